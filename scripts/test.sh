@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Sets up the environment with the test extra, then runs linter, formatter check, type checker and all tests.
+# Arguments go to pytest: bash scripts/test.sh -k pca
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+cd "$root"
+THINWIRE_EXTRAS=test
+. scripts/setup.sh
+
+ruff check .
+ruff format --check .
+mypy
+thinwire fetch
+python -m pytest "$@"

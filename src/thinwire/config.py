@@ -1,0 +1,331 @@
+"""What an experiment is: frozen settings, checked when made, with unknown keys refused.
+
+An experiment file holds the defaults of its arms at the top level and, under ``arms`` and ``controls``, what each
+arm changes. ``Experiment.arm(name)`` merges the two into one complete ``ArmConfig``: nothing downstream ever has to
+ask where a value came from.
+"""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from thinwire.errors import UsageError
+
+Auto = Literal["auto"]
+PositiveInt = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0)]
+
+ARM_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"
+"""Arm names become folder names, so they are restricted to what every file system takes."""
+
+
+class Section(BaseModel):
+    """A group of settings: immutable, and strict about its keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ModelConfig(Section):
+    """The frozen language model, shared by all arms."""
+
+    name: str = "auto"
+    """``auto``, ``smollm2-135m``, a Hugging Face id, a checkpoint folder or a ``.gguf`` file."""
+    device: str = "auto"
+    """``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1``, ..."""
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """Type of the frozen weights. What is trained is float32 in either case."""
+
+
+class DataConfig(Section):
+    """Questions to train on, to choose by (selection) and to report on (test); shared by all arms."""
+
+    train: str = "squad"
+    """``squad``, a SQuAD-format JSON, a flat JSONL, or a Hugging Face dataset id or folder."""
+    test: str | None = None
+    """Where test questions come from; by default the dev split of ``train``, which a single file lacks."""
+    samples: PositiveInt = 5000
+    """Training questions, drawn by seed."""
+    selection_articles: PositiveInt = 20
+    """Whole articles of the train set that are held out to choose epochs and arms by."""
+    unanswerable: Literal["refuse", "drop"] = "refuse"
+    """SQuAD v2.0 questions without an answer: an error, or left out."""
+
+
+class PromptConfig(Section):
+    """How a question is put to the model; the same in training and evaluation."""
+
+    style: Literal["auto", "chat", "plain"] = "auto"
+    """``chat`` uses the tokenizer's chat template, ``plain`` a bare text; ``auto`` is chat where there is one."""
+    max_tokens: PositiveInt = 1024
+    """Longest prompt in tokens. Only the context is ever shortened."""
+
+
+class CodecConfig(Section):
+    """The compression of the embedding table."""
+
+    kind: str = "pca"
+    """One of ``thinwire.codecs.CODECS``."""
+    ratio: Rate = 4.0
+    """Embedding width over code width."""
+    compress_dim: PositiveInt | None = None
+    """Code width itself; overrides ``ratio``."""
+
+    def code_width(self, embedding_width: int) -> int:
+        """Numbers per token in a code of this codec, for embeddings of ``embedding_width`` numbers."""
+        width = self.compress_dim or max(1, round(embedding_width / self.ratio))
+        if width > embedding_width:
+            raise UsageError(
+                f"codec.compress_dim is {width}, more than the embedding width {embedding_width}; "
+                f"choose 1 to {embedding_width}"
+            )
+        return width
+
+
+class AdapterConfig(Section):
+    """The trained decoder from codes to embeddings."""
+
+    hidden: PositiveInt = 2304
+    """Width of the hidden layer of the residual branch."""
+
+
+class ReconstructionConfig(Section):
+    """Training of the adapter against the embedding table, before and during an arm."""
+
+    mode: Literal["table", "sequence"] = "table"
+    """Rows drawn by their frequency in the training prompts, or the prompts themselves, batch by batch."""
+    steps: PositiveInt | Literal["auto", 0] = "auto"
+    """Optimiser steps before any arm starts; ``auto`` is 10,000 on a GPU and 1,000 on a CPU, 0 the linear decoder."""
+    batch_rows: PositiveInt = 2048
+    """Table rows a step (``table``); ``sequence`` takes whole prompts, at least this many tokens."""
+    learning_rate: Rate = 2e-3
+    """Peak rate of AdamW; linear warm-up over 50 steps, then cosine decay to zero."""
+    uniform_share: Fraction = 0.1
+    """Share of table rows drawn uniformly, so that tokens absent from the training prompts are learned too."""
+    cosine_weight: Weight = 1.0
+    """Weight of 1 - cosine, before and during an arm."""
+    mse_weight: Weight = 0.1
+    """Weight of the squared error over the table's mean square, before and during an arm."""
+
+
+class SupervisionConfig(Section):
+    """What the answers teach: the first few answer tokens, never the prompt."""
+
+    k_tokens: PositiveInt = 4
+    """Answer tokens supervised, the end token counted."""
+    ce_weight: Weight = 0.01
+    """Weight of the cross-entropy on those tokens."""
+    kd_weight: Weight = 0.0
+    """Weight of KL(teacher reading text || student) on those positions."""
+
+
+class LoraSettings(Section):
+    """Low-rank adaptation of the frozen model (Hu et al. 2021, arXiv:2106.09685)."""
+
+    rank: Annotated[int, Field(ge=0)] = 0
+    """Rank of the update; 0 means no LoRA."""
+    alpha: Rate = 16.0
+    """The update is scaled by ``alpha / rank``."""
+    layers: PositiveInt | Literal["all"] = "all"
+    """How many layers, counted from the input, are adapted."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
+    """Names of the linear modules adapted in each layer."""
+
+
+class TrainingConfig(Section):
+    """How an arm is trained."""
+
+    epochs: Annotated[int, Field(ge=0)] = 3
+    batch_size: PositiveInt = 32
+    """Questions per optimiser step, whatever the memory: passes are split, never the batch."""
+    pass_tokens: PositiveInt | Auto = "auto"
+    """Most tokens in one forward pass; ``auto`` follows the model's size and the free memory."""
+    adapter_lr: Rate = 1e-4
+    lora_lr: Rate = 1e-3
+    warmup_steps: Annotated[int, Field(ge=0)] | Auto = "auto"
+    """Linear warm-up; ``auto`` is 20 or a tenth of the run, whichever is less. Then linear decay to zero."""
+    weight_decay: Weight = 0.0
+    clip_norm: Rate = 1.0
+    """Largest norm of the gradient of all trained parameters together."""
+
+
+class EvaluationConfig(Section):
+    """How answers are produced and how many are scored."""
+
+    samples: PositiveInt | Literal["auto", "all"] = "auto"
+    """Test questions, drawn by seed; ``auto`` is 1,000 on a GPU and 100 on a CPU."""
+    selection_samples: PositiveInt | Auto = "auto"
+    """Selection questions, drawn by seed; ``auto`` is 500 on a GPU and 50 on a CPU."""
+    max_new_tokens: PositiveInt = 24
+    """Longest answer, greedy decoding."""
+    pass_tokens: PositiveInt | Auto = "auto"
+    """Most prompt tokens in one batch of decoding."""
+
+
+class ArmConfig(Section):
+    """All that defines one arm or control."""
+
+    reads: Literal["adapter", "codec", "text"] = "adapter"
+    """What the model reads: the adapter's reconstruction, the codec's own (linear) one, or the text itself."""
+    context: bool = True
+    """Whether the prompt contains the paragraph, or the question alone."""
+    seed: int = 0
+    """Seed of the data order, initial values and dropout; the experiment's own seed also draws the questions."""
+    prompt: PromptConfig = PromptConfig()
+    codec: CodecConfig = CodecConfig()
+    adapter: AdapterConfig = AdapterConfig()
+    reconstruction: ReconstructionConfig = ReconstructionConfig()
+    supervision: SupervisionConfig = SupervisionConfig()
+    lora: LoraSettings = LoraSettings()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @property
+    def has_trainable(self) -> bool:
+        """Whether anything in this arm learns."""
+        return self.training.epochs > 0 and (self.reads == "adapter" or self.lora.rank > 0)
+
+
+class Experiment(ArmConfig):
+    """A sweep: the defaults of its arms, what they share, and the arms."""
+
+    name: str = Field(pattern=ARM_NAME)
+    """Names the results, and their folder below ``runs`` unless another is given."""
+    description: str = ""
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    baseline: str = "baseline"
+    """The arm that the others are compared with."""
+    arms: dict[Annotated[str, Field(pattern=ARM_NAME)], dict[str, Any]] = Field(min_length=1)
+    """What each arm changes, by name."""
+    controls: dict[Annotated[str, Field(pattern=ARM_NAME)], dict[str, Any]] = {}
+    """References that are no arms (text, codec only, ...), in the same form."""
+
+    @field_validator("arms", "controls", mode="before")
+    @classmethod
+    def _empty_means_unchanged(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        return {name: {} if changes is None else changes for name, changes in value.items()}
+
+    @model_validator(mode="after")
+    def _all_arms_resolve(self) -> Experiment:
+        if shared := sorted(set(self.arms) & set(self.controls)):
+            raise ValueError(f"{', '.join(shared)}: the name of an arm and of a control; rename one")
+        if "controls" in self.arms:
+            raise ValueError("an arm cannot be called 'controls': that is the controls' folder; rename it")
+        for name in (*self.arms, *self.controls):
+            self.arm(name)
+        return self
+
+    def arm(self, name: str) -> ArmConfig:
+        """The complete configuration of an arm or control: the defaults with its changes merged in."""
+        for kind, group in (("arms", self.arms), ("controls", self.controls)):
+            if name in group:
+                defaults = self.model_dump(include=set(ArmConfig.model_fields))
+                return build(ArmConfig, _merge(defaults, group[name]), where=f"{kind}.{name}")
+        known = [*self.arms, *self.controls]
+        raise UsageError(f"no arm or control called {name!r}{_nearest(name, known)}; there are: {', '.join(known)}")
+
+
+AnySection = typing.TypeVar("AnySection", bound=Section)
+
+
+def load_experiment(path: Path, overrides: Iterable[str] = ()) -> Experiment:
+    """Read an experiment file and apply ``path.to.key=value`` overrides (values are YAML).
+
+    Raises:
+        UsageError: the file is missing or is no YAML mapping, a key is unknown, or a value is out of range.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"no experiment file {path}; the plan's is experiments/phase1a_lora.yaml") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"{path} is not a readable YAML file: {error}") from None
+    if not isinstance(data, dict):
+        raise UsageError(f"{path} holds a {type(data).__name__}, expected a mapping of settings")
+    for override in overrides:
+        _set(data, override)
+    return build(Experiment, data, where="")
+
+
+def build(cls: type[AnySection], data: Mapping[str, Any], where: str) -> AnySection:
+    """Validate ``data`` as ``cls``; every complaint is one readable line that starts with the setting's path."""
+    _refuse_unknown_keys(cls, data, where)
+    try:
+        return cls.model_validate(data)
+    except ValidationError as error:
+        raise UsageError("\n".join(_complaint(item, where) for item in error.errors())) from None
+
+
+def _complaint(item: Any, where: str) -> str:
+    # Pydantic adds the member of a union to the location; those parts name types, not settings.
+    parts = [str(part) for part in item["loc"] if str(part).isidentifier() and str(part) not in ("int", "float")]
+    path = ".".join([where, *parts] if where else parts)
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if item["type"] in ("value_error",):
+        return f"{path}: {message}" if path else message
+    return f"{path}: {message}, got {item['input']!r}"
+
+
+def _refuse_unknown_keys(cls: type[Section], data: Mapping[str, Any], where: str) -> None:
+    for key, value in data.items():
+        path = f"{where}.{key}" if where else str(key)
+        field = cls.model_fields.get(str(key))
+        if field is None:
+            valid = list(cls.model_fields)
+            raise UsageError(f"unknown setting {path!r}{_nearest(str(key), valid)}; valid here: {', '.join(valid)}")
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, Section):
+            if isinstance(value, Mapping):
+                _refuse_unknown_keys(section, value, path)
+            elif not isinstance(value, section):
+                raise UsageError(f"{path} is a group of settings, got {value!r}; set {path}.<key> instead")
+        elif key in ("arms", "controls") and isinstance(value, Mapping):
+            for name, changes in value.items():
+                if isinstance(changes, Mapping):
+                    _refuse_unknown_keys(ArmConfig, changes, f"{path}.{name}")
+                elif changes is not None:
+                    raise UsageError(f"{path}.{name} is a mapping of changes, got {changes!r}; set its keys instead")
+
+
+def _nearest(name: str, valid: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _set(data: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals or not path.strip():
+        raise UsageError(f"--set takes path.to.key=value, got {override!r}")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {path}: {text!r} is no YAML value: {error}") from None
+    *groups, last = path.strip().split(".")
+    for depth, group in enumerate(groups):
+        inner = data.get(group)
+        if inner is None:
+            inner = data[group] = {}
+        if not isinstance(inner, dict):
+            raise UsageError(f"--set {path}: {'.'.join(groups[: depth + 1])} is a single value, not a group")
+        data = inner
+    data[last] = value

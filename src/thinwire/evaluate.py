@@ -1,0 +1,108 @@
+"""From questions to scored answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any
+
+from torch import Tensor
+
+from thinwire.batching import group_by_length
+from thinwire.collapse import collapse_figures
+from thinwire.generate import StopRule, greedy
+from thinwire.model import LanguageModel
+from thinwire.postprocess import first_line
+from thinwire.prompts import Encoded, PromptEncoder
+from thinwire.scoring import best_over_golds, exact_match, f1
+
+OnProgress = Callable[[int, int], None]
+"""Called with the questions answered so far and the questions in all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """One answered question. Scores are fractions, 0 to 1."""
+
+    id: str
+    paragraph_id: str
+    question: str
+    golds: tuple[str, ...]
+    raw_text: str
+    """All that the model said before its end token."""
+    text: str
+    """What is scored: the first line of ``raw_text``."""
+    exact_match: float
+    f1: float
+    raw_exact_match: float
+    raw_f1: float
+    stop_reason: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def answer_questions(
+    lm: LanguageModel,
+    table: Tensor,
+    encoder: PromptEncoder,
+    questions: Sequence[Encoded],
+    *,
+    max_new_tokens: int,
+    pass_tokens: int,
+    on_progress: OnProgress = lambda *_: None,
+) -> list[Prediction]:
+    """Answer and score ``questions``, the model reading ``table`` ``[V, D]``; results come in the order given."""
+    rule = StopRule(
+        end_ids=lm.stop_ids(encoder.end_id),
+        newline_ids=_newline_ids(lm.tokenizer) if encoder.style == "plain" else frozenset(),
+        max_new_tokens=max_new_tokens,
+    )
+    predictions: dict[int, Prediction] = {}
+    lengths = [len(question.prompt_ids) + max_new_tokens for question in questions]
+    for group in group_by_length(lengths, pass_tokens):
+        continuations = greedy(lm, table, [questions[i].prompt_ids for i in group], rule)
+        for i, continuation in zip(group, continuations, strict=True):
+            text = lm.tokenizer.decode(continuation.ids, skip_special_tokens=True)
+            predictions[i] = score_answer(questions[i], text, continuation.stop_reason)
+        on_progress(len(predictions), len(questions))
+    return [predictions[i] for i in range(len(questions))]
+
+
+def score_answer(question: Encoded, raw_text: str, stop_reason: str) -> Prediction:
+    """Score one answer, as it came and as its first line."""
+    example, text = question.example, first_line(raw_text)
+    return Prediction(
+        id=example.id,
+        paragraph_id=example.paragraph_id,
+        question=example.question,
+        golds=example.answers,
+        raw_text=raw_text,
+        text=text,
+        exact_match=best_over_golds(exact_match, text, example.answers),
+        f1=best_over_golds(f1, text, example.answers),
+        raw_exact_match=best_over_golds(exact_match, raw_text, example.answers),
+        raw_f1=best_over_golds(f1, raw_text, example.answers),
+        stop_reason=stop_reason,
+    )
+
+
+def summarize(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """Means over ``predictions`` (fractions, 0 to 1), their number, and the figures that betray collapse."""
+    num = len(predictions)
+    return {
+        "n": num,
+        "f1": sum(p.f1 for p in predictions) / num,
+        "exact_match": sum(p.exact_match for p in predictions) / num,
+        "raw_f1": sum(p.raw_f1 for p in predictions) / num,
+        "raw_exact_match": sum(p.raw_exact_match for p in predictions) / num,
+        "length_stop_share": sum(p.stop_reason == "length" for p in predictions) / num,
+        "collapse": collapse_figures([p.text for p in predictions]),
+    }
+
+
+@lru_cache(maxsize=2)
+def _newline_ids(tokenizer: Any) -> frozenset[int]:
+    texts = tokenizer.batch_decode([[id_] for id_ in range(len(tokenizer))])
+    return frozenset(id_ for id_, text in enumerate(texts) if "\n" in text)

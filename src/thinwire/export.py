@@ -1,0 +1,46 @@
+"""Folding an arm into an ordinary checkpoint that any transformers program loads, at no cost in inference.
+
+What an arm's model reads is a function of the token alone, so it is a table of embeddings; LoRA factors add to the
+weights. The codec and the adapter disappear.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import torch
+
+from thinwire.checkpoint import LORA_FOLDER, load_reader
+from thinwire.errors import UsageError
+from thinwire.finished import FinishedArm
+from thinwire.lora import merge_into
+from thinwire.model import load
+
+
+def export(arm: FinishedArm, target: Path) -> None:
+    """Write ``arm`` as a checkpoint folder: embeddings replaced, untied from the output head, LoRA merged.
+
+    Merging rounds ``W + B A`` to the model's dtype, so in bf16 an answer may differ from the arm's now and then.
+
+    Raises:
+        UsageError: ``target`` exists.
+    """
+    if target.exists():
+        raise UsageError(f"{target} exists, and nothing is overwritten; choose another folder")
+    lm = load(arm.model)
+    table = load_reader(lm, arm.config, arm.checkpoint, arm.codec_file).table(lm.dtype)
+    model = lm.model
+    if (arm.checkpoint / LORA_FOLDER).exists():
+        model = merge_into(model, arm.checkpoint / LORA_FOLDER)
+    head = model.get_output_embeddings()
+    with torch.no_grad():
+        # A tied head shares memory with the embeddings: it keeps a copy of its own before they change.
+        head.weight = torch.nn.Parameter(head.weight.detach().clone(), requires_grad=False)
+        model.get_input_embeddings().weight = torch.nn.Parameter(table.clone(), requires_grad=False)
+    model.config.get_text_config().tie_word_embeddings = model.config.tie_word_embeddings = False
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
+        model.save_pretrained(Path(temporary) / "checkpoint")
+        lm.tokenizer.save_pretrained(Path(temporary) / "checkpoint")
+        (Path(temporary) / "checkpoint").rename(target)

@@ -1,0 +1,287 @@
+"""The frozen language model: choosing it, loading it, and the three calls that everything else makes of it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
+from torch import Tensor
+
+from thinwire.assets import ASSETS, cache_dir, fetch, locked
+from thinwire.config import ModelConfig
+from thinwire.errors import ThinwireError, UsageError
+from thinwire.prompts import end_of_turn_id
+from thinwire.records import content_hash, file_hash, read_json
+
+logger = logging.getLogger(__name__)
+
+PLAN_MODEL = "meta-llama/Meta-Llama-3.1-8B-Instruct"
+DEFAULT_MODEL = "smollm2-135m"
+_PLAN_MODEL_BYTES = 40e9
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModel:
+    """A causal LM whose weights never change, with its tokenizer. Create it with ``load``."""
+
+    model: Any
+    """A ``transformers`` causal LM in evaluation mode, without gradients."""
+    tokenizer: Any
+    name: str
+    """What was loaded: a default's name, a Hugging Face id or a path."""
+    revision: str
+    """What pins the weights: a file's SHA-256 or the hub's commit; ``local`` for a folder."""
+
+    @property
+    def table(self) -> Tensor:
+        """The input embeddings, ``[V, D]``, in the model's dtype; shared memory, not to be written."""
+        weight: Tensor = self.model.get_input_embeddings().weight
+        return weight.detach()
+
+    @property
+    def device(self) -> torch.device:
+        return self.table.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.table.dtype
+
+    @property
+    def num_layers(self) -> int:
+        return int(self.model.config.get_text_config().num_hidden_layers)
+
+    def table_hash(self) -> str:
+        """SHA-256 of the embedding table's bytes: the key of all that is derived from it."""
+        raw = self.table.contiguous().cpu().view(torch.uint8).numpy()
+        return hashlib.sha256(raw.data).hexdigest()
+
+    def hidden_states(self, embeddings: Tensor, attention_mask: Tensor, **cache: Any) -> Any:
+        """Run the decoder without its output head.
+
+        Args:
+            embeddings: ``[B, T, D]``, cast to the model's dtype.
+            attention_mask: ``[B, S]`` of 0 and 1 over all positions so far (``S`` is ``T`` without a cache).
+                Positions are counted over real tokens, so padding on either side does no harm.
+            cache: ``past_key_values`` and ``use_cache`` for decoding.
+
+        Returns:
+            The decoder's output; ``last_hidden_state`` is ``[B, T, D]``.
+        """
+        positions = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -embeddings.shape[1] :]
+        cache.setdefault("use_cache", False)
+        return self.model.get_decoder()(
+            inputs_embeds=embeddings.to(self.dtype),
+            attention_mask=attention_mask,
+            position_ids=positions,
+            **cache,
+        )
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """The output head on chosen positions: ``[N, D]`` to ``[N, V]`` in float32."""
+        head: Tensor = self.model.get_output_embeddings()(hidden)
+        return head.float()
+
+    def stop_ids(self, end_id: int) -> frozenset[int]:
+        """Tokens that end an answer: ``end_id`` and the model's own end tokens."""
+        own = self.model.generation_config.eos_token_id
+        return frozenset({end_id, *([] if own is None else [own] if isinstance(own, int) else own)})
+
+
+def choose_device(name: str) -> torch.device:
+    """Resolve ``auto`` and check that the device exists."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"model.device={name!r} is no device; use auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"model.device={name!r}, but torch sees {torch.cuda.device_count()} CUDA devices; use cpu")
+    return device
+
+
+def choose_model(name: str, device: torch.device) -> tuple[str, str]:
+    """Resolve ``auto``; returns the model's name and the reason for the choice."""
+    if name != "auto":
+        return name, "asked for"
+    if device.type != "cuda":
+        return DEFAULT_MODEL, f"no CUDA device for {PLAN_MODEL}"
+    memory = torch.cuda.get_device_properties(device).total_memory
+    if memory < _PLAN_MODEL_BYTES:
+        return DEFAULT_MODEL, f"the CUDA device has {memory / 1e9:.0f} GB, {PLAN_MODEL} takes 40"
+    if not is_cached(PLAN_MODEL):
+        return DEFAULT_MODEL, f"{PLAN_MODEL} is not in the local Hugging Face cache"
+    return PLAN_MODEL, f"a CUDA device with {memory / 1e9:.0f} GB and the weights are here"
+
+
+def is_cached(repo: str) -> bool:
+    """Whether all weights of a Hugging Face model are in the local cache."""
+    if isinstance(try_to_load_from_cache(repo, "model.safetensors"), str):
+        return isinstance(try_to_load_from_cache(repo, "config.json"), str)
+    index = try_to_load_from_cache(repo, "model.safetensors.index.json")
+    if not isinstance(index, str):
+        return False
+    shards = set(read_json(Path(index))["weight_map"].values())
+    return all(isinstance(try_to_load_from_cache(repo, file), str) for file in (*shards, "config.json"))
+
+
+def load(config: ModelConfig) -> LanguageModel:
+    """Load the model that ``config`` names, frozen, on its device.
+
+    Raises:
+        UsageError: the model does not exist, is gated, or its output head is more than a matrix product.
+    """
+    device = choose_device(config.device)
+    name, reason = choose_model(config.name, device)
+    logger.info("model %s (%s) on %s", name, reason, device)
+    path, revision = _locate(name)
+    with _quiet_transformers():
+        model, tokenizer = _from_pretrained(path, name, getattr(torch, config.dtype))
+    model.requires_grad_(False).eval().to(device)
+    commit = getattr(model.config, "_commit_hash", None)
+    lm = LanguageModel(model=model, tokenizer=tokenizer, name=name, revision=revision or commit or "local")
+    _check_head(lm)
+    return lm
+
+
+def _locate(name: str) -> tuple[str, str | None]:
+    """Where ``from_pretrained`` finds the model, and what pins its weights (null: the hub's commit)."""
+    if name in ASSETS and name != "squad":
+        gguf = next(iter(fetch(name).values()))
+        return str(_dequantized(gguf)), file_hash(gguf)
+    if name.endswith(".gguf"):
+        gguf = Path(name)
+        if not gguf.is_file():
+            raise UsageError(f"no GGUF file {name}; give {DEFAULT_MODEL}, a Hugging Face id, a folder or a .gguf file")
+        return str(_dequantized(gguf)), file_hash(gguf)
+    return name, None
+
+
+def _from_pretrained(path: str, name: str, dtype: torch.dtype) -> tuple[Any, Any]:
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+        model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+    except (OSError, ValueError, HFValidationError) as error:
+        raise UsageError(_remedy(name, error)) from error
+    return model, tokenizer
+
+
+def _remedy(name: str, error: BaseException) -> str:
+    causes: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in causes:
+        causes.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    if any(isinstance(cause, GatedRepoError) for cause in causes):
+        return (
+            f"model {name} is gated: accept its licence at https://huggingface.co/{name}, "
+            f"then run `hf auth login`; or use --set model.name={DEFAULT_MODEL}"
+        )
+    if Path(name).is_dir():
+        return f"the folder {name} holds no checkpoint that transformers can load ({_first_line(error)})"
+    if any(isinstance(cause, (RepositoryNotFoundError, HFValidationError)) for cause in causes):
+        return f"no model {name} on the Hugging Face hub and no such folder; check the name, or use {DEFAULT_MODEL}"
+    if any(isinstance(cause, (LocalEntryNotFoundError, ConnectionError, OSError)) for cause in causes):
+        return (
+            f"model {name} is no local folder and the Hugging Face hub did not give it ({_first_line(error)}); "
+            f"check the name and the network, or use {DEFAULT_MODEL}"
+        )
+    return f"model {name} cannot be loaded as a causal LM ({_first_line(error)})"
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".")
+
+
+def _dequantized(gguf: Path) -> Path:
+    """A bf16 checkpoint folder made of ``gguf`` once: reading a quantised file takes many times longer."""
+    made_by = {"gguf": file_hash(gguf), "transformers": transformers.__version__, "format": 1}
+    folder = cache_dir() / "models" / f"{gguf.stem}-{content_hash(made_by)[:12]}"
+    with locked(folder.with_name(f".{folder.name}")):
+        if not folder.exists():
+            logger.info("dequantising %s to bfloat16, once", gguf.name)
+            with (
+                tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making.") as temporary,
+                _quiet_transformers(),
+            ):
+                _dequantize(gguf, Path(temporary) / "checkpoint")
+                (Path(temporary) / "checkpoint").rename(folder)
+    return folder
+
+
+def _dequantize(gguf: Path, target: Path) -> None:
+    # Newer releases keep GGUF weights packed unless told otherwise; older ones lack the class and always unpack.
+    gguf_config = getattr(transformers, "GgufConfig", None)
+    unpack = {"quantization_config": gguf_config(dequantize=True)} if gguf_config else {}
+    source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(**source)
+        model = transformers.AutoModelForCausalLM.from_pretrained(**source, dtype=torch.bfloat16, **unpack)
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(f"{gguf} cannot be read as a GGUF model ({_first_line(error)})") from error
+    if tokenizer.chat_template:
+        # The end token in a GGUF header is not to be trusted (transformers 5.17 reads id 1 for SmolLM2's 2).
+        end_id = end_of_turn_id(tokenizer)
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end_id)
+        model.config.eos_token_id = model.generation_config.eos_token_id = end_id
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+
+
+def _check_head(lm: LanguageModel) -> None:
+    """Refuse models that scale or cap their logits: ``logits`` would silently differ from theirs."""
+    ids = torch.arange(1, 5, device=lm.device)[None] % lm.table.shape[0]
+    with torch.no_grad():
+        expected = lm.model(input_ids=ids, use_cache=False).logits[0].float()
+        hidden = lm.hidden_states(lm.model.get_input_embeddings()(ids), torch.ones_like(ids)).last_hidden_state
+        error = (lm.logits(hidden[0]) - expected).abs().max() / expected.abs().max()
+    if not error < 1e-2:
+        raise UsageError(
+            f"{lm.name}: its logits are not output head x last hidden state (relative difference {error:.2g}); "
+            "embedding scaling and logit scaling or capping are not supported yet"
+        )
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Silence the library's progress bars and advice while it loads; restore its settings after."""
+    settings = transformers.utils.logging
+    verbosity, bars = settings.get_verbosity(), settings.is_progress_bar_enabled()
+    settings.set_verbosity_error()
+    settings.disable_progress_bar()
+    try:
+        yield
+    finally:
+        settings.set_verbosity(verbosity)
+        if bars:
+            settings.enable_progress_bar()
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be allocated on ``device``."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+
+
+def check_finite(name: str, value: float) -> float:
+    """Return ``value``, or raise: NaN and infinity mean the arm diverged."""
+    if value != value or value in (float("inf"), float("-inf")):
+        raise ThinwireError(f"{name} became {value}; lower the learning rates or check the data")
+    return value

@@ -1,0 +1,135 @@
+"""Training the adapter to rebuild embeddings, with no language model in the loop, and measuring how well it does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+from thinwire.batching import epoch_batches
+from thinwire.config import ReconstructionConfig
+from thinwire.determinism import generator
+from thinwire.model import check_finite
+from thinwire.objective import reconstruction_terms
+from thinwire.prompts import Encoded
+from thinwire.reader import AdapterReader
+
+_WARMUP_STEPS = 50
+_AUTO_STEPS = {"cuda": 10_000, "cpu": 1_000}
+
+OnStep = Callable[[int, int, float], None]
+"""Called with the steps done, the steps in all and the batch's mean cosine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReconstructionFigures:
+    """Quality of a reconstructed table, rows weighing as often as they occur in the training prompts."""
+
+    cosine: float
+    """Mean cosine similarity, -1 to 1."""
+    relative_mse: float
+    """Mean squared error over the table's mean square; 1 is what predicting zero would cost."""
+    nearest_row_accuracy: float
+    """Share of tokens whose nearest row of the table (Euclidean) is their own, 0 to 1."""
+
+    def as_dict(self) -> dict[str, float]:
+        return asdict(self)
+
+
+@torch.no_grad()
+def measure(reconstructed: Tensor, table: Tensor, counts: Tensor, mean_square: float) -> ReconstructionFigures:
+    """Compare ``reconstructed`` ``[V, D]`` with ``table`` ``[V, D]``, over the rows with ``counts`` (``[V]``) > 0."""
+    counts = counts.to(table.device, torch.float64)
+    seen = counts.nonzero()[:, 0]
+    half_norms = table.float().square().sum(-1) / 2
+    cosine = error = nearest = 0.0
+    for rows in seen.split(2048):
+        predicted, weights = reconstructed[rows].float(), counts[rows]
+        cosines, errors = reconstruction_terms(predicted, table[rows], weights, mean_square)
+        cosine, error = cosine + float(cosines), error + float(errors)
+        # |x - e|^2 is smallest where x.e - |e|^2 / 2 is largest.
+        own = (predicted @ table.float().T - half_norms).argmax(-1) == rows
+        nearest += float(weights[own].sum())
+    total = float(counts.sum())
+    return ReconstructionFigures(
+        cosine=cosine / total, relative_mse=error / total, nearest_row_accuracy=nearest / total
+    )
+
+
+def resolve_steps(config: ReconstructionConfig, device: torch.device) -> int:
+    """The step budget, ``auto`` resolved for ``device``."""
+    if config.steps == "auto":
+        return _AUTO_STEPS["cuda" if device.type == "cuda" else "cpu"]
+    return config.steps
+
+
+def train_reconstruction(
+    reader: AdapterReader,
+    table: Tensor,
+    counts: Tensor,
+    mean_square: float,
+    questions: Sequence[Encoded],
+    config: ReconstructionConfig,
+    seed: int,
+    on_step: OnStep = lambda *_: None,
+) -> None:
+    """Train ``reader.adapter`` in place to rebuild the rows of ``table`` ``[V, D]``.
+
+    ``table`` mode draws rows by ``counts`` (``[V]``), mixed with a uniform share; ``sequence`` mode takes the prompts
+    of ``questions`` in shuffled order, as the plan does. Both see the same loss as an arm does.
+    """
+    total = resolve_steps(config, table.device)
+    optimizer = torch.optim.AdamW(reader.parameters(), lr=config.learning_rate, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, total))
+    draws = (
+        _rows_by_count(counts, config, table.device, seed)
+        if config.mode == "table"
+        else _prompts_in_turn(questions, config, table.device, seed)
+    )
+    for step, (tokens, weights) in zip(range(1, total + 1), draws, strict=False):
+        cosines, errors = reconstruction_terms(reader(tokens), table[tokens], weights, mean_square)
+        seen = weights.sum()
+        loss = config.cosine_weight * (1 - cosines / seen) + config.mse_weight * errors / seen
+        if step % 100 == 0 or step in (1, total):
+            check_finite("reconstruction loss", float(loss))
+            on_step(step, total, float(cosines / seen))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+
+
+def _rate(step: int, total: int) -> float:
+    warmup = min(1.0, (step + 1) / min(_WARMUP_STEPS, max(1, total // 10)))
+    return warmup * 0.5 * (1 + math.cos(math.pi * step / total))
+
+
+def _rows_by_count(
+    counts: Tensor, config: ReconstructionConfig, device: torch.device, seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    shares = counts / counts.sum() * (1 - config.uniform_share) + config.uniform_share / len(counts)
+    shares = shares.to(device, torch.float32)
+    draw = generator(device, seed, "reconstruction rows")
+    while True:
+        rows = torch.multinomial(shares, config.batch_rows, replacement=True, generator=draw)
+        # Frequent rows are drawn many times: computing each once and weighing it is the same loss for less work.
+        tokens, weights = rows.unique(return_counts=True)
+        yield tokens, weights.float()
+
+
+def _prompts_in_turn(
+    questions: Sequence[Encoded], config: ReconstructionConfig, device: torch.device, seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    epoch = 0
+    ids: list[int] = []
+    while True:
+        for (question,) in epoch_batches(questions, 1, seed, epoch):
+            ids.extend(question.prompt_ids)
+            if len(ids) >= config.batch_rows:
+                tokens, weights = torch.tensor(ids, device=device).unique(return_counts=True)
+                yield tokens, weights.float()
+                ids = []
+        epoch += 1

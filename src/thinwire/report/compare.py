@@ -1,0 +1,141 @@
+"""Compare the configurations of finished sweeps.
+
+This file imports nothing but Python's own library: every sweep leaves a copy of it as ``compare_results.py``, which
+works on any machine, with nothing installed:
+
+    python compare_results.py             # the sweep it lies in
+    python compare_results.py RUN RUN     # other sweeps
+    python compare_results.py --sort params --json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+"""What is compared: one arm or control; figures are fractions, None where there is none."""
+
+COLUMNS = ("f1", "em", "difference", "selection_f1", "cosine", "params", "distinct", "minutes")
+
+
+def load_rows(run: Path) -> list[Row]:
+    """One dict for each record of a run folder: figures as fractions, None where there is none."""
+    sweep_file = run / "sweep.json"
+    if not sweep_file.is_file():
+        raise FileNotFoundError(f"{run} is no sweep's folder: it has no sweep.json")
+    sweep = json.loads(sweep_file.read_text(encoding="utf-8"))
+    files = sorted(run.glob("*/record.json")) + sorted(run.glob("controls/*/record.json"))
+    records = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    order = list(sweep["planned"])
+    records.sort(key=lambda record: order.index(record["name"]) if record["name"] in order else len(order))
+    rows = [_row(record, sweep["name"]) for record in records]
+    baseline = next((row for row in rows if row["name"] == sweep["baseline"] and row["f1"] is not None), None)
+    for row in rows:
+        if baseline and row is not baseline and row["f1"] is not None:
+            row["difference"] = row["f1"] - baseline["f1"]
+    return rows
+
+
+def _row(record: dict[str, Any], run_name: str) -> Row:
+    done = record["status"] == "done"
+    test = record["test"] if done else {}
+    reconstruction = record["reconstruction"] if done else None
+    return {
+        "run": run_name,
+        "name": record["name"],
+        "kind": record["kind"],
+        "status": record["status"],
+        "error": record["error"],
+        "f1": test.get("f1"),
+        "em": test.get("exact_match"),
+        "n": test.get("n"),
+        "raw_f1": test.get("raw_f1"),
+        "difference": None,
+        "selection_f1": record["selection"]["f1"] if done else None,
+        "cosine": reconstruction["cosine"] if reconstruction else None,
+        "params": sum(record["trainable_parameters"].values()) if done else None,
+        "distinct": test["collapse"]["distinct_share"] if done else None,
+        "minutes": record["seconds_total"] / 60,
+    }
+
+
+def best_arm(rows: list[Row]) -> Row | None:
+    """The arm with the highest selection F1, or None: the test split never chooses."""
+    arms = [row for row in rows if row["kind"] == "arm" and row["status"] == "done"]
+    return max(arms, key=lambda row: row["selection_f1"], default=None)
+
+
+def sort_rows(rows: list[Row], column: str) -> list[Row]:
+    """Rows by a column, highest first; rows without a figure come last."""
+    return sorted(rows, key=lambda row: (row[column] is None, -(row[column] or 0)))
+
+
+def format_table(rows: list[Row], *, show_run: bool = False) -> str:
+    """Rows as lines of text. F1 and EM are points (0 to 100); ``*`` marks the arm chosen on the selection split."""
+    best = best_arm(rows)
+    header = ["configuration", "F1", "EM", "vs base", "sel F1", "cosine", "trained", "distinct", "min"]
+    lines = [(["run"] if show_run else []) + header]
+    for row in rows:
+        mark = "* " if row is best else "  "
+        cells = [
+            mark + row["name"],
+            _points(row["f1"]),
+            _points(row["em"]),
+            _points(row["difference"], sign="+"),
+            _points(row["selection_f1"]),
+            "-" if row["cosine"] is None else f"{row['cosine']:.3f}",
+            "-" if row["params"] is None else f"{row['params']:,}",
+            "-" if row["distinct"] is None else f"{row['distinct']:.0%}",
+            f"{row['minutes']:.1f}",
+        ]
+        if row["status"] != "done":
+            cells[1:3] = [row["status"], ""]
+        lines.append(([row["run"]] if show_run else []) + cells)
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    left = 2 if show_run else 1
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths))  # noqa: B905 - stays valid on any Python 3
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _points(fraction: float | None, sign: str = "") -> str:
+    return "-" if fraction is None else f"{100 * fraction:{sign}.1f}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the comparison; returns the exit code."""
+    parser = argparse.ArgumentParser(description="Compare the configurations of finished sweeps.")
+    parser.add_argument("runs", nargs="*", type=Path, help="sweep folders (default: where this file lies)")
+    parser.add_argument("--sort", choices=COLUMNS, default="f1", help="column to sort by, highest first")
+    parser.add_argument("--json", action="store_true", help="print the rows as JSON")
+    options = parser.parse_args(arguments)
+    runs = options.runs or [Path(__file__).resolve().parent]
+    try:
+        rows = [row for run in runs for row in load_rows(run)]
+    except (OSError, ValueError, KeyError) as error:
+        print(f"cannot read the results: {error}", file=sys.stderr)
+        return 1
+    rows = sort_rows(rows, options.sort)
+    if options.json:
+        print(json.dumps(rows, indent=2))
+        return 0
+    arms = [row for row in rows if row["kind"] == "arm"]
+    controls = [row for row in rows if row["kind"] == "control"]
+    print(format_table(arms, show_run=len(runs) > 1) if arms else "no arm is finished yet")
+    if controls:
+        print("\nControls")
+        print(format_table(controls, show_run=len(runs) > 1))
+    print("\n* chosen on the selection split; F1 and EM are test figures in points, `vs base` against the baseline arm")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

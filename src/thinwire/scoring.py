@@ -1,0 +1,67 @@
+"""SQuAD's official metric: exact match and F1 over normalised tokens, the best over all gold answers.
+
+Definitions follow the evaluation script of SQuAD v1.1 (Rajpurkar et al. 2016, arXiv:1606.05250): lower case,
+punctuation and the articles a, an, the removed, white space collapsed; F1 counts shared tokens as a multiset.
+Scores are fractions, 0 to 1.
+"""
+
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def normalize(text: str) -> str:
+    """Lower-case ``text``, drop ASCII punctuation and articles, and collapse white space."""
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def exact_match(prediction: str, gold: str) -> float:
+    """1.0 where both texts are equal once normalised, else 0.0."""
+    return float(normalize(prediction) == normalize(gold))
+
+
+def f1(prediction: str, gold: str) -> float:
+    """Harmonic mean of token precision and recall. As in v1.1, nothing shared is 0, also between two empty texts."""
+    predicted, wanted = normalize(prediction).split(), normalize(gold).split()
+    shared = sum((Counter(predicted) & Counter(wanted)).values())
+    if shared == 0:
+        return 0.0
+    precision, recall = shared / len(predicted), shared / len(wanted)
+    return 2 * precision * recall / (precision + recall)
+
+
+def best_over_golds(metric: Callable[[str, str], float], prediction: str, golds: Sequence[str]) -> float:
+    """The metric against the gold answer that suits the prediction best. ``golds`` must not be empty."""
+    if not golds:
+        raise ValueError("a question needs at least one gold answer to be scored")
+    return max(metric(prediction, gold) for gold in golds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Means over all questions, as fractions; an answer that is missing counts as 0."""
+
+    exact_match: float
+    f1: float
+    total: int
+    """Questions, answered or not."""
+    missing: int
+    """Questions without a prediction."""
+
+
+def score(predictions: Mapping[str, str], golds: Mapping[str, Sequence[str]]) -> Scores:
+    """Score ``{question id: answer}`` against ``{question id: gold answers}``. Extra predictions are ignored."""
+    if not golds:
+        raise ValueError("no questions to score")
+    answered = [(predictions[id_], answers) for id_, answers in golds.items() if id_ in predictions]
+    return Scores(
+        exact_match=sum(best_over_golds(exact_match, *pair) for pair in answered) / len(golds),
+        f1=sum(best_over_golds(f1, *pair) for pair in answered) / len(golds),
+        total=len(golds),
+        missing=len(golds) - len(answered),
+    )

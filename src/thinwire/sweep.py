@@ -1,0 +1,170 @@
+"""Running an experiment: which arms, in which order, into which folder; resuming; isolating failures."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from filelock import FileLock, Timeout
+
+from thinwire.arm import Kind, check_done, run_arm
+from thinwire.config import ArmConfig, Experiment
+from thinwire.errors import UsageError
+from thinwire.model import load
+from thinwire.progress import Display
+from thinwire.provenance import environment, now
+from thinwire.records import content_hash, read_json, write_json, write_text
+from thinwire.report import compare
+from thinwire.report.summary import summary_text
+from thinwire.workbench import Workbench
+
+logger = logging.getLogger(__name__)
+
+Controls = Literal["auto", "all", "none"]
+
+_SMALL_RUN = 500
+"""With no more training questions than this, controls that train are left out unless asked for."""
+
+
+def run_sweep(
+    experiment: Experiment,
+    folder: Path,
+    *,
+    resume: bool = False,
+    only: Collection[str] = (),
+    controls: Controls = "auto",
+    display: Display | None = None,
+) -> list[dict[str, Any]]:
+    """Run the arms of ``experiment`` and write everything below ``folder``.
+
+    Args:
+        resume: continue in a folder that holds results; arms whose record says done are kept.
+        only: run these arms or controls alone, instead of all.
+        controls: ``auto`` leaves controls that train out of a run of 500 samples or fewer.
+
+    Returns:
+        The records, in the order of the experiment file.
+
+    Raises:
+        UsageError: the folder holds results and ``resume`` is not given, or holds those of another experiment.
+    """
+    display = display or Display()
+    planned = plan(experiment, only, controls)
+    with _exclusive(folder):
+        _check_folder(folder, experiment, resume)
+        write_text(folder / "experiment.yaml", yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False))
+        # Written first, so that an unfinished sweep can be looked at too.
+        shutil.copyfile(Path(compare.__file__), folder / "compare_results.py")
+        lm = load(experiment.model)
+        bench = Workbench(experiment, lm, folder / "codec", display)
+        sweep: dict[str, Any] = {
+            "format": 1,
+            "name": experiment.name,
+            "description": experiment.description,
+            "baseline": experiment.baseline,
+            "experiment_hash": content_hash(experiment.model_dump(mode="json")),
+            "planned": {name: kind for name, kind, _ in planned},
+            "model": {"name": lm.name, "revision": lm.revision, "table_sha256": lm.table_hash()},
+            "samples": experiment.data.samples,
+            "epochs": experiment.training.epochs,
+            "environment": environment(lm.device),
+            "started_at": now(),
+            "finished_at": None,
+        }
+        write_json(folder / "sweep.json", sweep)
+        records = []
+        with display.overall("sweep") as task:
+            for done, (name, kind, config) in enumerate(planned):
+                task.update(done, len(planned), name)
+                records.append(_run_or_keep(bench, name, kind, bench.resolve(config), folder, display))
+            task.update(len(planned), len(planned))
+        write_json(folder / "sweep.json", {**sweep, "finished_at": now()})
+        write_text(folder / "sweep_summary.txt", summary_text(folder))
+    return records
+
+
+def plan(experiment: Experiment, only: Collection[str], controls: Controls) -> list[tuple[str, Kind, ArmConfig]]:
+    """The arms and controls to run, in the order of the experiment file."""
+    for name in only:
+        experiment.arm(name)  # refuses unknown names
+    everything: list[tuple[str, Kind, ArmConfig]] = [
+        *((name, "arm", experiment.arm(name)) for name in experiment.arms),
+        *((name, "control", experiment.arm(name)) for name in experiment.controls),
+    ]
+    if only:
+        return [item for item in everything if item[0] in only]
+    small = experiment.data.samples <= _SMALL_RUN
+    chosen = []
+    for name, kind, config in everything:
+        if kind == "control" and (controls == "none" or (controls == "auto" and small and config.has_trainable)):
+            if controls == "auto":
+                logger.info("leaving out the control %s: %d samples (--controls all)", name, experiment.data.samples)
+            continue
+        chosen.append((name, kind, config))
+    return chosen
+
+
+def _run_or_keep(
+    bench: Workbench, name: str, kind: Kind, config: ArmConfig, sweep_folder: Path, display: Display
+) -> dict[str, Any]:
+    folder = sweep_folder / name if kind == "arm" else sweep_folder / "controls" / name
+    record_file = folder / "record.json"
+    if record_file.exists():
+        record: dict[str, Any] = read_json(record_file)
+        if record["status"] == "done":
+            check_done(record, config, bench)
+            logger.info("%s is done already", name)
+            return record
+    if folder.exists():
+        _set_aside(folder, sweep_folder / "unfinished")
+    return run_arm(bench, name, kind, config, folder, display)
+
+
+def _set_aside(folder: Path, attic: Path) -> None:
+    """Move what an unfinished arm left out of the way: nothing is deleted, and nothing is appended to it."""
+    number = 1
+    while (target := attic / f"{folder.name}-{number}").exists():
+        number += 1
+    attic.mkdir(exist_ok=True)
+    folder.rename(target)
+    logger.info("moved what the unfinished %s left to %s", folder.name, target)
+
+
+def _check_folder(folder: Path, experiment: Experiment, resume: bool) -> None:
+    if not (folder / "sweep.json").exists() and not (folder / "experiment.yaml").exists():
+        if others := [path.name for path in folder.iterdir() if path.name != ".lock"]:
+            raise UsageError(
+                f"{folder} holds other files ({', '.join(sorted(others)[:3])}); choose another output folder"
+            )
+        return
+    if not resume:
+        raise UsageError(
+            f"{folder} holds the results of a sweep, and nothing is overwritten: add --resume to continue it "
+            "(for scripts/sweep_phase1a_lora.sh: as its argument), or choose another folder (OUTPUT_BASE, --output)"
+        )
+    before = yaml.safe_load((folder / "experiment.yaml").read_text(encoding="utf-8"))
+    after = experiment.model_dump(mode="json")
+    free = {"arms", "controls", "description"}  # may grow between runs; finished arms are compared one by one
+    differing = sorted(key for key in after if key not in free and before.get(key) != after[key])
+    if differing:
+        raise UsageError(
+            f"{folder} was started with other settings ({', '.join(differing)}); resume with the same, "
+            "or choose another folder"
+        )
+
+
+@contextmanager
+def _exclusive(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise UsageError(
+            f"another process is running a sweep in {folder}; wait for it, or use another folder"
+        ) from None

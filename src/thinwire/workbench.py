@@ -1,0 +1,233 @@
+"""What the arms of a sweep share, each thing made once: questions, token ids, codecs, starting adapters."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Hashable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import thinwire
+from thinwire.adapter import Adapter
+from thinwire.assets import cache_dir, locked
+from thinwire.batching import token_counts
+from thinwire.codecs import Codec, codec_class
+from thinwire.config import ArmConfig, Experiment
+from thinwire.determinism import generator
+from thinwire.model import LanguageModel
+from thinwire.objective import table_mean_square
+from thinwire.progress import Display
+from thinwire.prompts import Encoded, PromptEncoder
+from thinwire.questions import load_questions, load_test_questions
+from thinwire.reader import AdapterReader, CodecReader, Reader
+from thinwire.reconstruction import ReconstructionFigures, measure, resolve_steps, train_reconstruction
+from thinwire.records import content_hash, replacing
+from thinwire.squad import Example, draw, hold_out_articles
+
+logger = logging.getLogger(__name__)
+
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Questions:
+    """The drawn questions of a sweep: training, selection (held-out articles of the train set) and test."""
+
+    train: list[Example]
+    selection: list[Example]
+    test: list[Example]
+
+    def hashes(self) -> dict[str, str]:
+        """Content hash of each split."""
+        return {name: content_hash([asdict(example) for example in split]) for name, split in vars(self).items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedQuestions:
+    """The same as token ids, in one arm's prompt style."""
+
+    encoder: PromptEncoder
+    train: list[Encoded]
+    selection: list[Encoded]
+    test: list[Encoded]
+
+
+class Workbench:
+    """Makes what an arm needs and keeps it for the next arm that needs the same."""
+
+    def __init__(self, experiment: Experiment, lm: LanguageModel, codec_folder: Path, display: Display) -> None:
+        self.lm = lm
+        self._experiment = experiment
+        self._codec_folder = codec_folder
+        self._display = display
+        self._made: dict[Hashable, object] = {}
+
+    def _once(self, key: object, make: Callable[[], Made]) -> Made:
+        digest = content_hash(key)
+        if digest not in self._made:
+            self._made[digest] = make()
+        made: Made = self._made[digest]  # type: ignore[assignment]
+        return made
+
+    def resolve(self, arm: ArmConfig) -> ArmConfig:
+        """``arm`` with every "auto" that decides a figure replaced by its value on this device."""
+        on_gpu = self.lm.device.type == "cuda"
+        evaluation = arm.evaluation
+        samples: int | str = evaluation.samples
+        if samples == "auto":
+            samples = 1000 if on_gpu else 100
+            if not on_gpu:
+                logger.info("scoring 100 test questions, as this is a CPU (evaluation.samples sets another number)")
+        selection = evaluation.selection_samples
+        if selection == "auto":
+            selection = 500 if on_gpu else 50
+        steps = resolve_steps(arm.reconstruction, self.lm.device)
+        return arm.model_copy(
+            update={
+                "evaluation": evaluation.model_copy(update={"samples": samples, "selection_samples": selection}),
+                "reconstruction": arm.reconstruction.model_copy(update={"steps": steps}),
+            }
+        )
+
+    def questions(self, arm: ArmConfig) -> Questions:
+        """The questions that a resolved arm trains on, is chosen by and is scored on."""
+        data, seed = self._experiment.data, self._experiment.seed
+
+        def load() -> tuple[list[Example], list[Example], list[Example]]:
+            everything = load_questions(data.train, "train", data.unanswerable)
+            train, held_out = hold_out_articles(everything, data.selection_articles, seed)
+            return train, held_out, load_test_questions(data)
+
+        train, held_out, test = self._once("questions", load)
+        samples, selection = arm.evaluation.samples, arm.evaluation.selection_samples
+        assert isinstance(selection, int), "the arm was resolved"
+        return Questions(
+            train=draw(train, data.samples, seed, "train"),
+            selection=draw(held_out, selection, seed, "selection"),
+            test=draw(test, len(test) if samples == "all" else int(samples), seed, "test"),
+        )
+
+    def encoded(self, arm: ArmConfig) -> EncodedQuestions:
+        """The arm's questions as token ids."""
+
+        def encode() -> EncodedQuestions:
+            questions = self.questions(arm)
+            encoder = PromptEncoder(self.lm.tokenizer, arm.prompt, with_context=arm.context)
+            made = EncodedQuestions(
+                encoder=encoder,
+                train=[encoder.encode(example, keep_answer=True) for example in questions.train],
+                selection=[encoder.encode(example) for example in questions.selection],
+                test=[encoder.encode(example) for example in questions.test],
+            )
+            cut = sum(question.dropped > 0 for question in (*made.train, *made.selection, *made.test))
+            if cut:
+                logger.info("%d prompts were longer than prompt.max_tokens; their context was shortened", cut)
+            return made
+
+        return self._once(["encoded", *_prompt_key(arm)], encode)
+
+    def counts(self, arm: ArmConfig) -> Tensor:
+        """How often each token occurs in the arm's training prompts, ``[V]`` float64, on the CPU."""
+        return self._once(
+            ["counts", *_prompt_key(arm)], lambda: token_counts(self.encoded(arm).train, len(self.lm.table))
+        )
+
+    def mean_square(self, arm: ArmConfig) -> float:
+        """The unit of the squared error: mean square of the table as the training prompts see it."""
+        return self._once(
+            ["mean square", *_prompt_key(arm)], lambda: table_mean_square(self.lm.table, self.counts(arm))
+        )
+
+    def codec(self, arm: ArmConfig) -> tuple[Codec, Path]:
+        """The fitted codec, on the model's device, and the file that holds it."""
+        key = ["codec", arm.codec.model_dump(), *_prompt_key(arm)]
+
+        def fit() -> tuple[Codec, Path]:
+            kind = codec_class(arm.codec.kind)
+            width = arm.codec.code_width(self.lm.table.shape[1])
+            codec = kind.fit(self.lm.table, self.counts(arm), width).to(self.lm.device)
+            path = self._codec_folder / f"{arm.codec.kind}-{content_hash(key)[:12]}.safetensors"
+            codec.save(path)
+            figures = ", ".join(f"{name} {value:.3f}" for name, value in codec.figures().items())
+            logger.info(
+                "codec %s: %d to %d numbers a token, %s",
+                arm.codec.kind,
+                len(self.lm.table[0]),
+                width,
+                figures,
+            )
+            return codec, path
+
+        return self._once(key, fit)
+
+    def reader(self, arm: ArmConfig) -> Reader:
+        """What the arm's model reads at the start of its training: a fresh copy, for the arm to change."""
+        if arm.reads == "text":
+            return Reader(self.lm.table)
+        codec, _ = self.codec(arm)
+        codes = self._once(["codes", arm.codec.model_dump(), *_prompt_key(arm)], lambda: codec.encode(self.lm.table))
+        if arm.reads == "codec":
+            return CodecReader(codes, codec)
+        adapter = Adapter(codec, arm.adapter, generator("cpu", arm.seed, "adapter")).to(self.lm.device)
+        reader = AdapterReader(codes, adapter)
+        if arm.reconstruction.steps != 0:
+            adapter.load_state_dict(self._starting_adapter(arm, reader))
+        return reader
+
+    def measure(self, arm: ArmConfig, reader: Reader) -> ReconstructionFigures:
+        """How well ``reader`` rebuilds the table, weighted by the arm's training prompts."""
+        return measure(reader.table(torch.float32), self.lm.table, self.counts(arm), self.mean_square(arm))
+
+    def _starting_adapter(self, arm: ArmConfig, reader: AdapterReader) -> dict[str, Tensor]:
+        questions = self.encoded(arm).train
+        key = {
+            "made_by": [thinwire.__version__, torch.__version__, self.lm.device.type],
+            "table": self._once("table hash", self.lm.table_hash),
+            "counts": self.counts(arm).tolist(),
+            "prompts": [q.prompt_ids for q in questions] if arm.reconstruction.mode == "sequence" else None,
+            "codec": arm.codec.model_dump(),
+            "adapter": arm.adapter.model_dump(),
+            "reconstruction": arm.reconstruction.model_dump(),
+            "seed": arm.seed,
+        }
+
+        def make() -> dict[str, Tensor]:
+            path = cache_dir() / "adapters" / f"{content_hash(key)}.safetensors"
+            with locked(path.with_suffix("")):
+                if path.exists():
+                    logger.info("starting adapter: cached")
+                else:
+                    self._train_starting_adapter(arm, reader)
+                    with replacing(path) as temporary:
+                        save_file(
+                            {name: p.detach().cpu() for name, p in reader.adapter.named_parameters()},
+                            temporary,
+                        )
+            tensors: dict[str, Tensor] = load_file(path)
+            return tensors
+
+        return self._once(key, make)
+
+    def _train_starting_adapter(self, arm: ArmConfig, reader: AdapterReader) -> None:
+        with self._display.task("reconstruction") as task:
+            train_reconstruction(
+                reader,
+                self.lm.table,
+                self.counts(arm),
+                self.mean_square(arm),
+                self.encoded(arm).train,
+                arm.reconstruction,
+                arm.seed,
+                lambda step, total, cosine: task.update(step, total, f"cosine {cosine:.3f}"),
+            )
+
+
+def _prompt_key(arm: ArmConfig) -> list[object]:
+    """What decides an arm's token ids, beside the experiment's own data and seed."""
+    evaluation = arm.evaluation
+    return [arm.prompt.model_dump(), arm.context, evaluation.samples, evaluation.selection_samples]
