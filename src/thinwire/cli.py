@@ -68,7 +68,9 @@ def fetch(
             files = fetch_asset(name, lambda file, done, total: task.update(done >> 20, total >> 20, f"MB {file}"))
         verify(name)
         asset = ASSETS[name]
-        console.print(f"{name}: {', '.join(files)} verified\n  {asset.source}\n  licence {asset.licence}")
+        console.print(
+            f"{name}: {', '.join(files)} verified\n  {asset.source}\n  licence {asset.licence}", soft_wrap=True
+        )
     console.print(f"cache: {cache_dir()}")
 
 
@@ -114,7 +116,7 @@ def _run(experiment: Experiment, output: Path | None, resume: bool, only: list[s
     folder = output or Path("runs") / experiment.name
     with _display() as display:
         records = run_sweep(experiment, folder, resume=resume, only=only, controls=controls, display=display)
-    console.print((folder / "sweep_summary.txt").read_text(encoding="utf-8"), markup=False, highlight=False)
+    typer.echo((folder / "sweep_summary.txt").read_text(encoding="utf-8"))
     console.print(f"results: {folder}", soft_wrap=True)
     if failed := [record["name"] for record in records if record["status"] != "done"]:
         raise ThinwireError(f"{len(failed)} of {len(records)} failed: {', '.join(failed)}; see their training_*.log")

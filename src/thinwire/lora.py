@@ -80,9 +80,7 @@ def attached(model: Any, settings: LoraSettings) -> Iterator[AttachedLora | None
         layers_to_transform=layers,
         task_type="CAUSAL_LM",
     )
-    with warnings.catch_warnings():
-        # peft advises on tied output heads, which LoRA on attention does not touch.
-        warnings.simplefilter("ignore", UserWarning)
+    with _quiet_peft():
         peft_model = peft.get_peft_model(model, config)
     try:
         peft_model.eval()
@@ -94,12 +92,22 @@ def attached(model: Any, settings: LoraSettings) -> Iterator[AttachedLora | None
 @contextmanager
 def loaded(model: Any, folder: Path) -> Iterator[AttachedLora]:
     """Attach factors that ``AttachedLora.save`` wrote, for as long as the block lasts."""
-    peft_model = peft.PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=True)
+    with _quiet_peft():
+        peft_model = peft.PeftModel.from_pretrained(model, folder)
     try:
         peft_model.eval()
         yield AttachedLora(peft_model=peft_model)
     finally:
         _detach(peft_model, model)
+
+
+@contextmanager
+def _quiet_peft() -> Iterator[None]:
+    """Drop peft's advice on tied output heads (LoRA here leaves them alone) and on names that transformers renamed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
 
 
 def _detach(peft_model: Any, model: Any) -> None:
@@ -133,5 +141,5 @@ def _check(model: Any, settings: LoraSettings) -> list[int] | None:
 
 def merge_into(model: Any, folder: Path) -> Any:
     """Add saved factors to the weights of ``model`` for good, and return the plain model."""
-    with torch.no_grad():
+    with torch.no_grad(), _quiet_peft():
         return peft.PeftModel.from_pretrained(model, folder).merge_and_unload()

@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ class LanguageModel:
     name: str
     """What was loaded: a default's name, a Hugging Face id or a path."""
     revision: str
-    """What pins the weights: a file's SHA-256 or the hub's commit; ``local`` for a folder."""
+    """What pins the weights: a GGUF file's SHA-256, the hub's commit, or for a folder the embedding table's SHA-256."""
 
     @property
     def table(self) -> Tensor:
@@ -155,9 +155,10 @@ def load(config: ModelConfig) -> LanguageModel:
         model, tokenizer = _from_pretrained(path, name, getattr(torch, config.dtype))
     model.requires_grad_(False).eval().to(device)
     commit = getattr(model.config, "_commit_hash", None)
-    lm = LanguageModel(model=model, tokenizer=tokenizer, name=name, revision=revision or commit or "local")
+    lm = LanguageModel(model=model, tokenizer=tokenizer, name=name, revision=revision or commit or "")
     _check_head(lm)
-    return lm
+    # A folder of one's own has no commit; its embedding table tells it from another.
+    return lm if lm.revision else replace(lm, revision=f"table-{lm.table_hash()}")
 
 
 def _locate(name: str) -> tuple[str, str | None]:

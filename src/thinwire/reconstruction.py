@@ -94,8 +94,8 @@ def train_reconstruction(
         seen = weights.sum()
         loss = config.cosine_weight * (1 - cosines / seen) + config.mse_weight * errors / seen
         if step % 100 == 0 or step in (1, total):
-            check_finite("reconstruction loss", float(loss))
-            on_step(step, total, float(cosines / seen))
+            check_finite("reconstruction loss", float(loss.detach()))
+            on_step(step, total, float(cosines.detach() / seen))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

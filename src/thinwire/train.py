@@ -275,5 +275,5 @@ def resolve_pass_tokens(lm: LanguageModel, setting: int | str) -> int:
     bytes_per_token = 2 * lm.num_layers * (16 * config.hidden_size + 5 * mlp_width)
     fits = int(0.5 * free_memory(lm.device) / bytes_per_token)
     # Larger passes gain nothing on a CPU: what a layer touches should stay near its caches.
-    ceiling = 65_536 if lm.device.type == "cuda" else 2_048
+    ceiling = 65_536 if lm.device.type == "cuda" else 1_024
     return max(256, min(fits, ceiling))

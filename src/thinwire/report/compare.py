@@ -37,6 +37,9 @@ def load_rows(run: Path) -> list[Row]:
     for row in rows:
         if baseline and row is not baseline and row["f1"] is not None:
             row["difference"] = row["f1"] - baseline["f1"]
+    best = best_arm(rows)
+    if best:
+        best["best"] = True
     return rows
 
 
@@ -60,11 +63,12 @@ def _row(record: dict[str, Any], run_name: str) -> Row:
         "params": sum(record["trainable_parameters"].values()) if done else None,
         "distinct": test["collapse"]["distinct_share"] if done else None,
         "minutes": record["seconds_total"] / 60,
+        "best": False,
     }
 
 
 def best_arm(rows: list[Row]) -> Row | None:
-    """The arm with the highest selection F1, or None: the test split never chooses."""
+    """The arm with the highest selection F1 (the first of equals), or None: the test split never chooses."""
     arms = [row for row in rows if row["kind"] == "arm" and row["status"] == "done"]
     return max(arms, key=lambda row: row["selection_f1"], default=None)
 
@@ -76,11 +80,10 @@ def sort_rows(rows: list[Row], column: str) -> list[Row]:
 
 def format_table(rows: list[Row], *, show_run: bool = False) -> str:
     """Rows as lines of text. F1 and EM are points (0 to 100); ``*`` marks the arm chosen on the selection split."""
-    best = best_arm(rows)
     header = ["configuration", "F1", "EM", "vs base", "sel F1", "cosine", "trained", "distinct", "min"]
     lines = [(["run"] if show_run else []) + header]
     for row in rows:
-        mark = "* " if row is best else "  "
+        mark = "* " if row["best"] else "  "
         cells = [
             mark + row["name"],
             _points(row["f1"]),
