@@ -20,12 +20,13 @@ from thinwire.determinism import deterministic_kernels, seeded
 from thinwire.errors import ThinwireError
 from thinwire.evaluate import Prediction, answer_questions, summarize
 from thinwire.lora import AttachedLora, attached
+from thinwire.memory import decoding_pass_tokens
 from thinwire.progress import Display, clock
 from thinwire.prompts import Encoded
 from thinwire.provenance import environment, now
 from thinwire.reader import Reader
 from thinwire.records import append_jsonl, content_hash, write_json, write_jsonl
-from thinwire.train import Outcome, StepMetrics, resolve_pass_tokens, train
+from thinwire.train import Outcome, StepMetrics, train
 from thinwire.workbench import Workbench
 
 logger = logging.getLogger(__name__)
@@ -173,7 +174,7 @@ class _Evaluator:
 
     def __init__(self, bench: Workbench, config: ArmConfig, reader: Reader, display: Display) -> None:
         self._bench, self._config, self._reader, self._display = bench, config, reader, display
-        self._pass_tokens = resolve_pass_tokens(bench.lm, config.evaluation.pass_tokens)
+        self._pass_tokens = decoding_pass_tokens(bench.lm, config.evaluation.pass_tokens)
 
     def __call__(self, label: str, questions: list[Encoded]) -> tuple[list[Prediction], float]:
         started = time.perf_counter()

@@ -64,7 +64,7 @@ def answer_questions(
     for group in group_by_length(lengths, pass_tokens):
         continuations = greedy(lm, table, [questions[i].prompt_ids for i in group], rule)
         for i, continuation in zip(group, continuations, strict=True):
-            text = lm.tokenizer.decode(continuation.ids, skip_special_tokens=True)
+            text = lm.tokenizer.decode(continuation.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
             predictions[i] = score_answer(questions[i], text, continuation.stop_reason)
         on_progress(len(predictions), len(questions))
     return [predictions[i] for i in range(len(questions))]
@@ -104,5 +104,5 @@ def summarize(predictions: Sequence[Prediction]) -> dict[str, Any]:
 
 @lru_cache(maxsize=2)
 def _newline_ids(tokenizer: Any) -> frozenset[int]:
-    texts = tokenizer.batch_decode([[id_] for id_ in range(len(tokenizer))])
+    texts = tokenizer.batch_decode([[id_] for id_ in range(len(tokenizer))], clean_up_tokenization_spaces=False)
     return frozenset(id_ for id_, text in enumerate(texts) if "\n" in text)

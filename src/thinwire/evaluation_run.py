@@ -9,13 +9,13 @@ from typing import Any
 from thinwire.config import EvaluationConfig, ModelConfig, PromptConfig
 from thinwire.evaluate import answer_questions, summarize
 from thinwire.finished import find_arm, opened
+from thinwire.memory import decoding_pass_tokens
 from thinwire.model import load
 from thinwire.progress import Display
 from thinwire.prompts import PromptEncoder
 from thinwire.questions import load_questions
 from thinwire.reader import Reader
 from thinwire.squad import Unanswerable, draw
-from thinwire.train import resolve_pass_tokens
 
 
 def evaluate_target(
@@ -56,7 +56,7 @@ def evaluate_target(
                 encoder,
                 questions,
                 max_new_tokens=evaluation.max_new_tokens,
-                pass_tokens=resolve_pass_tokens(lm, evaluation.pass_tokens),
+                pass_tokens=decoding_pass_tokens(lm, evaluation.pass_tokens),
                 on_progress=task.update,
             )
     return summarize(predictions), {prediction.id: prediction.text for prediction in predictions}

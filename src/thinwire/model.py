@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from torch import Tensor
 
 from thinwire.assets import ASSETS, cache_dir, fetch, locked
 from thinwire.config import ModelConfig
-from thinwire.errors import ThinwireError, UsageError
+from thinwire.errors import UsageError
 from thinwire.prompts import end_of_turn_id
 from thinwire.records import content_hash, file_hash, read_json
 
@@ -272,17 +271,3 @@ def _quiet_transformers() -> Iterator[None]:
         settings.set_verbosity(verbosity)
         if bars:
             settings.enable_progress_bar()
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes that can still be allocated on ``device``."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-
-
-def check_finite(name: str, value: float) -> float:
-    """Return ``value``, or raise: NaN and infinity mean the arm diverged."""
-    if value != value or value in (float("inf"), float("-inf")):
-        raise ThinwireError(f"{name} became {value}; lower the learning rates or check the data")
-    return value

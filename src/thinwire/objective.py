@@ -1,8 +1,12 @@
 """The loss of an arm, as sums over one pass; divided by a batch's totals they add up to the mean of the batch."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from thinwire.errors import ThinwireError
 
 
 def reconstruction_terms(
@@ -47,3 +51,10 @@ def table_mean_square(table: Tensor, counts: Tensor) -> float:
     for rows, block in zip(table.split(8192), weights.split(8192), strict=True):
         total += block @ rows.double().square().mean(-1)
     return float(total)
+
+
+def check_finite(name: str, value: float) -> float:
+    """Return ``value``, or raise: NaN and infinity mean that training diverged."""
+    if not math.isfinite(value):
+        raise ThinwireError(f"{name} became {value}; lower the learning rates or check the data")
+    return value

@@ -12,8 +12,7 @@ from torch import Tensor
 from thinwire.batching import epoch_batches
 from thinwire.config import ReconstructionConfig
 from thinwire.determinism import generator
-from thinwire.model import check_finite
-from thinwire.objective import reconstruction_terms
+from thinwire.objective import check_finite, reconstruction_terms
 from thinwire.prompts import Encoded
 from thinwire.reader import AdapterReader
 

@@ -14,8 +14,9 @@ from thinwire.config import ArmConfig, TrainingConfig
 from thinwire.determinism import seeded
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.lora import AttachedLora
-from thinwire.model import LanguageModel, check_finite, free_memory
-from thinwire.objective import cross_entropy_sum, distillation_sum, reconstruction_terms
+from thinwire.memory import training_pass_tokens
+from thinwire.model import LanguageModel
+from thinwire.objective import check_finite, cross_entropy_sum, distillation_sum, reconstruction_terms
 from thinwire.prompts import Encoded
 from thinwire.reader import Reader
 
@@ -95,7 +96,7 @@ def train(
     )
     num_steps = arm.training.epochs * -(-len(questions) // arm.training.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, num_steps, arm.training))
-    pass_tokens = resolve_pass_tokens(lm, arm.training.pass_tokens)
+    pass_tokens = training_pass_tokens(lm, arm.training.pass_tokens)
 
     best: tuple[float, int, _State] | None = None
     step = num_tokens = 0
@@ -260,20 +261,3 @@ def _rate(step: int, total: int, config: TrainingConfig) -> float:
     if step < warmup:
         return (step + 1) / (warmup + 1)
     return (total - step) / max(1, total - warmup)
-
-
-def resolve_pass_tokens(lm: LanguageModel, setting: int | str) -> int:
-    """Padded tokens that fit one training pass; ``auto`` estimates it from the model's shape and the free memory.
-
-    The estimate counts what a decoder layer keeps for its backward pass, in bytes a token: about 16 activations of the
-    hidden width (LoRA's float32 copies of its inputs included) and 5 of the MLP's width, at 2 bytes each.
-    """
-    if isinstance(setting, int):
-        return setting
-    config = lm.model.config.get_text_config()
-    mlp_width = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-    bytes_per_token = 2 * lm.num_layers * (16 * config.hidden_size + 5 * mlp_width)
-    fits = int(0.5 * free_memory(lm.device) / bytes_per_token)
-    # Larger passes gain nothing on a CPU: what a layer touches should stay near its caches.
-    ceiling = 65_536 if lm.device.type == "cuda" else 1_024
-    return max(256, min(fits, ceiling))

@@ -1,0 +1,48 @@
+"""How many tokens fit one pass through the model: estimates from its shape and the memory that is free."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from thinwire.model import LanguageModel
+
+_SHARE = 0.5
+"""Part of the free memory that a pass may take: the estimates are rough, and the optimiser needs some too."""
+
+
+def training_pass_tokens(lm: LanguageModel, setting: int | str) -> int:
+    """Padded tokens in one training pass, ``auto`` resolved.
+
+    The estimate counts what a decoder layer keeps for its backward pass, per token: about 16 activations of the hidden
+    width (LoRA's float32 copies of its inputs included) and 5 of the MLP's width, at 2 bytes each.
+    """
+    config = lm.model.config.get_text_config()
+    mlp_width = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    bytes_per_token = 2 * lm.num_layers * (16 * config.hidden_size + 5 * mlp_width)
+    # On a CPU, small passes keep a layer's activations near the caches.
+    return _resolve(lm, setting, bytes_per_token, most={"cuda": 65_536, "cpu": 1_024})
+
+
+def decoding_pass_tokens(lm: LanguageModel, setting: int | str) -> int:
+    """Padded tokens in one batch of decoding, ``auto`` resolved: keys and values of all layers, twice while they grow."""
+    config = lm.model.config.get_text_config()
+    kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    bytes_per_token = 2 * 2 * 2 * lm.num_layers * kv_heads * head_dim
+    return _resolve(lm, setting, bytes_per_token, most={"cuda": 131_072, "cpu": 8_192})
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be allocated on ``device``."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+
+
+def _resolve(lm: LanguageModel, setting: int | str, bytes_per_token: int, most: dict[str, int]) -> int:
+    if isinstance(setting, int):
+        return setting
+    kind = "cuda" if lm.device.type == "cuda" else "cpu"
+    return max(256, min(most[kind], int(_SHARE * free_memory(lm.device) / bytes_per_token)))
