@@ -23,7 +23,9 @@ thinwire_stamp="$(python -c 'import sys; print(sys.prefix)')/.thinwire-${THINWIR
 thinwire_wanted=$(cat "$thinwire_root/pyproject.toml" "$thinwire_root/constraints.txt" | cksum)"$thinwire_root"
 if [ ! -f "$thinwire_stamp" ] || [ "$(cat "$thinwire_stamp")" != "$thinwire_wanted" ]; then
   echo "installing Thinwire and the pinned versions of what it needs" >&2
-  python -m pip install --quiet --disable-pip-version-check --constraint "$thinwire_root/constraints.txt" \
+  # On a terminal pip shows its progress, as torch is large; elsewhere only its errors.
+  thinwire_quiet=; [ -t 2 ] || thinwire_quiet=-qq
+  python -m pip install $thinwire_quiet --disable-pip-version-check --constraint "$thinwire_root/constraints.txt" \
     --editable "$thinwire_root${THINWIRE_EXTRAS:+[$THINWIRE_EXTRAS]}" || exit 1
   printf '%s' "$thinwire_wanted" > "$thinwire_stamp"
 fi

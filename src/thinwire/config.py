@@ -27,11 +27,17 @@ Rate = Annotated[float, Field(gt=0)]
 ARM_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"
 """Arm names become folder names, so they are restricted to what every file system takes."""
 
+RESERVED_NAMES = frozenset(
+    {"controls", "codec", "unfinished", "experiment.yaml", "sweep.json", "sweep_summary.txt", "compare_results.py"}
+    | {"report.html", "report.md"}
+)
+"""What else a sweep's folder holds; no arm may be called so."""
+
 
 class Section(BaseModel):
     """A group of settings: immutable, and strict about its keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class ModelConfig(Section):
@@ -83,9 +89,10 @@ class CodecConfig(Section):
         """Numbers per token in a code of this codec, for embeddings of ``embedding_width`` numbers."""
         width = self.compress_dim or max(1, round(embedding_width / self.ratio))
         if width > embedding_width:
+            cause = f"codec.compress_dim is {width}" if self.compress_dim else f"codec.ratio is {self.ratio}"
             raise UsageError(
-                f"codec.compress_dim is {width}, more than the embedding width {embedding_width}; "
-                f"choose 1 to {embedding_width}"
+                f"{cause}, but a code has at most as many numbers as an embedding, {embedding_width}; "
+                f"choose compress_dim 1 to {embedding_width}, or a ratio of 1 or more"
             )
         return width
 
@@ -221,8 +228,10 @@ class Experiment(ArmConfig):
     def _all_arms_resolve(self) -> Experiment:
         if shared := sorted(set(self.arms) & set(self.controls)):
             raise ValueError(f"{', '.join(shared)}: the name of an arm and of a control; rename one")
-        if "controls" in self.arms:
-            raise ValueError("an arm cannot be called 'controls': that is the controls' folder; rename it")
+        if taken := sorted(RESERVED_NAMES & set(self.arms)):
+            raise ValueError(f"arms cannot be called {', '.join(taken)}: the sweep's folder has other uses for it")
+        if self.baseline not in self.arms:
+            raise ValueError(f"baseline: {self.baseline!r} is no arm{_nearest(self.baseline, self.arms)}")
         for name in (*self.arms, *self.controls):
             self.arm(name)
         return self

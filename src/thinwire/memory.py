@@ -26,7 +26,7 @@ def training_pass_tokens(lm: LanguageModel, setting: int | str) -> int:
 
 
 def decoding_pass_tokens(lm: LanguageModel, setting: int | str) -> int:
-    """Padded tokens in one batch of decoding, ``auto`` resolved: keys and values of all layers, twice while they grow."""
+    """Padded tokens in one batch of decoding, ``auto`` resolved: keys and values of all layers, twice as they grow."""
     config = lm.model.config.get_text_config()
     kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads

@@ -105,7 +105,7 @@ class PromptEncoder:
         keep_answer: bool,
     ) -> list[int]:
         context = example.context.strip()
-        begin = text.find(context) if self.with_context else -1
+        begin = self._context_begin(text, example) if self.with_context else -1
         inside = [i for i, (a, b) in enumerate(offsets) if begin <= a < b <= begin + len(context)] if begin >= 0 else []
         if excess > len(inside):
             raise UsageError(
@@ -114,8 +114,8 @@ class PromptEncoder:
             )
         kept = len(inside) - excess
         first = 0
-        if keep_answer and example.answer_start is not None:
-            # Offsets are into the stripped context; move the window right only as far as the answer needs.
+        if keep_answer and example.answer_start >= 0:
+            # An answer beyond the window's end moves the window, to have the answer in its middle where it can.
             start = begin + example.answer_start - (len(example.context) - len(example.context.lstrip()))
             end = start + len(example.answers[0])
             answer = [i for i, token in enumerate(inside) if offsets[token][0] < end and offsets[token][1] > start]
@@ -124,6 +124,12 @@ class PromptEncoder:
                 first = min(max(0, middle - kept // 2), len(inside) - kept)
         head, tail = ids[: inside[0]], ids[inside[-1] + 1 :]
         return head + ids[inside[first] : inside[first] + kept] + tail
+
+    @staticmethod
+    def _context_begin(text: str, example: Example) -> int:
+        """Where the context starts in the rendered prompt; searched from the question back, as it may recur before."""
+        tail = _WITH_CONTEXT.partition("{context}")[2].format(question=example.question)
+        return text.rfind(example.context.strip(), 0, text.rfind(tail) if tail in text else len(text))
 
 
 def end_of_turn_id(tokenizer: Tokenizer) -> int | None:

@@ -83,9 +83,11 @@ def read_jsonl(path: Path) -> list[Any]:
     rows = []
     try:
         # Not splitlines: a string in the JSON may hold other characters that Python takes for line ends.
-        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
-    except OSError as error:
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
         raise ThinwireError(f"{path} cannot be read: {error}") from None
+    if lines == [""]:
+        return []
     for number, line in enumerate(lines, start=1):
         try:
             rows.append(json.loads(line))

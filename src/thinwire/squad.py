@@ -1,6 +1,7 @@
 """Questions with a context and gold answers: reading them from any usual form, and splitting them fairly."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +26,8 @@ class Example:
     question: str
     answers: tuple[str, ...]
     """Gold answers, at least one, in the source's order."""
-    answer_start: int | None
-    """Character offset of the first answer in ``context``; null where the source gives none."""
+    answer_start: int
+    """Character offset of the first answer in ``context``; -1 where it is not in there literally."""
 
 
 def read_examples(path: Path, unanswerable: Unanswerable = "refuse") -> list[Example]:
@@ -58,16 +59,15 @@ def read_examples(path: Path, unanswerable: Unanswerable = "refuse") -> list[Exa
 
 
 def _flatten(document: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
-    for article in document["data"]:
-        for number, paragraph in enumerate(article["paragraphs"]):
+    num_paragraphs: Counter[str] = Counter()
+    for index, article in enumerate(document["data"]):
+        title = article.get("title") or f"article {index}"
+        for paragraph in article["paragraphs"]:
+            # Counted by title: two articles of one title must not share paragraph ids.
+            paragraph_id = f"{title}/{num_paragraphs[title]}"
+            num_paragraphs[title] += 1
             for qa in paragraph["qas"]:
-                title = article.get("title") or ""
-                yield {
-                    **qa,
-                    "title": title,
-                    "context": paragraph["context"],
-                    "paragraph": f"{title}/{number}",
-                }
+                yield {**qa, "title": title, "context": paragraph["context"], "paragraph": paragraph_id}
 
 
 def from_rows(rows: Iterable[Mapping[str, Any]], *, source: str, unanswerable: Unanswerable) -> list[Example]:
@@ -94,7 +94,7 @@ def from_rows(rows: Iterable[Mapping[str, Any]], *, source: str, unanswerable: U
                 context=row["context"],
                 question=str(row["question"]).strip(),
                 answers=texts,
-                answer_start=start,
+                answer_start=row["context"].find(texts[0]) if start is None else start,
             )
         )
     if refused and unanswerable == "refuse":

@@ -29,10 +29,9 @@ def load_rows(run: Path) -> list[Row]:
         raise FileNotFoundError(f"{run} is no sweep's folder: it has no sweep.json")
     sweep = json.loads(sweep_file.read_text(encoding="utf-8"))
     files = sorted(run.glob("*/record.json")) + sorted(run.glob("controls/*/record.json"))
-    records = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    rows = [_read_row(file, sweep["name"]) for file in files]
     order = list(sweep["planned"])
-    records.sort(key=lambda record: order.index(record["name"]) if record["name"] in order else len(order))
-    rows = [_row(record, sweep["name"]) for record in records]
+    rows.sort(key=lambda row: order.index(row["name"]) if row["name"] in order else len(order))
     baseline = next((row for row in rows if row["name"] == sweep["baseline"] and row["f1"] is not None), None)
     for row in rows:
         if baseline and row is not baseline and row["f1"] is not None:
@@ -41,6 +40,13 @@ def load_rows(run: Path) -> list[Row]:
     if best:
         best["best"] = True
     return rows
+
+
+def _read_row(file: Path, run_name: str) -> Row:
+    try:
+        return _row(json.loads(file.read_text(encoding="utf-8")), run_name)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} is no complete record ({type(error).__name__}: {error})") from None
 
 
 def _row(record: dict[str, Any], run_name: str) -> Row:

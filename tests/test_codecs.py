@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.decomposition import PCA
+
+from thinwire.codecs import PCACodec, codec_class
+from thinwire.errors import ThinwireError, UsageError
+
+
+def table_and_counts(rows=200, width=24, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    spread = torch.linspace(2, 0.1, width)
+    table = torch.randn(rows, width, generator=generator) * spread + 0.3
+    counts = torch.randint(0, 9, (rows,), generator=generator).double()
+    return table, counts
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), width=st.integers(1, 23))
+def test_pca_agrees_with_scikit_learns_full_svd_on_the_expanded_token_matrix(seed, width):
+    table, counts = table_and_counts(seed=seed)
+    codec = PCACodec.fit(table, counts, width)
+    tokens = np.repeat(table.double().numpy(), counts.long().numpy(), axis=0)
+    reference = PCA(n_components=width, svd_solver="full").fit(tokens)
+    # scikit-learn divides by N - 1, the population's covariance by N.
+    expected = reference.explained_variance_ * (len(tokens) - 1) / len(tokens)
+    np.testing.assert_allclose(codec.variances.numpy(), expected, rtol=1e-6)
+    assert codec.figures()["explained_variance"] == pytest.approx(reference.explained_variance_ratio_.sum(), abs=1e-6)
+    # The subspaces are equal where their projections are: distance 0, however the axes are signed.
+    ours = codec.components.double().numpy()
+    difference = ours.T @ ours - reference.components_.T @ reference.components_
+    assert np.linalg.norm(difference, 2) < 1e-6 * max(1, 1 / _gap(reference, tokens, width))
+    centred = tokens - tokens.mean(0)
+    ours_variance = np.square(centred @ ours.T).mean()
+    assert ours_variance == pytest.approx(np.square(centred @ reference.components_.T).mean(), rel=1e-6)
+
+
+def _gap(reference, tokens, width):
+    """Relative gap after the last kept eigenvalue: what the subspace's own conditioning allows."""
+    values = np.linalg.eigvalsh(np.cov(tokens.T))[::-1]
+    return (values[width - 1] - values[width]) / values[0]
+
+
+def test_a_token_that_was_never_seen_has_no_say():
+    table, counts = table_and_counts()
+    counts[7] = 0
+    far = table.clone()
+    far[7] = 1e4  # a pad row, say
+    assert torch.equal(PCACodec.fit(table, counts, 5).components, PCACodec.fit(far, counts, 5).components)
+
+
+def test_explained_variance_is_over_all_axes_not_over_the_kept_ones():
+    # Variances 4 and 1 along two axes: one axis explains 4 / 5, not 1.
+    table = torch.tensor([[2.0, 0], [-2, 0], [0, 1], [0, -1]])
+    assert PCACodec.fit(table, torch.ones(4), 1).figures() == {"explained_variance": pytest.approx(0.8)}
+
+
+def test_all_axes_reconstruct_exactly_and_fewer_do_not():
+    table, counts = table_and_counts()
+    whole, part = PCACodec.fit(table, counts, 24), PCACodec.fit(table, counts, 6)
+    torch.testing.assert_close(whole.decode(whole.encode(table)), table, atol=1e-4, rtol=1e-4)
+    assert (part.decode(part.encode(table)) - table).abs().max() > 0.1
+
+
+def test_a_code_carries_the_magnitude():
+    # Nothing but the code goes in: doubling the embedding must double what comes out (about the mean).
+    table, counts = table_and_counts()
+    codec = PCACodec.fit(table - table.mean(0), counts, 24)
+    once = codec.decode(codec.encode(table)) - codec.mean
+    twice = codec.decode(codec.encode(2 * table)) - codec.mean
+    assert twice.norm() / once.norm() == pytest.approx(2.0, rel=0.05)
+
+
+def test_fitting_twice_gives_the_same_signs_and_saving_loses_nothing(tmp_path):
+    table, counts = table_and_counts()
+    codec = PCACodec.fit(table, counts, 5)
+    assert torch.equal(codec.components, PCACodec.fit(table, counts, 5).components)
+    codec.save(tmp_path / "codec.safetensors")
+    loaded = PCACodec.load(tmp_path / "codec.safetensors")
+    assert all(torch.equal(loaded.state()[name], tensor) for name, tensor in codec.state().items())
+
+
+def test_no_token_seen_is_an_error_and_so_is_an_unknown_codec():
+    with pytest.raises(ThinwireError, match="no token was seen"):
+        PCACodec.fit(torch.eye(3), torch.zeros(3), 1)
+    with pytest.raises(UsageError, match=r"'pcaa' is no codec; there are: pca"):
+        codec_class("pcaa")

@@ -1,0 +1,52 @@
+import math
+
+import pytest
+import torch
+
+from thinwire.errors import ThinwireError
+from thinwire.objective import (
+    check_finite,
+    cross_entropy_sum,
+    distillation_sum,
+    reconstruction_terms,
+    table_mean_square,
+)
+
+
+def test_reconstruction_terms_by_hand():
+    # Row 0 is right twice over, row 1 at a right angle: cosines 1 and 0; squared errors (1 + 0)/2 and (1 + 1)/2.
+    predicted, target = torch.tensor([[2.0, 0], [0, 1]]), torch.tensor([[1.0, 0], [1, 0]])
+    cosine, error = reconstruction_terms(predicted, target, torch.tensor([3.0, 1]), mean_square=0.5)
+    assert float(cosine) == pytest.approx(3 * 1 + 1 * 0)
+    assert float(error) == pytest.approx((3 * 0.5 + 1 * 1.0) / 0.5)
+
+
+def test_the_norm_is_part_of_the_loss():
+    # A direction alone is free for cosine; the squared error charges for a norm 100 times too large.
+    target = torch.ones(1, 4)
+    cosine, error = reconstruction_terms(100 * target, target, torch.ones(1), mean_square=1.0)
+    assert float(cosine) == pytest.approx(1.0)
+    assert float(error) == pytest.approx(99.0**2)
+
+
+def test_predicting_zero_costs_a_relative_error_of_one():
+    table, counts = torch.randn(50, 8), torch.arange(50.0)
+    mean_square = table_mean_square(table, counts)
+    _, error = reconstruction_terms(torch.zeros_like(table), table, counts, mean_square)
+    assert float(error / counts.sum()) == pytest.approx(1.0, rel=1e-5)
+
+
+def test_cross_entropy_and_distillation_by_hand():
+    uniform = torch.zeros(2, 4)
+    assert float(cross_entropy_sum(uniform, torch.tensor([0, 3]))) == pytest.approx(2 * math.log(4))
+    teacher = torch.log(torch.tensor([[0.5, 0.5, 1e-30, 1e-30]]))
+    # KL(teacher || uniform over 4) = 2 * 0.5 * log(0.5 / 0.25) = log 2; and 0 against itself.
+    assert float(distillation_sum(torch.zeros(1, 4), teacher)) == pytest.approx(math.log(2), abs=1e-5)
+    assert float(distillation_sum(teacher, teacher)) == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_stops_the_work(value):
+    with pytest.raises(ThinwireError, match="loss at step 3 became"):
+        check_finite("loss at step 3", value)
+    assert check_finite("loss", 0.5) == 0.5
