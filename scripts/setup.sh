@@ -2,7 +2,8 @@
 #
 # Uses the active virtual environment (VIRTUAL_ENV or conda), else makes and activates .venv. Installs with the pinned
 # versions of constraints.txt, once: a stamp in the environment says for which files that was done.
-# THINWIRE_EXTRAS names extras to install, as in THINWIRE_EXTRAS=test.
+# THINWIRE_EXTRAS names extras to install, as in THINWIRE_EXTRAS=test. THINWIRE_NO_INSTALL=1 trusts the active
+# environment as it is, for machines whose own torch build must stay.
 
 thinwire_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -21,7 +22,7 @@ fi
 
 thinwire_stamp="$(python -c 'import sys; print(sys.prefix)')/.thinwire-${THINWIRE_EXTRAS:-base}"
 thinwire_wanted=$(cat "$thinwire_root/pyproject.toml" "$thinwire_root/constraints.txt" | cksum)"$thinwire_root"
-if [ ! -f "$thinwire_stamp" ] || [ "$(cat "$thinwire_stamp")" != "$thinwire_wanted" ]; then
+if [ -z "${THINWIRE_NO_INSTALL:-}" ] && { [ ! -f "$thinwire_stamp" ] || [ "$(cat "$thinwire_stamp")" != "$thinwire_wanted" ]; }; then
   echo "installing Thinwire and the pinned versions of what it needs" >&2
   # On a terminal pip shows its progress, as torch is large; elsewhere only its errors.
   thinwire_quiet=; [ -t 2 ] || thinwire_quiet=-qq

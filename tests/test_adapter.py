@@ -1,6 +1,6 @@
 import torch
-from test_codecs import table_and_counts
 
+from test_codecs import table_and_counts
 from thinwire.adapter import Adapter
 from thinwire.codecs import PCACodec
 from thinwire.config import AdapterConfig

@@ -1,8 +1,8 @@
 import torch
-from doubles import example, tiny_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from doubles import example, tiny_tokenizer
 from thinwire.batching import epoch_batches, group_by_length, make_batch, make_pass, token_counts
 from thinwire.config import PromptConfig
 from thinwire.prompts import Encoded, PromptEncoder

@@ -1,7 +1,7 @@
 import pytest
 import torch
-from doubles import tiny_llama
 
+from doubles import tiny_llama
 from thinwire.config import LoraSettings
 from thinwire.errors import UsageError
 from thinwire.lora import attached, loaded, merge_into
@@ -66,16 +66,18 @@ def test_rank_zero_is_no_lora():
 
 
 def test_more_layers_than_the_model_has_are_refused():
-    with pytest.raises(UsageError, match=r"lora\.layers=8, but the model has 2 layers"), attached(
-        tiny_llama(), LoraSettings(rank=4, layers=8)
+    with (
+        pytest.raises(UsageError, match=r"lora\.layers=8, but the model has 2 layers"),
+        attached(tiny_llama(), LoraSettings(rank=4, layers=8)),
     ):
         pass
 
 
 def test_a_target_that_matches_nothing_is_refused_even_beside_one_that_matches():
     settings = LoraSettings(rank=4, targets=("q_proj", "qproj"))
-    with pytest.raises(UsageError, match=r"'qproj' matches no linear module.*down_proj.*q_proj"), attached(
-        tiny_llama(), settings
+    with (
+        pytest.raises(UsageError, match=r"'qproj' matches no linear module.*down_proj.*q_proj"),
+        attached(tiny_llama(), settings),
     ):
         pass
 

@@ -1,0 +1,76 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from doubles import EOS_ID, tiny_llama, tiny_lm, tiny_tokenizer
+from thinwire.generate import StopRule, greedy
+from thinwire.model import LanguageModel
+
+NEVER = StopRule(end_ids=frozenset(), newline_ids=frozenset(), max_new_tokens=6)
+LM = tiny_lm()
+PROMPTS = st.lists(st.lists(st.integers(5, 260), min_size=1, max_size=30), min_size=1, max_size=6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(PROMPTS)
+def test_a_batch_says_what_each_prompt_says_alone_in_transformers_own_generate(prompts):
+    # No padding, no batch, no cache of ours: if a next token were ever read at a pad, lengths would tell.
+    ours = greedy(LM, LM.table, prompts, NEVER)
+    for prompt, answer in zip(prompts, ours, strict=True):
+        alone = LM.model.generate(
+            torch.tensor([prompt]), max_new_tokens=6, do_sample=False, eos_token_id=None, pad_token_id=0
+        )
+        assert list(answer.ids) == alone[0, len(prompt) :].tolist()
+        assert answer.stop_reason == "length"
+
+
+def test_padding_needs_no_token_of_its_own():
+    # A tokenizer whose pad is its end token: masks come from lengths, so real end tokens inside a prompt still count.
+    lm = LanguageModel(model=tiny_llama(), tokenizer=tiny_tokenizer(pad_is_eos=True), name="tiny", revision="test")
+    prompts = [[40, EOS_ID, 41, EOS_ID], list(range(10, 40))]
+    together = greedy(lm, lm.table, prompts, NEVER)
+    assert together == [greedy(lm, lm.table, [prompt], NEVER)[0] for prompt in prompts]
+
+
+def test_every_row_stops_at_its_own_end_and_rows_that_go_on_are_not_disturbed():
+    prompts = [[n, n + 1, n + 2] for n in range(10, 90, 8)]
+    free = greedy(LM, LM.table, prompts, NEVER)
+    end = free[0].ids[2]
+    stopped = greedy(
+        LM, LM.table, prompts, StopRule(end_ids=frozenset({end}), newline_ids=frozenset(), max_new_tokens=6)
+    )
+    assert stopped[0].ids == free[0].ids[: free[0].ids.index(end)]
+    for before, after in zip(free, stopped, strict=True):
+        expected = before.ids[: before.ids.index(end)] if end in before.ids else before.ids
+        assert after.ids == expected
+        assert after.stop_reason == ("end" if end in before.ids else "length")
+    assert len({answer.stop_reason for answer in stopped}) == 2
+
+
+def test_a_newline_ends_an_answer_and_is_kept_for_the_first_line_to_drop():
+    free = greedy(LM, LM.table, [[50, 60, 70]], NEVER)[0]
+    rule = StopRule(end_ids=frozenset(), newline_ids=frozenset({free.ids[1]}), max_new_tokens=6)
+    stopped = greedy(LM, LM.table, [[50, 60, 70]], rule)[0]
+    assert stopped.ids == free.ids[: free.ids.index(free.ids[1]) + 1]
+    assert stopped.stop_reason == "newline"
+
+
+def test_the_model_reads_the_given_table_for_its_own_answers_too():
+    # With another table, decoding must equal a model whose embeddings *are* that table (and whose head is not).
+    table = LM.table + 0.5 * torch.randn(LM.table.shape, generator=torch.Generator().manual_seed(1))
+    folded = tiny_llama()
+    folded.lm_head.weight = torch.nn.Parameter(folded.lm_head.weight.clone())
+    folded.model.embed_tokens.weight = torch.nn.Parameter(table)
+    prompt = list(range(20, 30))
+    expected = folded.generate(
+        torch.tensor([prompt]), max_new_tokens=6, do_sample=False, eos_token_id=None, pad_token_id=0
+    )
+    assert list(greedy(LM, table, [prompt], NEVER)[0].ids) == expected[0, 10:].tolist()
+    assert greedy(LM, table, [prompt], NEVER) != greedy(LM, LM.table, [prompt], NEVER)
+
+
+@pytest.mark.parametrize("most", [1, 4])
+def test_an_answer_is_never_longer_than_asked(most):
+    rule = StopRule(end_ids=frozenset(), newline_ids=frozenset(), max_new_tokens=most)
+    assert [len(answer.ids) for answer in greedy(LM, LM.table, [[9], [9, 10]], rule)] == [most, most]

@@ -1,0 +1,77 @@
+import pytest
+import torch
+
+from doubles import example, tiny_lm
+from thinwire.adapter import Adapter
+from thinwire.batching import token_counts
+from thinwire.codecs import PCACodec
+from thinwire.config import AdapterConfig, PromptConfig, ReconstructionConfig
+from thinwire.determinism import generator
+from thinwire.objective import table_mean_square
+from thinwire.prompts import PromptEncoder
+from thinwire.reader import AdapterReader
+from thinwire.reconstruction import measure, resolve_steps, train_reconstruction
+
+
+def setting():
+    lm = tiny_lm()
+    encoder = PromptEncoder(lm.tokenizer, PromptConfig())
+    questions = [encoder.encode(example(n)) for n in range(6)]
+    counts = token_counts(questions, len(lm.table))
+    codec = PCACodec.fit(lm.table, counts, 6)
+    reader = AdapterReader(codec.encode(lm.table), Adapter(codec, AdapterConfig(hidden=32), generator("cpu", 0)))
+    return lm, questions, counts, reader, table_mean_square(lm.table, counts)
+
+
+def test_figures_by_hand():
+    table = torch.tensor([[1.0, 0], [0, 2], [3, 3]])
+    guess = torch.tensor([[1.0, 0], [2, 0], [9, 9]])
+    # Row 1 has cosine 0, error (4 + 4) / 2 = 4, and row 0 is nearer than itself; row 2 was never seen.
+    figures = measure(guess, table, torch.tensor([3.0, 1, 0]), mean_square=0.5)
+    assert figures.as_dict() == {"cosine": 0.75, "relative_mse": 1 / 4 * 4 / 0.5, "nearest_row_accuracy": 0.75}
+
+
+def test_a_perfect_table_has_perfect_figures_also_of_rows_with_one_direction():
+    # Nearest by distance, not by angle: the second row is the first, twice as long.
+    table = torch.tensor([[1.0, 1], [2, 2], [0, 1]])
+    assert measure(table, table, torch.ones(3), 1.0).as_dict() == pytest.approx(
+        {"cosine": 1.0, "relative_mse": 0.0, "nearest_row_accuracy": 1.0}
+    )
+
+
+@pytest.mark.parametrize("mode", ["table", "sequence"])
+def test_both_ways_improve_on_the_linear_reconstruction(mode):
+    lm, questions, counts, reader, mean_square = setting()
+    config = ReconstructionConfig(mode=mode, steps=150, batch_rows=64, learning_rate=5e-3)
+    before = measure(reader.table(torch.float32), lm.table, counts, mean_square)
+    train_reconstruction(reader, lm.table, counts, mean_square, questions, config, seed=0)
+    after = measure(reader.table(torch.float32), lm.table, counts, mean_square)
+    assert after.cosine > before.cosine + 0.02
+    assert after.relative_mse < 0.7 * before.relative_mse
+
+
+def test_the_same_seed_trains_the_same_adapter_and_another_does_not():
+    def trained(seed):
+        lm, questions, counts, reader, mean_square = setting()
+        config = ReconstructionConfig(steps=5, batch_rows=32)
+        train_reconstruction(reader, lm.table, counts, mean_square, questions, config, seed)
+        return reader.adapter.linear.weight.detach()
+
+    assert torch.equal(trained(0), trained(0))
+    assert not torch.equal(trained(0), trained(1))
+
+
+def test_rows_that_no_prompt_holds_are_learned_through_the_uniform_share():
+    def unseen_cosine(share):
+        lm, questions, counts, reader, mean_square = setting()
+        config = ReconstructionConfig(steps=200, batch_rows=128, uniform_share=share, learning_rate=5e-3)
+        train_reconstruction(reader, lm.table, counts, mean_square, questions, config, seed=0)
+        return measure(reader.table(torch.float32), lm.table, (counts == 0).double(), mean_square).cosine
+
+    assert unseen_cosine(0.5) > unseen_cosine(0.0) + 0.05
+
+
+def test_the_budget_follows_the_device():
+    assert resolve_steps(ReconstructionConfig(), torch.device("cpu")) == 1_000
+    assert resolve_steps(ReconstructionConfig(), torch.device("cuda")) == 10_000
+    assert resolve_steps(ReconstructionConfig(steps=7), torch.device("cuda")) == 7
