@@ -42,7 +42,7 @@ Set = Annotated[
 ]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="Folder of the results [default: runs/<experiment name>]."),
+    typer.Option("--output", "-o", help="Folder of the results [default: runs/NAME, after the experiment]."),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue in a folder that holds results; keep finished arms.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
@@ -124,7 +124,7 @@ def _run(experiment: Experiment, output: Path | None, resume: bool, only: list[s
 
 @app.command()
 def evaluate(
-    target: Annotated[str, typer.Argument(help="An arm's folder (runs/<sweep>/<arm>), or a model to read plain text.")],
+    target: Annotated[str, typer.Argument(help="An arm's folder (runs/SWEEP/ARM), or a model to read plain text.")],
     data: Annotated[str, typer.Option(help="squad, a .json or .jsonl file, or a Hugging Face dataset.")] = "squad",
     samples: Annotated[str, typer.Option(help="How many questions, drawn by seed, or all.")] = "100",
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
@@ -201,7 +201,7 @@ def compare(
 
 @app.command()
 def export(
-    arm: Annotated[Path, typer.Argument(help="An arm's folder: runs/<sweep>/<arm>.")],
+    arm: Annotated[Path, typer.Argument(help="An arm's folder: runs/SWEEP/ARM.")],
     target: Annotated[Path, typer.Argument(help="The checkpoint folder to write.")],
 ) -> None:
     """Fold an arm into an ordinary checkpoint: embeddings replaced, LoRA merged, no cost at inference."""

@@ -15,7 +15,7 @@ from thinwire.checkpoint import LORA_FOLDER, load_reader
 from thinwire.errors import UsageError
 from thinwire.finished import FinishedArm
 from thinwire.lora import merge_into
-from thinwire.model import load
+from thinwire.model import load, quiet_transformers
 
 
 def export(arm: FinishedArm, target: Path) -> None:
@@ -40,7 +40,7 @@ def export(arm: FinishedArm, target: Path) -> None:
         model.get_input_embeddings().weight = torch.nn.Parameter(table.clone(), requires_grad=False)
     model.config.get_text_config().tie_word_embeddings = model.config.tie_word_embeddings = False
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary, quiet_transformers():
         model.save_pretrained(Path(temporary) / "checkpoint")
         lm.tokenizer.save_pretrained(Path(temporary) / "checkpoint")
         (Path(temporary) / "checkpoint").rename(target)

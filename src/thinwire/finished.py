@@ -44,7 +44,7 @@ def find_arm(folder: Path, device: str = "auto") -> FinishedArm:
         UsageError: the folder is no finished arm's.
     """
     if not (folder / "record.json").is_file():
-        raise UsageError(f"{folder} is no arm's folder: it has no record.json; give runs/<sweep>/<arm>")
+        raise UsageError(f"{folder} is no arm's folder: it has no record.json; give runs/SWEEP/ARM")
     record = read_json(folder / "record.json")
     if record["status"] != "done":
         raise UsageError(f"the arm in {folder} is not done ({record['status']}: {record['error']}); resume its sweep")

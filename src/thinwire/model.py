@@ -150,7 +150,7 @@ def load(config: ModelConfig) -> LanguageModel:
     name, reason = choose_model(config.name, device)
     logger.info("model %s (%s) on %s", name, reason, device)
     path, revision = _locate(name)
-    with _quiet_transformers():
+    with quiet_transformers():
         model, tokenizer = _from_pretrained(path, name, getattr(torch, config.dtype))
     model.requires_grad_(False).eval().to(device)
     commit = getattr(model.config, "_commit_hash", None)
@@ -218,7 +218,7 @@ def _dequantized(gguf: Path) -> Path:
             logger.info("dequantising %s to bfloat16, once", gguf.name)
             with (
                 tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making.") as temporary,
-                _quiet_transformers(),
+                quiet_transformers(),
             ):
                 _dequantize(gguf, Path(temporary) / "checkpoint")
                 (Path(temporary) / "checkpoint").rename(folder)
@@ -259,8 +259,8 @@ def _check_head(lm: LanguageModel) -> None:
 
 
 @contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Silence the library's progress bars and advice while it loads; restore its settings after."""
+def quiet_transformers() -> Iterator[None]:
+    """Silence the library's progress bars and advice while it loads or saves; restore its settings after."""
     settings = transformers.utils.logging
     verbosity, bars = settings.get_verbosity(), settings.is_progress_bar_enabled()
     settings.set_verbosity_error()

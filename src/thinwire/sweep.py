@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from thinwire.arm import Kind, check_done, run_arm
 from thinwire.config import ArmConfig, Experiment
 from thinwire.errors import UsageError
-from thinwire.model import load
+from thinwire.model import LanguageModel, load
 from thinwire.progress import Display
 from thinwire.provenance import environment, now
 from thinwire.records import content_hash, read_json, write_json, write_text
@@ -56,36 +56,53 @@ def run_sweep(
     display = display or Display()
     planned = plan(experiment, only, controls)
     with _exclusive(folder):
-        _check_folder(folder, experiment, resume)
-        write_text(folder / "experiment.yaml", yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False))
-        # Written first, so that an unfinished sweep can be looked at too.
-        shutil.copyfile(Path(compare.__file__), folder / "compare_results.py")
+        before = _check_folder(folder, experiment, resume)
         lm = load(experiment.model)
         bench = Workbench(experiment, lm, folder / "codec", display)
-        sweep: dict[str, Any] = {
-            "format": 1,
-            "name": experiment.name,
-            "description": experiment.description,
-            "baseline": experiment.baseline,
-            "experiment_hash": content_hash(experiment.model_dump(mode="json")),
-            "planned": {name: kind for name, kind, _ in planned},
-            "model": {"name": lm.name, "revision": lm.revision, "table_sha256": lm.table_hash()},
-            "samples": experiment.data.samples,
-            "epochs": experiment.training.epochs,
-            "environment": environment(lm.device),
-            "started_at": now(),
-            "finished_at": None,
-        }
-        write_json(folder / "sweep.json", sweep)
+        resolved = [(name, kind, bench.resolve(config)) for name, kind, config in planned]
+        for _, _, config in resolved:
+            bench.encoded(config)  # what cannot be read is refused here, before anything is written
+        header = _header(experiment, lm, before, {name: kind for name, kind, _ in planned})
+        write_text(folder / "experiment.yaml", yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False))
+        write_json(folder / "sweep.json", header)
+        shutil.copyfile(Path(compare.__file__), folder / "compare_results.py")
         records = []
         with display.overall("sweep") as task:
-            for done, (name, kind, config) in enumerate(planned):
-                task.update(done, len(planned), name)
-                records.append(_run_or_keep(bench, name, kind, bench.resolve(config), folder, display))
-            task.update(len(planned), len(planned))
-        write_json(folder / "sweep.json", {**sweep, "finished_at": now()})
+            for done, (name, kind, config) in enumerate(resolved):
+                task.update(done, len(resolved), name)
+                records.append(_run_or_keep(bench, name, kind, config, folder, display))
+                # After every arm, so that an unfinished sweep can be read too.
+                write_text(folder / "sweep_summary.txt", summary_text(folder))
+        write_json(folder / "sweep.json", {**header, "finished_at": now()})
         write_text(folder / "sweep_summary.txt", summary_text(folder))
     return records
+
+
+def _header(
+    experiment: Experiment, lm: LanguageModel, before: dict[str, Any] | None, planned: dict[str, Kind]
+) -> dict[str, Any]:
+    """``sweep.json``: what all arms share. A resumed sweep keeps its start and the arms it has planned before."""
+    return {
+        "format": 1,
+        "name": experiment.name,
+        "description": experiment.description,
+        "baseline": experiment.baseline,
+        "experiment_hash": content_hash(experiment.model_dump(mode="json")),
+        "planned": {**(before["planned"] if before else {}), **planned},
+        "model": {
+            "name": lm.name,
+            "revision": lm.revision,
+            "table_sha256": lm.table_hash(),
+            "vocabulary": lm.table.shape[0],
+            "embedding_width": lm.table.shape[1],
+            "num_layers": lm.num_layers,
+        },
+        "samples": experiment.data.samples,
+        "epochs": experiment.training.epochs,
+        "environment": environment(lm.device),
+        "started_at": before["started_at"] if before else now(),
+        "finished_at": None,
+    }
 
 
 def plan(experiment: Experiment, only: Collection[str], controls: Controls) -> list[tuple[str, Kind, ArmConfig]]:
@@ -135,13 +152,14 @@ def _set_aside(folder: Path, attic: Path) -> None:
     logger.info("moved what the unfinished %s left to %s", folder.name, target)
 
 
-def _check_folder(folder: Path, experiment: Experiment, resume: bool) -> None:
+def _check_folder(folder: Path, experiment: Experiment, resume: bool) -> dict[str, Any] | None:
+    """Refuse a folder that must not be written to; returns the header of the sweep to be resumed, if there is one."""
     if not (folder / "sweep.json").exists() and not (folder / "experiment.yaml").exists():
         if others := [path.name for path in folder.iterdir() if path.name != ".lock"]:
             raise UsageError(
                 f"{folder} holds other files ({', '.join(sorted(others)[:3])}); choose another output folder"
             )
-        return
+        return None
     if not resume:
         raise UsageError(
             f"{folder} holds the results of a sweep, and nothing is overwritten: add --resume to continue it "
@@ -156,6 +174,8 @@ def _check_folder(folder: Path, experiment: Experiment, resume: bool) -> None:
             f"{folder} was started with other settings ({', '.join(differing)}); resume with the same, "
             "or choose another folder"
         )
+    header: dict[str, Any] | None = read_json(folder / "sweep.json") if (folder / "sweep.json").exists() else None
+    return header
 
 
 @contextmanager

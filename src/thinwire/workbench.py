@@ -82,7 +82,7 @@ class Workbench:
         if samples == "auto":
             samples = 1000 if on_gpu else 100
             if not on_gpu:
-                logger.info("scoring 100 test questions, as this is a CPU (evaluation.samples sets another number)")
+                self._once("note on a CPU", _say_that_a_cpu_scores_fewer)
         selection = evaluation.selection_samples
         if selection == "auto":
             selection = 500 if on_gpu else 50
@@ -225,6 +225,10 @@ class Workbench:
                 arm.seed,
                 lambda step, total, cosine: task.update(step, total, f"cosine {cosine:.3f}"),
             )
+
+
+def _say_that_a_cpu_scores_fewer() -> None:
+    logger.info("scoring 100 test questions, as this is a CPU (evaluation.samples sets another number)")
 
 
 def _prompt_key(arm: ArmConfig) -> list[object]:

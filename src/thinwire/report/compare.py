@@ -132,18 +132,25 @@ def main(arguments: list[str] | None = None) -> int:
     except (OSError, ValueError, KeyError) as error:
         print(f"cannot read the results: {error}", file=sys.stderr)
         return 1
-    rows = sort_rows(rows, options.sort)
-    if options.json:
-        print(json.dumps(rows, indent=2))
-        return 0
+    try:
+        print(_render(sort_rows(rows, options.sort), as_json=options.json, show_run=len(runs) > 1), flush=True)
+    except BrokenPipeError:  # `| head` has seen enough
+        sys.stdout = None
+    return 0
+
+
+def _render(rows: list[Row], *, as_json: bool, show_run: bool) -> str:
+    if as_json:
+        return json.dumps(rows, indent=2)
     arms = [row for row in rows if row["kind"] == "arm"]
     controls = [row for row in rows if row["kind"] == "control"]
-    print(format_table(arms, show_run=len(runs) > 1) if arms else "no arm is finished yet")
+    parts = [format_table(arms, show_run=show_run) if arms else "no arm is finished yet"]
     if controls:
-        print("\nControls")
-        print(format_table(controls, show_run=len(runs) > 1))
-    print("\n* chosen on the selection split; F1 and EM are test figures in points, `vs base` against the baseline arm")
-    return 0
+        parts.append("Controls\n" + format_table(controls, show_run=show_run))
+    parts.append(
+        "* chosen on the selection split; F1 and EM are test figures in points, `vs base` against the baseline"
+    )
+    return "\n\n".join(parts)
 
 
 if __name__ == "__main__":
