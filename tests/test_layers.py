@@ -11,7 +11,7 @@ import thinwire
 ROOT = Path(thinwire.__file__).parent
 LAYERS = (
     "errors config records seeding",
-    "scoring squad prompts postprocess collapse",
+    "scoring squad prompts postprocess collapse statistics verdict",
     "assets determinism codecs adapter reader batching objective model memory lora questions progress provenance",
     "reconstruction train generate evaluate checkpoint finished export evaluation_run",
     "workbench arm sweep report",
@@ -97,7 +97,7 @@ def in_fresh_python(code: str) -> str:
 
 def test_the_modules_that_need_no_torch_do_not_load_it():
     lines = [f"import thinwire.{name}" for name in TORCH_FREE]
-    heavy = "{'torch', 'transformers', 'peft', 'numpy', 'datasets'}"
+    heavy = "{'torch', 'transformers', 'peft', 'datasets'}"
     code = "\n".join([*lines, "import sys, json", f"print(json.dumps(sorted({heavy} & set(sys.modules))))"])
     assert json.loads(in_fresh_python(code)) == []
 

@@ -305,11 +305,11 @@ def test_a_checkpoint_holds_what_was_trained_and_not_the_model(swept):
 def test_controls_that_train_are_left_out_of_a_small_run_unless_asked_for(folder):
     small, large = experiment(folder), experiment(folder, data={"train": "squad", "samples": 501})
     names = ["baseline", "r2", "codec_only"]
-    assert [name for name, _, _ in plan(small, [], "auto")] == names
-    assert [name for name, _, _ in plan(large, [], "auto")] == [*names, "text_lora"]
-    assert [name for name, _, _ in plan(small, [], "all")] == [*names, "text_lora"]
-    assert [name for name, _, _ in plan(large, [], "none")] == names[:2]
-    assert [name for name, _, _ in plan(small, ["text_lora"], "none")] == ["text_lora"]
+    assert [run.name for run in plan(small, [], "auto")] == names
+    assert [run.name for run in plan(large, [], "auto")] == [*names, "text_lora"]
+    assert [run.name for run in plan(small, [], "all")] == [*names, "text_lora"]
+    assert [run.name for run in plan(large, [], "none")] == names[:2]
+    assert [run.name for run in plan(small, ["text_lora"], "none")] == ["text_lora"]
 
 
 def test_two_processes_never_write_one_folder(folder, tmp_path):

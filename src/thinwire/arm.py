@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
@@ -34,18 +34,29 @@ logger = logging.getLogger(__name__)
 Kind = Literal["arm", "control"]
 
 
-def run_arm(
-    bench: Workbench, name: str, kind: Kind, config: ArmConfig, folder: Path, display: Display
-) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """One training to be done: an arm with one of its seeds, or a control."""
+
+    name: str
+    """Of its folder: the arm's, with the seed behind it where there are several."""
+    arm: str
+    kind: Kind
+    config: ArmConfig
+
+
+def run_arm(bench: Workbench, planned: Planned, folder: Path, display: Display) -> dict[str, Any]:
     """Run one arm in its empty ``folder`` and return its record, which is also written there last.
 
     A failure is recorded, not raised: one arm's error must not end a sweep. An interruption is recorded and raised.
     """
     folder.mkdir(parents=True)
     started = time.perf_counter()
+    name, config = planned.name, planned.config
     record: dict[str, Any] = {
         "name": name,
-        "kind": kind,
+        "arm": planned.arm,
+        "kind": planned.kind,
         "status": "failed",
         "error": None,
         "config": config.model_dump(mode="json"),
@@ -56,7 +67,7 @@ def run_arm(
         "started_at": now(),
     }
     with _logging_to(folder):
-        logger.info("%s %s", kind, name)
+        logger.info("%s %s", planned.kind, name)
         try:
             with deterministic_kernels():
                 record.update(_run(bench, name, config, folder, display))
@@ -126,9 +137,16 @@ def _run(bench: Workbench, name: str, config: ArmConfig, folder: Path, display: 
         codec = bench.codec(config) if config.reads != "text" else None
         return {
             "trainable_parameters": trainable_parameters(reader, lora) if outcome else {"adapter": 0, "lora": 0},
-            "codec": codec and {"file": f"codec/{codec[1].name}", **codec[0].figures()},
+            "codec": codec
+            and {
+                "file": f"codec/{codec[1].name}",
+                "code_width": config.codec.code_width(bench.lm.table.shape[1]),
+                "parameters": sum(tensor.numel() for tensor in codec[0].state().values()),
+                **codec[0].figures(),
+            },
             "reconstruction_at_start": at_start,
             "reconstruction": bench.measure(config, reader).as_dict() if outcome and at_start else at_start,
+            "reconstruction_by_frequency": bench.measure_by_frequency(config, reader) if at_start else None,
             "training": outcome and asdict(outcome),
             "selection": best,
             "test": metrics,

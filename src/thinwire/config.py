@@ -178,6 +178,26 @@ class EvaluationConfig(Section):
     """Most prompt tokens in one batch of decoding."""
 
 
+class VerdictConfig(Section):
+    """When a gain counts, and how surely. Gains are F1 points over the baseline arm."""
+
+    marginal: Rate = 2.0
+    significant: Rate = 5.0
+    strong: Rate = 10.0
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    """Of the simultaneous intervals over all arms."""
+    resamples: Annotated[int, Field(ge=100)] = 10_000
+    """Bootstrap resamples."""
+    power: Annotated[float, Field(ge=0.5, lt=1)] = 0.8
+    """Probability with which a stated number of questions would resolve what is unresolved."""
+
+    @model_validator(mode="after")
+    def _thresholds_rise(self) -> VerdictConfig:
+        if not self.marginal < self.significant < self.strong:
+            raise ValueError(f"thresholds must rise, not {self.marginal:g}, {self.significant:g}, {self.strong:g}")
+        return self
+
+
 class ArmConfig(Section):
     """All that defines one arm or control."""
 
@@ -212,6 +232,9 @@ class Experiment(ArmConfig):
     data: DataConfig = DataConfig()
     baseline: str = "baseline"
     """The arm that the others are compared with."""
+    seeds: tuple[int, ...] = ()
+    """Train every arm once with each of these seeds; by default once, with ``seed``. Controls run once."""
+    verdict: VerdictConfig = VerdictConfig()
     arms: dict[Annotated[str, Field(pattern=ARM_NAME)], dict[str, Any]] = Field(min_length=1)
     """What each arm changes, by name."""
     controls: dict[Annotated[str, Field(pattern=ARM_NAME)], dict[str, Any]] = {}
@@ -228,6 +251,8 @@ class Experiment(ArmConfig):
     def _all_arms_resolve(self) -> Experiment:
         if shared := sorted(set(self.arms) & set(self.controls)):
             raise ValueError(f"{', '.join(shared)}: the name of an arm and of a control; rename one")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds: {list(self.seeds)} names a seed twice")
         if taken := sorted(RESERVED_NAMES & set(self.arms)):
             raise ValueError(f"arms cannot be called {', '.join(taken)}: the sweep's folder has other uses for it")
         if self.baseline not in self.arms:

@@ -58,6 +58,37 @@ def measure(reconstructed: Tensor, table: Tensor, counts: Tensor, mean_square: f
     )
 
 
+_BUCKETS = (1, 10, 100, 1_000, 10_000)
+"""Least occurrences in the training prompts of each frequency bucket."""
+
+
+@torch.no_grad()
+def measure_by_frequency(reconstructed: Tensor, table: Tensor, counts: Tensor) -> list[dict[str, float | int | None]]:
+    """Mean cosine of the rows that occur 1 to 9 times, 10 to 99 times, ..., each row counting once.
+
+    Returns:
+        A dict for each bucket that holds rows: ``least`` and ``most`` occurrences (None: no limit), ``num_rows``,
+        ``share_of_tokens`` (0 to 1) and ``cosine``.
+    """
+    counts = counts.to(table.device, torch.float64)
+    buckets: list[dict[str, float | int | None]] = []
+    for least, above in zip(_BUCKETS, (*_BUCKETS[1:], None), strict=True):
+        rows = ((counts >= least) & (counts < (above or torch.inf))).nonzero()[:, 0]
+        if len(rows) == 0:
+            continue
+        cosine = torch.nn.functional.cosine_similarity(reconstructed[rows].float(), table[rows].float(), dim=-1)
+        buckets.append(
+            {
+                "least": least,
+                "most": above and above - 1,
+                "num_rows": len(rows),
+                "share_of_tokens": float(counts[rows].sum() / counts.sum()),
+                "cosine": float(cosine.double().mean()),
+            }
+        )
+    return buckets
+
+
 def resolve_steps(config: ReconstructionConfig, device: torch.device) -> int:
     """The step budget, ``auto`` resolved for ``device``."""
     if config.steps == "auto":

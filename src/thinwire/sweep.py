@@ -6,16 +6,17 @@ import logging
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from filelock import FileLock, Timeout
 
-from thinwire.arm import Kind, check_done, run_arm
-from thinwire.config import ArmConfig, Experiment
+from thinwire.arm import Planned, check_done, run_arm
+from thinwire.config import Experiment
 from thinwire.errors import UsageError
-from thinwire.model import LanguageModel, load
+from thinwire.model import load
 from thinwire.progress import Display
 from thinwire.provenance import environment, now
 from thinwire.records import content_hash, read_json, write_json, write_text
@@ -59,18 +60,18 @@ def run_sweep(
         before = _check_folder(folder, experiment, resume)
         lm = load(experiment.model)
         bench = Workbench(experiment, lm, folder / "codec", display)
-        resolved = [(name, kind, bench.resolve(config)) for name, kind, config in planned]
-        for _, _, config in resolved:
-            bench.encoded(config)  # what cannot be read is refused here, before anything is written
-        header = _header(experiment, lm, before, {name: kind for name, kind, _ in planned})
+        runs = [replace(run, config=bench.resolve(run.config)) for run in planned]
+        for run in runs:
+            bench.encoded(run.config)  # what cannot be read is refused here, before anything is written
+        header = _header(experiment, bench, before, runs)
         write_text(folder / "experiment.yaml", yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False))
         write_json(folder / "sweep.json", header)
         shutil.copyfile(Path(compare.__file__), folder / "compare_results.py")
         records = []
         with display.overall("sweep") as task:
-            for done, (name, kind, config) in enumerate(resolved):
-                task.update(done, len(resolved), name)
-                records.append(_run_or_keep(bench, name, kind, config, folder, display))
+            for done, run in enumerate(runs):
+                task.update(done, len(runs), run.name)
+                records.append(_run_or_keep(bench, run, folder, display))
                 # After every arm, so that an unfinished sweep can be read too.
                 write_text(folder / "sweep_summary.txt", summary_text(folder))
         write_json(folder / "sweep.json", {**header, "finished_at": now()})
@@ -79,16 +80,18 @@ def run_sweep(
 
 
 def _header(
-    experiment: Experiment, lm: LanguageModel, before: dict[str, Any] | None, planned: dict[str, Kind]
+    experiment: Experiment, bench: Workbench, before: dict[str, Any] | None, runs: list[Planned]
 ) -> dict[str, Any]:
     """``sweep.json``: what all arms share. A resumed sweep keeps its start and the arms it has planned before."""
+    lm = bench.lm
     return {
         "format": 1,
         "name": experiment.name,
         "description": experiment.description,
         "baseline": experiment.baseline,
         "experiment_hash": content_hash(experiment.model_dump(mode="json")),
-        "planned": {**(before["planned"] if before else {}), **planned},
+        "verdict": experiment.verdict.model_dump(mode="json"),
+        "planned": {**(before["planned"] if before else {}), **{run.name: run.kind for run in runs}},
         "model": {
             "name": lm.name,
             "revision": lm.revision,
@@ -96,6 +99,8 @@ def _header(
             "vocabulary": lm.table.shape[0],
             "embedding_width": lm.table.shape[1],
             "num_layers": lm.num_layers,
+            "bytes_per_number": lm.table.element_size(),
+            "text_bits_per_token": bench.text_bits_per_token(runs[0].config),
         },
         "samples": experiment.data.samples,
         "epochs": experiment.training.epochs,
@@ -105,41 +110,52 @@ def _header(
     }
 
 
-def plan(experiment: Experiment, only: Collection[str], controls: Controls) -> list[tuple[str, Kind, ArmConfig]]:
-    """The arms and controls to run, in the order of the experiment file."""
+def plan(experiment: Experiment, only: Collection[str], controls: Controls) -> list[Planned]:
+    """The trainings to do, in the order of the experiment file: arms with each of their seeds, then controls."""
     for name in only:
         experiment.arm(name)  # refuses unknown names
-    everything: list[tuple[str, Kind, ArmConfig]] = [
-        *((name, "arm", experiment.arm(name)) for name in experiment.arms),
-        *((name, "control", experiment.arm(name)) for name in experiment.controls),
+    everything = [
+        *(run for name in experiment.arms for run in _with_seeds(name, experiment)),
+        *(Planned(name=name, arm=name, kind="control", config=experiment.arm(name)) for name in experiment.controls),
     ]
     if only:
-        return [item for item in everything if item[0] in only]
+        return [run for run in everything if run.arm in only]
     small = experiment.data.samples <= _SMALL_RUN
     chosen = []
-    for name, kind, config in everything:
-        if kind == "control" and (controls == "none" or (controls == "auto" and small and config.has_trainable)):
+    for run in everything:
+        trains = run.config.has_trainable
+        if run.kind == "control" and (controls == "none" or (controls == "auto" and small and trains)):
             if controls == "auto":
-                logger.info("leaving out the control %s: %d samples (--controls all)", name, experiment.data.samples)
+                logger.info(
+                    "leaving out the control %s: %d samples (--controls all)", run.name, experiment.data.samples
+                )
             continue
-        chosen.append((name, kind, config))
+        chosen.append(run)
     return chosen
 
 
-def _run_or_keep(
-    bench: Workbench, name: str, kind: Kind, config: ArmConfig, sweep_folder: Path, display: Display
-) -> dict[str, Any]:
-    folder = sweep_folder / name if kind == "arm" else sweep_folder / "controls" / name
+def _with_seeds(name: str, experiment: Experiment) -> list[Planned]:
+    config = experiment.arm(name)
+    first, *others = experiment.seeds or (config.seed,)
+    return [
+        Planned(name=run_name, arm=name, kind="arm", config=config.model_copy(update={"seed": seed}))
+        for run_name, seed in [(name, first), *((f"{name}-seed{seed}", seed) for seed in others)]
+    ]
+
+
+def _run_or_keep(bench: Workbench, planned: Planned, sweep_folder: Path, display: Display) -> dict[str, Any]:
+    name = planned.name
+    folder = sweep_folder / name if planned.kind == "arm" else sweep_folder / "controls" / name
     record_file = folder / "record.json"
     if record_file.exists():
         record: dict[str, Any] = read_json(record_file)
         if record["status"] == "done":
-            check_done(record, config, bench)
+            check_done(record, planned.config, bench)
             logger.info("%s is done already", name)
             return record
     if folder.exists():
         _set_aside(folder, sweep_folder / "unfinished")
-    return run_arm(bench, name, kind, config, folder, display)
+    return run_arm(bench, planned, folder, display)
 
 
 def _set_aside(folder: Path, attic: Path) -> None:
@@ -167,7 +183,13 @@ def _check_folder(folder: Path, experiment: Experiment, resume: bool) -> dict[st
         )
     before = yaml.safe_load((folder / "experiment.yaml").read_text(encoding="utf-8"))
     after = experiment.model_dump(mode="json")
-    free = {"arms", "controls", "description"}  # may grow between runs; finished arms are compared one by one
+    free = {
+        "arms",
+        "controls",
+        "description",
+        "verdict",
+        "seeds",
+    }  # may grow between runs; finished arms are compared one by one
     differing = sorted(key for key in after if key not in free and before.get(key) != after[key])
     if differing:
         raise UsageError(

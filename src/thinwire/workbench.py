@@ -25,7 +25,13 @@ from thinwire.progress import Display
 from thinwire.prompts import Encoded, PromptEncoder
 from thinwire.questions import load_questions, load_test_questions
 from thinwire.reader import AdapterReader, CodecReader, Reader
-from thinwire.reconstruction import ReconstructionFigures, measure, resolve_steps, train_reconstruction
+from thinwire.reconstruction import (
+    ReconstructionFigures,
+    measure,
+    measure_by_frequency,
+    resolve_steps,
+    train_reconstruction,
+)
 from thinwire.records import content_hash, replacing
 from thinwire.squad import Example, draw, hold_out_articles
 
@@ -182,6 +188,16 @@ class Workbench:
     def measure(self, arm: ArmConfig, reader: Reader) -> ReconstructionFigures:
         """How well ``reader`` rebuilds the table, weighted by the arm's training prompts."""
         return measure(reader.table(torch.float32), self.lm.table, self.counts(arm), self.mean_square(arm))
+
+    def measure_by_frequency(self, arm: ArmConfig, reader: Reader) -> list[dict[str, float | int | None]]:
+        """The same in buckets of token frequency."""
+        return measure_by_frequency(reader.table(torch.float32), self.lm.table, self.counts(arm))
+
+    def text_bits_per_token(self, arm: ArmConfig) -> float:
+        """Bits that the training prompts take as UTF-8, per token."""
+        questions = self.encoded(arm)
+        num_bytes = sum(len(questions.encoder.render(q.example).encode()) for q in questions.train)
+        return 8 * num_bytes / sum(len(q.prompt_ids) + q.dropped for q in questions.train)
 
     def _starting_adapter(self, arm: ArmConfig, reader: AdapterReader) -> dict[str, Tensor]:
         questions = self.encoded(arm).train

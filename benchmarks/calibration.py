@@ -1,0 +1,228 @@
+"""How often the statistics cry wolf, and how often they find what is there.
+
+Simulates sweeps of a baseline and eleven arms whose true differences are known. Scores are modelled on a real sweep of
+SmolLM2-135M (11 arms, 500 questions of SQuAD's dev set): 56 % of F1 scores are 0, 21 % are 1, the rest lie as observed
+in between; arm and baseline correlate by about 0.69, arm and arm by about 0.76, questions about one paragraph by about
+0.2 in score. Each paragraph has five questions. Every score is the same quantile function of a latent normal, so that
+arms without effect have exactly the baseline's distribution, and an effect is a shift of the latent that raises the
+mean by exactly so much.
+
+    python benchmarks/calibration.py --out docs/results/calibration.json
+"""
+
+# ruff: noqa: T201 (the table is what it is for)
+
+import argparse
+import json
+import math
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import ndtr, ndtri
+from scipy.stats import binom
+
+from thinwire.statistics import ArmComparison, Comparison, Run, compare, questions_needed
+from thinwire.verdict import sweep_verdict
+
+NUM_ARMS = 11
+PER_PARAGRAPH = 5
+ZEROS, ONES = 0.56, 0.206
+BETWEEN = (0.18, 0.29, 0.36, 0.44, 0.5, 0.5, 0.57, 2 / 3, 2 / 3, 0.85)
+"""Deciles of the scores that are neither 0 nor 1."""
+BASELINE_LOADING, ARM_LOADING = 0.88, 0.93
+"""How much of each latent is the question's difficulty, the same for all."""
+DIFFICULTY_BY_PARAGRAPH, REST_BY_PARAGRAPH = 0.3, 0.1
+"""Shares of variance that the questions of a paragraph have in common; the second is each arm's own."""
+
+
+def quantile(probabilities: np.ndarray) -> np.ndarray:
+    """F1 at each probability."""
+    steps = np.array([0.0, *BETWEEN, 1.0])
+    edges = np.linspace(ZEROS, 1 - ONES, len(BETWEEN) + 1)
+    return steps[np.searchsorted(edges, probabilities)]
+
+
+def mean_score(shift: float) -> float:
+    """The expected F1 when the latent is shifted."""
+    edges = ndtri(np.linspace(ZEROS, 1 - ONES, len(BETWEEN) + 1)) - shift
+    return float(np.diff([0.0, *BETWEEN, 1.0]) @ (1 - ndtr(edges)))
+
+
+def shift_for(effect: float) -> float:
+    """The latent's shift that raises the mean by ``effect`` (a fraction)."""
+    return float(brentq(lambda shift: mean_score(shift) - mean_score(0.0) - effect, 0.0, 3.0)) if effect else 0.0
+
+
+def simulate(rng: np.random.Generator, num_questions: int, effect: float) -> tuple[list[Run], dict[str, list[Run]]]:
+    """One sweep; the first arm has the effect."""
+    paragraphs = np.arange(num_questions) // PER_PARAGRAPH
+
+    def latent(share: float, columns: int) -> np.ndarray:
+        common = rng.standard_normal((paragraphs[-1] + 1, columns))[paragraphs]
+        return math.sqrt(share) * common + math.sqrt(1 - share) * rng.standard_normal((num_questions, columns))
+
+    loading = np.array([BASELINE_LOADING, *[ARM_LOADING] * NUM_ARMS])
+    values = loading * latent(DIFFICULTY_BY_PARAGRAPH, 1)
+    values = values + np.sqrt(1 - loading**2) * latent(REST_BY_PARAGRAPH, NUM_ARMS + 1)
+    values[:, 1] += shift_for(effect)
+    scores = quantile(ndtr(values))
+    ids = tuple(f"q{i}" for i in range(num_questions))
+    of = tuple(f"p{p}" for p in paragraphs)
+    runs = [Run(ids=ids, paragraph_ids=of, scores=tuple(column)) for column in scores.T.tolist()]
+    return [runs[0]], {f"arm{k}": [run] for k, run in enumerate(runs[1:])}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """Simulations alike in size and effect."""
+
+    num_questions: int
+    effect: float
+
+
+def run_cell(cell: Cell, num_sweeps: int, num_resamples: int, seed: int) -> dict[str, object]:
+    """Simulate a cell and count what was declared."""
+    rng = np.random.default_rng([seed, cell.num_questions, round(1000 * cell.effect)])
+    hits: list[dict[str, bool]] = []
+    variances, criticals = [], []
+    for _ in range(num_sweeps):
+        comparison = compare(*simulate(rng, cell.num_questions, cell.effect), num_resamples=num_resamples, rng=rng)
+        hits.append(declared(comparison, cell.effect))
+        first = comparison.arms["arm0"]
+        variances.append(first.question_variance)
+        criticals.append(first.critical)
+    variance, critical = float(np.mean(variances)), float(np.mean(criticals))
+    predicted = {
+        f"found_above_{points}": float(ndtr((cell.effect - points / 100) / math.sqrt(variance) - critical))
+        for points in (0, 2, 5)
+    }
+    return {
+        "questions": cell.num_questions,
+        "effect_points": 100 * cell.effect,
+        "sweeps": num_sweeps,
+        "share": shares(hits),
+        "share_of_first_500": shares(hits[:500]),
+        "limit_of_a_true_5_percent": int(binom.ppf(0.975, num_sweeps, 0.05)) / num_sweeps,
+        "predicted": predicted if cell.effect else None,
+        "mean_standard_error": math.sqrt(variance),
+        "mean_critical": critical,
+    }
+
+
+def shares(hits: list[dict[str, bool]]) -> dict[str, float]:
+    """How often each thing was declared."""
+    return {name: sum(hit[name] for hit in hits) / len(hits) for name in hits[0]}
+
+
+def declared(comparison: Comparison, effect: float) -> dict[str, bool]:
+    """What one sweep declares; the sweep's best arm is taken from the very same questions, the worst case."""
+    arms = comparison.arms
+    best = max(arms, key=lambda name: arms[name].difference)
+    verdict = sweep_verdict(comparison, best)
+    truth = {name: effect if name == "arm0" else 0.0 for name in arms}
+    low = arms["arm0"].simultaneous.low
+    return {
+        "helped": verdict.helped,
+        "any_simultaneous_excludes_0": any(not a.simultaneous.low <= 0 <= a.simultaneous.high for a in arms.values()),
+        "any_simultaneous_misses_truth": any(
+            not a.simultaneous.low <= truth[name] <= a.simultaneous.high for name, a in arms.items()
+        ),
+        "any_holm_below_0.05": any(a.adjusted_p_value <= 0.05 for a in arms.values()),
+        "arm0_percentile_misses_truth": not arms["arm0"].percentile.low <= effect <= arms["arm0"].percentile.high,
+        "arm0_bca_misses_truth": not arms["arm0"].bca.low <= effect <= arms["arm0"].bca.high,
+        "naive_best_observed_at_least_2": arms[best].difference >= 0.02,
+        "naive_best_own_interval_excludes_0": arms[best].percentile.low > 0,
+        **{f"found_above_{points}": low >= points / 100 for points in (0, 2, 5)},
+    }
+
+
+def planned_cell(cells: list[dict], effect: float, threshold: float) -> Cell:
+    """The size that the power calculation asks for, from the standard error seen at the largest size."""
+    seen = max((c for c in cells if math.isclose(c["effect_points"], 100 * effect)), key=lambda c: c["questions"])
+    arm = ArmComparison(
+        outcome="compared",
+        reason=None,
+        covers="questions",
+        num_questions=seen["questions"],
+        num_paragraphs=seen["questions"] // PER_PARAGRAPH,
+        num_runs=1,
+        num_baseline_runs=1,
+        mean=0.0,
+        baseline_mean=0.0,
+        difference=effect,
+        question_variance=seen["mean_standard_error"] ** 2,
+        seed_variance=0.0,
+        critical=seen["mean_critical"],
+    )
+    needed = questions_needed(arm, threshold, power=0.8)
+    if needed is None:
+        raise ValueError(f"an effect of {effect} cannot be told from a threshold of {threshold}")
+    return Cell(num_questions=-(-needed // PER_PARAGRAPH) * PER_PARAGRAPH, effect=effect)
+
+
+def cpu() -> str:
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    return f"{fields['model name']} (family {fields['cpu family']}, model {fields['model']}), {os.cpu_count()} cores"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sweeps", type=int, default=500, help="of each size where an arm has an effect")
+    parser.add_argument("--null-sweeps", type=int, default=4_000, help="of each size where no arm has one")
+    parser.add_argument("--resamples", type=int, default=2_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    start = time.perf_counter()
+    cells = []
+    for cell in [Cell(num_questions=n, effect=e) for n in (100, 1000) for e in (0.0, 0.02, 0.05, 0.1)]:
+        num = args.sweeps if cell.effect else args.null_sweeps
+        cells.append(run_cell(cell, num, args.resamples, args.seed))
+        show(cells[-1])
+    for effect, threshold in ((0.05, 0.0), (0.05, 0.02), (0.1, 0.05)):
+        cell = planned_cell(cells[:8], effect, threshold)
+        planned = run_cell(cell, args.sweeps, args.resamples, args.seed)
+        cells.append({**planned, "planned_for": {"threshold_points": 100 * threshold, "power": 0.8}})
+        show(cells[-1])
+    if args.out:
+        result = {
+            "date": time.strftime("%Y-%m-%d"),
+            "command": " ".join(["python", *sys.argv]),
+            "cpu": cpu(),
+            "seconds": round(time.perf_counter() - start, 1),
+            "arms": NUM_ARMS,
+            "questions_per_paragraph": PER_PARAGRAPH,
+            "resamples": args.resamples,
+            "seed": args.seed,
+            "numpy": np.__version__,
+            "cells": cells,
+        }
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def show(cell: dict) -> None:
+    """One line of the table."""
+    share, predicted = cell["share"], cell["predicted"] or {}
+    found = "  ".join(
+        f">{points}: {share[f'found_above_{points}']:.1%} (predicted {predicted[f'found_above_{points}']:.1%})"
+        for points in (0, 2, 5)
+        if predicted
+    )
+    print(
+        f"n {cell['questions']:5} effect {cell['effect_points']:+5.1f}  helped {share['helped']:6.1%}  "
+        f"any excludes 0 {share['any_simultaneous_excludes_0']:6.1%}  misses truth "
+        f"{share['any_simultaneous_misses_truth']:5.1%} (limit {cell['limit_of_a_true_5_percent']:.1%})  "
+        f"naive {share['naive_best_observed_at_least_2']:6.1%}  {found}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

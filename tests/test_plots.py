@@ -1,0 +1,78 @@
+import re
+import sys
+
+import pytest
+
+from report_example import example, series
+from thinwire.errors import UsageError
+from thinwire.report.figures import data
+
+NAMES = ["differences", "standings", "parameters", "rank_layers", "alpha", "training", "frequency", "wire"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    from thinwire.report.plots import write_plots
+
+    folder = tmp_path_factory.mktemp("run") / "plots"
+    files = write_plots(example(), series(), folder)
+    assert files == [folder / f"{name}.{suffix}" for name in NAMES for suffix in ("svg", "png")]
+    return folder
+
+
+def words(path):
+    return re.findall(r"<text[^>]*>([^<]*)</text>", path.read_text(encoding="utf-8"))
+
+
+def test_png_files_are_large_enough_to_print(folder):
+    for name in NAMES:
+        head = (folder / f"{name}.png").read_bytes()[:24]
+        assert head[:8] == b"\x89PNG\r\n\x1a\n"
+        width = int.from_bytes(head[16:20], "big")
+        assert width >= 900  # 4.5 inches at 200 dots
+
+
+def test_axes_are_named_with_units(folder):
+    expected = {
+        "differences": "difference in F1 to the baseline (points), simultaneous 95 % intervals",
+        "standings": "F1 on the test questions (points)",
+        "parameters": "trainable parameters, adapter and LoRA",
+        "rank_layers": "LoRA rank",
+        "alpha": "LoRA alpha (logarithmic)",
+        "training": "training step",
+        "frequency": "share of tokens (%)",
+        "wire": "bits a token (logarithmic)",
+    }
+    for name, axis in expected.items():
+        assert axis in words(folder / f"{name}.svg"), name
+
+
+def test_the_plots_show_the_figures_of_the_page(folder):
+    assert {"+2.0", "+5.0", "+10.0", "ceiling +25.0", "r16_a32_full"} <= set(words(folder / "differences.svg"))
+    assert {"50.0", "37.5", "25.0", "15.6", "3.1"} <= set(words(folder / "standings.svg"))
+    assert {f"{data.ALPHA}8   31.2", f"{data.ALPHA}32   37.5"} <= set(words(folder / "rank_layers.svg"))
+    assert {"2,304", "16", "34.5"} <= set(words(folder / "wire.svg"))
+
+
+def test_the_same_data_make_the_same_file(folder, tmp_path):
+    from thinwire.report.plots import write_plots
+
+    for path in write_plots(example(), series(), tmp_path, formats=("svg",)):
+        assert path.read_bytes() == (folder / path.name).read_bytes()
+
+
+def test_what_has_no_data_has_no_file(tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    from thinwire.report.plots import write_plots
+
+    analysis = {**example(), "rows": example()["rows"][5:6], "bytes": None}
+    assert write_plots(analysis, {"training": {}, "frequency": None, "questions": []}, tmp_path) == []
+
+
+def test_without_matplotlib_the_error_says_what_to_install(tmp_path, monkeypatch):
+    from thinwire.report.plots import write_plots
+
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(UsageError, match=r"pip install 'thinwire\[plots\]'"):
+        write_plots(example(), series(), tmp_path)

@@ -1,0 +1,234 @@
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from thinwire.errors import UsageError
+from thinwire.statistics import ArmComparison, Comparison, Interval, Run
+from thinwire.verdict import (
+    NEXT_STEPS,
+    TIERS,
+    Tiers,
+    arm_verdict,
+    baseline_check,
+    ceiling_share,
+    paired_ceiling_share,
+    sweep_verdict,
+)
+
+
+def arm(difference, half_width):
+    """An arm at 1,000 questions, in F1 points; the critical value is 2.5."""
+    low, high = (difference - half_width) / 100, (difference + half_width) / 100
+    return ArmComparison(
+        outcome="compared",
+        reason=None,
+        covers="questions",
+        num_questions=1000,
+        num_paragraphs=200,
+        num_runs=1,
+        num_baseline_runs=1,
+        mean=0.24 + difference / 100,
+        baseline_mean=0.24,
+        difference=difference / 100,
+        question_variance=(half_width / 250) ** 2,
+        seed_variance=0.0,
+        standard_error=half_width / 250,
+        simultaneous=Interval(low=low, high=high),
+        critical=2.5,
+    )
+
+
+def sweep(**arms):
+    return Comparison(arms=arms, confidence=0.95, num_resamples=1000, num_dropped=0)
+
+
+@pytest.mark.parametrize(
+    ("difference", "tier"),
+    [
+        (-0.3, "no help"),
+        (0.0199, "no help"),
+        (0.02, "marginal"),
+        (0.0499, "marginal"),
+        (0.29 - 0.24, "significant"),  # 0.04999999999999999
+        (0.0999, "significant"),
+        (0.34 - 0.24, "strong"),
+        (0.5, "strong"),
+    ],
+)
+def test_tiers_are_the_plans(difference, tier):
+    assert Tiers().of(difference) == tier
+
+
+def test_thresholds_can_be_moved_and_must_rise():
+    assert Tiers(marginal=1, significant=3, strong=4).of(0.035) == "significant"
+    for bad in ({"marginal": 0}, {"marginal": 6}, {"strong": 5}, {"strong": float("nan")}):
+        with pytest.raises(UsageError, match="must be positive and rise"):
+            Tiers(**bad)
+
+
+@pytest.mark.parametrize(
+    ("difference", "half_width", "observed", "supported"),
+    [
+        (12, 1, "strong", "strong"),  # 11 to 13
+        (12, 3, "strong", "significant"),  # 9 to 15
+        (12, 8, "strong", "marginal"),  # 4 to 20
+        (12, 11, "strong", None),  # 1 to 23
+        (3, 1, "marginal", "marginal"),  # the lower end is the threshold
+        (1, 0.9, "no help", "no help"),  # 0.1 to 1.9: it may help, but by less than counts
+        (1, 1, "no help", None),  # up to 2.0
+        (-4, 1, "no help", "no help"),
+    ],
+)
+def test_the_supported_tier_is_the_one_the_interval_reaches(difference, half_width, observed, supported):
+    verdict = arm_verdict(arm(difference, half_width))
+    assert (verdict.observed, verdict.supported) == (observed, supported)
+    assert verdict.unresolved is (supported is None)
+    assert verdict.helps is (supported in ("marginal", "significant", "strong"))
+    assert (verdict.questions_to_resolve is None) is not verdict.unresolved
+
+
+def test_the_questions_that_would_resolve_are_worked_out_by_hand():
+    # Half-width 5 at 1,000 questions; 6 - 2 = 4 points of room: 1000 * (5 / 4)^2 = 1562.5
+    verdict = arm_verdict(arm(6, 5), power=0.5)
+    assert verdict.unresolved
+    assert verdict.questions_to_resolve == 1563
+    # To 5 points there is 1: 1000 * 5^2. Above 10, and below 2, no number helps.
+    assert verdict.questions_needed == {"no help": None, "marginal": 1563, "significant": 25000, "strong": None}
+    # Observed no help: the upper end has to fall from 0.5 + 5 below 2: 1000 * (5 / 1.5)^2 = 11111.1
+    assert arm_verdict(arm(0.5, 5), power=0.5).questions_to_resolve == 11112
+
+
+def test_an_arm_without_an_interval_is_unresolved_and_says_no_number():
+    few = replace(arm(6, 5), outcome="too few", reason="one paragraph", simultaneous=None, critical=None)
+    verdict = arm_verdict(few)
+    assert (verdict.observed, verdict.supported, verdict.questions_to_resolve) == ("significant", None, None)
+    steps = sweep_verdict(sweep(a=few), "a")
+    assert steps.next_steps[0].startswith("Evaluate more questions")
+    assert "(one paragraph)" in steps.lesson
+
+
+@given(st.floats(-20, 20), st.floats(0.01, 20))
+@settings(derandomize=True, deadline=None)
+def test_what_is_supported_is_never_above_what_is_observed(difference, half_width):
+    verdict = arm_verdict(arm(difference, half_width))
+    if verdict.supported is not None:
+        assert TIERS.index(verdict.supported) <= TIERS.index(verdict.observed)
+    json.dumps(verdict.as_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("difference", "tier", "first_step"),
+    [
+        (0, "no help", "Confirms Phase 1a limitation is not about LLM adaptation"),
+        (3, "marginal", "Document as minor optimization"),
+        (6, "significant", "Add LoRA configuration to Phase 0 post-processing pipeline"),
+        (12, "strong", "Add LoRA configuration to Phase 0 post-processing pipeline"),
+    ],
+)
+def test_a_sweep_branches_as_the_plan_does(difference, tier, first_step):
+    found = sweep_verdict(sweep(small=arm(0, 0.5), best=arm(difference, 0.5)), "best")
+    assert found.verdict.supported == tier
+    assert found.helped is (tier != "no help")
+    assert found.next_steps == NEXT_STEPS[tier]
+    assert found.next_steps[0] == first_step
+    assert found.next_steps_if_confirmed == ()
+    assert f"best gains {difference:+.1f} F1 points over the baseline (95% interval over all arms" in found.lesson
+    assert list(found.arms) == ["small", "best"]
+    assert json.loads(json.dumps(found.as_dict(), allow_nan=False))["arms"]["best"]["helps"] is found.helped
+
+
+def test_an_unresolved_sweep_asks_for_questions_and_keeps_the_branch_for_later():
+    found = sweep_verdict(sweep(best=arm(6, 5)), "best", power=0.5)
+    assert not found.helped
+    assert found.lesson == (
+        "Whether LoRA helps the model read the reconstructed embeddings is not resolved: best gains +6.0 F1 points "
+        "over the baseline (95% interval over all arms +1.0 to +11.0, 1000 questions)."
+    )
+    assert found.next_steps == (
+        "Evaluate about 1,563 questions: if the observed difference is the true one, that resolves it with a "
+        "probability of 50%",
+    )
+    assert found.next_steps_if_confirmed == NEXT_STEPS["significant"]
+
+
+def test_the_best_arm_is_the_one_given_and_must_exist():
+    assert sweep_verdict(sweep(a=arm(12, 1), b=arm(0, 1)), "b").verdict.observed == "no help"
+    with pytest.raises(UsageError, match="no arm 'baseline' to judge the sweep by; choose one of a"):
+        sweep_verdict(sweep(a=arm(1, 1)), "baseline")
+
+
+@pytest.mark.parametrize(
+    ("model", "f1", "matches"),
+    [
+        ("meta-llama/Meta-Llama-3.1-8B-Instruct", 0.26, True),
+        ("meta-llama/Llama-3.1-8B", 0.2201, True),
+        ("/models/llama-3.1-8b-instruct", 0.27, False),
+        ("meta-llama/Llama-3.1-70B-Instruct", 0.24, None),
+        ("SmolLM2-135M-Instruct", 0.24, None),
+    ],
+)
+def test_the_plans_baseline_applies_to_its_model_only(model, f1, matches):
+    check = baseline_check(model, f1)
+    assert check.matches is matches
+    assert check.expected_f1 == (None if matches is None else 0.24)
+    assert (check.difference_to_text, check.share_of_text) == (None, None)
+
+
+def test_the_baseline_is_set_against_the_text_control():
+    check = baseline_check("SmolLM2", 0.3, 0.4)
+    assert check.difference_to_text == pytest.approx(-0.1)
+    assert check.share_of_text == pytest.approx(0.75)
+    silent = baseline_check("SmolLM2", 0.3, 0.0)
+    assert (silent.difference_to_text, silent.share_of_text) == (0.3, None)
+
+
+def run(scores):
+    ids = tuple(f"q{i}" for i in range(len(scores)))
+    return Run(ids=ids, paragraph_ids=ids, scores=tuple(scores))
+
+
+def test_the_share_of_the_ceiling_is_worked_out_by_hand():
+    # (0.45 - 0.05) / (0.55 - 0.05)
+    assert ceiling_share(0.45, 0.05, 0.55).share == pytest.approx(0.8)
+    assert ceiling_share(0.6, 0.05, 0.55).share == pytest.approx(1.1)
+
+
+@pytest.mark.parametrize(("codec", "ceiling"), [(None, 0.5), (0.1, None), (0.5, 0.5), (0.5, 0.4)])
+def test_there_is_no_share_of_a_ceiling_that_is_missing_or_not_above(codec, ceiling):
+    found = ceiling_share(0.3, codec, ceiling)
+    assert (found.share, found.interval) == (None, None)
+    assert ("control" if None in (codec, ceiling) else "not above") in found.reason
+
+
+def test_a_share_that_is_the_same_everywhere_has_no_spread():
+    found = paired_ceiling_share(run([0.5, 0.25, 0.5]), run([0.0] * 3), run([1.0, 0.5, 1.0]), num_resamples=200)
+    assert found.share == pytest.approx(0.5)
+    assert (found.interval.low, found.interval.high) == (pytest.approx(0.5), pytest.approx(0.5))
+    assert found.reason is None
+
+
+def test_the_interval_of_a_share_is_that_of_the_exact_distribution():
+    # Two paragraphs, gains 1 and 0 of room 1 and 1: both, one, or none drawn twice make 1, 0.5, 0.
+    found = paired_ceiling_share(run([1.0, 0.0]), run([0.0] * 2), run([1.0] * 2), num_resamples=500)
+    assert (found.share, found.interval) == (0.5, Interval(low=0.0, high=1.0))
+
+
+def test_a_ceiling_that_is_not_surely_above_leaves_the_share_without_an_interval():
+    # A quarter of the resamples draw the second paragraph twice, where codec only is above the ceiling.
+    found = paired_ceiling_share(run([0.5, 0.5]), run([0.0, 0.5]), run([1.0, 0.0]), num_resamples=500)
+    assert found.share == pytest.approx((0.5 - 0.25) / (0.5 - 0.25))
+    assert found.interval is None
+    assert "not surely above" in found.reason
+
+
+def test_paired_shares_that_cannot_be_are_stated():
+    one = run([0.5])
+    assert paired_ceiling_share(one, None, one).share is None
+    assert paired_ceiling_share(one, one, one).share is None
+    alone = paired_ceiling_share(one, run([0.0]), run([1.0]))
+    assert (alone.share, alone.interval, alone.reason) == (0.5, None, "one paragraph only")
+    with pytest.raises(UsageError, match="missing"):
+        paired_ceiling_share(run([0.5, 0.5]), one, one)
