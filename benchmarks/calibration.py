@@ -26,7 +26,8 @@ from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 from scipy.stats import binom
 
-from thinwire.statistics import ArmComparison, Comparison, Run, compare, questions_needed
+from thinwire.pairing import Run
+from thinwire.statistics import ArmComparison, Comparison, compare, questions_needed
 from thinwire.verdict import sweep_verdict
 
 NUM_ARMS = 11

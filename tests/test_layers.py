@@ -11,11 +11,11 @@ import thinwire
 ROOT = Path(thinwire.__file__).parent
 LAYERS = (
     "errors config records seeding",
-    "scoring squad prompts postprocess collapse statistics verdict",
+    "scoring squad prompts postprocess collapse pairing statistics verdict",
     "assets determinism codecs adapter reader batching objective model memory lora questions progress provenance",
     "reconstruction train generate evaluate checkpoint finished export evaluation_run",
-    "workbench arm sweep report",
-    "cli __main__",
+    "workbench arm sweep report tensorboard",
+    "cli cli_results __main__",
 )
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}
 TORCH_FREE = [*LAYERS[0].split(), *LAYERS[1].split(), "assets", "questions", "report.compare", "report.summary"]

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thinwire.errors import UsageError
-from thinwire.statistics import Run, compare, holm, panel, paragraph_weights, questions_needed
+from thinwire.pairing import Run, panel, paragraph_weights
+from thinwire.statistics import compare, holm, questions_needed
 
 
 def run(scores, paragraphs=None, prefix="q"):

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thinwire.errors import UsageError
-from thinwire.statistics import ArmComparison, Comparison, Interval, Run
+from thinwire.pairing import Run
+from thinwire.statistics import ArmComparison, Comparison, Interval
 from thinwire.verdict import (
     NEXT_STEPS,
     TIERS,

@@ -89,7 +89,9 @@ def run_arm(bench: Workbench, planned: Planned, folder: Path, display: Display) 
 def _run(bench: Workbench, name: str, config: ArmConfig, folder: Path, display: Display) -> dict[str, Any]:
     questions = bench.encoded(config)
     reader = bench.reader(config)
-    at_start = bench.measure(config, reader).as_dict() if config.reads != "text" else None
+    at_start = by_frequency = None
+    if config.reads != "text":
+        at_start, by_frequency = bench.measure(config, reader).as_dict(), bench.measure_by_frequency(config, reader)
     diagnostics = folder / "diagnostics.jsonl"
     with seeded(config.seed, "lora"), attached(bench.lm.model, config.lora) as lora:
         evaluator = _Evaluator(bench, config, reader, display)
@@ -146,6 +148,7 @@ def _run(bench: Workbench, name: str, config: ArmConfig, folder: Path, display: 
             },
             "reconstruction_at_start": at_start,
             "reconstruction": bench.measure(config, reader).as_dict() if outcome and at_start else at_start,
+            "reconstruction_by_frequency_at_start": by_frequency,
             "reconstruction_by_frequency": bench.measure_by_frequency(config, reader) if at_start else None,
             "training": outcome and asdict(outcome),
             "selection": best,

@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 from rich.logging import RichHandler
 
-from thinwire.config import EvaluationConfig, Experiment, ModelConfig, PromptConfig, build, load_experiment
+from thinwire.cli_results import AsJson, Unanswerable, console, results_app, unanswerable_choice
+from thinwire.config import EvaluationConfig, ModelConfig, PromptConfig, build, load_experiment
 from thinwire.errors import ThinwireError, UsageError
-from thinwire.report import compare as compare_report
-from thinwire.scoring import score as score_predictions
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import: only the commands that need them pay
     from thinwire.progress import Display
@@ -34,7 +32,7 @@ app = typer.Typer(
     "Start with `thinwire sweep experiments/phase1a_lora.yaml --set data.samples=300 --set training.epochs=1`, "
     "then `thinwire compare runs/phase1a_lora_sweep`.",
 )
-console = Console(stderr=True)
+app.add_typer(results_app)
 
 Set = Annotated[
     list[str] | None,
@@ -45,9 +43,8 @@ Output = Annotated[
     typer.Option("--output", "-o", help="Folder of the results [default: runs/NAME, after the experiment]."),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue in a folder that holds results; keep finished arms.")]
+TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Also write scalars for TensorBoard, arm by arm.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
-Unanswerable = Annotated[str, typer.Option(help="SQuAD v2.0 questions without an answer: refuse or drop.")]
 
 
 @app.command()
@@ -84,6 +81,7 @@ def sweep(
     controls: Annotated[
         str, typer.Option(help="auto (those that train only above 500 samples), all or none.")
     ] = "auto",
+    tensorboard: TensorBoard = False,
     settings: Set = None,
 ) -> None:
     """Run all arms and controls of an experiment, and summarise them.
@@ -92,7 +90,8 @@ def sweep(
     """
     if controls not in ("auto", "all", "none"):
         raise UsageError(f"--controls takes auto, all or none, got {controls!r}")
-    _run(load_experiment(experiment, settings or []), output, resume, [], controls)  # type: ignore[arg-type]
+    chosen: Any = controls
+    _run(experiment, settings, output, resume=resume, controls=chosen, tensorboard=tensorboard)
 
 
 @app.command()
@@ -101,21 +100,40 @@ def train(
     arm: Annotated[str, typer.Argument(help="The name of one of its arms or controls.")],
     output: Output = None,
     resume: Resume = False,
+    tensorboard: TensorBoard = False,
     settings: Set = None,
 ) -> None:
     """Train and score one arm of an experiment.
 
     A new arm needs no new file: --set arms.mine.lora.rank=2 --set arms.mine.lora.alpha=4, and `mine` as the arm.
     """
-    _run(load_experiment(experiment, settings or []), output, resume, [arm], "none")
+    _run(experiment, settings, output, only=[arm], resume=resume, controls="none", tensorboard=tensorboard)
 
 
-def _run(experiment: Experiment, output: Path | None, resume: bool, only: list[str], controls: Controls) -> None:
+def _run(
+    experiment_file: Path,
+    settings: list[str] | None,
+    output: Path | None,
+    *,
+    only: list[str] | None = None,
+    resume: bool,
+    controls: Controls,
+    tensorboard: bool,
+) -> None:
+    experiment = load_experiment(experiment_file, settings or [])
     from thinwire.sweep import run_sweep
 
     folder = output or Path("runs") / experiment.name
     with _display() as display:
-        records = run_sweep(experiment, folder, resume=resume, only=only, controls=controls, display=display)
+        records = run_sweep(
+            experiment,
+            folder,
+            resume=resume,
+            only=only or [],
+            controls=controls,
+            tensorboard=tensorboard,
+            display=display,
+        )
     typer.echo((folder / "sweep_summary.txt").read_text(encoding="utf-8"))
     console.print(f"results: {folder}", soft_wrap=True)
     if failed := [record["name"] for record in records if record["status"] != "done"]:
@@ -148,7 +166,7 @@ def evaluate(
             model=build(ModelConfig, {"name": target, "device": device}, where="model"),
             prompt=build(PromptConfig, {"style": style}, where="prompt"),
             evaluation=EvaluationConfig(),
-            unanswerable=_unanswerable(unanswerable),
+            unanswerable=unanswerable_choice(unanswerable),
             display=display,
         )
     if predictions:
@@ -159,44 +177,6 @@ def evaluate(
         typer.echo(json.dumps(metrics))
     else:
         typer.echo(f"F1 {100 * metrics['f1']:.2f}  EM {100 * metrics['exact_match']:.2f}  {metrics['n']} questions")
-
-
-@app.command()
-def score(
-    predictions: Annotated[Path, typer.Argument(help="Official format: a JSON object {question id: answer}.")],
-    data: Annotated[str, typer.Argument(help="squad, or a SQuAD-format .json or .jsonl.")],
-    unanswerable: Unanswerable = "refuse",
-    as_json: AsJson = False,
-) -> None:
-    """Score a predictions file with SQuAD's official metric, in percent. Questions without an answer count as 0."""
-    from thinwire.questions import load_questions
-    from thinwire.records import read_json
-
-    if not predictions.is_file():
-        raise UsageError(f"no predictions file {predictions}; expected JSON {{question id: answer}}")
-    answers = read_json(predictions)
-    if not isinstance(answers, dict) or not all(isinstance(answer, str) for answer in answers.values()):
-        raise UsageError(f"{predictions} is not {{question id: answer}}, all texts")
-    examples = load_questions(data, "test", _unanswerable(unanswerable))
-    scores = score_predictions(answers, {example.id: example.answers for example in examples})
-    percent = {"exact_match": 100 * scores.exact_match, "f1": 100 * scores.f1, "total": scores.total}
-    if scores.missing:
-        console.print(f"{scores.missing} of {scores.total} questions have no prediction and count as 0")
-    if as_json:
-        typer.echo(json.dumps(percent))
-    else:
-        typer.echo(f"EM {percent['exact_match']:.2f}  F1 {percent['f1']:.2f}  {scores.total} questions")
-
-
-@app.command()
-def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of sweeps.")],
-    sort: Annotated[str, typer.Option(help=f"Column: {', '.join(compare_report.COLUMNS)}.")] = "f1",
-    as_json: AsJson = False,
-) -> None:
-    """Compare the arms of one or more sweeps in a table."""
-    arguments = [*map(str, runs), "--sort", sort, *(["--json"] if as_json else [])]
-    raise typer.Exit(compare_report.main(arguments))
 
 
 @app.command()
@@ -211,12 +191,6 @@ def export(
     with _logging():
         export_arm(find_arm(arm, device="cpu"), target)
     console.print(f"checkpoint: {target}")
-
-
-def _unanswerable(value: str) -> Any:
-    if value not in ("refuse", "drop"):
-        raise UsageError(f"--unanswerable takes refuse or drop, got {value!r}")
-    return value
 
 
 @contextmanager

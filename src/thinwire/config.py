@@ -29,7 +29,7 @@ ARM_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"
 
 RESERVED_NAMES = frozenset(
     {"controls", "codec", "unfinished", "experiment.yaml", "sweep.json", "sweep_summary.txt", "compare_results.py"}
-    | {"report.html", "report.md"}
+    | {"analysis.json", "report.html", "report.md", "figures"}
 )
 """What else a sweep's folder holds; no arm may be called so."""
 

@@ -21,7 +21,10 @@ from thinwire.progress import Display
 from thinwire.provenance import environment, now
 from thinwire.records import content_hash, read_json, write_json, write_text
 from thinwire.report import compare
+from thinwire.report.results import is_complete, record_folder
 from thinwire.report.summary import summary_text
+from thinwire.report.write import write_reports
+from thinwire.tensorboard import check_available, write_scalars
 from thinwire.workbench import Workbench
 
 logger = logging.getLogger(__name__)
@@ -39,6 +42,7 @@ def run_sweep(
     resume: bool = False,
     only: Collection[str] = (),
     controls: Controls = "auto",
+    tensorboard: bool = False,
     display: Display | None = None,
 ) -> list[dict[str, Any]]:
     """Run the arms of ``experiment`` and write everything below ``folder``.
@@ -47,6 +51,7 @@ def run_sweep(
         resume: continue in a folder that holds results; arms whose record says done are kept.
         only: run these arms or controls alone, instead of all.
         controls: ``auto`` leaves controls that train out of a run of 500 samples or fewer.
+        tensorboard: also write each finished training's diagnostics as TensorBoard scalars, into its folder.
 
     Returns:
         The records, in the order of the experiment file.
@@ -55,6 +60,8 @@ def run_sweep(
         UsageError: the folder holds results and ``resume`` is not given, or holds those of another experiment.
     """
     display = display or Display()
+    if tensorboard:
+        check_available()
     planned = plan(experiment, only, controls)
     with _exclusive(folder):
         before = _check_folder(folder, experiment, resume)
@@ -72,10 +79,13 @@ def run_sweep(
             for done, run in enumerate(runs):
                 task.update(done, len(runs), run.name)
                 records.append(_run_or_keep(bench, run, folder, display))
+                if tensorboard and records[-1]["status"] == "done":
+                    write_scalars(record_folder(folder, run.name, run.kind))
                 # After every arm, so that an unfinished sweep can be read too.
                 write_text(folder / "sweep_summary.txt", summary_text(folder))
         write_json(folder / "sweep.json", {**header, "finished_at": now()})
-        write_text(folder / "sweep_summary.txt", summary_text(folder))
+        if is_complete(folder):
+            write_reports(folder)
     return records
 
 
@@ -145,7 +155,7 @@ def _with_seeds(name: str, experiment: Experiment) -> list[Planned]:
 
 def _run_or_keep(bench: Workbench, planned: Planned, sweep_folder: Path, display: Display) -> dict[str, Any]:
     name = planned.name
-    folder = sweep_folder / name if planned.kind == "arm" else sweep_folder / "controls" / name
+    folder = record_folder(sweep_folder, name, planned.kind)
     record_file = folder / "record.json"
     if record_file.exists():
         record: dict[str, Any] = read_json(record_file)

@@ -15,7 +15,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from thinwire.errors import UsageError
-from thinwire.statistics import ArmComparison, Comparison, Interval, Run, panel, paragraph_weights, questions_needed
+from thinwire.pairing import Run, panel, paragraph_weights
+from thinwire.statistics import ArmComparison, Comparison, Interval, questions_needed
 
 Tier = Literal["no help", "marginal", "significant", "strong"]
 TIERS: tuple[Tier, ...] = get_args(Tier)

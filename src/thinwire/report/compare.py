@@ -6,11 +6,16 @@ works on any machine, with nothing installed:
     python compare_results.py             # the sweep it lies in
     python compare_results.py RUN RUN     # other sweeps
     python compare_results.py --sort params --json
+
+A finished sweep's ``analysis.json`` holds intervals and tiers; of an unfinished one the records are read, which hold
+the figures of each arm alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 import json
 import sys
 from pathlib import Path
@@ -19,33 +24,71 @@ from typing import Any
 Row = dict[str, Any]
 """What is compared: one arm or control; figures are fractions, None where there is none."""
 
-COLUMNS = ("f1", "em", "difference", "selection_f1", "cosine", "params", "distinct", "minutes")
+COLUMNS = ("f1", "em", "difference", "p", "selection_f1", "cosine", "params", "distinct", "minutes")
 
 
 def load_rows(run: Path) -> list[Row]:
-    """One dict for each record of a run folder: figures as fractions, None where there is none."""
+    """One dict for each arm and control of a run folder: figures as fractions, None where there is none."""
     sweep_file = run / "sweep.json"
     if not sweep_file.is_file():
         raise FileNotFoundError(f"{run} is no sweep's folder: it has no sweep.json")
-    sweep = json.loads(sweep_file.read_text(encoding="utf-8"))
+    sweep = _read(sweep_file)
+    analysis_file = run / "analysis.json"
+    if analysis_file.is_file():
+        analysis = _read(analysis_file)
+        # A resumed sweep goes on with its old analysis beside it, which then no longer holds.
+        if analysis["sweep"]["finished_at"] == sweep["finished_at"]:
+            return _with_differences([_analysed_row(row, sweep["name"]) for row in analysis["rows"]], sweep["baseline"])
+    return _rows_of_records(run, sweep)
+
+
+def _read(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is no complete JSON ({error})") from None
+
+
+def _analysed_row(row: dict[str, Any], run_name: str) -> Row:
+    difference = row["f1_difference"] or {}
+    kept = ("name", "kind", "status", "error", "best", "f1", "em", "n", "raw_f1", "selection_f1", "cosine", "params")
+    return {
+        "run": run_name,
+        **{key: row[key] for key in kept},
+        "difference": difference.get("estimate"),
+        "low": difference.get("low"),
+        "high": difference.get("high"),
+        "p": difference.get("p_adjusted"),
+        "tier": row["supported_tier"],
+        "distinct": row["collapse"]["figures"]["distinct_share"] if row["collapse"] else None,
+        "minutes": row["minutes"],
+    }
+
+
+def _rows_of_records(run: Path, sweep: dict[str, Any]) -> list[Row]:
     files = sorted(run.glob("*/record.json")) + sorted(run.glob("controls/*/record.json"))
     rows = [_read_row(file, sweep["name"]) for file in files]
     order = list(sweep["planned"])
     rows.sort(key=lambda row: order.index(row["name"]) if row["name"] in order else len(order))
-    baseline = next((row for row in rows if row["name"] == sweep["baseline"] and row["f1"] is not None), None)
-    for row in rows:
-        if baseline and row is not baseline and row["f1"] is not None:
-            row["difference"] = row["f1"] - baseline["f1"]
     best = best_arm(rows)
     if best:
         best["best"] = True
+    return _with_differences(rows, sweep["baseline"])
+
+
+def _with_differences(rows: list[Row], baseline_name: str) -> list[Row]:
+    """Fill in what lacks a difference to the baseline: controls, and arms without an analysis."""
+    baseline = next((row for row in rows if row["name"] == baseline_name and row["f1"] is not None), None)
+    for row in rows:
+        if baseline and row is not baseline and row["f1"] is not None and row["difference"] is None:
+            row["difference"] = row["f1"] - baseline["f1"]
     return rows
 
 
 def _read_row(file: Path, run_name: str) -> Row:
     try:
-        return _row(json.loads(file.read_text(encoding="utf-8")), run_name)
-    except (ValueError, KeyError, TypeError) as error:
+        return _row(_read(file), run_name)
+    except (KeyError, TypeError) as error:
         raise ValueError(f"{file} is no complete record ({type(error).__name__}: {error})") from None
 
 
@@ -59,17 +102,21 @@ def _row(record: dict[str, Any], run_name: str) -> Row:
         "kind": record["kind"],
         "status": record["status"],
         "error": record["error"],
+        "best": False,
         "f1": test.get("f1"),
         "em": test.get("exact_match"),
         "n": test.get("n"),
         "raw_f1": test.get("raw_f1"),
-        "difference": None,
         "selection_f1": record["selection"]["f1"] if done else None,
         "cosine": reconstruction["cosine"] if reconstruction else None,
         "params": sum(record["trainable_parameters"].values()) if done else None,
+        "difference": None,
+        "low": None,
+        "high": None,
+        "p": None,
+        "tier": None,
         "distinct": test["collapse"]["distinct_share"] if done else None,
         "minutes": record["seconds_total"] / 60,
-        "best": False,
     }
 
 
@@ -86,33 +133,44 @@ def sort_rows(rows: list[Row], column: str) -> list[Row]:
 
 def format_table(rows: list[Row], *, show_run: bool = False) -> str:
     """Rows as lines of text. F1 and EM are points (0 to 100); ``*`` marks the arm chosen on the selection split."""
-    header = ["configuration", "F1", "EM", "vs base", "sel F1", "cosine", "trained", "distinct", "min"]
+    header = ["configuration", "trained", "F1", "EM", "vs base", "interval", "p", "tier", "sel F1", "distinct", "min"]
     lines = [(["run"] if show_run else []) + header]
     for row in rows:
-        mark = "* " if row["best"] else "  "
+        interval = f"{_points(row['low'], '+')} to {_points(row['high'], '+')}" if row["low"] is not None else "-"
         cells = [
-            mark + row["name"],
+            ("* " if row["best"] else "  ") + row["name"],
+            "-" if row["params"] is None else f"{row['params']:,}",
             _points(row["f1"]),
             _points(row["em"]),
             _points(row["difference"], sign="+"),
+            interval,
+            "-" if row["p"] is None else f"{row['p']:.4f}",
+            row["tier"] or "-",
             _points(row["selection_f1"]),
-            "-" if row["cosine"] is None else f"{row['cosine']:.3f}",
-            "-" if row["params"] is None else f"{row['params']:,}",
             "-" if row["distinct"] is None else f"{row['distinct']:.0%}",
             f"{row['minutes']:.1f}",
         ]
         if row["status"] != "done":
-            cells[1:3] = [row["status"], ""]
+            cells[2:4] = [row["status"], ""]
         lines.append(([row["run"]] if show_run else []) + cells)
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     left = 2 if show_run else 1
     return "\n".join(
-        "  ".join(
+        " ".join(
             cell.ljust(width) if i < left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths))  # noqa: B905 - stays valid on any Python 3
+            for i, (cell, width) in enumerate(zip(line, widths))  # noqa: B905 - strict= needs Python 3.10
         ).rstrip()
         for line in lines
     )
+
+
+def format_csv(rows: list[Row]) -> str:
+    """Rows as CSV with a header; figures as fractions, empty where there is none."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().rstrip("\n")
 
 
 def _points(fraction: float | None, sign: str = "") -> str:
@@ -124,24 +182,29 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Compare the configurations of finished sweeps.")
     parser.add_argument("runs", nargs="*", type=Path, help="sweep folders (default: where this file lies)")
     parser.add_argument("--sort", choices=COLUMNS, default="f1", help="column to sort by, highest first")
-    parser.add_argument("--json", action="store_true", help="print the rows as JSON")
+    parser.add_argument("--json", action="store_true", help="print the rows as JSON, figures as fractions")
+    parser.add_argument("--csv", action="store_true", help="print the rows as CSV, figures as fractions")
     options = parser.parse_args(arguments)
     runs = options.runs or [Path(__file__).resolve().parent]
     try:
-        rows = [row for run in runs for row in load_rows(run)]
+        rows = sort_rows([row for run in runs for row in load_rows(run)], options.sort)
     except (OSError, ValueError, KeyError) as error:
         print(f"cannot read the results: {error}", file=sys.stderr)
         return 1
+    if options.json:
+        text = json.dumps(rows, indent=2)
+    elif options.csv and rows:
+        text = format_csv(rows)
+    else:
+        text = _text(rows, show_run=len(runs) > 1)
     try:
-        print(_render(sort_rows(rows, options.sort), as_json=options.json, show_run=len(runs) > 1), flush=True)
+        print(text, flush=True)
     except BrokenPipeError:  # `| head` has seen enough
         sys.stdout = None
     return 0
 
 
-def _render(rows: list[Row], *, as_json: bool, show_run: bool) -> str:
-    if as_json:
-        return json.dumps(rows, indent=2)
+def _text(rows: list[Row], *, show_run: bool) -> str:
     arms = [row for row in rows if row["kind"] == "arm"]
     controls = [row for row in rows if row["kind"] == "control"]
     parts = [format_table(arms, show_run=show_run) if arms else "no arm is finished yet"]

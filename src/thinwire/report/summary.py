@@ -1,49 +1,69 @@
-"""``sweep_summary.txt``: the plan's summary file, made from the records of a sweep."""
+"""``sweep_summary.txt``: the plan's summary file, at most 100 columns wide."""
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
+from typing import Any
 
 from thinwire.records import read_json
-from thinwire.report.compare import best_arm, format_table, load_rows, sort_rows
+from thinwire.report.compare import Row, format_table, load_rows, sort_rows
+
+_WIDTH = 100
+_LEGEND = (
+    "F1, EM: test questions, official SQuAD metric on the first line of the answer, in points. vs base: difference "
+    "in F1 to the baseline arm. interval: simultaneous over all arms. p: adjusted (Holm). tier: what the "
+    "interval's lower end supports. sel F1: on held-out training articles; chooses epoch and arm (*). trained: "
+    "parameters. distinct: share of different answers. min: minutes in all."
+)
 
 
-def summary_text(run: Path) -> str:
-    """The summary of a sweep's folder: what was run, a row for each arm and control, and the arm chosen."""
+def summary_text(run: Path, analysis: dict[str, Any] | None = None) -> str:
+    """The summary of a sweep's folder; with its analysis, also the verdict and the next steps."""
     sweep = read_json(run / "sweep.json")
     rows = load_rows(run)
-    arms = [row for row in rows if row["kind"] == "arm"]
-    controls = [row for row in rows if row["kind"] == "control"]
+    parts = [_header(sweep, rows), _tables(rows), _wrap(_LEGEND)]
+    if analysis:
+        parts += _verdict(analysis)
+    parts += [_wrap(f"{row['name']} {row['status']}: {row['error']}") for row in rows if row["status"] != "done"]
+    return "\n\n".join(parts) + "\n"
+
+
+def _header(sweep: dict[str, Any], rows: list[Row]) -> str:
     environment = sweep["environment"]
     commit = (environment["git_commit"] or "unknown")[:12] + (" with changes" if environment["git_dirty"] else "")
-    num_test = sorted({row["n"] for row in rows if row["n"]})
+    num_test = " or ".join(f"{n:,}" for n in sorted({row["n"] for row in rows if row["n"]})) or "no"
     lines = [
         f"{sweep['name']}: {sweep['description']}",
         "",
         f"model    {sweep['model']['name']} ({sweep['model']['revision'][:12]})",
-        f"data     {sweep['samples']:,} training questions x {sweep['epochs']} epochs; scored on "
-        f"{' or '.join(f'{n:,}' for n in num_test) or 'no'} test questions",
-        f"made by  thinwire {environment['thinwire']}, commit {commit}, on {environment['device']}, "
-        f"{sweep['started_at']}",
-        "",
-        format_table(sort_rows(arms, "f1")) if arms else "No arm was run.",
+        f"data     {sweep['samples']:,} training questions x {sweep['epochs']} epochs; {num_test} test questions",
+        f"made by  thinwire {environment['thinwire']}, commit {commit}",
+        f"on       {environment['device']}, {sweep['started_at']}",
     ]
+    return "\n".join(lines)
+
+
+def _tables(rows: list[Row]) -> str:
+    arms, controls = ([row for row in rows if row["kind"] == kind] for kind in ("arm", "control"))
+    tables = [format_table(sort_rows(arms, "f1")) if arms else "No arm was run."]
     if controls:
-        lines += ["", "Controls", format_table(sort_rows(controls, "f1"))]
-    lines += [
-        "",
-        "F1 and EM: test questions, official SQuAD metric on the first line of the answer, in points.",
-        "vs base: difference in F1 to the baseline arm. sel F1: on held-out training articles; chooses",
-        "epoch and arm. cosine: of reconstructed and true embeddings, weighted by use. trained: parameters.",
-        "distinct: share of different answers. min: minutes in all.",
-    ]
-    best = best_arm(rows)
-    if best is not None:
-        line = f"Best arm, chosen on the selection split (*): {best['name']}, F1 {100 * best['f1']:.1f}"
-        if best["difference"] is not None:
-            line += f", {100 * best['difference']:+.1f} to the baseline"
-        lines += ["", line + "."]
-    for row in rows:
-        if row["status"] != "done":
-            lines += ["", f"{row['name']} {row['status']}: {row['error']}"]
-    return "\n".join(lines) + "\n"
+        tables.append("Controls\n" + format_table(sort_rows(controls, "f1")))
+    return "\n\n".join(tables)
+
+
+def _verdict(analysis: dict[str, Any]) -> list[str]:
+    verdict = analysis["verdict"]
+    lines = [f"Verdict: {verdict['headline']}", verdict["sentence"], f"Baseline check: {verdict['baseline_check']}."]
+    if verdict["uncertainty_covers"]:
+        lines.append(f"The intervals cover the uncertainty of: {verdict['uncertainty_covers']}.")
+    parts = ["\n".join(_wrap(line) for line in lines)]
+    for title, key in (("Next steps", "next_steps"), ("If that confirms the estimate", "next_steps_if_confirmed")):
+        if verdict[key]:
+            steps = [_wrap(f"{number}. {step}", "   ") for number, step in enumerate(verdict[key], start=1)]
+            parts.append("\n".join([f"{title}:", *steps]))
+    return parts
+
+
+def _wrap(text: str, indent: str = "") -> str:
+    return textwrap.fill(text, _WIDTH, subsequent_indent=indent)

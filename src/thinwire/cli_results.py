@@ -1,0 +1,147 @@
+"""The commands that read results and train nothing: score, compare, best, report, plot, postprocess."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from thinwire.errors import UsageError
+from thinwire.report import compare as compare_report
+from thinwire.scoring import score as score_predictions
+
+results_app = typer.Typer()
+console = Console(stderr=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
+Unanswerable = Annotated[str, typer.Option(help="SQuAD v2.0 questions without an answer: refuse or drop.")]
+Sweep = Annotated[Path, typer.Argument(help="The folder of a finished sweep.")]
+
+
+@results_app.command()
+def score(
+    predictions: Annotated[Path, typer.Argument(help="Official format: a JSON object {question id: answer}.")],
+    data: Annotated[str, typer.Argument(help="squad, or a SQuAD-format .json or .jsonl.")],
+    unanswerable: Unanswerable = "refuse",
+    as_json: AsJson = False,
+) -> None:
+    """Score a predictions file with SQuAD's official metric, in percent. Questions without an answer count as 0."""
+    from thinwire.questions import load_questions
+    from thinwire.records import read_json
+
+    if not predictions.is_file():
+        raise UsageError(f"no predictions file {predictions}; expected JSON {{question id: answer}}")
+    answers = read_json(predictions)
+    if not isinstance(answers, dict) or not all(isinstance(answer, str) for answer in answers.values()):
+        raise UsageError(f"{predictions} is not {{question id: answer}}, all texts")
+    examples = load_questions(data, "test", unanswerable_choice(unanswerable))
+    scores = score_predictions(answers, {example.id: example.answers for example in examples})
+    percent = {"exact_match": 100 * scores.exact_match, "f1": 100 * scores.f1, "total": scores.total}
+    if scores.missing:
+        console.print(f"{scores.missing} of {scores.total} questions have no prediction and count as 0")
+    if as_json:
+        typer.echo(json.dumps(percent))
+    else:
+        typer.echo(f"EM {percent['exact_match']:.2f}  F1 {percent['f1']:.2f}  {scores.total} questions")
+
+
+@results_app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of sweeps.")],
+    sort: Annotated[str, typer.Option(help=f"Column: {', '.join(compare_report.COLUMNS)}.")] = "f1",
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV to standard output.")] = False,
+) -> None:
+    """Compare the arms of one or more sweeps in a table."""
+    if sort not in compare_report.COLUMNS:
+        raise UsageError(f"--sort takes one of {', '.join(compare_report.COLUMNS)}, got {sort!r}")
+    flags = [*(["--json"] if as_json else []), *(["--csv"] if as_csv else [])]
+    raise typer.Exit(compare_report.main([*map(str, runs), "--sort", sort, *flags]))
+
+
+@results_app.command()
+def best(run: Sweep, as_json: AsJson = False) -> None:
+    """Name the arm that the selection split chose, with its test figures."""
+    try:
+        rows = compare_report.load_rows(run)
+    except (OSError, ValueError) as error:
+        raise UsageError(str(error)) from None
+    row = next((row for row in rows if row["best"]), None)
+    if row is None:
+        raise UsageError(f"{run} has no arm that is done")
+    if as_json:
+        typer.echo(json.dumps(row))
+        return
+    gain = "" if row["difference"] is None else f", {100 * row['difference']:+.1f} to the baseline"
+    if row["low"] is not None:
+        gain += f" ({100 * row['low']:+.1f} to {100 * row['high']:+.1f}; {row['tier']})"
+    typer.echo(f"{row['name']}: F1 {100 * row['f1']:.1f}, EM {100 * row['em']:.1f}{gain}")
+
+
+@results_app.command()
+def report(
+    run: Sweep,
+    into: Annotated[
+        Path | None, typer.Option(help="Also put the Markdown section into this file, between markers of its own.")
+    ] = None,
+) -> None:
+    """Write report.html, report.md, sweep_summary.txt and analysis.json of a finished sweep."""
+    from thinwire.records import read_json
+    from thinwire.report.markdown import insert
+    from thinwire.report.write import write_reports
+
+    write_reports(run)
+    typer.echo(run / "report.html")
+    if into is not None:
+        name = read_json(run / "sweep.json")["name"]
+        replaced = insert(into, name, (run / "report.md").read_text(encoding="utf-8"))
+        typer.echo(f"{into}: section of {name} {'replaced' if replaced else 'added at the end'}")
+
+
+@results_app.command()
+def plot(
+    run: Sweep,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder [default: RUN/figures].")] = None,
+) -> None:
+    """Draw the report's figures for papers, as SVG and PNG (needs the extra `plots`)."""
+    from thinwire.report.analysis import analyse
+    from thinwire.report.plots import write_plots
+    from thinwire.report.results import read_results
+    from thinwire.report.series import collect
+
+    results = read_results(run)
+    analysis = analyse(results)
+    for path in write_plots(analysis, collect(results, analysis), output or run / "figures"):
+        typer.echo(path)
+
+
+@results_app.command()
+def postprocess(run: Sweep, as_json: AsJson = False) -> None:
+    """Score extractors (first line, first clause, ...) on the answers of every arm and control of a sweep.
+
+    A gain that the uncompressed controls show too is one of format, not of understanding.
+    """
+    from thinwire.postprocess import score_extractors
+    from thinwire.report.results import read_results
+
+    results = read_results(run)
+    finished = {**{name: runs[0] for name, runs in results.arms.items()}, **results.controls}
+    scores = {name: score_extractors(one.predictions) for name, one in finished.items()}
+    if as_json:
+        typer.echo(json.dumps({name: {k: s.as_dict() for k, s in found.items()} for name, found in scores.items()}))
+        return
+    names = list(next(iter(scores.values())))
+    width = max(map(len, scores))
+    typer.echo("F1 in points".ljust(width) + "".join(f"  {name:>19}" for name in names))
+    for arm, found in scores.items():
+        typer.echo(arm.ljust(width) + "".join(f"  {100 * found[name].f1:>19.1f}" for name in names))
+
+
+def unanswerable_choice(value: str) -> Any:
+    """Check the value of ``--unanswerable``."""
+    if value not in ("refuse", "drop"):
+        raise UsageError(f"--unanswerable takes refuse or drop, got {value!r}")
+    return value

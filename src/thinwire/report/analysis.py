@@ -1,0 +1,308 @@
+"""From a sweep's records to every figure that its reports show: one analysis, many renderings.
+
+F1, EM and differences are fractions; renderings show points. What is missing is None.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from statistics import fmean
+from typing import Any
+
+from thinwire.collapse import Diagnosis, diagnose
+from thinwire.config import VerdictConfig
+from thinwire.pairing import Run
+from thinwire.postprocess import score_extractors
+from thinwire.report.results import Finished, Results
+from thinwire.statistics import ArmComparison, Comparison, Interval
+from thinwire.statistics import compare as compare_runs
+from thinwire.verdict import ArmVerdict, Tiers, arm_verdict, baseline_check, paired_ceiling_share, sweep_verdict
+
+Analysis = dict[str, Any]
+
+CEILING, TEXT, CODEC = "text_lora", "text_zero_shot", "codec_only"
+"""Controls that the analysis looks for; each may be missing."""
+
+
+def analyse(results: Results) -> Analysis:
+    """Everything that the reports of a sweep say, as JSON-able data."""
+    settings = VerdictConfig(**results.sweep["verdict"])
+    comparisons = {metric: _compare(results, metric, settings) for metric in ("f1", "exact_match")}
+    tiers = Tiers(marginal=settings.marginal, significant=settings.significant, strong=settings.strong)
+    best = choose_best(results)
+    rows = [_row(results, name, runs, comparisons, tiers, settings) for name, runs in _groups(results).items()]
+    for row in rows:
+        row["best"] = row["name"] == best
+    return {
+        "sweep": results.sweep,
+        "thresholds": {name: points / 100 for name, points in tiers.thresholds().items()},
+        "confidence": settings.confidence,
+        "rows": [*rows, *(_failed_row(record, results) for record in results.unfinished)],
+        "verdict": _verdict(results, comparisons["f1"], best, tiers, settings),
+        "bytes": _bytes(results),
+        "notes": _notes(results, comparisons["f1"]),
+    }
+
+
+def choose_best(results: Results) -> str:
+    """The arm with the highest selection F1, mean over its seeds, the first of equals: the test split never chooses."""
+    return max(results.arms, key=lambda name: fmean(run.record["selection"]["f1"] for run in results.arms[name]))
+
+
+def _groups(results: Results) -> dict[str, list[Finished]]:
+    return {**results.arms, **{name: [control] for name, control in results.controls.items()}}
+
+
+def _runs(finished: Sequence[Finished], metric: str) -> list[Run]:
+    return [Run.of_rows(one.predictions, metric) for one in finished]
+
+
+def _compare(results: Results, metric: str, settings: VerdictConfig) -> Comparison | None:
+    """All arms against the baseline at once; None where there is no baseline or nothing to compare with it."""
+    baseline = results.arms.get(results.sweep["baseline"])
+    arms = {name: _runs(runs, metric) for name, runs in results.arms.items() if name != results.sweep["baseline"]}
+    if baseline is None or not arms:
+        return None
+    return compare_runs(
+        _runs(baseline, metric), arms, confidence=settings.confidence, num_resamples=settings.resamples, rng=0
+    )
+
+
+def _row(
+    results: Results,
+    name: str,
+    runs: list[Finished],
+    comparisons: dict[str, Comparison | None],
+    tiers: Tiers,
+    settings: VerdictConfig,
+) -> dict[str, Any]:
+    record = runs[0].record
+    f1 = comparisons["f1"].arms.get(name) if comparisons["f1"] else None
+    em = comparisons["exact_match"].arms.get(name) if comparisons["exact_match"] else None
+    judged = arm_verdict(f1, tiers, power=settings.power) if f1 else None
+    parameters = record["trainable_parameters"]
+    text = results.controls.get(TEXT)
+    return {
+        **_identity(record, results),
+        **{key: fmean(run.record["test"][source] for run in runs) for key, source in _TEST_FIGURES.items()},
+        **_reconstruction(runs),
+        "n": record["test"]["n"],
+        "num_seeds": len(runs),
+        "selection_f1": fmean(run.record["selection"]["f1"] for run in runs),
+        "params": sum(parameters.values()),
+        "adapter_params": parameters["adapter"],
+        "lora_params": parameters["lora"],
+        "minutes": sum(run.record["seconds_total"] for run in runs) / 60,
+        "f1_difference": _difference(f1) if f1 else None,
+        "em_difference": _difference(em) if em else None,
+        "observed_tier": judged.observed if judged else None,
+        "supported_tier": judged.supported or "unresolved" if judged else None,
+        "questions_needed": judged.questions_to_resolve if judged else None,
+        "share_of_ceiling": _share(results, name, runs),
+        "collapse": _form(diagnose(runs[0].predictions, text.predictions if text else None)),
+        "extractors": {name: one.as_dict() for name, one in score_extractors(runs[0].predictions).items()},
+    }
+
+
+_TEST_FIGURES = {"f1": "f1", "em": "exact_match", "raw_f1": "raw_f1", "raw_em": "raw_exact_match"}
+"""What a row calls the figures of a record's test."""
+
+_FIGURES = (
+    *_TEST_FIGURES,
+    *("cosine", "relative_mse", "nearest_row_accuracy", "n", "num_seeds", "selection_f1"),
+    *("params", "adapter_params", "lora_params", "f1_difference", "em_difference", "observed_tier"),
+    *("supported_tier", "questions_needed", "share_of_ceiling", "collapse", "extractors"),
+)
+"""What a training that is not done lacks."""
+
+
+def _identity(record: dict[str, Any], results: Results) -> dict[str, Any]:
+    lora = record["config"]["lora"]
+    layers = results.sweep["model"]["num_layers"] if lora["layers"] == "all" else lora["layers"]
+    trains = lora["rank"] > 0
+    return {
+        "name": record["arm"],
+        "kind": record["kind"],
+        "status": record["status"],
+        "error": record["error"],
+        "best": False,
+        "is_baseline": record["kind"] == "arm" and record["arm"] == results.sweep["baseline"],
+        "reads": record["config"]["reads"],
+        "rank": lora["rank"] if trains else None,
+        "alpha": lora["alpha"] if trains else None,
+        "layers": lora["layers"] if trains else None,
+        "num_layers": layers if trains else 0,
+    }
+
+
+def _reconstruction(runs: list[Finished]) -> dict[str, float | None]:
+    names = ("cosine", "relative_mse", "nearest_row_accuracy")
+    if runs[0].record["reconstruction"] is None:
+        return dict.fromkeys(names)
+    return {name: fmean(run.record["reconstruction"][name] for run in runs) for name in names}
+
+
+def _failed_row(record: dict[str, Any], results: Results) -> dict[str, Any]:
+    """A training without figures: a failure is never a zero."""
+    return {
+        **dict.fromkeys(_FIGURES),
+        **_identity(record, results),
+        "name": record["name"],
+        "minutes": record["seconds_total"] / 60,
+    }
+
+
+def _difference(arm: ArmComparison) -> dict[str, Any]:
+    low, high = _ends(arm.simultaneous)
+    pointwise_low, pointwise_high = _ends(arm.bca)
+    return {
+        "estimate": arm.difference,
+        "low": low,
+        "high": high,
+        "pointwise_low": pointwise_low,
+        "pointwise_high": pointwise_high,
+        "p_adjusted": arm.adjusted_p_value,
+        "outcome": arm.reason,
+    }
+
+
+def _ends(interval: Interval | None) -> tuple[float | None, float | None]:
+    return (interval.low, interval.high) if interval else (None, None)
+
+
+def _form(diagnosis: Diagnosis) -> dict[str, Any]:
+    return {
+        "finding": diagnosis.finding,
+        "figures": asdict(diagnosis.answers),
+        "gold": asdict(diagnosis.gold),
+        "text": asdict(diagnosis.text) if diagnosis.text else None,
+        "reasons": [
+            f"{one.figure.removesuffix('_share').replace('_', ' ')} {one.value:.1%} (limit {one.limit:.1%})"
+            for one in diagnosis.evidence
+            if one.beyond
+        ],
+        "examples": [
+            {"id": one.id, "question": one.question, "golds": [one.gold], "raw_text": one.raw_text}
+            for one in diagnosis.examples
+        ],
+    }
+
+
+def _share(results: Results, name: str, runs: list[Finished]) -> dict[str, float | None] | None:
+    """Share of the ceiling of an arm's first run; controls are what it is measured by."""
+    if name not in results.arms:
+        return None
+    codec, ceiling = (results.controls.get(control) for control in (CODEC, CEILING))
+    share = paired_ceiling_share(
+        Run.of_rows(runs[0].predictions),
+        Run.of_rows(codec.predictions) if codec else None,
+        Run.of_rows(ceiling.predictions) if ceiling else None,
+    )
+    if share.share is None:
+        return None
+    low, high = _ends(share.interval)
+    return {"estimate": share.share, "low": low, "high": high}
+
+
+def _verdict(
+    results: Results, comparison: Comparison | None, best: str, tiers: Tiers, settings: VerdictConfig
+) -> dict[str, Any]:
+    f1 = {name: fmean(run.record["test"]["f1"] for run in runs) for name, runs in results.arms.items()}
+    shared = {"best": best, "best_f1": f1[best], "baseline_check": _baseline_sentence(results, f1)}
+    if comparison is None:
+        headline = "no comparison: the sweep has no baseline arm, or nothing beside it"
+        nothing = {"tier": None, "supported_tier": None, "helped": None, "lesson": headline, "questions_needed": None}
+        return {**shared, **nothing, "headline": headline, "sentence": headline, "next_steps": []} | {
+            "next_steps_if_confirmed": [],
+            "uncertainty_covers": None,
+        }
+    judged_by = best if best in comparison.arms else _best_beside_baseline(results)
+    verdict = sweep_verdict(comparison, judged_by, tiers, power=settings.power)
+    return {
+        **shared,
+        "headline": _headline(verdict.verdict, judged_by == best),
+        "sentence": verdict.lesson,
+        "judged_by": judged_by,
+        "tier": verdict.verdict.observed,
+        "supported_tier": verdict.verdict.supported or "unresolved",
+        "helped": verdict.helped,
+        "lesson": verdict.lesson,
+        "questions_needed": verdict.verdict.questions_to_resolve,
+        "next_steps": list(verdict.next_steps),
+        "next_steps_if_confirmed": list(verdict.next_steps_if_confirmed),
+        "uncertainty_covers": comparison.arms[judged_by].covers,
+    }
+
+
+def _best_beside_baseline(results: Results) -> str:
+    """Where the baseline itself was chosen, the sweep is judged by the best of the others."""
+    others = {name: runs for name, runs in results.arms.items() if name != results.sweep["baseline"]}
+    return max(others, key=lambda name: fmean(run.record["selection"]["f1"] for run in others[name]))
+
+
+def _headline(verdict: ArmVerdict, chosen: bool) -> str:
+    if verdict.supported is None:
+        said = f"Not resolved: the estimate is {verdict.observed}, the data do not settle it"
+    elif verdict.supported == "no help":
+        said = "LoRA does not help"
+    elif verdict.supported == verdict.observed:
+        said = f"LoRA helps: {verdict.supported}"
+    else:
+        said = f"LoRA helps: at least {verdict.supported}, the estimate is {verdict.observed}"
+    return said if chosen else f"{said} (the selection split chose the baseline itself)"
+
+
+def _baseline_sentence(results: Results, f1: dict[str, float]) -> str:
+    baseline = results.sweep["baseline"]
+    if baseline not in f1:
+        return "no baseline arm"
+    text = results.controls.get(TEXT)
+    check = baseline_check(results.sweep["model"]["name"], f1[baseline], text.record["test"]["f1"] if text else None)
+    found = f"baseline F1 {100 * check.baseline_f1:.1f}"
+    if check.expected_f1 is not None:
+        verb = "matches" if check.matches else "does not match"
+        return f"{found} {verb} the plan's {100 * check.expected_f1:.0f} (within {100 * check.tolerance:.0f} points)"
+    if check.text_f1 is None:
+        return f"{found}; the plan's 24 is for Llama-3.1-8B, and there is no text control to compare with"
+    return f"{found}, text zero-shot {100 * check.text_f1:.1f}; the plan's 24 is for Llama-3.1-8B"
+
+
+def _bytes(results: Results) -> dict[str, Any] | None:
+    """What the compression takes, for the best arm's codec; None where no arm reads codes."""
+    coded = [runs[0].record for runs in results.arms.values() if runs[0].record["codec"]]
+    if not coded:
+        return None
+    model, record = results.sweep["model"], coded[0]
+    vocabulary, width, size = model["vocabulary"], model["embedding_width"], model["bytes_per_number"]
+    code_width = record["codec"]["code_width"]
+    id_bits = math.ceil(math.log2(vocabulary))
+    forms = {
+        "float32 code": 32 * code_width,
+        "bf16 code": 16 * code_width,
+        "int8 code": 8 * code_width,
+        "int4 code": 4 * code_width,
+        "token id": id_bits,
+        "UTF-8 text": model["text_bits_per_token"],
+    }
+    return {
+        "vocabulary": vocabulary,
+        "embedding_width": width,
+        "code_width": code_width,
+        "table_bytes_original": vocabulary * width * size,
+        "table_bytes_codes": vocabulary * code_width * size,
+        "table_bytes_adapter": record["trainable_parameters"]["adapter"] * 4,
+        "table_bytes_codec": record["codec"]["parameters"] * 4,
+        "wire_bits": [{"form": name, "bits": bits, "larger_than_id": bits > id_bits} for name, bits in forms.items()],
+    }
+
+
+def _notes(results: Results, comparison: Comparison | None) -> list[str]:
+    notes = []
+    missing = [name for name in (CEILING, TEXT, CODEC) if name not in results.controls]
+    if missing:
+        notes.append(f"controls not run: {', '.join(missing)}; figures that need them are left out")
+    if comparison is not None and len(next(iter(results.arms.values()))) == 1:
+        notes.append("one seed an arm: the intervals cover the questions, not the luck of training")
+    return notes

@@ -1,0 +1,88 @@
+"""What the compression saves and what it does not, and where the results come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from thinwire.report.figures import wire
+from thinwire.report.numbers import percent, whole
+from thinwire.report.page.markup import Cell, Column, figure, pairs, paragraph, section, table, text
+from thinwire.report.page.verdict import HALF
+
+_TABLE = (
+    ("table_bytes_original", "original table"),
+    ("table_bytes_codes", "codes"),
+    ("table_bytes_adapter", "adapter"),
+    ("table_bytes_codec", "codec"),
+)
+
+
+def bytes_(analysis: Mapping[str, Any]) -> str:
+    """Bytes of the embedding table before and after, and bits of a token on a wire."""
+    found = analysis["bytes"]
+    if not found:
+        return section("bytes", "Bytes", paragraph("Not accounted for in this run.", "empty"))
+    forms = [form for form in found["wire_bits"] if form["bits"]]
+    larger = [form["form"] for form in forms if form["larger_than_id"]]
+    caption = "The dashed line is the token id."
+    if larger:
+        caption += f" Larger than the id, so no saving on a wire: {', '.join(larger)} (squares)."
+    drawn = figure(wire.TITLE, caption, wire.draw(forms, HALF)) if forms else ""
+    return section("bytes", "Bytes", f'<div class="halves">{_table(found)}{drawn}</div>')
+
+
+def _table(found: Mapping[str, Any]) -> str:
+    sizes = [(name, found[key], key) for key, name in _TABLE]
+    after = [size for _, size, key in sizes if key != "table_bytes_original"]
+    if None not in after:
+        sizes.append(("codes, adapter and codec", sum(after), "total"))
+    original = found["table_bytes_original"]
+    rows = [
+        (
+            key,
+            [
+                Cell(markup=text(name)),
+                Cell(markup=whole(size), value=size, key=key),
+                Cell(markup=percent(size / original if original and size is not None else None)),
+            ],
+        )
+        for name, size, key in sizes
+    ]
+    shape = (
+        f"{whole(found['vocabulary'])} tokens, embeddings of {whole(found['embedding_width'])} values, "
+        f"codes of {whole(found['code_width'])}"
+    )
+    columns = [
+        Column(name="part", numeric=False),
+        Column(name="bytes"),
+        Column(name="of original"),
+    ]
+    drawn = table(columns, rows, "Bytes of the embedding table")
+    return f"<div><h3>Embedding table</h3>{paragraph(shape)}{drawn}</div>"
+
+
+def provenance(analysis: Mapping[str, Any]) -> str:
+    """Model, data, code and machine."""
+    sweep = analysis["sweep"]
+    environment = sweep["environment"]
+    commit = environment["git_commit"]
+    dirty = {True: ", with uncommitted changes", False: "", None: ""}[environment["git_dirty"]]
+    packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
+    items = [
+        ("sweep", f"{sweep['name']}: {sweep['description']}"),
+        ("baseline arm", sweep["baseline"]),
+        ("model", sweep["model"]["name"]),
+        ("model revision", sweep["model"]["revision"]),
+        ("embedding table, SHA-256", sweep["model"]["table_sha256"]),
+        ("training", f"{whole(sweep['samples'])} questions, {sweep['epochs']} epochs"),
+        ("thinwire", environment["thinwire"]),
+        ("commit", f"{commit}{dirty}" if commit else None),
+        ("python", environment["python"]),
+        ("packages", packages),
+        ("device", environment["device"]),
+        ("platform", f"{environment['platform']}, {environment['cpu_threads']} threads of {environment['cpus']} CPUs"),
+        ("started", sweep["started_at"]),
+        ("finished", sweep["finished_at"]),
+    ]
+    return section("provenance", "Where this comes from", pairs(items))

@@ -1,0 +1,251 @@
+"""The page's figures for papers: the same data through matplotlib, as SVG and PNG files.
+
+Matplotlib is optional (``pip install 'thinwire[plots]'``) and is imported when a plot is drawn. Its figures are made
+without ``pyplot``, which would keep a global list of them and choose a window system.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thinwire.errors import UsageError
+from thinwire.report.figures import alpha, curves, data, forest, frequency, grid, parameters, standing, wire
+from thinwire.report.figures.palette import LIGHT, SHAPES
+from thinwire.report.numbers import points, short, signed
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_MARKERS = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D", "cross": "X", "ring": "$\\circ$"}
+_STYLES = ("-", "--", ":", "-.", (0, (5, 2)), (0, (1, 2)))
+_INK, _SOFT, _FAINT = "#1b1f24", "#57606a", "#c3c9d0"
+_BEST = LIGHT[0]
+_STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "thinwire",  # the same data, the same file
+    "svg.fonttype": "none",
+    "figure.constrained_layout.use": True,
+}
+
+
+def write_plots(
+    analysis: Mapping[str, Any], series: Mapping[str, Any], folder: Path, formats: Sequence[str] = ("svg", "png")
+) -> list[Path]:
+    """Write every figure that has data to ``folder``, in each format, and return the files.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise UsageError("plots need matplotlib, which is not installed: pip install 'thinwire[plots]'") from None
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, size, draw in _plots(data.complete(analysis), series):
+        with rc_context(_STYLE):  # type: ignore[arg-type]  # its keys are a list of literals
+            figure = Figure(figsize=size)
+            draw(figure)
+            for suffix in formats:
+                path = folder / f"{name}.{suffix}"
+                figure.savefig(path, dpi=200, metadata={"Date": None} if suffix == "svg" else None)
+                written.append(path)
+    return written
+
+
+_Plot = tuple[str, tuple[float, float], Callable[["Figure"], None]]
+
+
+def _plots(analysis: Mapping[str, Any], series: Mapping[str, Any]) -> list[_Plot]:
+    """Name, size in inches and drawing of each figure that has data."""
+    found: list[_Plot] = []
+    if (compared := data.forest(analysis)) is not None:
+        found.append(("differences", (6.5, 1.2 + 0.26 * len(compared.rows)), lambda f: _forest(f, compared)))
+    if standings := data.standings(analysis):
+        found.append(("standings", (6.5, 0.8 + 0.24 * len(standings)), lambda f: _standings(f, standings)))
+    if arms := data.parameters(analysis):
+        found.append(("parameters", (6.5, 3.6), lambda f: _parameters(f, arms, data.ceiling(analysis))))
+    if cells := data.grid(analysis):
+        found.append(("rank_layers", (4.5, 3.2), lambda f: _grid(f, cells)))
+    if lines := data.alpha_lines(analysis):
+        found.append(("alpha", (4.5, 3.2), lambda f: _alpha(f, lines)))
+    if panels := data.curves(series):
+        rows = -(-len(panels) // 2)
+        found.append(("training", (7.0, 2.1 * rows + 0.5), lambda f: _curves(f, panels, analysis, rows)))
+    if series["frequency"]:
+        found.append(("frequency", (4.5, 3.8), lambda f: _frequency(f, series["frequency"])))
+    if forms := [form for form in (analysis["bytes"] or {"wire_bits": []})["wire_bits"] if form["bits"]]:
+        found.append(("wire", (4.5, 0.8 + 0.28 * len(forms)), lambda f: _wire(f, forms)))
+    return found
+
+
+def _forest(figure: Figure, compared: data.Forest) -> None:
+    axes = figure.add_subplot()
+    for number, row in enumerate(compared.rows):
+        colour = _BEST if row.best else _INK
+        for ends, width, opacity in ((row.outer, 1.0, 1.0), (row.inner, 3.5, 0.45)):
+            if ends:
+                axes.plot([100 * x for x in ends], [number] * 2, color=colour, linewidth=width, alpha=opacity)
+        marker = "s" if row.is_baseline else "D" if row.best else "o"
+        axes.plot(100 * row.estimate, number, marker, color=colour, markersize=4.5)
+    _levels(axes, [value for _, value in compared.thresholds], compared.ceiling)
+    axes.axvline(0, color=_INK, linewidth=0.8)
+    axes.set_yticks(range(len(compared.rows)), [row.name for row in compared.rows])
+    axes.invert_yaxis()
+    axes.set_title(forest.TITLE, pad=18)
+    axes.set(xlabel=f"{forest.AXIS}, simultaneous {compared.confidence} intervals")
+
+
+def _levels(axes: Axes, thresholds: Sequence[float], ceiling: float | None) -> None:
+    for value in thresholds:
+        axes.axvline(100 * value, color=_SOFT, linewidth=0.8, linestyle=":")
+        _above(axes, value, signed(value))
+    if ceiling is not None:
+        axes.axvline(100 * ceiling, color=LIGHT[1], linewidth=1, linestyle="--")
+        _above(axes, ceiling, f"ceiling {signed(ceiling)}")
+
+
+def _above(axes: Axes, value: float, label: str) -> None:
+    place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "ha": "center"}
+    axes.annotate(label, (100 * value, 1), (0, 4), fontsize=8, color=_SOFT, **place)
+
+
+def _standings(figure: Figure, items: Sequence[data.Standing]) -> None:
+    axes = figure.add_subplot()
+    colours = {"best": _BEST, "baseline": _INK}
+    for number, item in enumerate(items):
+        colour = colours.get(item.role, _SOFT)
+        axes.plot([0, 100 * item.f1], [number, number], color=colour, linewidth=1, alpha=0.5)
+        axes.plot(100 * item.f1, number, _MARKERS[standing.SHAPES[item.role]], color=colour)
+        axes.annotate(points(item.f1), (100 * item.f1, number), (7, 0), textcoords="offset points", va="center")
+    axes.set_yticks(range(len(items)), [item.label for item in items])
+    axes.invert_yaxis()
+    axes.set_xlim(left=0)
+    axes.set(title=standing.TITLE, xlabel=standing.AXIS)
+
+
+def _parameters(figure: Figure, arms: Sequence[data.Point], ceiling: float | None) -> None:
+    axes = figure.add_subplot()
+    groups = data.layer_groups(arms)
+    for number, group in enumerate(groups):
+        members = [arm for arm in arms if arm.layers == group]
+        look: dict[str, Any] = {"color": LIGHT[number % len(LIGHT)], "marker": _MARKERS[SHAPES[number % len(SHAPES)]]}
+        axes.scatter([arm.params for arm in members], [100 * arm.f1 for arm in members], label=group, **look)
+    rest = [arm for arm in arms if not arm.layers]
+    axes.scatter([arm.params for arm in rest], [100 * arm.f1 for arm in rest], color=_INK, marker="s")
+    _labels(axes, arms)
+    if ceiling is not None:
+        axes.axhline(100 * ceiling, color=LIGHT[1], linewidth=1, linestyle="--", label="ceiling")
+    if parameters.is_log(list(arms)):
+        axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _: short(value))
+    if groups or ceiling is not None:
+        axes.legend(frameon=False, fontsize=8)
+    axes.set(title=parameters.TITLE, xlabel=parameters.X_AXIS, ylabel=parameters.Y_AXIS)
+
+
+def _labels(axes: Axes, arms: Sequence[data.Point]) -> None:
+    """To the right of each arm, or to its left where another's label stands."""
+    scores = [arm.f1 for arm in arms]
+    height, width = (max(scores) - min(scores)) or 1, (arms[-1].params - arms[0].params) or 1
+    placed: list[data.Point] = []
+    for arm in arms:
+        close = [p for p in placed if abs(p.f1 - arm.f1) < 0.06 * height and abs(p.params - arm.params) < 0.1 * width]
+        place: dict[str, Any] = {"textcoords": "offset points", "ha": "right" if close else "left"}
+        axes.annotate(arm.label, (arm.params, 100 * arm.f1), (-6 if close else 6, -3), fontsize=7.5, **place)
+        placed += [] if close else [arm]
+
+
+def _grid(figure: Figure, cells: Sequence[data.Cell]) -> None:
+    from matplotlib.patches import Rectangle
+
+    axes = figure.add_subplot()
+    ranks = sorted({cell.rank for cell in cells})
+    columns = list(dict.fromkeys(cell.layers for cell in grid.order(list(cells))))
+    scores = [f1 for cell in cells for _, f1, _ in cell.arms]
+    for cell in cells:
+        x, y, height = columns.index(cell.layers), ranks.index(cell.rank), 1 / len(cell.arms)
+        for number, (value, f1, _) in enumerate(cell.arms):
+            shade = 0.1 + 0.5 * data.depth(f1, min(scores), max(scores))
+            box = Rectangle((x + 0.03, y + number * height), 0.94, height - 0.03, color=_BEST, alpha=shade, linewidth=0)
+            axes.add_patch(box)
+            middle = y + (number + 0.5) * height
+            axes.text(x + 0.5, middle, f"{data.ALPHA}{value:g}   {points(f1)}", ha="center", va="center", fontsize=8)
+    axes.set(xlim=(0, len(columns)), ylim=(len(ranks), 0), title=f"{grid.TITLE} (points)", ylabel="LoRA rank")
+    axes.set_xticks([number + 0.5 for number in range(len(columns))], columns)
+    axes.set_yticks([number + 0.5 for number in range(len(ranks))], [str(rank) for rank in ranks])
+    axes.set_xlabel("LoRA on")
+    axes.tick_params(length=0)
+
+
+def _alpha(figure: Figure, lines: Sequence[data.AlphaLine]) -> None:
+    axes = figure.add_subplot()
+    for number, line in enumerate(lines):
+        shift = 1 + 0.03 * (number - (len(lines) - 1) / 2)
+        x = [value * shift for value, _ in line.points]
+        look: dict[str, Any] = {"color": LIGHT[number % len(LIGHT)], "linestyle": _STYLES[number % len(_STYLES)]}
+        marker = _MARKERS[SHAPES[number % len(SHAPES)]]
+        y = [100 * row.estimate for _, row in line.points]
+        axes.plot(x, y, marker=marker, label=line.label, **look)
+        for left, (_, row) in zip(x, line.points, strict=True):
+            if row.outer:
+                axes.plot([left, left], [100 * end for end in row.outer], color=look["color"], linewidth=0.9)
+    values = sorted({value for line in lines for value, _ in line.points})
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(values, [f"{value:g}" for value in values])
+    axes.axhline(0, color=_INK, linewidth=0.8)
+    axes.legend(frameon=False, fontsize=8)
+    axes.set(title=alpha.TITLE, xlabel=alpha.X_AXIS, ylabel=alpha.Y_AXIS)
+
+
+def _curves(figure: Figure, panels: Sequence[data.Panel], analysis: Mapping[str, Any], rows: int) -> None:
+    best = next((row["name"] for row in analysis["rows"] if row["best"]), None)
+    base = next((row["name"] for row in analysis["rows"] if row["is_baseline"]), None)
+    for number, panel in enumerate(panels):
+        axes = figure.add_subplot(rows, 2, number + 1)
+        for name, pairs in sorted(panel.lines, key=lambda item: item[0] in (best, base)):
+            colour, width = (_BEST, 1.6) if name == best else (_INK, 1.4) if name == base else (_FAINT, 0.8)
+            style = "--" if name == base and name != best else "-"
+            label = name if name in (best, base) else None
+            steps, values = zip(*pairs, strict=True)
+            axes.plot(steps, values, color=colour, linewidth=width, linestyle=style, label=label)
+        if curves.is_log(panel):
+            axes.set_yscale("log")
+        axes.set(title=panel.title, xlabel=curves.X_AXIS, ylabel=panel.axis.replace(" of ", "\nof "))
+        if number == 0 and (best or base):
+            axes.legend(frameon=False, fontsize=8)
+
+
+def _frequency(figure: Figure, buckets: Sequence[Mapping[str, Any]]) -> None:
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
+    places = range(len(buckets))
+    for number, (key, name, shape) in enumerate(frequency.LINES):
+        values = [float("nan") if bucket[key] is None else bucket[key] for bucket in buckets]
+        above.plot(places, values, marker=_MARKERS[shape], color=LIGHT[number], label=name)
+    above.legend(frameon=False, fontsize=8)
+    above.set(title=frequency.TITLE, ylabel="cosine")
+    below.bar(places, [100 * (bucket["share_of_tokens"] or 0) for bucket in buckets], color=_FAINT, width=0.6)
+    below.set(xlabel=frequency.X_AXIS, ylabel="share of tokens (%)")
+    below.set_xticks(places, [str(bucket["bucket"]) for bucket in buckets])
+
+
+def _wire(figure: Figure, forms: Sequence[Mapping[str, Any]]) -> None:
+    axes = figure.add_subplot()
+    found = sorted(forms, key=lambda form: -form["bits"])
+    for number, form in enumerate(found):
+        colour, marker = (LIGHT[1], "s") if form["larger_than_id"] else (LIGHT[0], "o")
+        axes.plot(form["bits"], number, marker, color=colour)
+        axes.annotate(wire.bits(form["bits"]), (form["bits"], number), (7, 0), textcoords="offset points", va="center")
+        if form["form"] == "token id":
+            axes.axvline(form["bits"], color=_SOFT, linewidth=0.8, linestyle="--")
+    axes.set_xscale("log")
+    axes.set_yticks(range(len(found)), [form["form"] for form in found])
+    axes.invert_yaxis()
+    axes.margins(x=0.15)
+    axes.set(title=wire.TITLE, xlabel=wire.AXIS)

@@ -1,0 +1,67 @@
+"""What the pages show beside the analysis: training curves, reconstruction by frequency, answers side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from thinwire.records import read_jsonl
+from thinwire.report.analysis import CODEC, TEXT, Analysis
+from thinwire.report.results import Finished, Results
+
+Series = dict[str, Any]
+
+_CURVES = ("step", "loss", "cosine", "ce", "grad_norm_adapter", "grad_norm_lora")
+
+
+def collect(results: Results, analysis: Analysis) -> Series:
+    """The series of a sweep; of several seeds of an arm, the first."""
+    return {
+        "training": {name: _curves(runs[0]) for name, runs in results.arms.items() if runs[0].record["training"]},
+        "frequency": _frequency(results),
+        "questions": _questions(results, analysis["verdict"]["best"]),
+    }
+
+
+def _curves(run: Finished) -> dict[str, list[float | None]]:
+    steps = [row for row in read_jsonl(run.folder / "diagnostics.jsonl") if row["event"] == "step"]
+    return {name: [step[name] for step in steps] for name in _CURVES}
+
+
+def _frequency(results: Results) -> list[dict[str, Any]] | None:
+    """Reconstruction by token frequency: the bare codec beside the adapter that all arms start from."""
+    codec = results.controls.get(CODEC)
+    first = next((runs[0] for runs in results.arms.values() if runs[0].record["reconstruction_by_frequency"]), None)
+    if first is None:
+        return None
+    linear = {b["least"]: b["cosine"] for b in (codec.record["reconstruction_by_frequency"] if codec else [])}
+    return [
+        {
+            "bucket": f"{bucket['least']:,}+" if bucket["most"] is None else f"{bucket['least']:,}-{bucket['most']:,}",
+            "share_of_tokens": bucket["share_of_tokens"],
+            "linear_cosine": linear.get(bucket["least"]),
+            "start_cosine": bucket["cosine"],
+        }
+        for bucket in first.record["reconstruction_by_frequency_at_start"]
+    ]
+
+
+def _questions(results: Results, best: str) -> list[dict[str, Any]]:
+    baseline = results.arms.get(results.sweep["baseline"])
+    sources = {
+        "text_control": results.controls.get(TEXT),
+        "baseline": baseline[0] if baseline else None,
+        "best": results.arms[best][0],
+    }
+    answers = {
+        role: {row["id"]: {"text": row["text"], "f1": row["f1"]} for row in run.predictions} if run else {}
+        for role, run in sources.items()
+    }
+    return [
+        {
+            "id": row["id"],
+            "question": row["question"],
+            "golds": row["golds"],
+            **{role: found.get(row["id"]) for role, found in answers.items()},
+        }
+        for row in results.arms[best][0].predictions
+    ]

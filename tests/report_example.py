@@ -1,0 +1,214 @@
+"""A small analysis and its series, made by hand, for the tests of everything that renders them."""
+
+import hashlib
+from typing import Any
+
+HOSTILE = '<script>document.title="owned"</script><img src=x onerror=alert(1)> & \u2028 </script>'
+
+
+def difference(estimate: float | None, low: float | None = None, high: float | None = None) -> dict[str, Any]:
+    known = None not in (estimate, low, high)
+    return {
+        "estimate": estimate,
+        "low": low,
+        "high": high,
+        "pointwise_low": (estimate + low) / 2 if known else None,
+        "pointwise_high": (estimate + high) / 2 if known else None,
+        "p_adjusted": 0.0125 if known else None,
+        "outcome": None if known else "one question",
+    }
+
+
+def row(name: str, f1: float, **changes: Any) -> dict[str, Any]:
+    rank = changes.get("rank")
+    return {
+        "name": name,
+        "kind": "arm",
+        "status": "done",
+        "error": None,
+        "best": False,
+        "is_baseline": False,
+        "rank": None,
+        "alpha": None,
+        "layers": None,
+        "num_layers": None,
+        "f1": f1,
+        "em": f1 / 2,
+        "raw_f1": f1,
+        "raw_em": f1 / 2,
+        "n": 500,
+        "selection_f1": f1 - 0.03125,
+        "cosine": 0.9715,
+        "relative_mse": 0.0625,
+        "nearest_row_accuracy": 0.9984,
+        "params": 1000 + 250 * (rank or 0),
+        "adapter_params": 1000,
+        "lora_params": 250 * (rank or 0),
+        "minutes": 1.25,
+        "f1_difference": None,
+        "em_difference": None,
+        "observed_tier": None,
+        "supported_tier": None,
+        "questions_needed": None,
+        "share_of_ceiling": None,
+        "collapse": {
+            "finding": "healthy",
+            "figures": {"distinct_share": 0.975, "first_word_entropy": 7.9375, "copied_share": None},
+            "reasons": ["98 % of the answers differ"],
+            "examples": [{"id": "q1", "question": HOSTILE, "golds": ["<b>gold</b>"], "raw_text": "<i>raw\x00</i>"}],
+        },
+        "extractors": {
+            "first_line": {"f1": f1, "exact_match": f1 / 2},
+            "first_clause": {"f1": f1 + 0.0078125, "exact_match": f1 / 4},
+        },
+        **changes,
+    }
+
+
+def lora(name: str, f1: float, rank: int, alpha: float, layers: Any, num_layers: int, **changes: Any) -> dict[str, Any]:
+    gain = f1 - 0.25
+    settings = {"rank": rank, "alpha": alpha, "layers": layers, "num_layers": num_layers}
+    judged = {
+        "f1_difference": difference(gain, gain - 0.03125, gain + 0.03125),
+        "em_difference": difference(gain / 2, gain / 2 - 0.03125, gain / 2 + 0.03125),
+        "observed_tier": "strong",
+        "supported_tier": "significant",
+        "share_of_ceiling": {"estimate": f1 / 0.5, "low": f1 / 0.5 - 0.0625, "high": f1 / 0.5 + 0.0625},
+    }
+    return row(name, f1, **{**settings, **judged, **changes})
+
+
+def rows() -> list[dict[str, Any]]:
+    unresolved = {"observed_tier": "marginal", "supported_tier": "unresolved", "questions_needed": 2310}
+    failed = {"name": "r64_a64_full", "kind": "arm", "status": "failed", "error": "ValueError: <loss> is nan"}
+    return [
+        row("baseline", 0.25, is_baseline=True),
+        lora("r4_a8_layers8", 0.28125, 4, 8.0, 8, 8, **unresolved),
+        lora("r8_a8_layers12", 0.3125, 8, 8.0, 12, 12),
+        lora("r8_a32_layers12", 0.328125, 8, 32.0, 12, 12),
+        lora("r16_a32_full", 0.375, 16, 32.0, "all", 30, best=True),
+        failed,  # what failed has no figures at all, not even empty ones
+        row("text_lora", 0.5, kind="control", cosine=None, rank=16, alpha=32.0, layers="all", num_layers=30),
+        row("text_zero_shot", 0.15625, kind="control", cosine=None, params=0),
+        row("codec_only", 0.03125, kind="control", cosine=0.894, params=0),
+    ]
+
+
+def example() -> dict[str, Any]:
+    """An analysis with every kind of row."""
+    return {
+        "sweep": {
+            "name": "phase1a_lora_sweep",
+            "description": "with & without LoRA",
+            "baseline": "baseline",
+            "model": {"name": "smollm2-135m", "revision": "b179c9523d0e", "table_sha256": "0c8d76d0178f"},
+            "samples": 5000,
+            "epochs": 3,
+            "environment": {
+                "thinwire": "0.1.0",
+                "git_commit": "f" * 40,
+                "git_dirty": True,
+                "python": "3.12.3",
+                "packages": {"torch": "2.11.0", "peft": "0.21.0"},
+                "platform": "Linux x86_64",
+                "device": "NVIDIA H200",
+                "cpu_threads": 16,
+                "cpus": 32,
+            },
+            "started_at": "2026-01-02T03:04:05Z",
+            "finished_at": "2026-01-02T04:04:05Z",
+        },
+        "thresholds": {"marginal": 0.02, "significant": 0.05, "strong": 0.10},
+        "rows": rows(),
+        "verdict": {
+            "headline": "LoRA helps: at least significant",
+            "sentence": "The chosen arm gains 12.5 points.",
+            "tier": "strong",
+            "supported_tier": "significant",
+            "best": "r16_a32_full",
+            "lesson": "A small LoRA suffices.",
+            "next_steps": ["Use best LoRA config as baseline", "Update REPORT.md"],
+            "baseline_check": "25.0 against 15.6 for text",
+            "uncertainty_covers": "questions only",
+        },
+        "bytes": {
+            "vocabulary": 49152,
+            "embedding_width": 576,
+            "code_width": 144,
+            "table_bytes_original": 56623104,
+            "table_bytes_codes": 14155776,
+            "table_bytes_adapter": 6981120,
+            "table_bytes_codec": 331776,
+            "wire_bits": [
+                {"form": "bf16 code", "bits": 2304, "larger_than_id": True},
+                {"form": "token id", "bits": 16, "larger_than_id": False},
+                {"form": "UTF-8 text", "bits": 34.5, "larger_than_id": True},
+            ],
+        },
+        "notes": ["one seed an arm"],
+    }
+
+
+def answer(text: str, f1: float) -> dict[str, Any]:
+    return {"text": text, "f1": f1}
+
+
+def questions() -> list[dict[str, Any]]:
+    """60: numbers 0 to 9 fixed, 10 to 14 broken, the others right or half right under both; the first is hostile."""
+    found = []
+    for number in range(60):
+        baseline, best = (0.0, 1.0) if number < 10 else (1.0, 0.5) if number < 15 else (number % 2, number % 2)
+        found.append(
+            {
+                "id": f"id{number:02}",
+                "question": f"Which number is number {number}?",
+                "golds": [f"gold {number}", f"gold {number}", "zebra" if number == 20 else "other"],
+                "text_control": answer("The answer", 0.25) if number % 3 else None,
+                "baseline": answer(f"base {number}", float(baseline)),
+                "best": answer(f"best {number}", float(best)),
+            }
+        )
+    found[0] |= {"question": HOSTILE, "best": answer("<b>bold</b>", 1.0)}
+    return found
+
+
+def series() -> dict[str, Any]:
+    def curve(shift: float, has_lora: bool = True) -> dict[str, Any]:
+        steps = list(range(1, 9))
+        return {
+            "step": steps,
+            "loss": [1 / step + shift for step in steps],
+            "cosine": [0.9 + step / 100 for step in steps],
+            "ce": [4 / step for step in steps],
+            "grad_norm_adapter": [0.5 for _ in steps],
+            "grad_norm_lora": [0.01 * step for step in steps] if has_lora else [None for _ in steps],
+        }
+
+    buckets = [("1-9", 0.125, 0.75, 0.875), ("10-99", 0.25, 0.875, 0.9375), ("100+", 0.625, 0.9375, 0.984375)]
+    return {
+        "training": {"baseline": curve(0, False), "r4_a8_layers8": curve(0.1), "r16_a32_full": curve(0.2)},
+        "frequency": [
+            dict(zip(("bucket", "share_of_tokens", "linear_cosine", "start_cosine"), bucket, strict=True))
+            for bucket in buckets
+        ],
+        "questions": questions(),
+    }
+
+
+def big_series(num: int = 10_570) -> dict[str, Any]:
+    """As many questions as SQuAD's development set, about as long as its own."""
+    found = series()
+    words = [hashlib.sha256(str(n).encode()).hexdigest()[:7] for n in range(3000)]
+    some = lambda n, count: " ".join(words[(n * 31 + k * 97) % 3000] for k in range(count))  # noqa: E731
+    found["questions"] = [
+        {
+            "id": hashlib.sha256(f"id {n}".encode()).hexdigest()[:24],
+            "question": some(n, 9),
+            "golds": [some(n + 1, 3), some(n + 2, 3), some(n + 1, 3)],
+            "text_control": {"text": some(n + 3, 12), "f1": 1 / 3},
+            "baseline": {"text": some(n + 4, 4), "f1": 1 / 7},
+            "best": {"text": some(n + 5, 4), "f1": 1.0},
+        }
+        for n in range(num)
+    ]
+    return found

@@ -1,0 +1,202 @@
+import copy
+import math
+import re
+
+import pytest
+
+from report_example import difference, example, lora, row, series
+from thinwire.report import numbers
+from thinwire.report.figures import curves, data, forest, frequency, grid, parameters, standing, svg, wire
+
+
+def marks(drawing):
+    """Positions of the marks of a drawing, legend keys left out, in the order drawn."""
+    found = re.findall(r'class="mark (?!key)[^"]*" data-x="([^"]+)" data-y="([^"]+)"', drawing)
+    return [(float(x), float(y)) for x, y in found]
+
+
+# Numbers
+
+
+def test_numbers_are_written_alike_everywhere_and_a_missing_one_is_a_dash():
+    assert [numbers.points(x) for x in (0.4497, 0.0, 1.0, None)] == ["45.0", "0.0", "100.0", "–"]  # noqa: RUF001
+    assert [numbers.signed(x) for x in (0.1273, -0.0312, 0.0001, -0.0001)] == ["+12.7", "−3.1", "0.0", "0.0"]  # noqa: RUF001
+    assert numbers.interval(-0.001, 0.059) == "[−0.1, +5.9]"  # noqa: RUF001
+    assert numbers.interval(None, 0.1) == "–"  # noqa: RUF001
+    assert [numbers.percent(x) for x in (0.5, 0.0, 1.0, 0.001, 0.999)] == ["50 %", "0 %", "100 %", "0.1 %", "99.9 %"]
+    assert [numbers.p_value(x) for x in (0.0004, 0.021, 1.0)] == ["<0.001", "0.021", "1.000"]
+    assert [numbers.short(x) for x in (12, 2500, 1.75e6, 8.03e9)] == ["12", "2.5 k", "1.75 M", "8.03 G"]
+    assert numbers.whole(3588480) == "3,588,480"
+    assert (numbers.step(0.05), numbers.step(-0.1), numbers.step(0.0)) == ("+5", "−10", "0")  # noqa: RUF001
+
+
+# Scales
+
+
+def test_ticks_are_round_and_cover_the_values():
+    assert svg.nice_ticks(0, 0.25, 7) == [0, 0.05, 0.1, 0.15, 0.2, 0.25]  # steps of at least 0.0357
+    assert svg.nice_ticks(-0.03, 0.1, 5) == [-0.05, 0, 0.05, 0.1]
+    assert svg.nice_ticks(2.0, 2.0, 4)[0] <= 2.0 <= svg.nice_ticks(2.0, 2.0, 4)[-1]  # all equal is no failure
+    assert svg.log_ticks(16, 2304) == [10, 100, 1000, 10000]
+    assert svg.log_ticks(10, 10) == [10, 100]
+
+
+def test_scales_place_values_linearly_and_by_their_logarithm():
+    assert svg.Scale(0, 0.25, 100, 600)(0.1) == pytest.approx(300)
+    assert svg.Scale(10, 1000, 0, 200, log=True)(100) == pytest.approx(100)
+    assert svg.Scale(5, 5, 0, 10)(5) == 5  # one value alone stands in the middle
+
+
+def test_labels_that_would_meet_are_put_on_other_levels():
+    assert svg.stacked([(0, 10), (5, 15), (12, 20), (13, 14)]) == [0, 1, 0, 2]
+
+
+# Figures
+
+
+def test_the_forest_places_estimates_and_intervals_by_hand():
+    analysis = example()
+    analysis["rows"] = [
+        row("baseline", 0.25, is_baseline=True),
+        lora("arm", 0.35, 4, 8.0, 8, 8, f1_difference=difference(0.1, 0.05, 0.15)),
+        row("text_lora", 0.5, kind="control"),
+    ]
+    drawn = forest.draw(data.forest(analysis), 912)
+    # Names take 8 letters x 7.28 = 58.24, + 18: the plot starts at 76.24, its scale 8 later; columns of 312 and a gap
+    # of 14 end it at 586, the scale 8 before. From 0 to the ceiling (0.5 - 0.25), in steps of 0.05: 493.76 for 0.25.
+    at = lambda value: 84.24 + 493.76 * value / 0.25  # noqa: E731
+    written = lambda value: f"{at(value):.1f}".removesuffix(".0")  # noqa: E731
+    assert marks(drawn) == [(round(at(0.1), 1), 59.5), (round(at(0), 1), 86.5)]  # rows of 27 below 46
+    assert f'<line x1="{written(0.05)}" y1="59.5" x2="{written(0.15)}" y2="59.5" class="outer ink"/>' in drawn
+    assert f'<line x1="{written(0.075)}" y1="59.5" x2="{written(0.125)}" y2="59.5" class="inner ink"/>' in drawn
+    assert f'<line x1="{written(0.25)}"' in drawn.split('class="ceiling"')[0]
+    for threshold in (0.02, 0.05, 0.1):
+        assert f'<line x1="{written(threshold)}" y1="46" x2="{written(threshold)}"' in drawn
+
+
+def test_the_forest_is_sorted_and_leaves_out_what_has_no_difference():
+    found = data.forest(data.complete(example()))
+    names = ["r16_a32_full", "r8_a32_layers12", "r8_a8_layers12", "r4_a8_layers8", "baseline"]
+    assert [item.name for item in found.rows] == names
+    assert found.ceiling == 0.25  # 0.5 - 0.25
+    assert [item.estimate for item in found.rows] == [0.125, 0.078125, 0.0625, 0.03125, 0]
+
+
+def test_a_difference_without_an_interval_has_its_mark_and_no_line():
+    analysis = example()
+    analysis["rows"][1]["f1_difference"] = {**difference(None), "estimate": 0.03125}
+    found = next(item for item in data.forest(data.complete(analysis)).rows if item.name == "r4_a8_layers8")
+    assert (found.estimate, found.outer, found.inner) == (0.03125, None, None)
+    forest.draw(data.forest(data.complete(analysis)), 342)
+
+
+def test_the_standings_start_at_zero_and_are_sorted():
+    items = data.standings(data.complete(example()))
+    assert [(item.name, item.role) for item in items] == [
+        ("text_lora", "ceiling"),
+        ("r16_a32_full", "best"),
+        ("baseline", "baseline"),
+        ("text_zero_shot", "control"),
+        ("codec_only", "control"),
+    ]
+    drawn = standing.draw(items, 912)
+    # The widest label, "text + LoRA (ceiling)", has 21 letters: 152.88 + 16. From there to 862 is 0 to 0.5.
+    at = lambda value: 168.88 + (862 - 168.88) * value / 0.5  # noqa: E731
+    assert [x for x, _ in marks(drawn)] == [round(at(f1), 1) for f1 in (0.5, 0.375, 0.25, 0.15625, 0.03125)]
+
+
+def test_parameters_stand_where_they_belong():
+    found = data.parameters(data.complete(example()))
+    assert [(p.label, p.params, p.layers) for p in found] == [
+        ("baseline", 1000, ""),
+        (f"r4 {data.ALPHA}8", 2000, "8 layers"),
+        (f"r8 {data.ALPHA}8", 3000, "12 layers"),
+        (f"r8 {data.ALPHA}32", 3000, "12 layers"),
+        (f"r16 {data.ALPHA}32", 5000, "all 30 layers"),
+    ]
+    drawn = parameters.draw(found, 0.5, 912)
+    # Ticks from 1,000 to 5,000 over 46 to 890; F1 from 0.25 to 0.5 over 344 (bottom) to 44.
+    expected = {(46 + 844 * (p.params - 1000) / 4000, 344 - 300 * (p.f1 - 0.25) / 0.25) for p in found}
+    assert set(marks(drawn)) == {(round(x, 1), round(y, 1)) for x, y in expected}
+    assert not parameters.is_log(found)
+    assert 'y1="44" x2="890" y2="44" class="ceiling"' in drawn
+
+
+def test_arms_that_differ_much_in_size_get_a_logarithmic_axis():
+    analysis = data.complete(example())
+    analysis["rows"][4]["params"] = 1_000_000
+    found = data.parameters(analysis)
+    assert parameters.is_log(found)
+    drawn = parameters.draw(found, None, 912)
+    # From 10^3 to 10^6 over 844, F1 from 0.25 to 0.4 over 300: 0.375 lies 250 above 344; log10(2) of 3 is 0.1003.
+    assert {(46.0, 344.0), (890.0, 94.0), (130.7, 281.5)} <= set(marks(drawn))
+    assert "ceiling" not in drawn
+
+
+def test_the_grid_averages_nothing():
+    cells = data.grid(data.complete(example()))
+    assert [(cell.rank, cell.layers, [arm[:2] for arm in cell.arms]) for cell in cells] == [
+        (4, "8 layers", [(8.0, 0.28125)]),
+        (8, "12 layers", [(8.0, 0.3125), (32.0, 0.328125)]),
+        (16, "all 30 layers", [(32.0, 0.375)]),
+    ]
+    drawn = grid.draw(cells, 400)
+    assert re.findall(r'fill-opacity="([^"]+)"', drawn) == [
+        "0.08",
+        "0.22",
+        "0.29",
+        "0.50",
+    ]  # 0.08 + 0.42 x 0, 1/3, 1/2, 1
+    assert drawn.count('class="empty"') == 6  # 3 ranks x 3 settings - 3
+
+
+def test_only_arms_that_differ_in_alpha_alone_say_what_alpha_does():
+    (line,) = data.alpha_lines(data.complete(example()))
+    assert line.label == "r8, 12 layers"
+    assert [(alpha, item.estimate) for alpha, item in line.points] == [(8.0, 0.0625), (32.0, 0.078125)]
+
+
+def test_training_curves_keep_their_values_and_long_ones_are_means():
+    panels = {panel.metric: panel for panel in data.curves(series())}
+    assert dict(panels["ce"].lines)["baseline"][:2] == [(1, 4), (2, 2)]
+    assert [name for name, _ in panels["grad_norm_lora"].lines] == ["r4_a8_layers8", "r16_a32_full"]  # others have none
+    assert data.thinned([(1, 2.0), (2, 4.0), (3, 9.0)], 2) == [(1.5, 3.0), (3, 9)]
+    long = {"training": {"a": {"step": list(range(1, 1001)), "loss": [1.0] * 1000}}}
+    (panel,) = data.curves(long)
+    assert panel.steps_per_point == 7  # 1000 / 160, up
+    assert len(panel.lines[0][1]) == 143  # 1000 / 7, up
+
+
+def test_a_curve_is_drawn_where_its_values_are():
+    panel = next(panel for panel in data.curves(series()) if panel.metric == "grad_norm_adapter")
+    drawn = curves.draw(panel, ["baseline", "r4_a8_layers8", "r16_a32_full"], {"baseline": "on base"}, 400)
+    points = re.findall(r'<polyline points="([^"]+)" class="run ([^"]*)" data-arm="(\d)"', drawn)
+    assert [(css, number) for _, css, number in points] == [("", "1"), ("", "2"), ("on base", "0")]  # marked ones last
+    # Steps 1 to 8 of an axis from 0 to 8 over 52 to 390; all values 0.5, of ticks from 0.2 to 0.8: the middle.
+    assert points[0][0].split()[0] == "94.2,118.0"
+    assert points[0][0].split()[-1] == "390.0,118.0"
+
+
+def test_bits_are_placed_by_their_logarithm_and_larger_ones_are_told_apart():
+    drawn = wire.draw(example()["bytes"]["wire_bits"], 400)
+    left = 10 * 7.28 + 16  # "UTF-8 text" has ten letters
+    at = lambda bits: left + (342 - left) * (math.log10(bits) - 1) / 3  # noqa: E731 - from 10 to 10,000
+    assert [x for x, _ in marks(drawn)] == [round(at(bits), 1) for bits in (2304, 34.5, 16)]
+    assert re.findall(r'class="mark (c\d)"', drawn) == ["c1", "c1", "c0"]
+    assert wire.describe(example()["bytes"]["wire_bits"][:1]) == "bf16 code: 2,304 bits, more than the token id."
+
+
+def test_reconstruction_has_both_cosines_and_the_share_of_each_bucket():
+    drawn = frequency.draw(series()["frequency"], 400)
+    y = [y for _, y in marks(drawn)]
+    # Cosines from 0.7 (226) to 1 (50): three of the codec alone, then three with the adapter.
+    cosines = (0.75, 0.875, 0.9375, 0.875, 0.9375, 0.984375)
+    low = svg.nice_ticks(0.75, 1.0, 4)[0]
+    assert y == [round(226 - 176 * (value - low) / (1 - low), 1) for value in cosines]
+    assert "12 %" in drawn or "13 %" in drawn
+
+
+def test_a_bucket_without_a_figure_is_left_out():
+    buckets = copy.deepcopy(series()["frequency"])
+    buckets[0]["linear_cosine"] = None
+    assert len(marks(frequency.draw(buckets, 400))) == 5
