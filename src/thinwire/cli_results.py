@@ -59,7 +59,8 @@ def compare(
     if sort not in compare_report.COLUMNS:
         raise UsageError(f"--sort takes one of {', '.join(compare_report.COLUMNS)}, got {sort!r}")
     flags = [*(["--json"] if as_json else []), *(["--csv"] if as_csv else [])]
-    raise typer.Exit(compare_report.main([*map(str, runs), "--sort", sort, *flags]))
+    # The script's 1 is a request that cannot be carried out: there is no other way for it to fail.
+    raise typer.Exit(2 if compare_report.main([*map(str, runs), "--sort", sort, *flags]) else 0)
 
 
 @results_app.command()

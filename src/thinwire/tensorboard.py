@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from pathlib import Path
 
 from thinwire.errors import UsageError
@@ -24,6 +25,7 @@ def write_scalars(folder: Path) -> None:
     """
     from torch.utils.tensorboard import SummaryWriter  # an extra
 
+    shutil.rmtree(folder / "tensorboard", ignore_errors=True)  # a resumed sweep writes again: each scalar once
     writer = SummaryWriter(str(folder / "tensorboard"))
     try:
         step = 0

@@ -41,7 +41,7 @@ def analyse(results: Results) -> Analysis:
         "confidence": settings.confidence,
         "rows": [*rows, *(_failed_row(record, results) for record in results.unfinished)],
         "verdict": _verdict(results, comparisons["f1"], best, tiers, settings),
-        "bytes": _bytes(results),
+        "bytes": _bytes(results, best),
         "notes": _notes(results, comparisons["f1"]),
     }
 
@@ -269,12 +269,13 @@ def _baseline_sentence(results: Results, f1: dict[str, float]) -> str:
     return f"{found}, text zero-shot {100 * check.text_f1:.1f}; the plan's 24 is for Llama-3.1-8B"
 
 
-def _bytes(results: Results) -> dict[str, Any] | None:
+def _bytes(results: Results, best: str) -> dict[str, Any] | None:
     """What the compression takes, for the best arm's codec; None where no arm reads codes."""
-    coded = [runs[0].record for runs in results.arms.values() if runs[0].record["codec"]]
-    if not coded:
+    arms = [best, *results.arms]  # the first that reads codes
+    record = next((one for name in arms if (one := results.arms[name][0].record)["codec"]), None)
+    if record is None:
         return None
-    model, record = results.sweep["model"], coded[0]
+    model = results.sweep["model"]
     vocabulary, width, size = model["vocabulary"], model["embedding_width"], model["bytes_per_number"]
     code_width = record["codec"]["code_width"]
     id_bits = math.ceil(math.log2(vocabulary))
@@ -303,6 +304,6 @@ def _notes(results: Results, comparison: Comparison | None) -> list[str]:
     missing = [name for name in (CEILING, TEXT, CODEC) if name not in results.controls]
     if missing:
         notes.append(f"controls not run: {', '.join(missing)}; figures that need them are left out")
-    if comparison is not None and len(next(iter(results.arms.values()))) == 1:
+    if comparison is not None and all(len(runs) == 1 for runs in results.arms.values()):
         notes.append("one seed an arm: the intervals cover the questions, not the luck of training")
     return notes

@@ -33,11 +33,13 @@ def load_rows(run: Path) -> list[Row]:
     if not sweep_file.is_file():
         raise FileNotFoundError(f"{run} is no sweep's folder: it has no sweep.json")
     sweep = _read(sweep_file)
+    if missing := [key for key in ("name", "baseline", "planned", "finished_at") if key not in sweep]:
+        raise ValueError(f"{sweep_file} lacks {', '.join(missing)}")
     analysis_file = run / "analysis.json"
     if analysis_file.is_file():
         analysis = _read(analysis_file)
         # A resumed sweep goes on with its old analysis beside it, which then no longer holds.
-        if analysis["sweep"]["finished_at"] == sweep["finished_at"]:
+        if sweep["finished_at"] and analysis["sweep"]["finished_at"] == sweep["finished_at"]:
             return _with_differences([_analysed_row(row, sweep["name"]) for row in analysis["rows"]], sweep["baseline"])
     return _rows_of_records(run, sweep)
 
@@ -133,7 +135,7 @@ def sort_rows(rows: list[Row], column: str) -> list[Row]:
 
 def format_table(rows: list[Row], *, show_run: bool = False) -> str:
     """Rows as lines of text. F1 and EM are points (0 to 100); ``*`` marks the arm chosen on the selection split."""
-    header = ["configuration", "trained", "F1", "EM", "vs base", "interval", "p", "tier", "sel F1", "distinct", "min"]
+    header = ["configuration", "trained", "F1", "EM", "vs base", "interval", "p", "tier", "sel F1", "unique", "min"]
     lines = [(["run"] if show_run else []) + header]
     for row in rows:
         interval = f"{_points(row['low'], '+')} to {_points(row['high'], '+')}" if row["low"] is not None else "-"

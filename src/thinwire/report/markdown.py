@@ -19,6 +19,7 @@ _ALPHA, _DELTA = "\u03b1", "\u0394"
 def section(analysis: dict[str, Any]) -> str:
     """Section 2.9 of the plan as Markdown."""
     sweep, verdict = analysis["sweep"], analysis["verdict"]
+    controls = [row for row in analysis["rows"] if row["kind"] == "control"]
     parts = [
         "### 2.9 Hypothesis 9: LoRA with Minimal Supervision",
         "**Motivation**: Phase 1a (pure reconstruction) achieved 24% F1. Can LoRA adaptation improve this without "
@@ -26,7 +27,7 @@ def section(analysis: dict[str, Any]) -> str:
         _design(analysis),
         "**Results**:\n" + "\n".join(_results(analysis)),
         _table([row for row in analysis["rows"] if row["kind"] == "arm"]),
-        "Controls:\n\n" + _table([row for row in analysis["rows"] if row["kind"] == "control"]),
+        f"Controls:\n\n{_table(controls)}" if controls else "",
         f"**Lesson Learned**: {verdict['headline']}. {verdict['sentence']}",
         _steps("**Next steps**:", verdict["next_steps"]),
         _steps("If that confirms the estimate:", verdict["next_steps_if_confirmed"]),
@@ -50,7 +51,10 @@ def insert(report: Path, name: str, text: str) -> bool:
         raise UsageError(f"no file {report} to put the section into; create it, or leave --into out")
     begin, end = BEGIN.format(name=name), END.format(name=name)
     # Bytes, so that line endings outside the section stay what they are.
-    before = report.read_bytes().decode("utf-8")
+    try:
+        before = report.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{report} is not UTF-8 ({error}); convert it first") from None
     block = f"{begin}\n{text}{end}"
     if (before.count(begin), before.count(end)) == (0, 0):
         gap = "" if not before or before.endswith("\n\n") else "\n" if before.endswith("\n") else "\n\n"
@@ -58,7 +62,7 @@ def insert(report: Path, name: str, text: str) -> bool:
         return False
     head, found_begin, rest = before.partition(begin)
     _, found_end, tail = rest.partition(end)
-    if not (found_begin and found_end) or begin in rest or end in tail:
+    if not (found_begin and found_end) or begin in rest or end in head + tail:
         raise UsageError(f"{report} must hold {begin} and then {end}, once each; mend or remove them")
     _write(report, f"{head}{block}{tail}")
     return True

@@ -14,7 +14,7 @@ _LEGEND = (
     "F1, EM: test questions, official SQuAD metric on the first line of the answer, in points. vs base: difference "
     "in F1 to the baseline arm. interval: simultaneous over all arms. p: adjusted (Holm). tier: what the "
     "interval's lower end supports. sel F1: on held-out training articles; chooses epoch and arm (*). trained: "
-    "parameters. distinct: share of different answers. min: minutes in all."
+    "parameters. unique: share of different answers. min: minutes in all."
 )
 
 

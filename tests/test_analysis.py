@@ -1,0 +1,298 @@
+import json
+
+import pytest
+
+from run_example import edit, everything, failed, folder_of, record, write_run
+from thinwire.records import read_jsonl
+from thinwire.report.analysis import analyse, choose_best
+from thinwire.report.results import read_results
+from thinwire.report.series import collect
+
+
+def analysis_of(run):
+    return analyse(read_results(run))
+
+
+def by_name(analysis):
+    return {row["name"]: row for row in analysis["rows"]}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    run = write_run(tmp_path_factory.mktemp("analysis") / "run")
+    results = read_results(run)
+    return results, analyse(results)
+
+
+def test_an_analysis_is_json_without_nan(finished):
+    _, analysis = finished
+    assert json.loads(json.dumps(analysis, allow_nan=False)) == analysis
+
+
+def test_arms_come_first_then_controls_then_what_failed(finished):
+    names = ["baseline", "r4_a8_layers8", "r8_a8_layers12", "r16_a32_full"]
+    assert list(by_name(finished[1])) == [*names, "text_lora", "text_zero_shot", "codec_only", "broken"]
+
+
+def test_a_row_holds_its_records_figures(finished):
+    row = by_name(finished[1])["r16_a32_full"]
+    expected = {"kind": "arm", "status": "done", "error": None, "best": True, "is_baseline": False, "reads": "adapter"}
+    expected |= {"rank": 16, "alpha": 32, "layers": "all", "num_layers": 30}  # the model's own number
+    # 11/16, 10/16; the answer that runs on is not exact as it came, so 9/16
+    expected |= {"f1": 0.6875, "em": 0.625, "raw_em": 0.5625}
+    expected |= {"cosine": 0.875, "relative_mse": 0.25, "nearest_row_accuracy": 0.9375}
+    expected |= {"n": 16, "num_seeds": 1, "selection_f1": 0.59375}
+    expected |= {"params": 5000, "adapter_params": 1000, "lora_params": 4000, "minutes": 1.5}  # 250 x rank 16; 90 s
+    assert {key: row[key] for key in expected} == expected
+    assert row["raw_f1"] == pytest.approx((11 - 1 / 3) / 16)
+
+
+def test_settings_of_lora_are_none_where_there_is_none(finished):
+    rows = by_name(finished[1])
+    keys = ("rank", "alpha", "layers", "num_layers")
+    for name in ("baseline", "text_zero_shot", "codec_only"):
+        assert [rows[name][key] for key in keys] == [None, None, None, 0]
+    assert [rows["r4_a8_layers8"][key] for key in keys] == [4, 8, 8, 8]
+
+
+def test_differences_are_to_the_baseline_and_controls_have_none(finished):
+    rows = by_name(finished[1])
+    estimates = {name: row["f1_difference"] and row["f1_difference"]["estimate"] for name, row in rows.items()}
+    # 6.5/16, 14/16 and 11/16 less the baseline's 6/16
+    gains = {"r4_a8_layers8": 0.03125, "r8_a8_layers12": 0.5, "r16_a32_full": 0.3125}
+    assert estimates == {**dict.fromkeys(rows), **gains}
+    assert rows["r16_a32_full"]["em_difference"]["estimate"] == 0.375  # 10/16 - 4/16
+    for name in gains:
+        found = rows[name]["f1_difference"]
+        assert found["low"] < found["estimate"] < found["high"]
+        assert 0 < found["p_adjusted"] <= 1
+        assert found["outcome"] is None
+
+
+def test_tiers_follow_the_thresholds_of_the_sweep(finished, tmp_path):
+    rows = by_name(finished[1])
+    assert finished[1]["thresholds"] == {"marginal": 0.02, "significant": 0.05, "strong": 0.10}
+    assert [rows[n]["observed_tier"] for n in ("r4_a8_layers8", "r16_a32_full")] == ["marginal", "strong"]
+    assert rows["r4_a8_layers8"]["supported_tier"] == "unresolved"
+    assert rows["r4_a8_layers8"]["questions_needed"] > 16
+    assert rows["r16_a32_full"]["supported_tier"] == "strong"  # the lower end is above 10 points
+    assert rows["r16_a32_full"]["questions_needed"] is None
+    run = write_run(tmp_path / "run")
+    edit(run / "sweep.json", lambda sweep: sweep["verdict"].update(marginal=4, significant=35, strong=60))
+    changed = by_name(analysis_of(run))
+    assert [changed[n]["observed_tier"] for n in ("r4_a8_layers8", "r16_a32_full")] == ["no help", "marginal"]
+
+
+def test_a_gain_in_every_paragraph_alike_has_an_interval_of_no_width_and_says_why(tmp_path):
+    # Against RH in each of 8 paragraphs, RR is half a question in two more in each: 0.25 everywhere.
+    answers = {"baseline": "RH" * 8, "r16_a32_full": "RR" * 8}
+    run = write_run(tmp_path / "run", [record("baseline"), record("r16_a32_full")], answers)
+    found = by_name(analysis_of(run))["r16_a32_full"]["f1_difference"]
+    assert [found[key] for key in ("estimate", "low", "high")] == [0.25, 0.25, 0.25]
+    assert found["outcome"] == "same difference in every paragraph"
+
+
+def test_the_share_of_the_ceiling_is_between_the_codec_and_the_text_with_lora(finished):
+    rows = by_name(finished[1])
+    # (11 - 2) / (15.5 - 2) and (6 - 2) / (15.5 - 2), in sixteenths
+    assert rows["r16_a32_full"]["share_of_ceiling"]["estimate"] == pytest.approx(9 / 13.5)
+    assert rows["baseline"]["share_of_ceiling"]["estimate"] == pytest.approx(4 / 13.5)
+    assert [rows[name]["share_of_ceiling"] for name in ("text_lora", "codec_only")] == [None, None]
+
+
+def test_extractors_are_scored_on_raw_answers(finished):
+    found = by_name(finished[1])["r16_a32_full"]["extractors"]
+    assert found["raw"]["f1"] == pytest.approx((11 - 1 / 3) / 16)
+    assert found["first_line"] == {"exact_match": 0.625, "f1": 0.6875, "changed_share": 0.0}
+    # One word of two is an F1 of 2/3: 12 x 2/3 / 16, the right and the half right.
+    assert found["first_1_words"]["f1"] == pytest.approx(12 * 2 / 3 / 16)
+
+
+def test_varied_short_answers_are_healthy_and_one_answer_to_everything_is_collapsed(finished, tmp_path):
+    assert {row["collapse"]["finding"] for row in finished[1]["rows"] if row["collapse"]} == {"healthy"}
+    run = write_run(tmp_path / "run")
+    file = run / "r4_a8_layers8" / "predictions.jsonl"
+    same = [{**row, "raw_text": "The mill", "text": "The mill"} for row in read_jsonl(file)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in same))
+    found = by_name(analysis_of(run))["r4_a8_layers8"]["collapse"]
+    assert found["finding"] == "collapsed"
+    assert found["figures"]["distinct_share"] == 1 / 16
+    assert "distinct 6.2% (limit 50.0%)" in found["reasons"]  # half of the gold answers' 100 %
+    assert [one["id"] for one in found["examples"]] == ["q00", "q01", "q02", "q03", "q04"]
+
+
+def test_a_failure_has_its_reason_and_no_figures(finished):
+    row = by_name(finished[1])["broken"]
+    said = {"kind": "arm", "status": "failed", "error": "ValueError: loss is nan", "best": False, "minutes": 0.1}
+    assert {key: row[key] for key in said} == said
+    measured = ("f1", "em", "n", "selection_f1", "cosine", "params", "f1_difference", "supported_tier", "collapse")
+    assert {row[key] for key in measured} == {None}
+    assert set(row) == set(by_name(finished[1])["baseline"])  # every key, so that readers need not ask
+
+
+# The choice and the verdict
+
+
+def test_the_selection_split_chooses_and_never_the_test_split(finished):
+    results, analysis = finished
+    assert choose_best(results) == analysis["verdict"]["best"] == "r16_a32_full"
+    assert max(analysis["rows"][:4], key=lambda row: row["f1"])["name"] == "r8_a8_layers12"
+    assert [row["name"] for row in analysis["rows"] if row["best"]] == ["r16_a32_full"]
+
+
+def test_of_equal_arms_the_first_is_chosen(tmp_path):
+    records = [record(name, selection=0.5) for name in ("baseline", "r8_a8_layers12", "r4_a8_layers8")]
+    assert choose_best(read_results(write_run(tmp_path / "run", records))) == "baseline"
+
+
+def test_the_verdict_is_that_of_the_chosen_arm(finished):
+    verdict, row = finished[1]["verdict"], by_name(finished[1])["r16_a32_full"]
+    assert (verdict["judged_by"], verdict["best_f1"], verdict["helped"]) == ("r16_a32_full", 0.6875, True)
+    assert (verdict["tier"], verdict["supported_tier"]) == (row["observed_tier"], row["supported_tier"])
+    assert verdict["headline"] == "LoRA helps: strong"
+    low, high = (f"{100 * row['f1_difference'][end]:+.1f}" for end in ("low", "high"))
+    assert (
+        f"r16_a32_full gains +31.2 F1 points over the baseline (95% interval over all arms {low} to {high}, "
+        in (verdict["sentence"])
+    )
+    assert verdict["next_steps"][-1] == "Update REPORT.md with this finding"
+    assert verdict["uncertainty_covers"] == "questions"
+    assert verdict["baseline_check"].startswith("baseline F1 37.5, text zero-shot 62.5")
+
+
+def test_where_the_baseline_is_chosen_the_best_of_the_others_judges_and_the_headline_says_so(tmp_path):
+    records = [record("baseline", selection=0.9), record("r4_a8_layers8"), record("r16_a32_full")]
+    verdict = analysis_of(write_run(tmp_path / "run", records))["verdict"]
+    assert (verdict["best"], verdict["judged_by"]) == ("baseline", "r16_a32_full")
+    assert verdict["headline"] == "LoRA helps: strong (the selection split chose the baseline itself)"
+
+
+@pytest.mark.parametrize("records", [[failed("baseline"), record("r16_a32_full")], [record("baseline")]])
+def test_without_two_sides_nothing_is_compared_and_nothing_is_claimed(tmp_path, records):
+    analysis = analysis_of(write_run(tmp_path / "run", records))
+    verdict = analysis["verdict"]
+    assert verdict["headline"] == "no comparison: the sweep has no baseline arm, or nothing beside it"
+    assert [verdict[key] for key in ("tier", "supported_tier", "helped", "uncertainty_covers")] == [None] * 4
+    assert verdict["next_steps"] == []
+    assert {json.dumps(row["f1_difference"]) for row in analysis["rows"]} == {"null"}
+
+
+def test_the_plans_own_model_is_checked_against_the_plans_figure(tmp_path):
+    run = write_run(tmp_path / "run")
+    edit(run / "sweep.json", lambda sweep: sweep["model"].update(name="meta-llama/Llama-3.1-8B-Instruct"))
+    found = analysis_of(run)["verdict"]["baseline_check"]
+    assert found == "baseline F1 37.5 does not match the plan's 24 (within 2 points)"
+
+
+# Several seeds
+
+
+def with_seeds(run, *, baseline=1):
+    """The chosen arm a second time: RRRR and nothing, 4/16 = 0.25; its mean with 11/16 is 7.5/16."""
+    extra = record("r16_a32_full-seed1", arm="r16_a32_full", answers="RRRR" + "W" * 12, selection=0.25)
+    records = [record("baseline"), record("r4_a8_layers8"), record("r16_a32_full"), extra]
+    answers = {"r16_a32_full-seed1": "RRRR" + "W" * 12}
+    if baseline == 2:
+        again = "RHWWRHWWRHWWWWWW"  # 4.5/16; the mean with 6/16 is 5.25/16
+        records.insert(1, record("baseline-seed1", arm="baseline", answers=again, selection=0.375))
+        answers["baseline-seed1"] = again
+    return write_run(run, records, answers)
+
+
+def test_seeds_are_one_row_of_means_and_the_minutes_of_all(tmp_path):
+    analysis = analysis_of(with_seeds(tmp_path / "run", baseline=2))
+    assert [row["name"] for row in analysis["rows"]] == ["baseline", "r4_a8_layers8", "r16_a32_full"]
+    row = by_name(analysis)["r16_a32_full"]
+    assert (row["num_seeds"], row["f1"], row["em"]) == (2, 7.5 / 16, 7 / 16)  # (11 + 4) / 2 and (10 + 4) / 2
+    assert (row["selection_f1"], row["minutes"]) == ((0.59375 + 0.25) / 2, 3.0)
+    assert row["f1_difference"]["estimate"] == pytest.approx((7.5 - 5.25) / 16)
+
+
+def test_the_choice_is_by_the_mean_over_seeds(tmp_path):
+    # (0.59375 + 0.25) / 2 = 0.421875 is still above 0.40625 and 0.375; with 0.125 it is 0.359375.
+    run = with_seeds(tmp_path / "run")
+    assert choose_best(read_results(run)) == "r16_a32_full"
+    edit(run / "r16_a32_full-seed1" / "record.json", lambda record: record["selection"].update(f1=0.125))
+    assert choose_best(read_results(run)) == "r4_a8_layers8"
+
+
+def test_what_the_intervals_cover_is_said(tmp_path):
+    verdict = analysis_of(with_seeds(tmp_path / "run", baseline=2))["verdict"]
+    assert verdict["uncertainty_covers"] == "questions and seeds"
+
+
+def test_the_note_on_one_seed_is_for_sweeps_of_one_seed_alone(finished, tmp_path):
+    note = "one seed an arm: the intervals cover the questions, not the luck of training"
+    assert note in finished[1]["notes"]
+    assert note not in analysis_of(with_seeds(tmp_path / "two", baseline=2))["notes"]
+    assert note not in analysis_of(with_seeds(tmp_path / "one"))["notes"]  # the baseline's second seed failed, say
+
+
+# Bytes, notes, series
+
+
+def test_bytes_are_counted_from_shapes(finished):
+    found = finished[1]["bytes"]
+    assert found["table_bytes_original"] == 49152 * 576 * 2
+    assert found["table_bytes_codes"] == 49152 * 144 * 2
+    assert found["table_bytes_adapter"] == 1000 * 4
+    assert found["table_bytes_codec"] == 83520 * 4
+    bits = {form["form"]: (form["bits"], form["larger_than_id"]) for form in found["wire_bits"]}
+    # 2^15 < 49152 <= 2^16, so an id takes 16 bits.
+    assert bits == {
+        "float32 code": (4608, True),
+        "bf16 code": (2304, True),
+        "int8 code": (1152, True),
+        "int4 code": (576, True),
+        "token id": (16, False),
+        "UTF-8 text": (34.5, True),
+    }
+
+
+def test_bytes_are_those_of_the_best_arms_codec(tmp_path):
+    run = write_run(tmp_path / "run")
+    edit(run / "r16_a32_full" / "record.json", lambda record: record["codec"].update(code_width=288))
+    assert analysis_of(run)["bytes"]["code_width"] == 288
+
+
+def test_controls_that_were_not_run_are_noted_and_what_needs_them_is_left_out(tmp_path):
+    records = [one for one in everything() if one["name"] not in ("text_lora", "codec_only")]
+    analysis = analysis_of(write_run(tmp_path / "run", records))
+    assert "controls not run: text_lora, codec_only; figures that need them are left out" in analysis["notes"]
+    assert {json.dumps(row["share_of_ceiling"]) for row in analysis["rows"]} == {"null"}
+
+
+def test_the_series_are_the_diagnostics_and_the_predictions(finished):
+    results, analysis = finished
+    found = collect(results, analysis)
+    assert list(found["training"]) == ["baseline", "r4_a8_layers8", "r8_a8_layers12", "r16_a32_full"]
+    curves = found["training"]["r16_a32_full"]
+    assert (curves["step"], curves["loss"], curves["ce"]) == ([1, 2, 3], [1, 1 / 2, 1 / 3], [4, 2, 4 / 3])
+    assert curves["grad_norm_lora"] == [0.125, 0.25, 0.375]
+    assert found["training"]["baseline"]["grad_norm_lora"] == [None] * 3
+    # The adapter starts at 0.7 plus a tenth of the share; the codec's own is 0.8 plus a tenth.
+    assert [(b["bucket"], b["share_of_tokens"]) for b in found["frequency"]] == [
+        ("1-9", 0.125),
+        ("10-99", 0.25),
+        ("100+", 0.625),
+    ]
+    assert [b["start_cosine"] for b in found["frequency"]] == pytest.approx([0.7125, 0.725, 0.7625])
+    assert [b["linear_cosine"] for b in found["frequency"]] == pytest.approx([0.8125, 0.825, 0.8625])
+    second = found["questions"][1]  # H, R, R
+    assert second["golds"] == ["red1 mill1"]
+    assert second["baseline"] == {"text": "red1 barn1", "f1": 0.5}
+    assert second["best"] == {"text": "red1 mill1", "f1": 1.0}
+    assert second["text_control"] == {"text": "red1 mill1", "f1": 1.0}
+
+
+def test_answers_are_paired_by_id_and_not_by_place(tmp_path):
+    run = write_run(tmp_path / "run")
+    before = analysis_of(run)
+    for one in everything():
+        file = folder_of(run, one) / "predictions.jsonl"
+        if one["name"] in ("baseline", "text_zero_shot"):
+            file.write_text("".join(f"{line}\n" for line in reversed(file.read_text().splitlines())))
+    results = read_results(run)
+    after = analyse(results)
+    assert after["rows"][3]["f1_difference"] == before["rows"][3]["f1_difference"]
+    assert collect(results, after)["questions"][1]["baseline"] == {"text": "red1 barn1", "f1": 0.5}
