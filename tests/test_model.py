@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 import torch
+from huggingface_hub.errors import GatedRepoError
 
 from doubles import END_ID, EOS_ID, save_tiny, tiny_llama, tiny_lm
 from thinwire import model as model_module
@@ -85,6 +86,14 @@ def test_a_model_that_is_nowhere_is_one_line_with_the_remedy(name, message, monk
         load(ModelConfig(name=name, device="cpu"))
     assert "\n" not in str(caught.value)
     assert DEFAULT_MODEL in str(caught.value)
+
+
+def test_a_gated_model_is_one_line_that_says_where_to_accept_its_licence():
+    refused = OSError("You are trying to access a gated repo.\nMake sure to have access to it.")
+    refused.__cause__ = GatedRepoError.__new__(GatedRepoError)  # as transformers raises it; there is no hub here
+    said = model_module._remedy(PLAN_MODEL, refused)
+    assert f"accept its licence at https://huggingface.co/{PLAN_MODEL}, then run `hf auth login`" in said
+    assert "\n" not in said
 
 
 def test_a_folder_without_a_checkpoint_is_said_to_be_one(tmp_path):

@@ -82,11 +82,8 @@ def attached(model: Any, settings: LoraSettings) -> Iterator[AttachedLora | None
     )
     with _quiet_peft():
         peft_model = peft.get_peft_model(model, config)
-    try:
-        peft_model.eval()
-        yield AttachedLora(peft_model=peft_model)
-    finally:
-        _detach(peft_model, model)
+    with _held(peft_model, model) as lora:
+        yield lora
 
 
 @contextmanager
@@ -94,11 +91,8 @@ def loaded(model: Any, folder: Path) -> Iterator[AttachedLora]:
     """Attach factors that ``AttachedLora.save`` wrote, for as long as the block lasts."""
     with _quiet_peft():
         peft_model = peft.PeftModel.from_pretrained(model, folder)
-    try:
-        peft_model.eval()
-        yield AttachedLora(peft_model=peft_model)
-    finally:
-        _detach(peft_model, model)
+    with _held(peft_model, model) as lora:
+        yield lora
 
 
 @contextmanager
@@ -110,12 +104,18 @@ def _quiet_peft() -> Iterator[None]:
         yield
 
 
-def _detach(peft_model: Any, model: Any) -> None:
-    peft_model.unload()
-    # peft leaves its settings on the model, and warns of "a second adapter" when it sees them again.
-    if hasattr(model, "peft_config"):
-        del model.peft_config
-    model.requires_grad_(False)
+@contextmanager
+def _held(peft_model: Any, model: Any) -> Iterator[AttachedLora]:
+    """Give the attached factors for the length of a block, and restore ``model`` whatever happens in it."""
+    try:
+        peft_model.eval()
+        yield AttachedLora(peft_model=peft_model)
+    finally:
+        peft_model.unload()
+        # peft leaves its settings on the model, and warns of "a second adapter" when it sees them again.
+        if hasattr(model, "peft_config"):
+            del model.peft_config
+        model.requires_grad_(False)
 
 
 def _check(model: Any, settings: LoraSettings) -> list[int] | None:
