@@ -197,6 +197,8 @@ def figure(analysis, rows, name, key):
         return analysis["bytes"][key]
     if key == "total":
         return sum(analysis["bytes"][f"table_bytes_{part}"] for part in ("codes", "adapter", "codec"))
+    if name == "gold answers":  # the reference that findings are judged by
+        return analysis["rows"][0]["collapse"]["gold"][key.removeprefix("collapse.")]
     found = rows[name]
     if key.startswith("collapse."):
         return found["collapse"]["figures"][key.removeprefix("collapse.")]
@@ -255,7 +257,8 @@ def test_every_cell_of_the_page_is_the_analysis_own_figure_and_shows_it(analysis
             checked[key] = checked.get(key, 0) + 1
     arms_table = {key: num for key, num in checked.items() if key in ("f1", "em", "params", "f1_difference.low")}
     assert arms_table == dict.fromkeys(arms_table, 8)  # seven that are done and the one that failed
-    assert checked["extractors.first_line.f1"] == checked["collapse.distinct_share"] == 7
+    assert checked["extractors.first_line.f1"] == 7
+    assert checked["collapse.distinct_share"] == 8  # and the gold answers
     assert {key: checked[key] for key in ("table_bytes_original", "total")} == {"table_bytes_original": 1, "total": 1}
 
 

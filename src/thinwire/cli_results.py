@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from thinwire.errors import UsageError
 from thinwire.report import compare as compare_report
@@ -58,9 +62,36 @@ def compare(
     """Compare the arms of one or more sweeps in a table."""
     if sort not in compare_report.COLUMNS:
         raise UsageError(f"--sort takes one of {', '.join(compare_report.COLUMNS)}, got {sort!r}")
+    if sys.stdout.isatty() and not as_json and not as_csv:
+        _print_tables(runs, sort)
+        return
     flags = [*(["--json"] if as_json else []), *(["--csv"] if as_csv else [])]
     # The script's 1 is a request that cannot be carried out: there is no other way for it to fail.
     raise typer.Exit(2 if compare_report.main([*map(str, runs), "--sort", sort, *flags]) else 0)
+
+
+def _print_tables(runs: list[Path], sort: str) -> None:
+    """The comparison on a terminal: the same rows and texts, in colour."""
+    try:
+        rows = compare_report.sort_rows([row for run in runs for row in compare_report.load_rows(run)], sort)
+    except (OSError, ValueError) as error:
+        raise UsageError(str(error)) from None
+    screen = Console()
+    for kind, title in (("arm", "Arms"), ("control", "Controls")):
+        chosen = [row for row in rows if row["kind"] == kind]
+        if not chosen:
+            continue
+        header, *lines = compare_report.table_cells(chosen, show_run=len(runs) > 1)
+        drawn = Table(title=title, box=SIMPLE_HEAD, title_justify="left")
+        for name in header:
+            drawn.add_column(name, justify="left" if name in ("run", "configuration") else "right", no_wrap=True)
+        for row, cells in zip(chosen, lines, strict=True):
+            drawn.add_row(*map(escape, cells), style="bold" if row["best"] else _COLOURS.get(row["tier"]))
+        screen.print(drawn)
+    screen.print(compare_report.LEGEND, style="dim", highlight=False)
+
+
+_COLOURS = {"strong": "green", "significant": "green", "marginal": "cyan", "unresolved": "yellow", "no help": "red"}
 
 
 @results_app.command()

@@ -24,6 +24,8 @@ from typing import Any
 Row = dict[str, Any]
 """What is compared: one arm or control; figures are fractions, None where there is none."""
 
+LEGEND = "* chosen on the selection split; F1 and EM are test figures in points, `vs base` against the baseline"
+
 COLUMNS = ("f1", "em", "difference", "p", "selection_f1", "cosine", "params", "distinct", "minutes")
 
 
@@ -134,7 +136,21 @@ def sort_rows(rows: list[Row], column: str) -> list[Row]:
 
 
 def format_table(rows: list[Row], *, show_run: bool = False) -> str:
-    """Rows as lines of text. F1 and EM are points (0 to 100); ``*`` marks the arm chosen on the selection split."""
+    """Rows as lines of text, columns aligned."""
+    lines = table_cells(rows, show_run=show_run)
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    left = 2 if show_run else 1
+    return "\n".join(
+        " ".join(
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths))  # noqa: B905 - strict= needs Python 3.10
+        ).rstrip()
+        for line in lines
+    )
+
+
+def table_cells(rows: list[Row], *, show_run: bool = False) -> list[list[str]]:
+    """A header and a line for each row. F1 and EM are points (0 to 100); ``*`` marks the arm that selection chose."""
     header = ["configuration", "trained", "F1", "EM", "vs base", "interval", "p", "tier", "sel F1", "unique", "min"]
     lines = [(["run"] if show_run else []) + header]
     for row in rows:
@@ -155,15 +171,7 @@ def format_table(rows: list[Row], *, show_run: bool = False) -> str:
         if row["status"] != "done":
             cells[2:4] = [row["status"], ""]
         lines.append(([row["run"]] if show_run else []) + cells)
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    left = 2 if show_run else 1
-    return "\n".join(
-        " ".join(
-            cell.ljust(width) if i < left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths))  # noqa: B905 - strict= needs Python 3.10
-        ).rstrip()
-        for line in lines
-    )
+    return lines
 
 
 def format_csv(rows: list[Row]) -> str:

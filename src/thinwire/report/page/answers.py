@@ -20,7 +20,12 @@ def collapse(analysis: Mapping[str, Any]) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row["collapse"]["figures"]))
     columns = [Column(name="configuration", numeric=False), Column(name="finding", numeric=False)]
     columns += [Column(name=name.replace("_", " ")) for name in names]
-    body = [(row["kind"], [Cell(markup=text(row["name"])), _finding(row), *_figures(row, names)]) for row in rows]
+    body = [
+        (row["kind"], [Cell(markup=text(row["name"])), _finding(row), *_figures(row["collapse"]["figures"], names)])
+        for row in rows
+    ]
+    if gold := rows[0]["collapse"].get("gold"):  # every row answers the same questions
+        body.append(("control", [Cell(markup="gold answers"), Cell(markup="reference"), *_figures(gold, names)]))
     intro = (
         "A collapsed model says the same whatever it reads. A format fault is milder: the answer is there, among other "
         "words. Both would hide behind a low F1, so each arm is examined for them."
@@ -34,8 +39,7 @@ def _finding(row: Mapping[str, Any]) -> Cell:
     return Cell(markup=f'<span class="finding {_FINDINGS.get(finding, "")}">{text(finding)}</span>', value=finding)
 
 
-def _figures(row: Mapping[str, Any], names: Sequence[str]) -> list[Cell]:
-    found = row["collapse"]["figures"]
+def _figures(found: Mapping[str, Any], names: Sequence[str]) -> list[Cell]:
     return [
         Cell(markup=text(_written(name, found.get(name))), value=found.get(name), key=f"collapse.{name}")
         for name in names
