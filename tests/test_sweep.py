@@ -229,7 +229,7 @@ def test_one_arms_failure_is_recorded_and_the_others_run(folder, tmp_path):
     assert "the model has 2 layers" in records["deep"]["error"]
     assert "test" not in records["wild"], "a failure is never a zero"
     summary = (tmp_path / "run" / "sweep_summary.txt").read_text()
-    assert re.search(r"^  wild +failed", summary, re.MULTILINE)
+    assert re.search(r"^  wild +- +failed", summary, re.MULTILINE)
     assert "Traceback" in next((tmp_path / "run" / "deep").glob("training_*.log")).read_text()
 
 
