@@ -1,32 +1,26 @@
-"""One arm from start to record: train, choose the epoch, score once on the test split, save, report."""
+"""One arm's books, from its empty folder to its record: diagnostics, selection, the test split, the checkpoint."""
 
 from __future__ import annotations
 
 import logging
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import Tensor
-
 from thinwire.checkpoint import save_checkpoint, trainable_parameters
+from thinwire.compilation import uncompiled
 from thinwire.config import ArmConfig
-from thinwire.determinism import deterministic_kernels, seeded
 from thinwire.errors import ThinwireError
 from thinwire.evaluate import Prediction, answer_questions, summarize
-from thinwire.lora import AttachedLora, attached
+from thinwire.lora import StackedLora, merged
 from thinwire.memory import decoding_pass_tokens
-from thinwire.progress import Display, clock
+from thinwire.progress import Display, Task, clock
 from thinwire.prompts import Encoded
 from thinwire.provenance import environment, now
-from thinwire.reader import Reader
 from thinwire.records import append_jsonl, content_hash, write_json, write_jsonl
-from thinwire.train import Outcome, StepMetrics, train
+from thinwire.train import Learner, Outcome, StepMetrics
 from thinwire.workbench import Workbench
 
 logger = logging.getLogger(__name__)
@@ -45,191 +39,148 @@ class Planned:
     config: ArmConfig
 
 
-def run_arm(bench: Workbench, planned: Planned, folder: Path, display: Display) -> dict[str, Any]:
-    """Run one arm in its empty ``folder`` and return its record, which is also written there last.
+class ArmRun:
+    """An arm while it runs. ``record`` is written into its folder when it is over, however it ends."""
 
-    A failure is recorded, not raised: one arm's error must not end a sweep. An interruption is recorded and raised.
-    """
-    folder.mkdir(parents=True)
-    started = time.perf_counter()
-    name, config = planned.name, planned.config
-    record: dict[str, Any] = {
-        "name": name,
-        "arm": planned.arm,
-        "kind": planned.kind,
-        "status": "failed",
-        "error": None,
-        "config": config.model_dump(mode="json"),
-        "config_hash": content_hash(config.model_dump(mode="json")),
-        "environment": environment(bench.lm.device),
-        "model": {"name": bench.lm.name, "revision": bench.lm.revision, "dtype": str(bench.lm.dtype)[6:]},
-        "data": bench.questions(config).hashes(),
-        "started_at": now(),
-    }
-    with _logging_to(folder):
-        logger.info("%s %s", planned.kind, name)
-        try:
-            with deterministic_kernels():
-                record.update(_run(bench, name, config, folder, display))
-            record["status"] = "done"
-        except KeyboardInterrupt:
-            record.update(status="cancelled", error="interrupted")
-            raise
-        except Exception as error:  # noqa: BLE001 - recorded with its traceback; the sweep goes on and exits with 1
-            record["error"] = f"{type(error).__name__}: {error}"
-            logger.error("%s failed: %s", name, error)
-            logger.debug("%s", traceback.format_exc())
-        finally:
-            record["finished_at"] = now()
-            record["seconds_total"] = time.perf_counter() - started
-            write_json(folder / "record.json", record)
-    return record
-
-
-def _run(bench: Workbench, name: str, config: ArmConfig, folder: Path, display: Display) -> dict[str, Any]:
-    questions = bench.encoded(config)
-    reader = bench.reader(config)
-    at_start = by_frequency = None
-    if config.reads != "text":
-        at_start, by_frequency = bench.measure(config, reader).as_dict(), bench.measure_by_frequency(config, reader)
-    diagnostics = folder / "diagnostics.jsonl"
-    with seeded(config.seed, "lora"), attached(bench.lm.model, config.lora) as lora:
-        evaluator = _Evaluator(bench, config, reader, display)
-        selections: list[dict[str, Any]] = []
-
-        def select(epoch: int) -> float:
-            predictions, seconds = evaluator(f"{name}: selection", questions.selection)
-            metrics = summarize(predictions)
-            # The only lines with `text_f1`: its largest value in this file is the figure that arms are chosen by.
-            append_jsonl(
-                diagnostics,
-                {"event": "evaluation", "split": "selection", "epoch": epoch, "n": metrics["n"]}
-                | {
-                    "text_f1": metrics["f1"],
-                    "text_em": metrics["exact_match"],
-                    "collapse": metrics["collapse"],
-                },
-            )
-            logger.info("%s epoch %d: selection F1 %.1f, %s", name, epoch, 100 * metrics["f1"], clock(seconds))
-            selections.append(metrics)
-            return float(metrics["f1"])
-
-        outcome: Outcome | None = None
-        if config.has_trainable:
-            outcome = _train(bench, name, config, reader, lora, display, diagnostics, select, questions.train)
-        else:
-            select(0)
-        best = selections[outcome.best_epoch - 1 if outcome else 0]
-        predictions, seconds = evaluator(f"{name}: test", questions.test)
-        metrics = summarize(predictions)
-        append_jsonl(
-            diagnostics,
-            {
-                "event": "evaluation",
-                "split": "test",
-                "epoch": outcome.best_epoch if outcome else 0,
-                "n": metrics["n"],
-            }
-            | {"test_f1": metrics["f1"], "test_em": metrics["exact_match"], "collapse": metrics["collapse"]},
-        )
-        write_jsonl(folder / "predictions.jsonl", (prediction.as_dict() for prediction in predictions))
-        if outcome:
-            save_checkpoint(folder / "checkpoint", reader, lora)
-        logger.info("%s: test F1 %.1f, EM %.1f", name, 100 * metrics["f1"], 100 * metrics["exact_match"])
-        codec = bench.codec(config) if config.reads != "text" else None
-        return {
-            "trainable_parameters": trainable_parameters(reader, lora) if outcome else {"adapter": 0, "lora": 0},
-            "codec": codec
-            and {
-                "file": f"codec/{codec[1].name}",
-                "code_width": config.codec.code_width(bench.lm.table.shape[1]),
-                "parameters": sum(tensor.numel() for tensor in codec[0].state().values()),
-                **codec[0].figures(),
-            },
-            "reconstruction_at_start": at_start,
-            "reconstruction": bench.measure(config, reader).as_dict() if outcome and at_start else at_start,
-            "reconstruction_by_frequency_at_start": by_frequency,
-            "reconstruction_by_frequency": bench.measure_by_frequency(config, reader) if at_start else None,
-            "training": outcome and asdict(outcome),
-            "selection": best,
-            "test": metrics,
-            "seconds_test": seconds,
+    def __init__(self, bench: Workbench, planned: Planned, folder: Path, display: Display) -> None:
+        self.name, self.config, self.folder = planned.name, planned.config, folder
+        self._bench, self._display = bench, display
+        self._diagnostics = folder / "diagnostics.jsonl"
+        self._selections: list[dict[str, Any]] = []
+        self.seconds = 0.0
+        """The arm's own time; of what it shares with others (a training together), its share."""
+        config_json = planned.config.model_dump(mode="json")
+        self.record: dict[str, Any] = {
+            "name": planned.name,
+            "arm": planned.arm,
+            "kind": planned.kind,
+            "status": "running",
+            "error": None,
+            "config": config_json,
+            "config_hash": content_hash(config_json),
+            "environment": environment(bench.lm.device),
+            "model": {"name": bench.lm.name, "revision": bench.lm.revision, "dtype": str(bench.lm.dtype)[6:]},
+            "data": bench.questions(planned.config).hashes(),
+            "started_at": now(),
         }
+        self._log("info", "%s %s", planned.kind, planned.name)
 
+    def begin(self, lora: StackedLora | None, number: int) -> None:
+        """Make what the arm reads. Its factors are number ``number`` of ``lora``."""
+        bench, config = self._bench, self.config
+        self._lora, self._number = lora, number
+        self.reader = bench.reader(config)
+        self._at_start = self._by_frequency = None
+        if config.reads != "text":
+            self._at_start = bench.measure(config, self.reader).as_dict()
+            self._by_frequency = bench.measure_by_frequency(config, self.reader)
 
-def _train(
-    bench: Workbench,
-    name: str,
-    config: ArmConfig,
-    reader: Reader,
-    lora: AttachedLora | None,
-    display: Display,
-    diagnostics: Path,
-    select: Callable[[int], float],
-    questions: list[Encoded],
-) -> Outcome:
-    with display.task(name) as task:
+    def learner(self, task: Task, arms_beside: int) -> Learner:
+        """What ``train`` needs of the arm; its steps are written down, and shown by ``task``."""
 
         def on_step(metrics: StepMetrics, total: int) -> None:
-            append_jsonl(diagnostics, {"event": "step", **metrics.as_dict()})
+            append_jsonl(self._diagnostics, {"event": "step", **metrics.as_dict()})
             figures = f"loss {metrics.loss:.4f}  {metrics.tokens_per_second:,.0f} tokens/s"
             if metrics.cosine is not None:
                 figures = f"cosine {metrics.cosine:.3f}  {figures}"
+            self._log("debug", "step %d/%d  %s", metrics.step, total, figures)
+            if arms_beside:
+                figures = f"{metrics.tokens_per_second:,.0f} tokens/s"
             task.update(metrics.step, total, figures)
-            logger.debug("step %d/%d  %s", metrics.step, total, figures)
 
-        return train(
-            bench.lm,
-            reader,
-            lora,
-            questions,
-            config,
-            bench.mean_square(config),
-            on_step=on_step,
-            select=select,
-        )
+        return Learner(config=self.config, reader=self.reader, on_step=on_step, select=self.select)
 
+    def select(self, epoch: int) -> float:
+        """Score the present weights on the selection split: the figure that epochs and arms are chosen by."""
+        questions = self._bench.encoded(self.config).selection
+        predictions, seconds = self._answer(f"{self.name}: selection", questions)
+        metrics = summarize(predictions)
+        # The only lines with `text_f1`: its largest value in this file is the figure that arms are chosen by.
+        self._write_evaluation("selection", epoch, metrics, f1="text_f1", exact_match="text_em")
+        self._log("info", "%s epoch %d: selection F1 %.1f, %s", self.name, epoch, 100 * metrics["f1"], clock(seconds))
+        self._selections.append(metrics)
+        return float(metrics["f1"])
 
-class _Evaluator:
-    """Answers questions with the arm's present weights, folded into a table."""
+    def finish(self, outcome: Outcome | None) -> None:
+        """Score the best epoch's weights, once, on the test split; save them; write the record."""
+        bench, config = self._bench, self.config
+        epoch = outcome.best_epoch if outcome else 0
+        predictions, seconds = self._answer(f"{self.name}: test", bench.encoded(config).test)
+        metrics = summarize(predictions)
+        self._write_evaluation("test", epoch, metrics, f1="test_f1", exact_match="test_em")
+        write_jsonl(self.folder / "predictions.jsonl", (prediction.as_dict() for prediction in predictions))
+        if outcome:
+            self.seconds += outcome.seconds
+            save_checkpoint(self.folder / "checkpoint", self.reader, self._lora, self._number)
+        self._log("info", "%s: test F1 %.1f, EM %.1f", self.name, 100 * metrics["f1"], 100 * metrics["exact_match"])
+        trained = trainable_parameters(self.reader, self._lora, self._number)
+        self.record |= {
+            "trainable_parameters": trained if outcome else dict.fromkeys(trained, 0),
+            "codec": self._codec_figures() if config.reads != "text" else None,
+            "reconstruction_at_start": self._at_start,
+            "reconstruction": bench.measure(config, self.reader).as_dict()
+            if outcome and self._at_start
+            else self._at_start,
+            "reconstruction_by_frequency_at_start": self._by_frequency,
+            "reconstruction_by_frequency": self._at_start and bench.measure_by_frequency(config, self.reader),
+            "training": outcome and asdict(outcome),
+            "selection": self._selections[epoch - 1 if outcome else 0],
+            "test": metrics,
+            "seconds_test": seconds,
+        }
+        self._end("done")
 
-    def __init__(self, bench: Workbench, config: ArmConfig, reader: Reader, display: Display) -> None:
-        self._bench, self._config, self._reader, self._display = bench, config, reader, display
-        self._pass_tokens = decoding_pass_tokens(bench.lm, config.evaluation.pass_tokens)
+    def fail(self, error: Exception) -> None:
+        """Record what ended the arm, if it has not ended yet."""
+        if self.record["status"] == "running":
+            self._log("error", "%s failed: %s", self.name, error)
+            self._log("debug", "%s", "".join(traceback.format_exception(error)))
+            self._end("failed", f"{type(error).__name__}: {error}")
 
-    def __call__(self, label: str, questions: list[Encoded]) -> tuple[list[Prediction], float]:
+    def cancel(self) -> None:
+        """Record that somebody interrupted the arm, if it has not ended yet."""
+        if self.record["status"] == "running":
+            self._end("cancelled", "interrupted")
+
+    def _end(self, status: str, error: str | None = None) -> None:
+        self.record |= {"status": status, "error": error, "finished_at": now(), "seconds_total": self.seconds}
+        write_json(self.folder / "record.json", self.record)
+
+    def _answer(self, label: str, questions: list[Encoded]) -> tuple[list[Prediction], float]:
+        """Answer with the present weights, folded into a table and merged: what an exported arm would say."""
         started = time.perf_counter()
-        table: Tensor = self._reader.table(self._bench.lm.dtype)
-        with self._display.task(label) as task:
+        bench = self._bench
+        with self._display.task(label) as task, uncompiled(), merged(self._lora, self._number):
             predictions = answer_questions(
-                self._bench.lm,
-                table,
-                self._bench.encoded(self._config).encoder,
+                bench.lm,
+                self.reader.table(bench.lm.dtype),
+                bench.encoded(self.config).encoder,
                 questions,
-                max_new_tokens=self._config.evaluation.max_new_tokens,
-                pass_tokens=self._pass_tokens,
+                max_new_tokens=self.config.evaluation.max_new_tokens,
+                pass_tokens=decoding_pass_tokens(bench.lm, self.config.evaluation.pass_tokens),
                 on_progress=task.update,
             )
-        return predictions, time.perf_counter() - started
+        seconds = time.perf_counter() - started
+        self.seconds += seconds
+        return predictions, seconds
 
+    def _write_evaluation(self, split: str, epoch: int, metrics: dict[str, Any], *, f1: str, exact_match: str) -> None:
+        line = {"event": "evaluation", "split": split, "epoch": epoch, "n": metrics["n"]}
+        scores = {f1: metrics["f1"], exact_match: metrics["exact_match"], "collapse": metrics["collapse"]}
+        append_jsonl(self._diagnostics, line | scores)
 
-@contextmanager
-def _logging_to(folder: Path) -> Iterator[None]:
-    """Send this package's messages, down to single steps, to ``training_<time>.log`` for the length of the block."""
-    stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-    handler = logging.FileHandler(folder / f"training_{stamp}.log", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    handler.setLevel(logging.DEBUG)
-    package = logging.getLogger("thinwire")
-    level = package.level
-    package.addHandler(handler)
-    package.setLevel(logging.DEBUG)
-    try:
-        yield
-    finally:
-        package.setLevel(level)
-        package.removeHandler(handler)
-        handler.close()
+    def _codec_figures(self) -> dict[str, Any]:
+        codec, path = self._bench.codec(self.config)
+        return {
+            "file": f"codec/{path.name}",
+            "code_width": self.config.codec.code_width(self._bench.lm.table.shape[1]),
+            "parameters": sum(tensor.numel() for tensor in codec.state().values()),
+            **codec.figures(),
+        }
+
+    def _log(self, level: str, message: str, *values: object) -> None:
+        # Named, so that the logs of arms that train together can be told apart.
+        getattr(logger, level)(message, *values, extra={"arm": self.name})
 
 
 def check_done(record: dict[str, Any], config: ArmConfig, bench: Workbench) -> None:

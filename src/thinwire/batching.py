@@ -1,21 +1,22 @@
-"""From encoded questions to padded tensors, split into passes that fit the memory without changing a gradient."""
+"""From encoded questions to packed tensors, split into passes that fit the memory without changing a gradient."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from thinwire.packing import Segments, pack
 from thinwire.prompts import Encoded
 from thinwire.seeding import stream
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pass:
-    """Questions that go through the model together, right-padded.
+    """Questions that go through the model together, packed into one row of ``T`` tokens.
 
     Tokens are given as indices into the distinct tokens of the pass: what turns a token into an embedding runs once
     per distinct token, and the gradients of equal tokens add up by themselves.
@@ -24,26 +25,31 @@ class Pass:
     tokens: Tensor
     """``[U]`` int64: the distinct token ids of this pass."""
     indices: Tensor
-    """``[B, T]`` int64 into ``tokens``; padding points at row 0 and is masked."""
-    attention_mask: Tensor
-    """``[B, T]`` int64: 1 on real tokens."""
+    """``[T]`` int64 into ``tokens``: the packed row."""
+    positions: Tensor
+    """``[T]`` int64: each token's position in its question."""
+    segments: Segments
+    """Who attends to whom."""
     prompt_counts: Tensor
     """``[U]`` float32: how often each token occurs in the prompts, which is what reconstruction weighs."""
     answer_rows: Tensor
-    """``[N]`` int64: the question, 0 to B - 1, of each supervised position."""
-    answer_positions: Tensor
-    """``[N]`` int64: the position whose output predicts a supervised token."""
+    """``[N]`` int64: the row of the packed tokens whose output predicts each supervised token."""
     answer_ids: Tensor
     """``[N]`` int64: the tokens to predict."""
-
-    @property
-    def num_tokens(self) -> int:
-        """Real tokens, padding not counted."""
-        return int(self.attention_mask.sum())
+    num_tokens: int
+    """Tokens of the questions, a beginning that several share counted for each of them."""
 
     def to(self, device: torch.device) -> Pass:
-        """The same pass on ``device``."""
-        return Pass(**{name: tensor.to(device, non_blocking=True) for name, tensor in vars(self).items()})
+        """The same pass on ``device``, but for ``segments``."""
+        return replace(
+            self,
+            tokens=self.tokens.to(device, non_blocking=True),
+            indices=self.indices.to(device, non_blocking=True),
+            positions=self.positions.to(device, non_blocking=True),
+            prompt_counts=self.prompt_counts.to(device, non_blocking=True),
+            answer_rows=self.answer_rows.to(device, non_blocking=True),
+            answer_ids=self.answer_ids.to(device, non_blocking=True),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,43 +62,33 @@ class Batch:
     num_tokens: int
 
 
-def make_pass(questions: Sequence[Encoded], k_tokens: int) -> Pass:
-    """Pad questions to one length. The model reads each prompt and all but the last of its supervised answer tokens:
-    nothing after the k-th answer token is ever computed."""
+def make_pass(questions: Sequence[Encoded], k_tokens: int, *, share: bool = True) -> Pass:
+    """Pack questions. The model reads each prompt and all but the last of its supervised answer tokens: nothing after
+    the k-th answer token is ever computed, and (``share``) a beginning that several questions have is computed once."""
     answers = [question.answer_ids[:k_tokens] for question in questions]
-    rows = [[*question.prompt_ids, *answer[:-1]] for question, answer in zip(questions, answers, strict=True)]
-    lengths = np.array([len(row) for row in rows])
-    mask = np.arange(lengths.max()) < lengths[:, None]
-    ids = np.zeros(mask.shape, dtype=np.int64)
-    ids[mask] = np.concatenate(rows)
-    tokens, inverse = np.unique(ids[mask], return_inverse=True)
-    indices = np.zeros_like(ids)
-    indices[mask] = inverse
-    prompt_lengths = np.array([len(question.prompt_ids) for question in questions])
-    in_prompt = np.arange(lengths.max()) < prompt_lengths[:, None]
-    counts = np.bincount(indices[in_prompt], minlength=len(tokens)).astype(np.float32)
-    predicted = [
-        (row, int(prompt_lengths[row]) - 1 + offset, token)
-        for row, answer in enumerate(answers)
-        for offset, token in enumerate(answer)
-    ]
-    answer_rows, positions, answer_ids = (torch.tensor(column) for column in zip(*predicted, strict=True))
+    packed = pack([(*q.prompt_ids, *answer[:-1]) for q, answer in zip(questions, answers, strict=True)], share=share)
+    tokens, indices = np.unique(packed.ids, return_inverse=True)
+    prompt_ids = np.concatenate([np.asarray(question.prompt_ids, dtype=np.int64) for question in questions])
+    counts = np.bincount(np.searchsorted(tokens, prompt_ids), minlength=len(tokens)).astype(np.float32)
+    predicting = [rows[len(question.prompt_ids) - 1 :] for question, rows in zip(questions, packed.rows, strict=True)]
     return Pass(
         tokens=torch.from_numpy(tokens),
         indices=torch.from_numpy(indices),
-        attention_mask=torch.from_numpy(mask.astype(np.int64)),
+        positions=torch.from_numpy(packed.positions),
+        segments=packed.segments,
         prompt_counts=torch.from_numpy(counts),
-        answer_rows=answer_rows,
-        answer_positions=positions,
-        answer_ids=answer_ids,
+        answer_rows=torch.from_numpy(np.concatenate(predicting)),
+        answer_ids=torch.tensor([token for answer in answers for token in answer]),
+        num_tokens=sum(len(rows) for rows in packed.rows),
     )
 
 
-def make_batch(questions: Sequence[Encoded], k_tokens: int, pass_tokens: int) -> Batch:
-    """Split the questions of a step into passes of at most ``pass_tokens`` padded tokens, similar lengths together."""
+def make_batch(questions: Sequence[Encoded], k_tokens: int, pass_tokens: int, *, share: bool = True) -> Batch:
+    """Split the questions of a step into passes of at most ``pass_tokens`` tokens, like beginnings together."""
+    ordered = sorted(questions, key=lambda question: question.prompt_ids)
+    lengths = [len(question.prompt_ids) + k_tokens for question in ordered]
     passes = [
-        make_pass([questions[i] for i in group], k_tokens)
-        for group in group_by_length([len(question.prompt_ids) + k_tokens for question in questions], pass_tokens)
+        make_pass([ordered[i] for i in group], k_tokens, share=share) for group in fill_passes(lengths, pass_tokens)
     ]
     return Batch(
         passes=passes,
@@ -102,19 +98,22 @@ def make_batch(questions: Sequence[Encoded], k_tokens: int, pass_tokens: int) ->
     )
 
 
-def group_by_length(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Indices in groups of similar length, longest first, each at most ``max_tokens`` when padded.
+def fill_passes(lengths: Sequence[int], max_tokens: int) -> list[range]:
+    """Cut items, in their order, into runs of at most ``max_tokens`` in all, about equally full.
 
-    A single item longer than ``max_tokens`` still gets a group of its own.
+    A single item longer than ``max_tokens`` still gets a run of its own.
     """
-    groups: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        # Longest first: the first of a group sets its padded length.
-        if groups and (len(groups[-1]) + 1) * lengths[groups[-1][0]] <= max_tokens:
-            groups[-1].append(index)
-        else:
-            groups.append([index])
-    return groups
+    num_runs = -(-sum(lengths) // max_tokens)
+    even = min(max_tokens, -(-sum(lengths) // num_runs) + max(lengths) // 2)
+    runs: list[range] = []
+    start = filled = 0
+    for number, length in enumerate(lengths):
+        if number > start and filled + length > even:
+            runs.append(range(start, number))
+            start, filled = number, 0
+        filled += length
+    runs.append(range(start, len(lengths)))
+    return runs
 
 
 def epoch_order(num: int, seed: int, epoch: int) -> list[int]:

@@ -49,6 +49,9 @@ class ModelConfig(Section):
     """``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1``, ..."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Type of the frozen weights. What is trained is float32 in either case."""
+    compile: bool | Auto = "auto"
+    """Compile the decoder layers for training (torch.compile); ``auto`` where a compiler is at hand and the training
+    is long enough to win back the half minute that it takes."""
 
 
 class DataConfig(Section):
@@ -156,6 +159,9 @@ class TrainingConfig(Section):
     """Questions per optimiser step, whatever the memory: passes are split, never the batch."""
     pass_tokens: PositiveInt | Auto = "auto"
     """Most tokens in one forward pass; ``auto`` follows the model's size and the free memory."""
+    share_prefixes: bool = True
+    """Compute what several prompts of a pass begin with once. Gradients stay the same; with LoRA dropout, the shared
+    part has one dropout mask instead of one for each prompt."""
     adapter_lr: Rate = 1e-4
     lora_lr: Rate = 1e-3
     warmup_steps: Annotated[int, Field(ge=0)] | Auto = "auto"
@@ -217,6 +223,11 @@ class ArmConfig(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
 
     @property
+    def is_supervised(self) -> bool:
+        """Whether the answers teach anything, so that the model runs in training."""
+        return self.supervision.ce_weight > 0 or self.supervision.kd_weight > 0
+
+    @property
     def has_trainable(self) -> bool:
         """Whether anything in this arm learns."""
         return self.training.epochs > 0 and (self.reads == "adapter" or self.lora.rank > 0)
@@ -234,6 +245,9 @@ class Experiment(ArmConfig):
     """The arm that the others are compared with."""
     seeds: tuple[int, ...] = ()
     """Train every arm once with each of these seeds; by default once, with ``seed``. Controls run once."""
+    fused_arms: PositiveInt | Auto = "auto"
+    """Most arms that train together in one pass over the model, where they see the same questions in the same order;
+    ``auto`` is all on a GPU with a small model and 1 elsewhere. Results are the same, but for rounding and dropout."""
     verdict: VerdictConfig = VerdictConfig()
     arms: dict[Annotated[str, Field(pattern=ARM_NAME)], dict[str, Any]] = Field(min_length=1)
     """What each arm changes, by name."""

@@ -9,7 +9,6 @@ from typing import Any
 
 from torch import Tensor
 
-from thinwire.batching import group_by_length
 from thinwire.collapse import collapse_figures
 from thinwire.generate import StopRule, greedy
 from thinwire.model import LanguageModel
@@ -60,14 +59,36 @@ def answer_questions(
         max_new_tokens=max_new_tokens,
     )
     predictions: dict[int, Prediction] = {}
-    lengths = [len(question.prompt_ids) + max_new_tokens for question in questions]
-    for group in group_by_length(lengths, pass_tokens):
+    for group in _groups(questions, max_new_tokens, pass_tokens):
         continuations = greedy(lm, table, [questions[i].prompt_ids for i in group], rule)
         for i, continuation in zip(group, continuations, strict=True):
             text = lm.tokenizer.decode(continuation.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
             predictions[i] = score_answer(questions[i], text, continuation.stop_reason)
         on_progress(len(predictions), len(questions))
     return [predictions[i] for i in range(len(questions))]
+
+
+def _groups(questions: Sequence[Encoded], max_new_tokens: int, pass_tokens: int) -> list[list[int]]:
+    """Questions in groups of at most ``pass_tokens`` padded tokens: one paragraph's questions side by side, for they
+    begin alike; paragraphs by length, longest first, for a group is padded to its longest."""
+    lengths = [len(question.prompt_ids) + max_new_tokens for question in questions]
+    longest: dict[str, int] = {}
+    for question, length in zip(questions, lengths, strict=True):
+        paragraph = question.example.paragraph_id
+        longest[paragraph] = max(length, longest.get(paragraph, 0))
+    groups: list[list[int]] = []
+    width = 0
+    for index in sorted(
+        range(len(questions)),
+        key=lambda i: (-longest[questions[i].example.paragraph_id], questions[i].prompt_ids),
+    ):
+        if groups and (len(groups[-1]) + 1) * max(width, lengths[index]) <= pass_tokens:
+            groups[-1].append(index)
+            width = max(width, lengths[index])
+        else:
+            groups.append([index])
+            width = lengths[index]
+    return groups
 
 
 def score_answer(question: Encoded, raw_text: str, stop_reason: str) -> Prediction:

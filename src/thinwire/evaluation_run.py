@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -38,25 +37,24 @@ def evaluate_target(
     Returns:
         The metrics (fractions), and the scored answers by question id.
     """
-    with ExitStack() as stack:
-        if (Path(target) / "record.json").is_file():
-            arm = find_arm(Path(target), model.device)
-            lm, reader = stack.enter_context(opened(arm))
-            encoder = PromptEncoder(lm.tokenizer, arm.config.prompt, with_context=arm.config.context)
-            evaluation = arm.config.evaluation
-        else:
-            lm = load(model)
-            reader, encoder = Reader(lm.table), PromptEncoder(lm.tokenizer, prompt)
-        examples = load_questions(data, "test", unanswerable)
-        questions = [encoder.encode(example) for example in draw(examples, num or len(examples), seed, "test")]
-        with display.task("answering") as task:
-            predictions = answer_questions(
-                lm,
-                reader.table(lm.dtype),
-                encoder,
-                questions,
-                max_new_tokens=evaluation.max_new_tokens,
-                pass_tokens=decoding_pass_tokens(lm, evaluation.pass_tokens),
-                on_progress=task.update,
-            )
+    if (Path(target) / "record.json").is_file():
+        arm = find_arm(Path(target), model.device)
+        lm, reader = opened(arm)
+        encoder = PromptEncoder(lm.tokenizer, arm.config.prompt, with_context=arm.config.context)
+        evaluation = arm.config.evaluation
+    else:
+        lm = load(model)
+        reader, encoder = Reader(lm.table), PromptEncoder(lm.tokenizer, prompt)
+    examples = load_questions(data, "test", unanswerable)
+    questions = [encoder.encode(example) for example in draw(examples, num or len(examples), seed, "test")]
+    with display.task("answering") as task:
+        predictions = answer_questions(
+            lm,
+            reader.table(lm.dtype),
+            encoder,
+            questions,
+            max_new_tokens=evaluation.max_new_tokens,
+            pass_tokens=decoding_pass_tokens(lm, evaluation.pass_tokens),
+            on_progress=task.update,
+        )
     return summarize(predictions), {prediction.id: prediction.text for prediction in predictions}

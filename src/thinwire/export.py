@@ -11,28 +11,21 @@ from pathlib import Path
 
 import torch
 
-from thinwire.checkpoint import LORA_FOLDER, load_reader
 from thinwire.errors import UsageError
-from thinwire.finished import FinishedArm
-from thinwire.lora import merge_into
-from thinwire.model import load, quiet_transformers
+from thinwire.finished import FinishedArm, opened
+from thinwire.model import quiet_transformers
 
 
 def export(arm: FinishedArm, target: Path) -> None:
     """Write ``arm`` as a checkpoint folder: embeddings replaced, untied from the output head, LoRA merged.
-
-    Merging rounds ``W + B A`` to the model's dtype, so in bf16 an answer may differ from the arm's now and then.
 
     Raises:
         UsageError: ``target`` exists.
     """
     if target.exists():
         raise UsageError(f"{target} exists, and nothing is overwritten; choose another folder")
-    lm = load(arm.model)
-    table = load_reader(lm, arm.config, arm.checkpoint, arm.codec_file).table(lm.dtype)
-    model = lm.model
-    if (arm.checkpoint / LORA_FOLDER).exists():
-        model = merge_into(model, arm.checkpoint / LORA_FOLDER)
+    lm, reader = opened(arm)
+    model, table = lm.model, reader.table(lm.dtype)
     head = model.get_output_embeddings()
     with torch.no_grad():
         # A tied head shares memory with the embeddings: it keeps a copy of its own before they change.

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from thinwire.checkpoint import load_reader, loaded_lora
+from thinwire.checkpoint import LORA_FOLDER, load_reader
 from thinwire.config import ArmConfig, ModelConfig, build
 from thinwire.errors import UsageError
+from thinwire.lora import merge_into
 from thinwire.model import LanguageModel, load
 from thinwire.reader import Reader
 from thinwire.records import read_json
@@ -56,9 +55,8 @@ def find_arm(folder: Path, device: str = "auto") -> FinishedArm:
     )
 
 
-@contextmanager
-def opened(arm: FinishedArm) -> Iterator[tuple[LanguageModel, Reader]]:
-    """Load the arm's model with its LoRA attached, and its reader, for the length of the block.
+def opened(arm: FinishedArm) -> tuple[LanguageModel, Reader]:
+    """Load the arm's model with its LoRA merged, and its reader.
 
     Raises:
         UsageError: the model at hand is not the one that the arm was trained on.
@@ -69,5 +67,7 @@ def opened(arm: FinishedArm) -> Iterator[tuple[LanguageModel, Reader]]:
             f"the arm was trained on {lm.name} at {arm.record['model']['revision']}, here is {lm.revision}; "
             "get that revision of the model"
         )
-    with loaded_lora(lm, arm.checkpoint):
-        yield lm, load_reader(lm, arm.config, arm.checkpoint, arm.codec_file)
+    reader = load_reader(lm, arm.config, arm.checkpoint, arm.codec_file)
+    if (arm.checkpoint / LORA_FOLDER).exists():
+        lm = replace(lm, model=merge_into(lm.model, arm.checkpoint / LORA_FOLDER))
+    return lm, reader

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import Cache
 
+from thinwire.attention import exchanged
 from thinwire.model import LanguageModel
+from thinwire.packing import pack
 
 StopReason = Literal["end", "newline", "length"]
 
@@ -41,45 +45,100 @@ def greedy(lm: LanguageModel, table: Tensor, prompts: Sequence[Sequence[int]], r
 
     Args:
         table: ``[V, D]``, what the model reads for each token id, in prompts and in its own answers alike.
-        prompts: token ids, of any lengths. They are right-padded; padding is masked, never attended to and never the
-            position that a next token is read from, whichever id it has.
+        prompts: token ids, of any lengths. What several begin with is computed once, so give like prompts together.
     """
-    device = lm.device
-    lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
-    width = int(lengths.max())
-    ids = torch.zeros(len(prompts), width, dtype=torch.long)
-    for row, prompt in enumerate(prompts):
-        ids[row, : len(prompt)] = torch.tensor(prompt)
-    mask = (torch.arange(width, device=device) < lengths[:, None]).long()
-    cache = DynamicCache(config=lm.model.config)
-    out = lm.hidden_states(table[ids.to(device)], mask, past_key_values=cache, use_cache=True)
-    hidden = out.last_hidden_state[torch.arange(len(prompts), device=device), lengths - 1]
-
     answers: list[list[int]] = [[] for _ in prompts]
     reasons: list[StopReason] = ["length"] * len(prompts)
-    live = list(range(len(prompts)))  # the prompt that each row of the cache belongs to
-    active = set(live)
-    for step in range(1, rule.max_new_tokens + 1):
-        chosen = lm.logits(hidden).argmax(-1)
-        for prompt_index, token in zip(live, chosen.tolist(), strict=True):
-            if prompt_index not in active:
-                continue
-            if token in rule.end_ids:
-                reasons[prompt_index] = "end"
-                active.discard(prompt_index)
-                continue
-            answers[prompt_index].append(token)
-            if token in rule.newline_ids:
-                reasons[prompt_index] = "newline"
-                active.discard(prompt_index)
-        if not active or step == rule.max_new_tokens:
-            break
-        if len(active) < 0.75 * len(live):  # finished rows leave once they are worth the copy of the cache
-            keep = torch.tensor([row for row, index in enumerate(live) if index in active], device=device)
-            cache.batch_select_indices(keep)
-            chosen, mask = chosen[keep], mask[keep]
-            live = [index for index in live if index in active]
-        mask = torch.cat([mask, mask.new_ones(len(live), 1)], dim=1)
-        out = lm.hidden_states(table[chosen][:, None], mask, past_key_values=cache, use_cache=True)
-        hidden = out.last_hidden_state[:, 0]
+    with exchanged(lm.model):
+        cache, hidden = _read(lm, table, prompts, room=rule.max_new_tokens - 1)
+        live = list(range(len(prompts)))  # the prompt that each row of the cache belongs to
+        active = set(live)
+        for step in range(1, rule.max_new_tokens + 1):
+            chosen = lm.logits(hidden).argmax(-1)
+            for prompt_index, token in zip(live, chosen.tolist(), strict=True):
+                if prompt_index not in active:
+                    continue
+                if token in rule.end_ids:
+                    reasons[prompt_index] = "end"
+                    active.discard(prompt_index)
+                    continue
+                answers[prompt_index].append(token)
+                if token in rule.newline_ids:
+                    reasons[prompt_index] = "newline"
+                    active.discard(prompt_index)
+            if not active or step == rule.max_new_tokens:
+                break
+            if len(active) < 0.75 * len(live):  # finished rows leave once they are worth the copy of the cache
+                keep = torch.tensor([row for row, index in enumerate(live) if index in active], device=lm.device)
+                cache.keep(keep)
+                chosen = chosen[keep]
+                live = [index for index in live if index in active]
+            positions, key_mask = cache.grow()
+            hidden = lm.next_states(table[chosen], positions, key_mask, cache)
     return [Continuation(ids=tuple(a), stop_reason=r) for a, r in zip(answers, reasons, strict=True)]
+
+
+def _read(lm: LanguageModel, table: Tensor, prompts: Sequence[Sequence[int]], room: int) -> tuple[_Rows, Tensor]:
+    """Read the prompts, packed. Returns a cache with a row for each prompt and ``room`` for more tokens, and the last
+    hidden state of each prompt, ``[B, D]``."""
+    packed, taken = pack(prompts), _Taken()
+    embeddings = table[torch.from_numpy(packed.ids).to(lm.device)][None]
+    hidden = lm.packed_states(embeddings, torch.from_numpy(packed.positions), packed.segments, taken)[0]
+    ends = torch.from_numpy(np.array([rows[-1] for rows in packed.rows])).to(lm.device)
+    return _Rows(taken.taken, packed.rows, room), hidden[ends]
+
+
+class _Taken(Cache):  # type: ignore[misc]
+    """Takes the keys and values of packed prompts as they are, ``[1, G, T, d]`` a layer."""
+
+    def __init__(self) -> None:
+        super().__init__(layers=[])
+        self.taken: list[tuple[Tensor, Tensor]] = []
+
+    def update(self, key: Tensor, value: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        self.taken.append((key, value))
+        return key, value
+
+
+class _Rows(Cache):  # type: ignore[misc]
+    """Keys and values with a row for each sequence, ``[B, G, S, d]`` a layer, ``S`` the longest prompt and the room for
+    its answer. New tokens are written into one column, right of the longest prompt, for all rows alike."""
+
+    def __init__(self, packed: list[tuple[Tensor, Tensor]], rows: Sequence[NDArray[np.int64]], room: int) -> None:
+        super().__init__(layers=[])
+        device = packed[0][0].device
+        lengths = np.array([len(one) for one in rows])
+        self._filled = int(lengths.max())
+        where = np.zeros((len(rows), self._filled), dtype=np.int64)  # padding repeats a row, and is masked
+        self._mask = torch.zeros(len(rows), self._filled + room, dtype=torch.bool)
+        self._mask[:, : self._filled] = torch.from_numpy(np.arange(self._filled) < lengths[:, None])
+        where[self._mask[:, : self._filled].numpy()] = np.concatenate(rows)
+        self._mask = self._mask.to(device)
+        self._lengths = torch.from_numpy(lengths).to(device)
+        self._kept = [
+            tuple(self._spread(one, torch.from_numpy(where).to(device), room) for one in layer) for layer in packed
+        ]
+
+    def _spread(self, packed: Tensor, where: Tensor, room: int) -> Tensor:
+        (batch, width), (_, groups, _, size) = where.shape, packed.shape
+        buffer = packed.new_empty(batch, groups, width + room, size)
+        buffer[:, :, :width] = packed[0].transpose(0, 1)[where].transpose(1, 2)
+        return buffer
+
+    def grow(self) -> tuple[Tensor, Tensor]:
+        """Begin one more token. Returns its position in each sequence, ``[B]``, and the key mask, ``[B, S]``."""
+        self._filled += 1
+        self._mask[:, self._filled - 1] = True
+        self._lengths = self._lengths + 1
+        return self._lengths - 1, self._mask[:, : self._filled]
+
+    def update(self, key: Tensor, value: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Write the new token's keys and values; returns all so far."""
+        keys, values = self._kept[layer]
+        keys[:, :, self._filled - 1], values[:, :, self._filled - 1] = key[:, :, 0], value[:, :, 0]
+        return keys[:, :, : self._filled], values[:, :, : self._filled]
+
+    def keep(self, rows: Tensor) -> None:
+        """Drop all sequences but these."""
+        self._kept = [(keys[rows], values[rows]) for keys, values in self._kept]
+        self._mask, self._lengths = self._mask[rows], self._lengths[rows]

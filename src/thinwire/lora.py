@@ -1,145 +1,316 @@
-"""LoRA on the frozen model through peft, attached for the length of a ``with`` block."""
+"""LoRA on the frozen model (Hu et al. 2021, arXiv:2106.09685), for several arms at once.
+
+The arms of a sweep differ in a few numbers beside a base that all of them share. Their factors are stacked, so that one
+pass over the base serves them all: each adapted linear module runs once on the tokens of every arm, and two batched
+products add each arm's own update to its own tokens. Ranks are padded with zeros to the largest, and layers that an
+arm leaves alone hold zeros; a factor pair that is zero has zero gradients, so padding stays zero however long it is
+trained. One arm alone is a stack of one.
+
+Saved factors are in peft's format, and are merged through peft.
+"""
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import peft
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from thinwire.config import LoraSettings
+from thinwire.determinism import generator
 from thinwire.errors import UsageError
 
 _LAYER = re.compile(r"\.(?:layers|h|blocks)\.(\d+)\.")
 
 
+class _StackedLinear(nn.Module):
+    """A frozen linear module, and one low-rank update of it for each of ``A`` arms."""
+
+    def __init__(self, base: nn.Linear, down: Tensor, up: Tensor, scale: Tensor, dropout: float) -> None:
+        super().__init__()
+        self.base = base
+        self.down = nn.Parameter(down)
+        """``[A, r, in]`` float32."""
+        self.up = nn.Parameter(up)
+        """``[A, out, r]`` float32."""
+        self.scale: Tensor
+        self.register_buffer("scale", scale, persistent=False)
+        """``[A, 1, 1]`` float32: alpha over rank; zero where the arm leaves this module alone."""
+        self.dropout = dropout
+        self.dropping = False
+        self.active = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[A, T, in]`` to ``[A, T, out]``; any shape while no arm is active."""
+        out: Tensor = self.base(x)
+        if not self.active:
+            return out
+        kept = x * keep_mask(x, self.dropout) * (1 / (1 - self.dropout)) if self.dropping else x
+        small = torch.bmm(kept, self.down.to(x.dtype).transpose(1, 2))
+        return torch.baddbmm(out, small, (self.up * self.scale).to(x.dtype).transpose(1, 2))
+
+    def merged(self, arm: int) -> Tensor:
+        """The weight with one arm's update added, in the base's dtype, rounded as peft rounds it."""
+        delta = self.scale[arm] * (self.up[arm] @ self.down[arm])
+        return (self.base.weight + delta).to(self.base.weight.dtype)
+
+
 @dataclass(frozen=True, kw_only=True)
-class AttachedLora:
-    """LoRA factors living inside a model; valid until the block that attached them ends."""
+class _Place:
+    """Where a module's factors lie in an arm's row of numbers."""
 
-    peft_model: Any
+    name: str
+    linear: _StackedLinear
+    layer: int
+    target: str
 
-    def parameters(self) -> list[nn.Parameter]:
-        """The trained factors, float32, in a fixed order."""
-        return [parameter for _, parameter in self._named()]
 
-    def _named(self) -> list[tuple[str, nn.Parameter]]:
-        return [(name, p) for name, p in self.peft_model.named_parameters() if p.requires_grad]
+class StackedLora:
+    """The LoRA factors of ``A`` arms living inside a model; valid until the block that attached them ends.
 
-    def state(self) -> dict[str, Tensor]:
-        """A copy of the factors on the CPU."""
-        return {name: parameter.detach().cpu().clone() for name, parameter in self._named()}
+    An arm's factors are one row of ``values`` ``[A, P]``, and the modules hold views of its columns: a step of the
+    optimiser and a gradient's norm take an arm's row whole, the model's passes take all arms at once.
+    """
 
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """Put back what ``state`` returned."""
-        for name, parameter in self._named():
-            parameter.data.copy_(state[name])
+    def __init__(self, places: list[_Place], values: Tensor, gradients: Tensor, settings: Sequence[LoraSettings]):
+        self._places = places
+        self._values, self._gradients = values, gradients
+        self._settings = settings
+
+    def row(self, arm: int) -> nn.Parameter | None:
+        """All factors of an arm as one float32 parameter ``[P]``, with its gradient; None for an arm without LoRA."""
+        if self._settings[arm].rank == 0:
+            return None
+        row = nn.Parameter(self._values[arm])
+        row.grad = self._gradients[arm]
+        return row
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        self._gradients.zero_()
+
+    def unreached(self, arm: int) -> list[str]:
+        """Modules of an arm whose second factor (the first one to learn: it starts at zero) has no gradient."""
+        return [
+            place.name
+            for place in self._places
+            if place.linear.scale[arm] != 0 and (place.linear.up.grad is None or not place.linear.up.grad[arm].any())
+        ]
+
+    def num_parameters(self, arm: int) -> int:
+        """Trained numbers of an arm, padding not counted."""
+        return sum(tensor.numel() for tensor in self.factors(arm).values())
+
+    def factors(self, arm: int) -> dict[str, Tensor]:
+        """An arm's factors by their names in peft's format, without padding, sharing memory with the model's."""
+        rank = self._settings[arm].rank
+        named = {}
+        for place in self._places:
+            if place.linear.scale[arm] != 0:
+                named[f"base_model.model.{place.name}.lora_A.weight"] = place.linear.down.detach()[arm, :rank]
+                named[f"base_model.model.{place.name}.lora_B.weight"] = place.linear.up.detach()[arm, :, :rank]
+        return named
 
     def set_dropout(self, active: bool) -> None:
         """Switch LoRA dropout alone: the frozen model stays in evaluation mode always."""
-        for name, module in self.peft_model.named_modules():
-            if name.endswith("lora_dropout"):
-                module.train(active)
+        for place in self._places:
+            place.linear.dropping = active and place.linear.dropout > 0
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
         """The model as it was without LoRA, for a teacher's forward pass."""
-        with self.peft_model.disable_adapter():
+        for place in self._places:
+            place.linear.active = False
+        try:
             yield
+        finally:
+            for place in self._places:
+                place.linear.active = True
 
-    def save(self, folder: Path) -> None:
-        """Write the factors in peft's own format."""
-        self.peft_model.save_pretrained(folder)
+    @contextmanager
+    def merged(self, arm: int) -> Iterator[None]:
+        """The model with one arm's update added to its weights, as an exported checkpoint has it."""
+        with self.disabled(), torch.no_grad():
+            weights = [place.linear.base.weight for place in self._places]
+            before = [weight.data for weight in weights]
+            try:
+                for place, weight in zip(self._places, weights, strict=True):
+                    weight.data = place.linear.merged(arm)
+                yield
+            finally:
+                for weight, data in zip(weights, before, strict=True):
+                    weight.data = data
+
+    def save(self, arm: int, folder: Path) -> None:
+        """Write an arm's factors in peft's own format."""
+        settings = self._settings[arm]
+        layers = sorted({place.layer for place in self._places if place.linear.scale[arm] != 0})
+        peft_config(settings, None if settings.layers == "all" else layers).save_pretrained(str(folder))
+        factors = {name: tensor.cpu().contiguous() for name, tensor in self.factors(arm).items()}
+        save_file(factors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
 
 
 @contextmanager
-def attached(model: Any, settings: LoraSettings) -> Iterator[AttachedLora | None]:
-    """Attach fresh LoRA factors (B = 0, so nothing changes yet); detach them when the block ends.
+def merged(lora: StackedLora | None, arm: int) -> Iterator[None]:
+    """``lora.merged(arm)``, or nothing where there is no LoRA."""
+    if lora is None:
+        yield
+        return
+    with lora.merged(arm):
+        yield
 
-    Gives None where ``settings.rank`` is 0. Factors are float32 on any base.
+
+@contextmanager
+def attached(model: Any, arms: Sequence[LoraSettings], seeds: Sequence[int]) -> Iterator[StackedLora | None]:
+    """Attach fresh LoRA factors (the second is zero, so nothing changes yet); detach them when the block ends.
+
+    Gives None where every rank is 0. Factors are float32 on any base; an arm's initial values depend on its own seed
+    and settings alone, not on the arms beside it.
 
     Raises:
         UsageError: more layers than the model has, or a target that matches no module.
     """
-    if settings.rank == 0:
+    wanted = [_modules(model, settings) for settings in arms]
+    names = [name for name in _linear_modules(model) if any(name in modules for modules in wanted)]
+    if not names:
         yield None
         return
-    layers = _check(model, settings)
-    config = peft.LoraConfig(
+    dropouts = {settings.dropout for settings in arms if settings.rank > 0}
+    assert len(dropouts) == 1, "arms that are trained together share their dropout"
+    lora = _stack(model, names, wanted, arms, seeds, dropouts.pop())
+    try:
+        for place in lora._places:
+            _set_module(model, place.name, place.linear)
+        yield lora
+    finally:
+        for place in lora._places:
+            _set_module(model, place.name, place.linear.base)
+
+
+def _stack(
+    model: Any,
+    names: list[str],
+    wanted: list[set[str]],
+    arms: Sequence[LoraSettings],
+    seeds: Sequence[int],
+    dropout: float,
+) -> StackedLora:
+    linears = _linear_modules(model)
+    rank, device = max(settings.rank for settings in arms), next(iter(linears.values())).weight.device
+    widths = [(linears[name].in_features, linears[name].out_features) for name in names]
+    values = torch.zeros(len(arms), rank * sum(sum(width) for width in widths))
+    draws = [generator("cpu", seed, "lora") for seed in seeds]
+    gradients = torch.zeros_like(values, device=device)
+    places, views = [], []
+    start = 0
+    for name, (num_in, num_out) in zip(names, widths, strict=True):
+        middle, end = start + rank * num_in, start + rank * (num_in + num_out)
+        for arm, settings in enumerate(arms):
+            if name in wanted[arm]:
+                # As peft: He et al. 2015 with a = sqrt(5), which makes the bound 1 / sqrt(in).
+                fresh = torch.empty(settings.rank, num_in).uniform_(-1, 1, generator=draws[arm]) / num_in**0.5
+                values[arm, start : start + fresh.numel()] = fresh.flatten()
+        views.append((slice(start, middle), slice(middle, end)))
+        start = end
+    values = values.to(device)
+    for name, (num_in, num_out), (downs, ups) in zip(names, widths, views, strict=True):
+        scales = [s.alpha / s.rank if name in wanted[arm] else 0.0 for arm, s in enumerate(arms)]
+        linear = _StackedLinear(
+            linears[name],
+            values[:, downs].view(len(arms), rank, num_in),
+            values[:, ups].view(len(arms), num_out, rank),
+            torch.tensor(scales, device=device)[:, None, None],
+            dropout,
+        )
+        linear.down.grad = gradients[:, downs].view(linear.down.shape)
+        linear.up.grad = gradients[:, ups].view(linear.up.shape)
+        match = _LAYER.search(name)
+        assert match, "only modules of numbered layers are adapted"
+        places.append(_Place(name=name, linear=linear, layer=int(match[1]), target=name.rsplit(".", 1)[-1]))
+    return StackedLora(places, values, gradients, arms)
+
+
+@torch.library.custom_op("thinwire::keep_mask", mutates_args=(), tags=(torch.Tag.nondeterministic_seeded,))
+def keep_mask(like: Tensor, share: float) -> Tensor:
+    """True but for a ``share`` of its entries, of ``like``'s shape.
+
+    Four 16-bit numbers from each 64-bit draw: several times as fast as torch's own dropout, on a CPU and in compiled
+    code on a GPU, both of which draw once for each entry. ``share`` is thereby rounded to a multiple of 2^-16.
+    """
+    draws = torch.empty(-(-like.numel() // 4), dtype=torch.int64, device=like.device).random_(-(2**63), None)
+    numbers = draws.view(torch.int16)[: like.numel()].view(like.shape)
+    return numbers >= round(share * 2**16) - 2**15
+
+
+@keep_mask.register_fake
+def _(like: Tensor, share: float) -> Tensor:
+    return torch.empty(like.shape, dtype=torch.bool, device=like.device)
+
+
+def _linear_modules(model: Any) -> dict[str, nn.Linear]:
+    """The linear modules of the model's numbered layers, by name, in the model's order."""
+    return {
+        name: module for name, module in model.named_modules() if isinstance(module, nn.Linear) and _LAYER.search(name)
+    }
+
+
+def _set_module(model: Any, name: str, module: nn.Module) -> None:
+    parent, _, last = name.rpartition(".")
+    setattr(model.get_submodule(parent), last, module)
+
+
+def _modules(model: Any, settings: LoraSettings) -> set[str]:
+    """Names of the modules that ``settings`` adapt, once every target is known to match one in the wanted layers."""
+    if settings.rank == 0:
+        return set()
+    depth = int(model.config.get_text_config().num_hidden_layers)
+    if settings.layers != "all" and settings.layers > depth:
+        raise UsageError(f"lora.layers={settings.layers}, but the model has {depth} layers; use 1 to {depth}, or all")
+    limit = depth if settings.layers == "all" else settings.layers
+    found: set[str] = set()
+    kinds: dict[str, set[str]] = {}
+    for name in _linear_modules(model):
+        match = _LAYER.search(name)
+        if match and int(match[1]) < limit:
+            kinds.setdefault(name.rsplit(".", 1)[-1], set()).add(name)
+    for target in settings.targets:
+        if target not in kinds:
+            raise UsageError(
+                f"lora.targets: {target!r} matches no linear module of these layers; there are: "
+                f"{', '.join(sorted(kinds))}"
+            )
+        found |= kinds[target]
+    return found
+
+
+def peft_config(settings: LoraSettings, layers: list[int] | None) -> Any:
+    """The same settings in peft's words; ``layers`` None means all."""
+    import peft  # slow to import, and needed only where factors are saved or merged
+
+    return peft.LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         target_modules=list(settings.targets),
         layers_to_transform=layers,
         task_type="CAUSAL_LM",
+        inference_mode=True,
     )
-    with _quiet_peft():
-        peft_model = peft.get_peft_model(model, config)
-    with _held(peft_model, model) as lora:
-        yield lora
-
-
-@contextmanager
-def loaded(model: Any, folder: Path) -> Iterator[AttachedLora]:
-    """Attach factors that ``AttachedLora.save`` wrote, for as long as the block lasts."""
-    with _quiet_peft():
-        peft_model = peft.PeftModel.from_pretrained(model, folder)
-    with _held(peft_model, model) as lora:
-        yield lora
-
-
-@contextmanager
-def _quiet_peft() -> Iterator[None]:
-    """Drop peft's advice on tied output heads (LoRA here leaves them alone) and on names that transformers renamed."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        warnings.simplefilter("ignore", FutureWarning)
-        yield
-
-
-@contextmanager
-def _held(peft_model: Any, model: Any) -> Iterator[AttachedLora]:
-    """Give the attached factors for the length of a block, and restore ``model`` whatever happens in it."""
-    try:
-        peft_model.eval()
-        yield AttachedLora(peft_model=peft_model)
-    finally:
-        peft_model.unload()
-        # peft leaves its settings on the model, and warns of "a second adapter" when it sees them again.
-        if hasattr(model, "peft_config"):
-            del model.peft_config
-        model.requires_grad_(False)
-
-
-def _check(model: Any, settings: LoraSettings) -> list[int] | None:
-    """The layers to adapt (null: all), once every target is known to match a linear module in them."""
-    linear: dict[str, set[int]] = {}
-    for name, module in model.named_modules():
-        match = _LAYER.search(name)
-        if match and isinstance(module, nn.Linear):
-            linear.setdefault(name.rsplit(".", 1)[-1], set()).add(int(match[1]))
-    depth = int(model.config.get_text_config().num_hidden_layers)
-    if settings.layers != "all" and settings.layers > depth:
-        raise UsageError(f"lora.layers={settings.layers}, but the model has {depth} layers; use 1 to {depth}, or all")
-    layers = None if settings.layers == "all" else list(range(settings.layers))
-    wanted = set(range(depth) if layers is None else layers)
-    for target in settings.targets:
-        if not wanted & linear.get(target, set()):
-            raise UsageError(
-                f"lora.targets: {target!r} matches no linear module of these layers; there are: "
-                f"{', '.join(sorted(linear))}"
-            )
-    return layers
 
 
 def merge_into(model: Any, folder: Path) -> Any:
     """Add saved factors to the weights of ``model`` for good, and return the plain model."""
-    with torch.no_grad(), _quiet_peft():
+    import peft  # slow to import, and needed only where factors are saved or merged
+
+    with torch.no_grad(), warnings.catch_warnings():
+        # Advice on tied output heads (LoRA here leaves them alone) and on names that transformers renamed.
+        warnings.simplefilter("ignore", UserWarning)
+        warnings.simplefilter("ignore", FutureWarning)
         return peft.PeftModel.from_pretrained(model, folder).merge_and_unload()

@@ -12,8 +12,20 @@ _SHARE = 0.5
 """Part of the free memory that a pass may take: the estimates are rough, and the optimiser needs some too."""
 
 
+_SMALL_PARAMETERS = 1e9
+"""Below this, the questions of one step are too few to fill a GPU, and the steps of all arms do it together."""
+
+
+def fused_arms(lm: LanguageModel, setting: int | str) -> int:
+    """Most arms that train together, ``auto`` resolved."""
+    if isinstance(setting, int):
+        return setting
+    small = sum(parameter.numel() for parameter in lm.model.parameters()) < _SMALL_PARAMETERS
+    return 16 if small and lm.device.type == "cuda" else 1
+
+
 def training_pass_tokens(lm: LanguageModel, setting: int | str) -> int:
-    """Padded tokens in one training pass, ``auto`` resolved.
+    """Tokens in one training pass, those of all arms that train together counted, ``auto`` resolved.
 
     The estimate counts what a decoder layer keeps for its backward pass, per token: about 16 activations of the hidden
     width (LoRA's float32 copies of its inputs included) and 5 of the MLP's width, at 2 bytes each.
@@ -21,17 +33,17 @@ def training_pass_tokens(lm: LanguageModel, setting: int | str) -> int:
     config = lm.model.config.get_text_config()
     mlp_width = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     bytes_per_token = 2 * lm.num_layers * (16 * config.hidden_size + 5 * mlp_width)
-    # On a CPU, small passes keep a layer's activations near the caches.
-    return _resolve(lm, setting, bytes_per_token, most={"cuda": 65_536, "cpu": 1_024})
+    return _resolve(lm, setting, bytes_per_token, most={"cuda": 524_288, "cpu": 8_192})
 
 
 def decoding_pass_tokens(lm: LanguageModel, setting: int | str) -> int:
-    """Padded tokens in one batch of decoding, ``auto`` resolved: keys and values of all layers, twice as they grow."""
+    """Padded tokens in one batch of decoding, ``auto`` resolved: keys and values of all layers, twice for the moment
+    in which finished rows leave."""
     config = lm.model.config.get_text_config()
     kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     bytes_per_token = 2 * 2 * 2 * lm.num_layers * kv_heads * head_dim
-    return _resolve(lm, setting, bytes_per_token, most={"cuda": 131_072, "cpu": 8_192})
+    return _resolve(lm, setting, bytes_per_token, most={"cuda": 524_288, "cpu": 8_192})
 
 
 def free_memory(device: torch.device) -> int:

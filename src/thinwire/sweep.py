@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +13,11 @@ from typing import Any, Literal
 import yaml
 from filelock import FileLock, Timeout
 
-from thinwire.arm import Planned, check_done, run_arm
+from thinwire.arm import Planned, check_done
 from thinwire.config import Experiment
 from thinwire.errors import UsageError
+from thinwire.fused import group, run_arms
+from thinwire.memory import fused_arms
 from thinwire.model import load
 from thinwire.progress import Display
 from thinwire.provenance import environment, now
@@ -74,19 +76,21 @@ def run_sweep(
         write_text(folder / "experiment.yaml", yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False))
         write_json(folder / "sweep.json", header)
         shutil.copyfile(Path(compare.__file__), folder / "compare_results.py")
-        records = []
+        records = _finished(bench, runs, folder)
         with display.overall("sweep") as task:
-            for done, run in enumerate(runs):
-                task.update(done, len(runs), run.name)
-                records.append(_run_or_keep(bench, run, folder, display))
-                if tensorboard and records[-1]["status"] == "done":
-                    write_scalars(record_folder(folder, run.name, run.kind))
+            left = [run for run in runs if run.name not in records]
+            for together in group(left, fused_arms(lm, experiment.fused_arms)):
+                task.update(len(records), len(runs), ", ".join(run.name for run in together))
+                for record in _run_together(bench, together, folder, display):
+                    records[record["name"]] = record
+                    if tensorboard and record["status"] == "done":
+                        write_scalars(record_folder(folder, record["name"], record["kind"]))
                 # After every arm, so that an unfinished sweep can be read too.
                 write_text(folder / "sweep_summary.txt", summary_text(folder))
         write_json(folder / "sweep.json", {**header, "finished_at": now()})
         if is_complete(folder):
             write_reports(folder)
-    return records
+    return [records[run.name] for run in runs]
 
 
 def _header(
@@ -153,19 +157,31 @@ def _with_seeds(name: str, experiment: Experiment) -> list[Planned]:
     ]
 
 
-def _run_or_keep(bench: Workbench, planned: Planned, sweep_folder: Path, display: Display) -> dict[str, Any]:
-    name = planned.name
-    folder = record_folder(sweep_folder, name, planned.kind)
-    record_file = folder / "record.json"
-    if record_file.exists():
-        record: dict[str, Any] = read_json(record_file)
-        if record["status"] == "done":
-            check_done(record, planned.config, bench)
-            logger.info("%s is done already", name)
-            return record
-    if folder.exists():
-        _set_aside(folder, sweep_folder / "unfinished")
-    return run_arm(bench, planned, folder, display)
+def _finished(bench: Workbench, runs: Sequence[Planned], sweep_folder: Path) -> dict[str, dict[str, Any]]:
+    """Records of the arms that are done already, by name."""
+    records = {}
+    for run in runs:
+        record_file = record_folder(sweep_folder, run.name, run.kind) / "record.json"
+        if record_file.exists() and (record := read_json(record_file))["status"] == "done":
+            check_done(record, run.config, bench)
+            logger.info("%s is done already", run.name)
+            records[run.name] = record
+    return records
+
+
+def _run_together(
+    bench: Workbench, runs: Sequence[Planned], sweep_folder: Path, display: Display
+) -> list[dict[str, Any]]:
+    """Run arms together, or one after the other should all of them fail together (memory, say)."""
+    folders = [record_folder(sweep_folder, run.name, run.kind) for run in runs]
+    for folder in folders:
+        if folder.exists():
+            _set_aside(folder, sweep_folder / "unfinished")
+    records = run_arms(bench, runs, folders, display)
+    if len(runs) > 1 and all(record["status"] == "failed" for record in records):
+        logger.warning("%d arms failed together (%s); running them one by one", len(runs), records[0]["error"])
+        return [record for run in runs for record in _run_together(bench, [run], sweep_folder, display)]
+    return records
 
 
 def _set_aside(folder: Path, attic: Path) -> None:

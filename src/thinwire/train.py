@@ -1,10 +1,18 @@
-"""Training one arm: a little supervision through the frozen model, and reconstruction beside it."""
+"""Training arms: a little supervision through the frozen model, and reconstruction beside it.
+
+Arms that visit the same questions in the same order train together ("fused"): the frozen model runs once over the
+tokens of all of them, and no number of one arm reaches another. Training one arm is training a group of one.
+"""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +21,15 @@ from thinwire.batching import Batch, Pass, epoch_batches, make_batch
 from thinwire.config import ArmConfig, TrainingConfig
 from thinwire.determinism import seeded
 from thinwire.errors import ThinwireError, UsageError
-from thinwire.lora import AttachedLora
-from thinwire.memory import training_pass_tokens
+from thinwire.lora import StackedLora
 from thinwire.model import LanguageModel
 from thinwire.objective import check_finite, cross_entropy_sum, distillation_sum, reconstruction_terms
 from thinwire.prompts import Encoded
 from thinwire.reader import Reader
+
+logger = logging.getLogger(__name__)
+
+Part = Literal["adapter", "lora"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +52,7 @@ class StepMetrics:
     grad_norm_lora: float | None
     """Before clipping."""
     tokens_per_second: float
-    """Real tokens through the model; padding not counted."""
+    """Tokens of all arms that train together; padding there is none."""
 
     def as_dict(self) -> dict[str, float | int | None]:
         return asdict(self)
@@ -55,204 +66,339 @@ class Outcome:
     best_score: float
     num_steps: int
     num_tokens: int
-    """Real tokens through the model in training."""
+    """Tokens through the model in training."""
     seconds: float
-    """Training alone, selection not counted."""
+    """Training alone, selection not counted: this arm's share of the time that its group took."""
+    trained_together: int
+    """Arms in the group, this one counted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learner:
+    """One arm in training: its settings, what it trains beside LoRA, and who hears of it."""
+
+    config: ArmConfig
+    reader: Reader
+    on_step: Callable[[StepMetrics, int], None]
+    """Called after every optimiser step with its metrics and the number of steps in all."""
+    select: Callable[[int], float]
+    """Called after every epoch (from 1) with its number; returns the score to choose by, higher is better."""
 
 
 def train(
     lm: LanguageModel,
-    reader: Reader,
-    lora: AttachedLora | None,
+    learners: Sequence[Learner],
+    lora: StackedLora | None,
     questions: Sequence[Encoded],
-    arm: ArmConfig,
     mean_square: float,
-    *,
-    on_step: Callable[[StepMetrics, int], None],
-    select: Callable[[int], float],
-) -> Outcome:
-    """Train ``reader`` and ``lora`` in place, and leave them as they were after their best epoch.
+    pass_tokens: int,
+) -> list[Outcome | ThinwireError]:
+    """Train readers and LoRA in place, and leave each arm as it was after its best epoch.
 
     Args:
+        learners: arms that may differ in what ``can_train_together`` leaves free, in the order of ``lora``'s.
         mean_square: of the embedding table (``objective.table_mean_square``): the unit of the squared error.
-        on_step: called after every optimiser step with its metrics and the number of steps in all.
-        select: called after every epoch (from 1) with its number; returns the score to choose by, higher is better.
+        pass_tokens: most tokens in one pass, of all arms together.
+
+    Returns:
+        For each learner its outcome, or the error that ended it (its loss is no longer finite; its weights are as
+        before that step). The others go on.
 
     Raises:
-        UsageError: LoRA with no supervision that could reach it.
-        ThinwireError: the loss is no longer finite; the weights are as before that step.
+        UsageError: LoRA with no supervision that could reach it, or nothing to train.
     """
-    supervised = arm.supervision.ce_weight > 0 or arm.supervision.kd_weight > 0
-    if lora is not None and not supervised:
-        raise UsageError("lora.rank > 0, but supervision.ce_weight and kd_weight are 0: nothing would train LoRA")
-    groups = {"adapter": list(reader.parameters()), "lora": lora.parameters() if lora else []}
-    rates = {"adapter": arm.training.adapter_lr, "lora": arm.training.lora_lr}
-    parameters = [parameter for group in groups.values() for parameter in group]
-    if not parameters:
-        raise UsageError("nothing to train: this arm has neither an adapter nor LoRA; set training.epochs=0")
+    arms = [_Arm(learner, lora, number) for number, learner in enumerate(learners)]
+    shared = learners[0].config
     optimizer = torch.optim.AdamW(
-        [{"params": group, "lr": rates[name], "name": name} for name, group in groups.items() if group],
-        weight_decay=arm.training.weight_decay,
+        [group for arm in arms for group in arm.parameter_groups()],
+        fused=True,  # one kernel instead of ten for each small tensor
     )
-    num_steps = arm.training.epochs * -(-len(questions) // arm.training.batch_size)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, num_steps, arm.training))
-    pass_tokens = training_pass_tokens(lm, arm.training.pass_tokens)
-
-    best: tuple[float, int, _State] | None = None
+    num_steps = shared.training.epochs * -(-len(questions) // shared.training.batch_size)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, [_schedule(group["training"], num_steps) for group in optimizer.param_groups]
+    )
+    run = _Run(lm=lm, arms=arms, lora=lora, mean_square=mean_square, pass_tokens=pass_tokens)
     step = num_tokens = 0
     seconds = 0.0
-    with seeded(arm.seed, "dropout"):
-        for epoch in range(1, arm.training.epochs + 1):
+    with seeded(shared.seed, "dropout"), _strided_gradients_are_meant():
+        for epoch in range(1, shared.training.epochs + 1):
             if lora:
                 lora.set_dropout(True)
-            for questions_of_step in epoch_batches(questions, arm.training.batch_size, arm.seed, epoch):
+            batches = run.batches(questions, epoch)
+            batch = next(batches, None)
+            while batch is not None:
                 started = time.perf_counter()
                 step += 1
-                batch = make_batch(questions_of_step, arm.supervision.k_tokens, pass_tokens)
-                optimizer.zero_grad()
-                sums = _Sums()
-                for one in batch.passes:
-                    _backward(lm, reader, lora, one.to(lm.device), batch, arm, mean_square, sums)
-                loss = check_finite(f"loss at step {step}", float(sums.loss))
-                _check_gradients(parameters, step)
-                norms = {
-                    name: float(nn.utils.get_total_norm([p.grad for p in group if p.grad is not None]))
-                    if group
-                    else None
-                    for name, group in groups.items()
-                }
-                total_norm = check_finite(
-                    f"gradient norm at step {step}", sum(n**2 for n in norms.values() if n) ** 0.5
-                )
-                nn.utils.clip_grads_with_norm_(parameters, arm.training.clip_norm, torch.tensor(total_norm))
-                current = {group["name"]: group["lr"] for group in optimizer.param_groups}
+                sums = run.backward(batch)
+                upcoming = next(batches, None)  # made while a GPU is still at work on this one
+                figures = run.settle(batch, sums, step)
                 optimizer.step()
+                rates = [{g["part"]: g["lr"] for g in optimizer.param_groups if g["arm"] == arm.number} for arm in arms]
                 schedule.step()
                 elapsed = time.perf_counter() - started
                 seconds += elapsed
                 num_tokens += batch.num_tokens
-                on_step(
-                    StepMetrics(
-                        step=step,
-                        epoch=epoch,
-                        loss=loss,
-                        **sums.means(batch),
-                        lr_adapter=current.get("adapter"),
-                        lr_lora=current.get("lora"),
-                        grad_norm_adapter=norms["adapter"],
-                        grad_norm_lora=norms["lora"],
-                        tokens_per_second=batch.num_tokens / elapsed,
-                    ),
-                    num_steps,
-                )
+                if not run.living():
+                    break
+                for arm in run.living():
+                    arm.learner.on_step(
+                        StepMetrics(
+                            step=step,
+                            epoch=epoch,
+                            **figures[arm.number],
+                            lr_adapter=rates[arm.number].get("adapter"),
+                            lr_lora=rates[arm.number].get("lora"),
+                            tokens_per_second=len(arms) * batch.num_tokens / elapsed,
+                        ),
+                        num_steps,
+                    )
+                batch = upcoming
             if lora:
                 lora.set_dropout(False)
-            score = select(epoch)
-            if best is None or score > best[0]:
-                best = (score, epoch, _State.of(reader, lora))
-    assert best is not None, "an arm that trains has at least one epoch"
-    best[2].restore(reader, lora)
-    return Outcome(best_epoch=best[1], best_score=best[0], num_steps=step, num_tokens=num_tokens, seconds=seconds)
+            for arm in run.living():
+                arm.remember_if_best(epoch, arm.learner.select(epoch))
+    return [
+        arm.failure
+        or arm.outcome(num_steps=step, num_tokens=num_tokens, seconds=seconds / len(arms), trained_together=len(arms))
+        for arm in arms
+    ]
 
 
-class _Sums:
-    """Sums over the passes of a batch, kept on the device until the step is over."""
+def can_train_together(one: ArmConfig, other: ArmConfig) -> bool:
+    """Whether two arms see the same questions in the same order, and differ only in what is each arm's own."""
 
-    def __init__(self) -> None:
-        self.loss: Tensor | float = 0.0
-        self.cosine: Tensor | None = None
-        self.relative_mse: Tensor | None = None
-        self.ce: Tensor | None = None
-        self.kd: Tensor | None = None
+    def common(arm: ArmConfig) -> object:
+        training = arm.training.model_dump(include={"epochs", "batch_size", "pass_tokens", "share_prefixes"})
+        return [arm.seed, arm.context, arm.prompt, arm.evaluation, arm.supervision.k_tokens, training]
 
-    def add(self, name: str, value: Tensor) -> None:
-        before = getattr(self, name)
-        setattr(self, name, value.detach() if before is None else before + value.detach())
+    dropouts = {arm.lora.dropout for arm in (one, other) if arm.lora.rank > 0}
+    trained = one.has_trainable and other.has_trainable and one.is_supervised and other.is_supervised
+    return trained and len(dropouts) <= 1 and common(one) == common(other)
 
-    def means(self, batch: Batch) -> dict[str, float | None]:
-        totals = {
-            "cosine": batch.num_prompt_tokens,
-            "relative_mse": batch.num_prompt_tokens,
-            "ce": batch.num_answer_tokens,
-            "kd": batch.num_answer_tokens,
+
+class _Arm:
+    """An arm's books: its parameters, its best epoch, how it ended."""
+
+    def __init__(self, learner: Learner, lora: StackedLora | None, number: int) -> None:
+        config = learner.config
+        self.learner, self.number, self.config, self.reader = learner, number, config, learner.reader
+        self.adapter = list(learner.reader.parameters())
+        self.row = lora.row(number) if lora else None
+        self.failure: ThinwireError | None = None
+        self._best: tuple[float, int, list[Tensor]] | None = None
+        if config.lora.rank > 0 and not config.is_supervised:
+            raise UsageError("lora.rank > 0, but supervision.ce_weight and kd_weight are 0: nothing would train LoRA")
+        if not self.parameters():
+            raise UsageError("nothing to train: this arm has neither an adapter nor LoRA; set training.epochs=0")
+
+    def parameters(self) -> list[nn.Parameter]:
+        """All that trains: the adapter's tensors, then the row of LoRA factors."""
+        return [*self.adapter, *([] if self.row is None else [self.row])]
+
+    def parameter_groups(self) -> Iterator[dict[str, object]]:
+        """For the optimiser: each part with its own rate."""
+        training = self.config.training
+        rates: dict[Part, float] = {"adapter": training.adapter_lr, "lora": training.lora_lr}
+        parts: dict[Part, list[nn.Parameter]] = {
+            "adapter": self.adapter,
+            "lora": [] if self.row is None else [self.row],
         }
-        return {
-            name: None if (value := getattr(self, name)) is None else float(value) / total
-            for name, total in totals.items()
-        }
+        for part, parameters in parts.items():
+            if parameters:
+                yield {
+                    "params": parameters,
+                    "lr": rates[part],
+                    "weight_decay": training.weight_decay,
+                    "arm": self.number,
+                    "part": part,
+                    "training": training,
+                }
 
+    def drop_gradients(self) -> None:
+        """Without a gradient, the optimiser passes over this arm."""
+        for parameter in self.parameters():
+            parameter.grad = None
 
-def _backward(
-    lm: LanguageModel,
-    reader: Reader,
-    lora: AttachedLora | None,
-    one: Pass,
-    batch: Batch,
-    arm: ArmConfig,
-    mean_square: float,
-    sums: _Sums,
-) -> None:
-    """Add one pass's share of the batch's mean loss to the gradients."""
-    rows = reader(one.tokens)
-    loss = rows.new_zeros(())
-    if arm.reads == "adapter":
-        cosines, errors = reconstruction_terms(rows, lm.table[one.tokens], one.prompt_counts, mean_square)
-        config = arm.reconstruction
-        distance = config.cosine_weight * (one.prompt_counts.sum() - cosines) + config.mse_weight * errors
-        loss = loss + distance / batch.num_prompt_tokens
-        sums.add("cosine", cosines)
-        sums.add("relative_mse", errors)
-    weights = arm.supervision
-    if weights.ce_weight > 0 or weights.kd_weight > 0:
-        logits = answer_logits(lm, rows.to(lm.dtype), one)
-        ce = cross_entropy_sum(logits, one.answer_ids)
-        sums.add("ce", ce)
-        loss = loss + weights.ce_weight * ce / batch.num_answer_tokens
-        if weights.kd_weight > 0:
-            kd = distillation_sum(logits, _teacher_logits(lm, lora, one))
-            sums.add("kd", kd)
-            loss = loss + weights.kd_weight * kd / batch.num_answer_tokens
-    loss.backward()
-    sums.loss = sums.loss + loss.detach()
+    def remember_if_best(self, epoch: int, score: float) -> None:
+        """Keep a copy of the weights, on the CPU, if no epoch before was as good."""
+        if self._best is None or score > self._best[0]:
+            self._best = (score, epoch, [parameter.detach().cpu().clone() for parameter in self.parameters()])
 
-
-def answer_logits(lm: LanguageModel, rows: Tensor, one: Pass) -> Tensor:
-    """Logits ``[N, V]`` at the supervised positions alone, the model reading ``rows`` ``[U, D]`` for the tokens."""
-    embeddings = nn.functional.embedding(one.indices, rows)
-    hidden = lm.hidden_states(embeddings, one.attention_mask).last_hidden_state
-    return lm.logits(hidden[one.answer_rows, one.answer_positions])
-
-
-def _teacher_logits(lm: LanguageModel, lora: AttachedLora | None, one: Pass) -> Tensor:
-    with torch.no_grad():
-        if lora is None:
-            return answer_logits(lm, lm.table[one.tokens], one)
-        with lora.disabled():
-            return answer_logits(lm, lm.table[one.tokens], one)
-
-
-def _check_gradients(parameters: Sequence[nn.Parameter], step: int) -> None:
-    if step == 1 and (unreached := sum(p.grad is None for p in parameters)):
-        raise ThinwireError(f"{unreached} of {len(parameters)} trained tensors got no gradient; the arm is wired wrong")
+    def outcome(self, **figures: float) -> Outcome:
+        """Put the best epoch's weights back, and say which it was."""
+        assert self._best is not None, "an arm that trains has at least one epoch"
+        score, epoch, weights = self._best
+        for parameter, best in zip(self.parameters(), weights, strict=True):
+            parameter.data.copy_(best)
+        return Outcome(best_epoch=epoch, best_score=score, **figures)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _State:
-    """A copy of all trained weights, on the CPU."""
+class _Run:
+    """What the steps of one training share."""
 
-    reader: dict[str, Tensor]
-    lora: dict[str, Tensor] | None
+    lm: LanguageModel
+    arms: list[_Arm]
+    lora: StackedLora | None
+    mean_square: float
+    pass_tokens: int
 
-    @classmethod
-    def of(cls, reader: Reader, lora: AttachedLora | None) -> _State:
-        tensors = {name: p.detach().cpu().clone() for name, p in reader.named_parameters()}
-        return cls(reader=tensors, lora=lora.state() if lora else None)
+    def living(self) -> list[_Arm]:
+        return [arm for arm in self.arms if arm.failure is None]
 
-    def restore(self, reader: Reader, lora: AttachedLora | None) -> None:
-        for name, parameter in reader.named_parameters():
-            parameter.data.copy_(self.reader[name])
-        if lora and self.lora is not None:
-            lora.load_state(self.lora)
+    def batches(self, questions: Sequence[Encoded], epoch: int) -> Iterator[Batch]:
+        """The batches of an epoch, each cut into passes that hold the tokens of all arms."""
+        config = self.arms[0].config
+        per_arm = max(1, self.pass_tokens // len(self.arms))
+        for some in epoch_batches(questions, config.training.batch_size, config.seed, epoch):
+            yield make_batch(some, config.supervision.k_tokens, per_arm, share=config.training.share_prefixes)
+
+    def backward(self, batch: Batch) -> list[_Sums]:
+        """Leave every living arm's gradient in its parameters; returns each arm's sums, still on the device."""
+        for arm in self.arms:
+            for parameter in arm.adapter:
+                parameter.grad = None
+        if self.lora:
+            self.lora.zero_grad()
+        sums = [_Sums(self.lm.device) for _ in self.arms]
+        for one in batch.passes:
+            self._backward(one.to(self.lm.device), batch, sums)
+        return sums
+
+    def settle(self, batch: Batch, sums: list[_Sums], step: int) -> list[dict[str, Any]]:
+        """Clip the gradients, and end arms whose figures are no longer finite; returns each arm's losses and norms."""
+        norms = torch.stack([norm for arm in self.arms for norm in _norms(arm, self.lm.device)]).view(-1, 2).tolist()
+        losses = torch.stack([part.stacked() for part in sums]).tolist()  # one wait for the device
+        figures = []
+        for arm, values, (adapter_norm, lora_norm) in zip(self.arms, losses, norms, strict=True):
+            figures.append(
+                {
+                    **_means(arm.config, values, batch),
+                    "grad_norm_adapter": adapter_norm if arm.adapter else None,
+                    "grad_norm_lora": None if arm.row is None else lora_norm,
+                }
+            )
+            if arm.failure is None:
+                self._check(arm, step, values[0], (adapter_norm**2 + lora_norm**2) ** 0.5)
+        return figures
+
+    def _check(self, arm: _Arm, step: int, loss: float, norm: float) -> None:
+        """Clip an arm's gradient, or end the arm before this step touches its weights."""
+        try:
+            check_finite(f"loss at step {step}", loss)
+            check_finite(f"gradient norm at step {step}", norm)
+            if step == 1:
+                _check_wiring(arm, self.lora)
+        except ThinwireError as error:
+            arm.failure = error
+            arm.drop_gradients()
+            return
+        nn.utils.clip_grads_with_norm_(arm.parameters(), arm.config.training.clip_norm, torch.tensor(norm))
+
+    def _backward(self, one: Pass, batch: Batch, sums: list[_Sums]) -> None:
+        """Add one pass's share of every arm's mean loss to the gradients."""
+        rows = [arm.reader(one.tokens) for arm in self.arms]
+        losses = [torch.zeros((), device=self.lm.device) for _ in self.arms]
+        target = self.lm.table[one.tokens]
+        for number, arm in enumerate(self.arms):
+            if arm.config.reads == "adapter":
+                cosines, errors = reconstruction_terms(rows[number], target, one.prompt_counts, self.mean_square)
+                config = arm.config.reconstruction
+                distance = config.cosine_weight * (one.prompt_counts.sum() - cosines) + config.mse_weight * errors
+                losses[number] = losses[number] + distance / batch.num_prompt_tokens
+                sums[number].add(cosine=cosines, relative_mse=errors)
+        if any(arm.config.is_supervised for arm in self.arms):
+            logits = answer_logits(self.lm, torch.stack(rows), one)
+            teacher = self._teacher_logits(one)
+            for number, arm in enumerate(self.arms):
+                weights = arm.config.supervision
+                ce = cross_entropy_sum(logits[number], one.answer_ids)
+                sums[number].add(ce=ce)
+                losses[number] = losses[number] + weights.ce_weight * ce / batch.num_answer_tokens
+                if weights.kd_weight > 0:
+                    assert teacher is not None, "an arm that distils has a teacher"
+                    kd = distillation_sum(logits[number], teacher)
+                    sums[number].add(kd=kd)
+                    losses[number] = losses[number] + weights.kd_weight * kd / batch.num_answer_tokens
+        for number, loss in enumerate(losses):
+            sums[number].add(loss=loss)
+        # A failed arm's loss stays out: the gradients of the others do not depend on it.
+        torch.stack([losses[arm.number] for arm in self.living()]).sum().backward()
+
+    def _teacher_logits(self, one: Pass) -> Tensor | None:
+        """What the model says when it reads the text itself: ``[N, V]``, the same for every arm."""
+        if not any(arm.config.supervision.kd_weight > 0 for arm in self.arms):
+            return None
+        with torch.no_grad():
+            if self.lora is None:
+                return answer_logits(self.lm, self.lm.table[one.tokens][None], one)[0]
+            with self.lora.disabled():
+                return answer_logits(self.lm, self.lm.table[one.tokens][None], one)[0]
+
+
+def answer_logits(lm: LanguageModel, rows: Tensor, one: Pass) -> Tensor:
+    """Logits ``[A, N, V]`` at the supervised positions alone, each arm reading its ``rows`` ``[A, U, D]``."""
+    arms, num_rows, width = rows.shape
+    offsets = num_rows * torch.arange(arms, device=rows.device)[:, None]
+    embeddings = nn.functional.embedding(one.indices + offsets, rows.reshape(-1, width))
+    hidden = lm.packed_states(embeddings, one.positions, one.segments)
+    return lm.logits(hidden[:, one.answer_rows])
+
+
+class _Sums:
+    """An arm's sums over the passes of a batch, kept on the device until the step is over."""
+
+    NAMES = ("loss", "cosine", "relative_mse", "ce", "kd")
+
+    def __init__(self, device: torch.device) -> None:
+        self._values = {name: torch.zeros((), device=device) for name in self.NAMES}
+
+    def add(self, **values: Tensor) -> None:
+        for name, value in values.items():
+            self._values[name] = self._values[name] + value.detach()
+
+    def stacked(self) -> Tensor:
+        return torch.stack([self._values[name] for name in self.NAMES])
+
+
+def _means(config: ArmConfig, values: Sequence[float], batch: Batch) -> dict[str, float | None]:
+    sums = dict(zip(_Sums.NAMES, values, strict=True))
+    rebuilds, weights = config.reads == "adapter", config.supervision
+    return {
+        "loss": sums["loss"],
+        "cosine": sums["cosine"] / batch.num_prompt_tokens if rebuilds else None,
+        "relative_mse": sums["relative_mse"] / batch.num_prompt_tokens if rebuilds else None,
+        "ce": sums["ce"] / batch.num_answer_tokens if config.is_supervised else None,
+        "kd": sums["kd"] / batch.num_answer_tokens if weights.kd_weight > 0 else None,
+    }
+
+
+def _norms(arm: _Arm, device: torch.device) -> Iterator[Tensor]:
+    for part in (arm.adapter, [] if arm.row is None else [arm.row]):
+        gradients = [parameter.grad for parameter in part if parameter.grad is not None]
+        yield nn.utils.get_total_norm(gradients).to(device) if gradients else torch.zeros((), device=device)
+
+
+def _check_wiring(arm: _Arm, lora: StackedLora | None) -> None:
+    unreached = [parameter for parameter in arm.adapter if parameter.grad is None]
+    modules = lora.unreached(arm.number) if lora else []
+    if unreached or modules:
+        raise ThinwireError(
+            f"{len(unreached)} of {len(arm.adapter)} tensors of the adapter and {len(modules)} LoRA modules "
+            f"{modules[:3]} got no gradient; the arm is wired wrong"
+        )
+
+
+@contextmanager
+def _strided_gradients_are_meant() -> Iterator[None]:
+    """Drop torch's advice on the stacked factors, whose gradients lie in rows by arm on purpose."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "grad and param do not obey the gradient layout contract")
+        yield
+
+
+def _schedule(training: TrainingConfig, num_steps: int) -> Callable[[int], float]:
+    return lambda step: _rate(step, num_steps, training)
 
 
 def _rate(step: int, total: int, config: TrainingConfig) -> float:

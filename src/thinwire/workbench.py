@@ -68,6 +68,7 @@ class Workbench:
 
     def __init__(self, experiment: Experiment, lm: LanguageModel, codec_folder: Path, display: Display) -> None:
         self.lm = lm
+        self.compile_layers = experiment.model.compile
         self._experiment = experiment
         self._codec_folder = codec_folder
         self._display = display

@@ -39,16 +39,17 @@ class PCACodec(Codec):
         weights = counts.to(table.device, torch.float64)
         if not (weights >= 0).all() or not (total := weights.sum()) > 0:
             raise ThinwireError("PCA needs counts that are non-negative and not all zero: no token was seen")
-        weights = weights / total
-        width = table.shape[1]
+        # Most of a vocabulary never occurs in a corpus, and a row that weighs nothing adds nothing.
+        seen = weights.nonzero()[:, 0]
+        weights, num_rows, width = weights[seen] / total, len(seen), table.shape[1]
         mean = torch.zeros(width, dtype=torch.float64, device=table.device)
         covariance = torch.zeros(width, width, dtype=torch.float64, device=table.device)
-        blocks = [slice(start, start + _BLOCK_ROWS) for start in range(0, len(table), _BLOCK_ROWS)]
+        blocks = [slice(start, start + _BLOCK_ROWS) for start in range(0, num_rows, _BLOCK_ROWS)]
         for block in blocks:
-            mean += weights[block] @ table[block].double()
+            mean += weights[block] @ table[seen[block]].double()
         for block in blocks:
             # Centring first: subtracting the mean's outer product afterwards would cancel digits.
-            centred = (table[block].double() - mean) * weights[block].sqrt()[:, None]
+            centred = (table[seen[block]].double() - mean) * weights[block].sqrt()[:, None]
             covariance += centred.T @ centred
         variances, axes = torch.linalg.eigh(covariance)  # ascending
         axes = axes.flip(1)[:, :code_width].T

@@ -1,0 +1,222 @@
+"""PCA of a token stream: Thinwire's, from the table and its counts, against scikit-learn's, from the token matrix.
+
+The table is random, of a large model's size and with a decaying spectrum; how often each row occurs is what SQuAD's
+prompts say through the default tokenizer. Each side runs in a process of its own, after a small fit that loads its
+libraries, so that its peak memory is its own: Thinwire's beyond the table, scikit-learn's beyond the token matrix.
+
+    python benchmarks/pca.py --prompts 1000 --output pca.json
+    python benchmarks/pca.py --prompts 200 --dim 512 --code 128          # in half a minute
+"""
+
+# ruff: noqa: T201 (the table is what it is for)
+
+import argparse
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.decomposition import PCA  # type: ignore[import-untyped]
+from torch import Tensor
+
+from thinwire.codecs import PCACodec
+from thinwire.config import ModelConfig, PromptConfig
+from thinwire.model import load
+from thinwire.prompts import PromptEncoder
+from thinwire.provenance import environment
+from thinwire.questions import load_questions
+from thinwire.records import write_json
+from thinwire.squad import draw
+
+BLOCK_ROWS = 8192
+MATRICES = {"full": 4.2, "covariance_eigh": 1.2}
+"""Token matrices that scikit-learn holds at its peak, the one that it is given included, as measured with some to
+spare. A full SVD adds the centred copy, LAPACK's own copy of that, and the left singular vectors."""
+LAPACK_LIMIT = 2**31 - 1
+"""Numbers in the largest matrix that a full SVD takes: scipy's LAPACK counts them in 32 bits."""
+GIB = 1 << 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A random embedding table: the variance of dimension j falls as 1 / j, and the mean is not 0."""
+
+    rows: int
+    width: int
+    dtype: torch.dtype
+    seed: int
+
+    def blocks(self) -> Iterator[Tensor]:
+        """The table, some rows at a time."""
+        generator = torch.Generator().manual_seed(self.seed)
+        scale = torch.arange(1, self.width + 1).rsqrt()
+        for start in range(0, self.rows, BLOCK_ROWS):
+            rows = min(BLOCK_ROWS, self.rows - start)
+            yield (torch.randn(rows, self.width, generator=generator) * scale + 0.05).to(self.dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """What one side found, and what that took."""
+
+    seconds: list[float]
+    peak_bytes: int
+    components: np.ndarray
+    variances: np.ndarray
+    """Of the population: divided by the number of tokens."""
+    explained: float
+
+
+def fit_thinwire(spec: Table, counts: Tensor, code: int, device: torch.device, repeats: int) -> Fit:
+    """PCACodec.fit; its peak is what it holds beyond the table, on the device that holds the table."""
+    table = torch.empty(spec.rows, spec.width, dtype=spec.dtype, device=device)
+    for rows, block in zip(table.split(BLOCK_ROWS), spec.blocks(), strict=True):
+        rows.copy_(block)
+    PCACodec.fit(table[:64, :32], torch.ones(64), 4)
+
+    def fit() -> PCACodec:
+        codec = PCACodec.fit(table, counts, code)
+        codec.total_variance.item()  # waits for a CUDA device
+        return codec
+
+    codec, seconds, peak = timed(fit, repeats, device)
+    return Fit(
+        seconds=seconds,
+        peak_bytes=peak,
+        components=codec.components.cpu().double().numpy(),
+        variances=codec.variances.cpu().numpy(),
+        explained=codec.figures()["explained_variance"],
+    )
+
+
+def fit_sklearn(spec: Table, ids: np.ndarray, code: int, solver: str, repeats: int) -> Fit:
+    """scikit-learn's PCA of the float32 token matrix; its peak is what it holds beyond the matrix."""
+    tokens = np.empty((len(ids), spec.width), dtype=np.float32)
+    for number, block in enumerate(spec.blocks()):
+        here = ids // BLOCK_ROWS == number
+        tokens[here] = block.float().numpy()[ids[here] - number * BLOCK_ROWS]
+    PCA(n_components=4, svd_solver=solver).fit(tokens[:64, :32])
+
+    def fit() -> PCA:
+        return PCA(n_components=code, svd_solver=solver).fit(tokens)
+
+    pca, seconds, peak = timed(fit, repeats, torch.device("cpu"))
+    return Fit(
+        seconds=seconds,
+        peak_bytes=peak,
+        components=pca.components_.astype(np.float64),
+        variances=pca.explained_variance_.astype(np.float64) * (len(ids) - 1) / len(ids),
+        explained=float(pca.explained_variance_ratio_.sum()),
+    )
+
+
+def timed(fit: Callable[[], Any], repeats: int, device: torch.device) -> tuple[Any, list[float], int]:
+    """The last of some fits, the seconds of each, and the most bytes taken beyond what was held before the first."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+    else:
+        with contextlib.suppress(OSError):  # without it, an earlier peak can only make ours look larger
+            Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+        before = memory("VmRSS")
+    seconds: list[float] = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        found = fit()
+        seconds.append(time.perf_counter() - start)
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else memory("VmHWM")
+    return found, seconds, peak - before
+
+
+def memory(field: str, file: str = "/proc/self/status") -> int:
+    """A memory figure as Linux keeps it, in bytes; by default one of this process."""
+    lines = Path(file).read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith(f"{field}:"))
+
+
+def prompt_tokens(num_prompts: int) -> np.ndarray:
+    """Token ids of SQuAD prompts as the default model is given them, end to end."""
+    tokenizer = load(ModelConfig(name="smollm2-135m", device="cpu")).tokenizer
+    encoder = PromptEncoder(tokenizer, PromptConfig())
+    examples = draw(load_questions("squad", "train"), num_prompts, 0, "train")
+    return np.concatenate([encoder.encode(example).prompt_ids for example in examples])
+
+
+def compare(ours: Fit, theirs: Fit) -> dict[str, float]:
+    """How far two fits differ; subspaces are equal where their projectors are, however the axes are signed."""
+    projectors = ours.components.T @ ours.components - theirs.components.T @ theirs.components
+    return {
+        "explained_variance": abs(ours.explained - theirs.explained),
+        "largest_relative_variance": float((np.abs(ours.variances / theirs.variances - 1)).max()),
+        "projector_frobenius": float(np.linalg.norm(projectors)),
+    }
+
+
+def alone(function: Callable[..., Fit], *arguments: object) -> Fit:
+    """Call in a new process."""
+    with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--prompts", type=int, default=1000)
+    parser.add_argument("--dim", type=int, default=4096, help="width of the table")
+    parser.add_argument("--code", type=int, help="axes kept [a quarter of the width]")
+    parser.add_argument("--rows", type=int, default=128_256, help="of the table")
+    parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16", help="of the table")
+    parser.add_argument("--solver", choices=sorted(MATRICES), default="full", help="scikit-learn's")
+    parser.add_argument("--device", default="cpu", help="Thinwire's; scikit-learn's is the processor")
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--memory", type=float, help="GiB that may be taken [what is free]")
+    parser.add_argument("--output", type=Path, help="write the results as JSON")
+    args = parser.parse_args()
+    spec = Table(rows=args.rows, width=args.dim, dtype=getattr(torch, args.dtype), seed=0)
+    code = args.code or args.dim // 4
+    ids = prompt_tokens(args.prompts)
+    matrix = 4 * len(ids) * args.dim
+    needed = int(MATRICES[args.solver] * matrix)
+    free = int(args.memory * GIB) if args.memory else memory("MemAvailable", "/proc/meminfo")
+    print(f"{args.prompts:,} prompts, {len(ids):,} tokens, {len(np.unique(ids)):,} of them different")
+    print(f"token matrix {gib(matrix)}; scikit-learn takes about {gib(needed)}, there are {gib(free)}", flush=True)
+    if needed > free:
+        parser.error(f"that does not fit: give --prompts {int(0.98 * args.prompts * free / needed)} or fewer")
+    if args.solver == "full" and matrix // 4 > LAPACK_LIMIT:
+        parser.error(f"LAPACK takes no matrix of more than {LAPACK_LIMIT:,} numbers: give fewer --prompts")
+
+    counts = torch.from_numpy(np.bincount(ids, minlength=args.rows))
+    ours = alone(fit_thinwire, spec, counts, code, torch.device(args.device), args.repeats)
+    theirs = alone(fit_sklearn, spec, ids, code, args.solver, args.repeats)
+    ratio, differences = median(theirs.seconds) / median(ours.seconds), compare(ours, theirs)
+    for name, fit in (("thinwire", ours), ("scikit-learn", theirs)):
+        print(f"{name:12} {median(fit.seconds):9.3f} s  {gib(fit.peak_bytes)} more  explains {fit.explained:.6f}")
+    print(f"{ratio:.1f} times as fast; differences: {', '.join(f'{k} {v:.2g}' for k, v in differences.items())}")
+    if args.output:
+        sides = {
+            name: {"seconds": fit.seconds, "peak_bytes": fit.peak_bytes, "explained_variance": fit.explained}
+            for name, fit in (("thinwire", ours), ("scikit_learn", theirs))
+        }
+        settings = {name: value for name, value in vars(args).items() if name != "output"} | {"code": code}
+        result = {"settings": settings, "tokens": len(ids), "token_matrix_bytes": matrix, **sides}
+        result |= {"ratio": ratio, "differences": differences}
+        result |= {
+            "scikit_learn_version": version("scikit-learn"),
+            "environment": environment(torch.device(args.device)),
+        }
+        write_json(args.output, result)
+
+
+def gib(num_bytes: int) -> str:
+    return f"{num_bytes / GIB:.2f} GiB"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""Training throughput: Thinwire against the plain loop, on the same questions, in alternating pairs.
+
+Both train the same arms for the same steps. The plain loop trains them one after another, Thinwire together where
+that is its choice. What the first run of Thinwire takes longer is compilation, and is printed.
+
+    python benchmarks/training.py --steps 6                                    # the plan's 11 arms, the default model
+    python benchmarks/training.py --shape 8b --arm r16_a32_full --plain-batch 8
+    python benchmarks/training.py --arm r16_a32_full --steps 2 --plain-batch 8 # two CPU cores
+"""
+
+# ruff: noqa: T201 (the table is what it is for)
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+from paired import measure, summarize, table
+from plain_loop import Reading, train_steps, with_lora
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from thinwire.adapter import Adapter
+from thinwire.batching import token_counts
+from thinwire.codecs import PCACodec
+from thinwire.compilation import compiled_layers, uncompiled
+from thinwire.config import ArmConfig, load_experiment
+from thinwire.determinism import deterministic_kernels, generator
+from thinwire.lora import attached
+from thinwire.memory import fused_arms, training_pass_tokens
+from thinwire.model import LanguageModel, load
+from thinwire.objective import table_mean_square
+from thinwire.prompts import Encoded, PromptEncoder
+from thinwire.provenance import environment
+from thinwire.questions import load_questions
+from thinwire.reader import AdapterReader
+from thinwire.records import write_json
+from thinwire.squad import draw
+from thinwire.train import Learner, Outcome, train
+
+SHAPES = {
+    # Llama-3.1-8B (https://huggingface.co/meta-llama/Llama-3.1-8B), its embeddings tied to spare memory.
+    "8b": {
+        "vocab_size": 128_256,
+        "hidden_size": 4096,
+        "intermediate_size": 14_336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "rope_theta": 500_000.0,
+    },
+}
+
+
+def random_model(shape: str, like: LanguageModel) -> LanguageModel:
+    """A model of another size with random weights, and the tokenizer of ``like``."""
+    torch.manual_seed(0)
+    with torch.device(like.device):
+        model = LlamaForCausalLM(LlamaConfig(**SHAPES[shape], tie_word_embeddings=True)).to(like.dtype)
+    return LanguageModel(
+        model=model.requires_grad_(False).eval(), tokenizer=like.tokenizer, name=f"random {shape}", revision="random"
+    )
+
+
+class Sides:
+    """The two ways of training the same arms on the same questions."""
+
+    def __init__(self, lm: LanguageModel, questions: list[Encoded], arms: list[ArmConfig], plain_batch: int) -> None:
+        self._lm, self._questions, self._arms, self._plain_batch = lm, questions, arms, plain_batch
+        counts = token_counts(questions, len(lm.table))
+        self._mean_square = table_mean_square(lm.table, counts)
+        self._codec = PCACodec.fit(lm.table, counts, arms[0].codec.code_width(lm.table.shape[1])).to(lm.device)
+        self._codes = self._codec.encode(lm.table)
+
+    def plain(self) -> float:
+        """Every arm after the other; returns the tokens."""
+        tokens = 0
+        for arm in self._arms:
+            training = arm.training.model_copy(update={"batch_size": self._plain_batch})
+            reading = Reading(
+                adapter=self._adapter(arm), codes=self._codes, table=self._lm.table, mean_square=self._mean_square
+            )
+            with uncompiled(), with_lora(self._lm.model, arm.lora) as model:
+                steps = train_steps(model, reading, self._questions, arm.model_copy(update={"training": training}))
+            tokens += sum(step.tokens for step in steps)
+        return tokens
+
+    def thinwire(self) -> float:
+        """As many arms together as Thinwire would; returns the tokens."""
+        most = fused_arms(self._lm, "auto")
+        return sum(self._together(self._arms[start : start + most]) for start in range(0, len(self._arms), most))
+
+    def _together(self, arms: list[ArmConfig]) -> int:
+        with (
+            deterministic_kernels(),
+            attached(self._lm.model, [arm.lora for arm in arms], [arm.seed for arm in arms]) as lora,
+        ):
+            learners = [
+                Learner(
+                    config=arm,
+                    reader=AdapterReader(self._codes, self._adapter(arm)),
+                    on_step=lambda *_: None,
+                    select=lambda _: 0.0,
+                )
+                for arm in arms
+            ]
+            pass_tokens = training_pass_tokens(self._lm, "auto")
+            outcomes = train(self._lm, learners, lora, self._questions, self._mean_square, pass_tokens)
+        for outcome in outcomes:
+            if not isinstance(outcome, Outcome):
+                raise outcome
+        return sum(outcome.num_tokens for outcome in outcomes if isinstance(outcome, Outcome))
+
+    def _adapter(self, arm: ArmConfig) -> Adapter:
+        return Adapter(self._codec, arm.adapter, generator("cpu", arm.seed, "adapter")).to(self._lm.device)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--experiment", type=Path, default=Path("experiments/phase1a_lora.yaml"))
+    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="change a setting")
+    parser.add_argument("--arm", action="append", help="[all arms of the experiment]")
+    parser.add_argument("--shape", choices=SHAPES, help="random weights of this size instead of the default model")
+    parser.add_argument("--steps", type=int, default=6, help="of the experiment's batch size, in each run")
+    parser.add_argument("--plain-batch", type=int, help="questions a step of the plain loop [as the experiment]")
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--peak-tflops", type=float, help="bf16 rate of the device: gives the share of the floor")
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--output", type=Path, help="write the results as JSON")
+    args = parser.parse_args()
+    experiment = load_experiment(args.experiment, [*args.set, "training.epochs=1"])
+    lm = load(experiment.model)
+    arms = [experiment.arm(name) for name in args.arm or experiment.arms]
+    batch = arms[0].training.batch_size
+    encoder = PromptEncoder(lm.tokenizer, arms[0].prompt)
+    drawn = draw(load_questions("squad", "train"), args.steps * batch, experiment.seed, "train")
+    questions = [encoder.encode(example, keep_answer=True) for example in drawn]
+    if args.shape:
+        lm = random_model(args.shape, lm)
+    sides = Sides(lm, questions, arms, args.plain_batch or batch)
+    on_gpu = lm.device.type == "cuda"
+    floor = None
+    if args.peak_tflops:
+        parameters = sum(p.numel() for name, p in lm.model.named_parameters() if ".layers." in name)
+        # A multiplication and an addition for each weight, forwards, and as much again for the gradient of its input.
+        floor = args.peak_tflops * 1e12 / (4 * parameters)
+    with compiled_layers(lm, args.compile, 0):
+        start = time.perf_counter()
+        sides.thinwire()
+        first = time.perf_counter() - start
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats()
+            sides.thinwire()
+        memory = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else None
+        timings = measure({"plain": sides.plain, "thinwire": sides.thinwire}, device=lm.device, pairs=args.pairs)
+    record = summarize(timings, unit="tokens", floor=floor) | {
+        "model": lm.name,
+        "arms": args.arm or list(experiment.arms),
+        "batch": batch,
+        "plain_batch": args.plain_batch or batch,
+        "steps": args.steps,
+        "compiled": args.compile,
+        "first_run_seconds": first,
+        "peak_memory_gib": memory,
+        "environment": environment(lm.device),
+    }
+    print(f"{lm.name}, {len(arms)} arms, batch {batch} (plain {args.plain_batch or batch}), {args.steps} steps a run")
+    print(table(record))
+    print(f"first run {first:.1f} s" + (f", peak memory {memory:.1f} GiB" if memory else ""))
+    if args.output:
+        write_json(args.output, record)
+
+
+if __name__ == "__main__":
+    main()

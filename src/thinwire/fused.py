@@ -1,0 +1,123 @@
+"""Running arms: alone, or together where they see the same questions in the same order."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from thinwire.arm import ArmRun, Planned
+from thinwire.compilation import compiled_layers
+from thinwire.determinism import deterministic_kernels
+from thinwire.errors import ThinwireError
+from thinwire.lora import StackedLora, attached
+from thinwire.memory import training_pass_tokens
+from thinwire.progress import Display
+from thinwire.train import Outcome, can_train_together, train
+from thinwire.workbench import Workbench
+
+logger = logging.getLogger(__name__)
+
+
+def group(planned: Sequence[Planned], most: int) -> list[list[Planned]]:
+    """Arms that can train together in groups of at most ``most``; groups and members keep the order given."""
+    groups: list[list[Planned]] = []
+    for one in planned:
+        for others in groups:
+            if len(others) < most and all(can_train_together(one.config, other.config) for other in others):
+                others.append(one)
+                break
+        else:
+            groups.append([one])
+    return groups
+
+
+def run_arms(
+    bench: Workbench, planned: Sequence[Planned], folders: Sequence[Path], display: Display
+) -> list[dict[str, Any]]:
+    """Run one arm, or several that can train together, each in its empty folder.
+
+    A failure is recorded, not raised: one arm's error must not end a sweep. An interruption is recorded and raised.
+
+    Returns:
+        The arms' records, which are also written into their folders, each as soon as its arm is over.
+    """
+    with ExitStack() as logs:
+        for one, folder in zip(planned, folders, strict=True):
+            folder.mkdir(parents=True)
+            logs.enter_context(_logging_to(folder, one.name))
+        runs = [ArmRun(bench, one, folder, display) for one, folder in zip(planned, folders, strict=True)]
+        try:
+            with deterministic_kernels():
+                _run(bench, runs, display)
+        except KeyboardInterrupt:
+            for run in runs:
+                run.cancel()
+            raise
+        except Exception as error:  # noqa: BLE001 - recorded with its traceback; the sweep goes on and exits with 1
+            for run in runs:
+                run.fail(error)
+    return [run.record for run in runs]
+
+
+def _run(bench: Workbench, runs: Sequence[ArmRun], display: Display) -> None:
+    started = time.perf_counter()
+    configs = [run.config for run in runs]
+    with attached(bench.lm.model, [c.lora for c in configs], [c.seed for c in configs]) as lora:
+        for number, run in enumerate(runs):
+            run.begin(lora, number)
+        for run in runs:
+            run.seconds += (time.perf_counter() - started) / len(runs)
+        if configs[0].has_trainable:
+            outcomes = _train(bench, runs, lora, display)
+        else:
+            (alone,) = runs
+            alone.select(0)
+            outcomes = [None]
+        for run, outcome in zip(runs, outcomes, strict=True):
+            try:
+                if isinstance(outcome, ThinwireError):
+                    raise outcome
+                run.finish(outcome)
+            except Exception as error:  # noqa: BLE001 - recorded; the arms beside this one go on
+                run.fail(error)
+
+
+def _train(
+    bench: Workbench, runs: Sequence[ArmRun], lora: StackedLora | None, display: Display
+) -> list[Outcome | ThinwireError | None]:
+    lm, first = bench.lm, runs[0].config
+    questions = bench.encoded(first).train
+    if len(runs) > 1:
+        logger.info("training %d arms together: %s", len(runs), ", ".join(run.name for run in runs))
+    label = runs[0].name if len(runs) == 1 else f"{len(runs)} arms"
+    num_tokens = first.training.epochs * len(runs) * sum(len(question.prompt_ids) for question in questions)
+    with display.task(label) as task, compiled_layers(lm, bench.compile_layers, num_tokens):
+        learners = [run.learner(task, arms_beside=len(runs) - 1) for run in runs]
+        pass_tokens = training_pass_tokens(lm, first.training.pass_tokens)
+        return list(train(lm, learners, lora, questions, bench.mean_square(first), pass_tokens))
+
+
+@contextmanager
+def _logging_to(folder: Path, arm: str) -> Iterator[None]:
+    """Send this package's messages, down to single steps, to ``training_<time>.log`` for the length of the block:
+    all of them but those of other arms."""
+    stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    handler = logging.FileHandler(folder / f"training_{stamp}.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setLevel(logging.DEBUG)
+    handler.addFilter(lambda message: getattr(message, "arm", arm) == arm)
+    package = logging.getLogger("thinwire")
+    level = package.level
+    package.addHandler(handler)
+    package.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        package.setLevel(level)
+        package.removeHandler(handler)
+        handler.close()
