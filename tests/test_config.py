@@ -196,6 +196,10 @@ def test_settings_cannot_be_changed_once_made():
         ("seed=1.5", "seed: .*got 1.5"),
         ("arms.baseline.lora.rank=-2", r"arms\.baseline\.lora\.rank: .*got -2"),
         ("lora.layers=some", r"lora\.layers: .*got 'some'"),
+        ("fused_arms=0", "fused_arms: .*greater than 0, got 0"),
+        ("fused_arms=many", "fused_arms: .*got 'many'"),
+        ("model.compile=sometimes", r"model\.compile: .*got 'sometimes'"),
+        ("training.share_prefixes=2", r"training\.share_prefixes: .*got 2"),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_path_and_value(override, complaint):
@@ -277,6 +281,9 @@ VALUES = st.one_of(
     st.tuples(st.just("training.adapter_lr"), POSITIVE),
     st.tuples(st.just("codec.ratio"), POSITIVE),
     st.tuples(st.just("context"), st.booleans()),
+    st.tuples(st.just("training.share_prefixes"), st.booleans()),
+    st.tuples(st.just("model.compile"), st.one_of(st.just("auto"), st.booleans())),
+    st.tuples(st.just("fused_arms"), st.one_of(st.just("auto"), st.integers(1, 99))),
     st.tuples(st.just("prompt.style"), st.sampled_from(["auto", "chat", "plain"])),
     st.tuples(st.just("lora.layers"), st.one_of(st.just("all"), st.integers(1, 99))),
     st.tuples(st.just("lora.targets"), st.lists(st.text("abc_", min_size=1), max_size=3).map(tuple)),

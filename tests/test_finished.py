@@ -5,15 +5,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from doubles import save_tiny, write_squad
 from test_sweep import experiment
+from thinwire.checkpoint import load_reader
 from thinwire.config import EvaluationConfig, ModelConfig, PromptConfig
-from thinwire.errors import UsageError
+from thinwire.errors import ThinwireError, UsageError
 from thinwire.evaluation_run import evaluate_target
 from thinwire.export import export
 from thinwire.finished import find_arm, opened
+from thinwire.lora import attached
+from thinwire.model import load
 from thinwire.progress import Display
 from thinwire.sweep import run_sweep
 
@@ -67,15 +71,39 @@ def test_an_exported_arm_is_an_ordinary_checkpoint_that_says_the_same(run, name,
     folded = AutoModelForCausalLM.from_pretrained(target, dtype=torch.float32)
     assert not folded.config.tie_word_embeddings
     ids = torch.arange(20, 60)[None]
-    with opened(find_arm(run / name, device="cpu")) as (lm, reader), torch.no_grad():
-        table = reader.table(torch.float32)
-        expected = lm.model(inputs_embeds=table[ids]).logits
-        assert not torch.allclose(expected, lm.model(input_ids=ids).logits), "the arm must differ from its base"
-        torch.testing.assert_close(folded(input_ids=ids).logits, expected, atol=1e-4, rtol=1e-4)
+    lm, reader = opened(find_arm(run / name, device="cpu"))
+    with torch.no_grad():
+        expected = lm.model(inputs_embeds=reader.table(torch.float32)[ids]).logits
+        base = load(ModelConfig(name=str(run.parent / "model"), device="cpu", dtype="float32"))
+        assert not torch.allclose(expected, base.model(input_ids=ids).logits), "the arm must differ from its base"
+        torch.testing.assert_close(folded(input_ids=ids).logits, expected, atol=1e-6, rtol=1e-6)
     metrics, _ = evaluate(target, run.parent / "test.json")
     assert metrics == json.loads((run / name / "record.json").read_text())["test"]
     with pytest.raises(UsageError, match="exists, and nothing is overwritten"):
         export(find_arm(run / name), target)
+
+
+def test_an_exported_arm_has_the_very_weights_that_were_scored(run, tmp_path):
+    arm = find_arm(run / "r2", device="cpu")
+    export(arm, tmp_path / "checkpoint")
+    exported = AutoModelForCausalLM.from_pretrained(tmp_path / "checkpoint", dtype=torch.float32)
+    factors = load_file(arm.checkpoint / "lora" / "adapter_model.safetensors")
+    lm = load(arm.model)
+    table = load_reader(lm, arm.config, arm.checkpoint, arm.codec_file).table(lm.dtype)
+    with attached(lm.model, [arm.config.lora], [0]) as lora:
+        assert lora.factors(0).keys() == factors.keys()
+        for name, factor in lora.factors(0).items():
+            factor.copy_(factors[name])
+        with lora.merged(0):  # as an arm is scored while it trains
+            ids = torch.arange(20, 60)[None]
+            with torch.no_grad():
+                scored = lm.model(inputs_embeds=table[ids]).logits
+            weights = {name: layer.base.weight for name, layer in lm.model.named_modules() if hasattr(layer, "down")}
+            assert len(weights) == 4
+            assert all(torch.equal(weight, exported.get_submodule(name).weight) for name, weight in weights.items())
+    assert torch.equal(exported.get_input_embeddings().weight, table)
+    with torch.no_grad():
+        torch.testing.assert_close(exported(input_ids=ids).logits, scored, atol=1e-6, rtol=1e-6)
 
 
 def test_a_folder_that_is_no_finished_arm_is_refused(run, tmp_path):
@@ -94,16 +122,13 @@ def test_another_model_under_the_same_name_is_refused(run, tmp_path):
     moved = tmp_path / "run" / "baseline"
     moved.mkdir(parents=True)
     (moved / "record.json").write_text(json.dumps(record))
-    with pytest.raises(UsageError, match="get that revision"), opened(find_arm(moved, device="cpu")):
-        pass
+    with pytest.raises(UsageError, match="get that revision"):
+        opened(find_arm(moved, device="cpu"))
 
 
 def test_a_missing_codec_is_named(run, tmp_path):
     moved = tmp_path / "run" / "baseline"
     moved.mkdir(parents=True)
     (moved / "record.json").write_bytes((run / "baseline" / "record.json").read_bytes())
-    with (
-        pytest.raises(Exception, match=r"codec .*pca-.* is missing; copy the whole run folder"),
-        opened(find_arm(Path(moved), device="cpu")),
-    ):
-        pass
+    with pytest.raises(ThinwireError, match=r"codec .*pca-.* is missing; copy the whole run folder"):
+        opened(find_arm(Path(moved), device="cpu"))

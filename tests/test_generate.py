@@ -15,7 +15,7 @@ PROMPTS = st.lists(st.lists(st.integers(5, 260), min_size=1, max_size=30), min_s
 @settings(max_examples=25, deadline=None)
 @given(PROMPTS)
 def test_a_batch_says_what_each_prompt_says_alone_in_transformers_own_generate(prompts):
-    # No padding, no batch, no cache of ours: if a next token were ever read at a pad, lengths would tell.
+    # No packing, no batch, no cache of ours: if a next token were ever read at a pad, lengths would tell.
     ours = greedy(LM, LM.table, prompts, NEVER)
     for prompt, answer in zip(prompts, ours, strict=True):
         alone = LM.model.generate(
@@ -74,3 +74,35 @@ def test_the_model_reads_the_given_table_for_its_own_answers_too():
 def test_an_answer_is_never_longer_than_asked(most):
     rule = StopRule(end_ids=frozenset(), newline_ids=frozenset(), max_new_tokens=most)
     assert [len(answer.ids) for answer in greedy(LM, LM.table, [[9], [9, 10]], rule)] == [most, most]
+
+
+def test_prompts_that_begin_alike_say_together_what_each_says_alone():
+    template, town, river = list(range(5, 40)), list(range(60, 100)), list(range(140, 170))
+    prompts = [
+        [*template, *town, 7, 8],
+        [*template, *river, 9],
+        [*template, *town, 10, 11, 12],
+        template,  # another prompt begins with all of it
+        [*template, *town, 7, 8],  # twice the same
+        [50, 51],  # shares nothing
+    ]
+    together = greedy(LM, LM.table, prompts, NEVER)
+    assert together == [greedy(LM, LM.table, [prompt], NEVER)[0] for prompt in prompts]
+    for prompt, answer in zip(prompts, together, strict=True):
+        alone = LM.model.generate(
+            torch.tensor([prompt]), max_new_tokens=6, do_sample=False, eos_token_id=None, pad_token_id=0
+        )
+        assert list(answer.ids) == alone[0, len(prompt) :].tolist()
+    assert len({answer.ids for answer in together}) == 5, "the endings matter"
+
+
+def test_rows_that_leave_early_do_not_disturb_prompts_that_share_their_beginning():
+    template = list(range(5, 40))
+    prompts = [[*template, n] for n in range(60, 72)]
+    free = greedy(LM, LM.table, prompts, NEVER)
+    ends = frozenset(answer.ids[1] for answer in free[:8])
+    stopped = greedy(LM, LM.table, prompts, StopRule(end_ids=ends, newline_ids=frozenset(), max_new_tokens=6))
+    for before, after in zip(free, stopped, strict=True):
+        cut = next((i for i, token in enumerate(before.ids) if token in ends), 6)
+        assert after.ids == before.ids[:cut]
+    assert len({len(answer.ids) for answer in stopped}) > 1

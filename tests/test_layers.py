@@ -12,9 +12,10 @@ ROOT = Path(thinwire.__file__).parent
 LAYERS = (
     "errors config records seeding",
     "scoring squad prompts postprocess collapse pairing statistics verdict",
-    "assets determinism codecs adapter reader batching objective model memory lora questions progress provenance",
+    "assets determinism codecs adapter reader packing attention batching objective model memory lora compilation "
+    "questions progress provenance",
     "reconstruction train generate evaluate checkpoint finished export evaluation_run",
-    "workbench arm sweep report tensorboard",
+    "workbench arm fused sweep report tensorboard",
     "cli cli_results __main__",
 )
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}

@@ -3,32 +3,41 @@ import dataclasses
 import pytest
 import torch
 from huggingface_hub.errors import GatedRepoError
+from transformers import DynamicCache
 
 from doubles import END_ID, EOS_ID, save_tiny, tiny_llama, tiny_lm
 from thinwire import model as model_module
 from thinwire.config import ModelConfig
 from thinwire.errors import UsageError
 from thinwire.model import DEFAULT_MODEL, PLAN_MODEL, choose_device, choose_model, load
+from thinwire.packing import pack
 
 
 def test_logits_at_chosen_positions_are_the_models_own():
     lm = tiny_lm()
     ids = torch.arange(5, 29).reshape(2, 12)
     expected = lm.model(input_ids=ids).logits
-    hidden = lm.hidden_states(lm.table[ids], torch.ones_like(ids)).last_hidden_state
-    torch.testing.assert_close(lm.logits(hidden[:, 7]), expected[:, 7])
+    packed = pack(ids.tolist())
+    embeddings = lm.table[torch.from_numpy(packed.ids)][None]
+    (hidden,) = lm.packed_states(embeddings, torch.from_numpy(packed.positions), packed.segments)
+    torch.testing.assert_close(lm.logits(hidden[[rows[7] for rows in packed.rows]]), expected[:, 7])
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_padding_on_either_side_changes_nothing(side):
+def test_a_next_token_is_the_same_whatever_gaps_its_cache_has(side):
     lm = tiny_lm()
     ids = torch.arange(5, 15)[None]
-    alone = lm.hidden_states(lm.table[ids], torch.ones_like(ids)).last_hidden_state
-    pad, one = torch.full((1, 4), 0), torch.ones_like(ids)
-    padded = torch.cat([pad, ids] if side == "left" else [ids, pad], 1)
-    mask = torch.cat([pad, one] if side == "left" else [one, pad], 1)
-    out = lm.hidden_states(lm.table[padded], mask).last_hidden_state
-    torch.testing.assert_close(out[:, 4:] if side == "left" else out[:, :10], alone, atol=1e-5, rtol=1e-5)
+    expected = lm.model.get_decoder()(input_ids=ids).last_hidden_state[:, -1]
+    # Nine tokens in the cache, and four gaps before or behind them that the mask leaves out.
+    gap, read = torch.full((1, 4), 7), ids[:, :-1]
+    mask = torch.cat([0 * gap, 0 * read + 1] if side == "left" else [0 * read + 1, 0 * gap], 1)
+    padded = torch.cat([gap, read] if side == "left" else [read, gap], 1)
+    cache = DynamicCache(config=lm.model.config)
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    lm.model.get_decoder()(input_ids=padded, attention_mask=mask, position_ids=positions, past_key_values=cache)
+    key_mask = torch.cat([mask.bool(), torch.ones(1, 1, dtype=torch.bool)], 1)
+    found = lm.next_states(lm.table[ids[:, -1]], torch.tensor([9]), key_mask, cache)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_a_loaded_model_is_frozen_and_in_the_dtype_asked_for(tmp_path):
@@ -70,7 +79,21 @@ def test_a_model_that_does_more_to_its_logits_is_refused():
     head.weight = lm.model.lm_head.weight
     lm.model.lm_head = head
     with pytest.raises(UsageError, match="logits are not output head x last hidden state"):
-        model_module._check_head(lm)
+        model_module._check_states(lm)
+
+
+def test_a_model_whose_attention_is_not_plain_is_refused():
+    lm = tiny_lm()
+    model_module._check_states(lm)
+    for layer in lm.model.model.layers:
+        # As if its own attention scaled its scores by what ours is not told.
+        layer.self_attn.register_forward_pre_hook(
+            lambda module, *_: setattr(
+                module, "scaling", 8**-0.5 if lm.model.config._attn_implementation == "thinwire_segments" else 1.0
+            )
+        )
+    with pytest.raises(UsageError, match="attention other than causal softmax attention"):
+        model_module._check_states(lm)
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,20 @@ def test_a_perfect_table_has_perfect_figures_also_of_rows_with_one_direction():
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("noise", [0.0, 0.02, 0.7, 1.2])
+def test_the_nearest_rows_are_those_of_all_distances_written_out(noise, dtype):
+    generator = torch.Generator().manual_seed(0)
+    table = torch.randn(300, 24, generator=generator)
+    table[150:] = table[:150] + 0.01 * torch.randn(150, 24, generator=generator)  # neighbours closer than bfloat16 sees
+    table = table.to(dtype)
+    guess = table.float() + noise * torch.randn(300, 24, generator=generator)
+    nearest = torch.cdist(guess.double(), table.double()).argmin(-1)
+    expected = float((nearest == torch.arange(300)).double().mean())
+    assert (noise == 0) == (expected == 1)
+    assert measure(guess, table, torch.ones(300), 1.0).nearest_row_accuracy == pytest.approx(expected, abs=1e-9)
+
+
 @pytest.mark.parametrize("mode", ["table", "sequence"])
 def test_both_ways_improve_on_the_linear_reconstruction(mode):
     lm, questions, counts, reader, mean_square = setting()

@@ -1,90 +1,53 @@
-"""The training loop against a plain one written out here, and the rules that keep an experiment honest."""
+"""The training loop against a plain one written out here, arms together against arms alone, and the rules that keep an
+experiment honest."""
 
+import dataclasses
 import math
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from doubles import example, tiny_lm
-from thinwire.adapter import Adapter
-from thinwire.batching import token_counts
-from thinwire.codecs import PCACodec
-from thinwire.config import AdapterConfig, ArmConfig, build
-from thinwire.determinism import deterministic_kernels, generator, seeded
+from doubles import tiny_lm
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.lora import attached
-from thinwire.objective import table_mean_square
-from thinwire.prompts import PromptEncoder
-from thinwire.reader import AdapterReader, CodecReader, Reader
-from thinwire.train import _rate, train
+from thinwire.train import Outcome, _rate, can_train_together
+from train_example import Setting, arm_config, learner, train_together, trained_numbers
 
-QUESTIONS = [
-    ("Ada wrote the first program in 1843.", "1843"),
-    ("The mill has 12 wheels and one miller, and stands by the river since the flood.", "12"),
-    ("Rain fell.", "Rain"),
-    ("Oslo lies by a fjord.", "Oslo"),
-    ("It took 3 days.", "3 days"),
-]
+SINGLE = {"epochs": 1, "batch_size": 5, "warmup_steps": 0}
+"""All five questions in one step."""
 
 
-def setting(**changes):
-    arm = build(
-        ArmConfig,
-        {
-            "lora": {"rank": 2, "alpha": 4, "dropout": 0.0},
-            "adapter": {"hidden": 8},
-            "training": {"epochs": 2, "batch_size": 3, "warmup_steps": 0, "pass_tokens": 100_000},
-            **changes,
-        },
-        where="",
-    )
-    lm = tiny_lm()
-    encoder = PromptEncoder(lm.tokenizer, arm.prompt)
-    questions = [encoder.encode(example(n, context=c, answer=a)) for n, (c, a) in enumerate(QUESTIONS)]
-    counts = token_counts(questions, len(lm.table))
-    codec = PCACodec.fit(lm.table, counts, 8)
-    codes = codec.encode(lm.table)
-    adapter = Adapter(codec, AdapterConfig(hidden=8), generator("cpu", 0, "adapter"))
-    readers = {"adapter": AdapterReader(codes, adapter), "codec": CodecReader(codes, codec), "text": Reader(lm.table)}
-    return arm, lm, questions, readers[arm.reads], table_mean_square(lm.table, counts)
+def run(**changes):
+    """One arm alone, trained."""
+    return train_together(arm_config(**changes))[0]
 
 
-def run(select=lambda epoch: epoch, **changes):
-    arm, lm, questions, reader, mean_square = setting(**changes)
-    steps = []
-    with deterministic_kernels(), seeded(0, "lora"), attached(lm.model, arm.lora) as lora:
-        outcome = train(
-            lm,
-            reader,
-            lora,
-            questions,
-            arm,
-            mean_square,
-            on_step=lambda metrics, total: steps.append(metrics),
-            select=select,
-        )
-        state = {**dict(reader.named_parameters()), **(lora.state() if lora else {})}
-        return outcome, steps, {name: tensor.detach().clone() for name, tensor in state.items()}
+def assert_close(one, other, *, rel, abs_=1e-7):
+    """Two arms' figures are equal step by step; null in one is null in the other."""
+    assert len(one.figures) == len(other.figures) > 0
+    for figures, others in zip(one.figures, other.figures, strict=True):
+        assert {name for name, value in figures.items() if value is None} == {
+            name for name, value in others.items() if value is None
+        }
+        numbers = {name: value for name, value in figures.items() if value is not None}
+        assert {name: others[name] for name in numbers} == pytest.approx(numbers, rel=rel, abs=abs_)
 
 
-def without_time(steps):
-    return [{k: v for k, v in step.as_dict().items() if k != "tokens_per_second"} for step in steps]
-
-
-def test_the_gradient_of_a_step_is_that_of_the_loss_written_out_plainly():
+@pytest.mark.parametrize("share", [True, False])
+def test_the_gradient_of_a_step_is_that_of_the_loss_written_out_plainly(share):
     """One question at a time, full logits, embeddings per position: the formula, with nothing trimmed or shared."""
-    arm, lm, questions, reader, mean_square = setting(
-        supervision={"k_tokens": 3, "ce_weight": 0.3, "kd_weight": 0.2}, training={"epochs": 1, "batch_size": 5}
+    setting = Setting()
+    lm, questions = setting.lm, setting.questions
+    config = arm_config(
+        supervision={"k_tokens": 3, "ce_weight": 0.3, "kd_weight": 0.2},
+        training={**SINGLE, "share_prefixes": share},
     )
-    with seeded(0, "lora"), attached(lm.model, arm.lora) as lora:
-        for parameter in lora.parameters():
-            parameter.data += 0.05  # with B = 0 the gradient of A would be zero
-        before = {name: p.detach().clone() for name, p in reader.named_parameters()}
-        for name, tensor in lora.state().items():
-            before[name] = tensor
-
-        parameters = [*reader.parameters(), *lora.parameters()]
+    reader = setting.reader(config)
+    with attached(lm.model, [config.lora], [0]) as lora:
+        lora.row(0).data.add_(0.05)  # with a second factor of zero the gradient of the first would be zero
+        modules = [module for module in lm.model.modules() if hasattr(module, "down")]
+        parameters = [*reader.parameters(), *(factor for one in modules for factor in (one.down, one.up))]
         prompt_tokens = sum(len(q.prompt_ids) for q in questions)
         answer_tokens = sum(len(q.answer_ids[:3]) for q in questions)
         loss = 0.0
@@ -93,7 +56,7 @@ def test_the_gradient_of_a_step_is_that_of_the_loss_written_out_plainly():
             embeddings = reader(ids)
             start = len(q.prompt_ids)
             cosine = F.cosine_similarity(embeddings[:start], lm.table[ids[:start]], dim=-1)
-            error = (embeddings[:start] - lm.table[ids[:start]]).square().mean(-1) / mean_square
+            error = (embeddings[:start] - lm.table[ids[:start]]).square().mean(-1) / setting.mean_square
             loss = loss + ((1 - cosine).sum() + 0.1 * error.sum()) / prompt_tokens
             logits = lm.model(inputs_embeds=embeddings[None]).logits[0, start - 1 : -1]
             with torch.no_grad(), lora.disabled():
@@ -110,87 +73,115 @@ def test_the_gradient_of_a_step_is_that_of_the_loss_written_out_plainly():
             steps.append(metrics)
             captured.update(enumerate(p.grad.clone() for p in parameters))
 
-        train(lm, reader, lora, questions, arm, mean_square, on_step=capture, select=lambda epoch: 0.0)
+        setting.train([learner(config, reader, on_step=capture)], lora)
         assert steps[0].loss == pytest.approx(loss.item(), rel=1e-5)
         norm = math.sqrt(sum(float(g.square().sum()) for g in expected))
-        clip = min(1.0, arm.training.clip_norm / norm)
+        assert math.hypot(steps[0].grad_norm_adapter, steps[0].grad_norm_lora) == pytest.approx(norm, rel=1e-4)
+        clip = min(1.0, config.training.clip_norm / norm)
         for number, gradient in enumerate(expected):
             torch.testing.assert_close(captured[number], gradient * clip, atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("pass_tokens", [1, 400])
 def test_splitting_a_batch_into_passes_changes_nothing_but_rounding(pass_tokens):
-    training = {"epochs": 2, "batch_size": 3, "warmup_steps": 0}
-    whole = run(training={**training, "pass_tokens": 100_000})
-    split = run(training={**training, "pass_tokens": pass_tokens})
-    for one, other in zip(without_time(whole[1]), without_time(split[1]), strict=True):
-        numbers = {name: value for name, value in one.items() if value is not None}
-        assert {name: other[name] for name in numbers} == pytest.approx(numbers, rel=2e-4, abs=1e-6)
+    config = arm_config()
+    (whole,), (split,) = train_together(config), train_together(config, pass_tokens=pass_tokens)
+    assert_close(whole, split, rel=2e-4, abs_=1e-6)
+
+
+def test_sharing_what_prompts_begin_with_changes_nothing_but_rounding():
+    shared, whole = (run(training={"epochs": 4, "batch_size": 5, "share_prefixes": share}) for share in (True, False))
+    assert_close(shared, whole, rel=2e-4, abs_=1e-6)
 
 
 def test_the_same_seed_gives_identical_figures_dropout_included():
     lora = {"rank": 2, "dropout": 0.3}
     first, second, other = run(lora=lora), run(lora=lora), run(lora=lora, seed=1)
-    assert without_time(first[1]) == without_time(second[1])
-    assert all(torch.equal(first[2][name], second[2][name]) for name in first[2])
-    assert without_time(first[1]) != without_time(other[1])
+    assert first.figures == second.figures
+    assert all(torch.equal(first.state[name], second.state[name]) for name in first.state)
+    assert first.figures != other.figures
 
 
 def test_every_trained_tensor_moves_and_the_frozen_model_does_not():
-    arm, lm, questions, reader, mean_square = setting()
-    frozen = {name: p.clone() for name, p in lm.model.named_parameters()}
-    with seeded(0, "lora"), attached(lm.model, arm.lora) as lora:
-        start = {**{n: p.clone() for n, p in reader.named_parameters()}, **lora.state()}
-        train(lm, reader, lora, questions, arm, mean_square, on_step=lambda *_: None, select=lambda epoch: 0.0)
-        end = {**dict(reader.named_parameters()), **lora.state()}
-        assert all(not torch.equal(start[name], end[name]) for name in start)
-    assert all(torch.equal(frozen[name], p) for name, p in lm.model.named_parameters())
+    setting, config = Setting(), arm_config()
+    reader = setting.reader(config)
+    frozen = {name: p.clone() for name, p in setting.lm.model.named_parameters()}
+    with attached(setting.lm.model, [config.lora], [0]) as lora:
+        start = trained_numbers(reader, lora)
+        setting.train([learner(config, reader)], lora)
+        end = trained_numbers(reader, lora)
+    assert len(start) == len(list(reader.parameters())) + 2 * 4 * 2  # a factor pair for q, k, v, o of two layers
+    assert all(not torch.equal(start[name], end[name]) for name in start)
+    assert all(torch.equal(frozen[name], p) for name, p in setting.lm.model.named_parameters())
 
 
 def test_clipping_covers_adapter_and_lora_together():
-    _, steps, _ = run(training={"epochs": 1, "batch_size": 5, "clip_norm": 1e-3})
-    assert steps[0].grad_norm_adapter > 1e-3  # before clipping
-    assert steps[0].grad_norm_lora > 0
-    arm, lm, questions, reader, mean_square = setting(training={"epochs": 1, "batch_size": 5, "clip_norm": 1e-3})
-    norms = []
-    with attached(lm.model, arm.lora) as lora:
-        parameters = [*reader.parameters(), *lora.parameters()]
+    setting, config = Setting(), arm_config(training={**SINGLE, "clip_norm": 1e-3})
+    reader, steps, norms = setting.reader(config), [], []
+    with attached(setting.lm.model, [config.lora], [0]) as lora:
+        parameters = [*reader.parameters(), *(p for n, p in setting.lm.model.named_parameters() if p.requires_grad)]
 
         def measure(metrics, total):
+            steps.append(metrics)
             norms.append(math.sqrt(sum(float(p.grad.square().sum()) for p in parameters)))
 
-        train(lm, reader, lora, questions, arm, mean_square, on_step=measure, select=lambda epoch: 0.0)
+        setting.train([learner(config, reader, on_step=measure)], lora)
+    assert steps[0].grad_norm_adapter > 1e-3  # before clipping
+    assert steps[0].grad_norm_lora > 0
     assert norms[0] == pytest.approx(1e-3, rel=1e-3)
 
 
 def test_the_best_epochs_weights_are_put_back():
     scores = {1: 0.2, 2: 0.9, 3: 0.5}
-    training = {"epochs": 3, "batch_size": 5, "warmup_steps": 0}
-    states = {}
-    arm, lm, questions, reader, mean_square = setting(training=training)
-    with seeded(0, "lora"), attached(lm.model, arm.lora) as lora:
+    setting, config = Setting(), arm_config(training={**SINGLE, "epochs": 3})
+    reader, states = setting.reader(config), {}
+    with attached(setting.lm.model, [config.lora], [0]) as lora:
 
         def select(epoch):
-            states[epoch] = {**{n: p.detach().clone() for n, p in reader.named_parameters()}, **lora.state()}
+            states[epoch] = trained_numbers(reader, lora)
             return scores[epoch]
 
-        outcome = train(lm, reader, lora, questions, arm, mean_square, on_step=lambda *_: None, select=select)
-        end = {**dict(reader.named_parameters()), **lora.state()}
+        (outcome,) = setting.train([learner(config, reader, select=select)], lora)
+        end = trained_numbers(reader, lora)
     assert (outcome.best_epoch, outcome.best_score, outcome.num_steps) == (2, 0.9, 3)
     assert all(torch.equal(states[2][name], end[name]) for name in end)
     assert any(not torch.equal(states[3][name], end[name]) for name in end)
 
 
+def test_each_arm_keeps_its_own_best_epoch():
+    setting, config = Setting(), arm_config(training={**SINGLE, "epochs": 3})
+    readers, states = [setting.reader(config) for _ in range(3)], {}
+    with attached(setting.lm.model, [config.lora] * 3, [0, 1, 2]) as lora:
+
+        def selects(arm):
+            def select(epoch):
+                states[arm, epoch] = trained_numbers(readers[arm], lora, arm)
+                return float(epoch == arm + 1)
+
+            return select
+
+        outcomes = setting.train(
+            [learner(config, reader, select=selects(arm)) for arm, reader in enumerate(readers)], lora
+        )
+        ends = [trained_numbers(reader, lora, arm) for arm, reader in enumerate(readers)]
+    assert [outcome.best_epoch for outcome in outcomes] == [1, 2, 3]
+    for arm, end in enumerate(ends):
+        assert all(torch.equal(states[arm, arm + 1][name], end[name]) for name in end)
+
+
 def test_of_equal_epochs_the_first_is_kept():
-    assert run(select=lambda epoch: 0.5)[0].best_epoch == 1
+    (trained,) = train_together(arm_config(), select=lambda epoch: 0.5)
+    assert trained.outcome.best_epoch == 1
 
 
 def test_a_loss_that_is_not_finite_stops_the_arm_before_the_update():
-    arm, lm, questions, reader, mean_square = setting(lora={"rank": 0})
+    setting, config = Setting(), arm_config(lora={"rank": 0})
+    reader = setting.reader(config)
     reader.adapter.linear.bias.data[0] = math.nan
     weight = reader.adapter.linear.weight.detach().clone()
-    with pytest.raises(ThinwireError, match="loss at step 1 became nan"):
-        train(lm, reader, None, questions, arm, mean_square, on_step=lambda *_: None, select=lambda epoch: 0.0)
+    (error,) = setting.train([learner(config, reader)], None)
+    assert isinstance(error, ThinwireError)
+    assert "loss at step 1 became nan" in str(error)
     assert torch.equal(reader.adapter.linear.weight, weight)
 
 
@@ -199,31 +190,35 @@ def test_lora_without_supervision_is_refused():
         run(supervision={"ce_weight": 0.0})
 
 
+def test_an_arm_with_nothing_to_train_is_refused():
+    with pytest.raises(UsageError, match=r"nothing to train.*set training\.epochs=0"):
+        run(reads="codec", lora={"rank": 0})
+
+
 def test_without_supervision_the_model_is_never_run():
-    arm, lm, questions, reader, mean_square = setting(lora={"rank": 0}, supervision={"ce_weight": 0.0})
+    lm = tiny_lm()
     lm.model.get_decoder().register_forward_hook(lambda *_: pytest.fail("the model ran"))
-    steps = []
-    train(lm, reader, None, questions, arm, mean_square, on_step=lambda m, _: steps.append(m), select=lambda epoch: 0.0)
-    assert steps[0].ce is None
-    assert steps[-1].cosine > steps[0].cosine
+    (trained,) = train_together(arm_config(lora={"rank": 0}, supervision={"ce_weight": 0.0}), lm=lm)
+    assert trained.steps[0].ce is None
+    assert trained.steps[-1].cosine > trained.steps[0].cosine
 
 
 def test_what_is_no_part_of_an_arm_is_null():
-    _, steps, _ = run(reads="text")
-    assert steps[0].cosine is None
-    assert steps[0].relative_mse is None
-    assert steps[0].lr_adapter is None
-    assert steps[0].grad_norm_adapter is None
-    assert steps[0].kd is None
-    assert steps[0].ce > 0
-    _, steps, _ = run(lora={"rank": 0})
-    assert steps[0].lr_lora is None
-    assert steps[0].grad_norm_lora is None
-    assert steps[0].cosine > 0
+    first = run(reads="text").steps[0]
+    assert first.cosine is None
+    assert first.relative_mse is None
+    assert first.lr_adapter is None
+    assert first.grad_norm_adapter is None
+    assert first.kd is None
+    assert first.ce > 0
+    first = run(lora={"rank": 0}).steps[0]
+    assert first.lr_lora is None
+    assert first.grad_norm_lora is None
+    assert first.cosine > 0
 
 
 def test_the_rate_warms_up_linearly_and_decays_to_zero():
-    config = setting(training={"warmup_steps": "auto"})[0].training
+    config = arm_config(training={"warmup_steps": "auto"}).training
     # 100 steps: warm-up min(20, 10) = 10, of 11 equal stairs; then from 90/90 down to 1/90.
     assert [round(_rate(step, 100, config), 4) for step in (0, 9, 10, 55, 99)] == [0.0909, 0.9091, 1.0, 0.5, 0.0111]
     assert _rate(20, 1000, config) == 1.0
@@ -231,6 +226,191 @@ def test_the_rate_warms_up_linearly_and_decays_to_zero():
 
 
 def test_the_teacher_reads_text_without_lora():
-    _, steps, _ = run(reads="text", supervision={"ce_weight": 0.0, "kd_weight": 1.0}, lora={"rank": 2, "dropout": 0.0})
+    supervision = {"ce_weight": 0.0, "kd_weight": 1.0}
+    first = run(reads="text", supervision=supervision, lora={"rank": 2, "dropout": 0.0}).steps[0]
     # The student starts as its teacher: text, and LoRA that changes nothing yet. So there is nothing to learn.
-    assert steps[0].kd == pytest.approx(0.0, abs=1e-6)
+    assert first.kd == pytest.approx(0.0, abs=1e-6)
+
+
+def long(**training):
+    """Fifty steps: 25 epochs of two."""
+    return {"epochs": 25, "batch_size": 3, **training}
+
+
+DIFFERENT = {
+    "baseline": {"lora": {"rank": 0, "dropout": 0.0}, "training": long()},
+    "first_layer": {
+        "lora": {"rank": 2, "alpha": 4, "layers": 1, "dropout": 0.0},
+        "training": long(clip_norm=0.02),
+    },
+    "all_layers": {"lora": {"rank": 4, "alpha": 32, "dropout": 0.0}, "training": long(lora_lr=1e-4)},
+    "distilled": {
+        "lora": {"rank": 3, "alpha": 3, "targets": ("q_proj", "down_proj"), "dropout": 0.0},
+        "supervision": {"ce_weight": 0.1, "kd_weight": 0.2},
+        "adapter": {"hidden": 12},
+        "training": long(adapter_lr=5e-4, lora_lr=3e-3, weight_decay=0.1, warmup_steps=7),
+    },
+    "text": {"reads": "text", "lora": {"rank": 2, "alpha": 2, "dropout": 0.0}, "training": long()},
+    "codec": {"reads": "codec", "lora": {"rank": 1, "alpha": 2, "dropout": 0.0}, "training": long()},
+}
+
+
+def test_arms_trained_together_have_the_figures_and_weights_of_each_trained_alone():
+    configs = [arm_config(**changes) for changes in DIFFERENT.values()]
+    together = train_together(*configs)
+    for name, config, fused in zip(DIFFERENT, configs, together, strict=True):
+        (alone,) = train_together(config)
+        assert len(fused.steps) == 50, name
+        assert [step.loss for step in fused.steps] == pytest.approx([step.loss for step in alone.steps], rel=1e-5), name
+        assert_close(fused, alone, rel=1e-4)
+        for tensor, expected in alone.state.items():
+            torch.testing.assert_close(fused.state[tensor], expected, atol=1e-6, rtol=1e-5)
+        assert (fused.outcome.trained_together, alone.outcome.trained_together) == (6, 1)
+        assert fused.outcome.num_tokens == alone.outcome.num_tokens
+    # Not vacuous: one arm was clipped at every step, another at none, and losses fell.
+    by_name = dict(zip(DIFFERENT, together, strict=True))
+    clipped = [math.hypot(s.grad_norm_adapter, s.grad_norm_lora) > 0.02 for s in by_name["first_layer"].steps]
+    assert sum(clipped) > 40
+    assert all(math.hypot(s.grad_norm_adapter, s.grad_norm_lora) < 1 for s in by_name["all_layers"].steps)
+    assert by_name["distilled"].steps[-1].loss < 0.7 * by_name["distilled"].steps[0].loss
+
+
+def test_arms_that_differ_in_their_seed_alone_start_apart():
+    (one, other) = train_together(arm_config(training=SINGLE), arm_config(training=SINGLE, seed=1))
+    assert any(not torch.equal(one.state[name], other.state[name]) for name in one.state if "lora_A" in name)
+
+
+class Failing(torch.nn.Module):
+    """A reader whose output turns to NaN from its ``first``-th call on."""
+
+    def __init__(self, reader, first):
+        super().__init__()
+        self.reader, self._left = reader, first
+
+    def forward(self, tokens):
+        self._left -= 1
+        out = self.reader(tokens)
+        return out if self._left > 0 else out * math.nan
+
+
+FAULTS = {
+    # A step is one pass here, so the fourth call is the fourth step.
+    "its reader gives no numbers from the fourth step on": ({}, lambda reader: Failing(reader, 4), 3),
+    "its rate is absurd": ({"adapter_lr": 1e30}, lambda reader: reader, 1),
+}
+
+
+@pytest.mark.parametrize("fault", list(FAULTS))
+def test_an_arm_that_diverges_ends_alone_with_its_weights_as_before_that_step(fault):
+    changes, change, num_good = FAULTS[fault]
+    training = {"epochs": 5, "batch_size": 3, "weight_decay": 0.1}
+    good = [arm_config(training=training), arm_config(training=training, lora={"rank": 0})]
+    bad = arm_config(training={**training, **changes}, lora={"rank": 4, "dropout": 0.0})
+
+    setting = Setting()
+    configs = [good[0], bad, good[1]]
+    readers = [setting.reader(config) for config in configs]
+    readers[1] = change(readers[1])
+    steps, states = [[], [], []], []
+
+    with attached(setting.lm.model, [c.lora for c in configs], [c.seed for c in configs]) as lora:
+
+        def note(number):
+            def on_step(metrics, total):
+                steps[number].append(metrics)
+                if number == 1:
+                    states.append(trained_numbers(readers[1], lora, 1))
+
+            return on_step
+
+        learners = [learner(c, r, on_step=note(n)) for n, (c, r) in enumerate(zip(configs, readers, strict=True))]
+        outcomes = setting.train(learners, lora)
+        end = trained_numbers(readers[1], lora, 1)
+        padding = [m.down[0, 2:] for m in setting.lm.model.modules() if hasattr(m, "down")]
+        assert all(not tensor.any() for tensor in padding), "nothing of the failed arm reached another's row"
+
+    assert isinstance(outcomes[1], ThinwireError)
+    assert f"step {num_good + 1} became" in str(outcomes[1])
+    assert len(steps[1]) == num_good
+    assert end.keys() == states[-1].keys()
+    assert all(torch.equal(end[name], states[-1][name]) for name in end)
+    for number, trained in zip((0, 2), train_together(*good), strict=True):
+        assert isinstance(outcomes[number], Outcome)
+        assert len(steps[number]) == 10
+        assert [step.loss for step in steps[number]] == pytest.approx([step.loss for step in trained.steps], rel=1e-5)
+
+
+def test_when_no_arm_is_left_training_ends():
+    config = arm_config(training={"epochs": 3, "batch_size": 3})
+    calls = []
+
+    def counted(number, reader):
+        reader.register_forward_hook(lambda *_: calls.append(number))
+        return Failing(reader, 2)
+
+    trained = train_together(
+        config, config, change_reader=counted, select=lambda _: pytest.fail("nobody is left to be scored")
+    )
+    assert [str(one.outcome)[:21] for one in trained] == ["loss at step 2 became"] * 2
+    assert calls == [0, 1, 0, 1]
+    assert [len(one.steps) for one in trained] == [1, 1]
+
+
+def test_a_tensor_that_the_loss_never_reaches_is_a_fault():
+    class Half(torch.nn.Module):
+        def __init__(self, reader):
+            super().__init__()
+            self.reader, self.idle = reader, torch.nn.Parameter(torch.zeros(2))
+
+        def forward(self, tokens):
+            return self.reader(tokens)
+
+    trained = train_together(arm_config(), arm_config(), change_reader=lambda n, r: Half(r) if n == 1 else r)
+    assert isinstance(trained[0].outcome, Outcome)
+    assert "1 of" in str(trained[1].outcome)
+    assert "wired wrong" in str(trained[1].outcome)
+
+
+LORA = {"rank": 2, "dropout": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "together"),
+    [
+        ({}, {}, True),
+        ({}, {"lora": {"rank": 4, "alpha": 1, "layers": 1, "targets": ("q_proj",), "dropout": 0.0}}, True),
+        ({}, {"lora": {"rank": 0, "dropout": 0.5}}, True),  # no LoRA, no dropout
+        ({}, {"lora": {"rank": 2, "dropout": 0.5}}, False),
+        ({}, {"supervision": {"ce_weight": 1.0, "kd_weight": 0.5}}, True),
+        ({}, {"supervision": {"k_tokens": 2}}, False),
+        ({}, {"codec": {"ratio": 2}, "adapter": {"hidden": 4}, "reconstruction": {"steps": 5}}, True),
+        ({}, {"training": {"epochs": 2, "batch_size": 3, "adapter_lr": 1, "lora_lr": 1, "warmup_steps": 3}}, True),
+        ({}, {"training": {"epochs": 2, "batch_size": 3, "weight_decay": 1, "clip_norm": 9}}, True),
+        ({}, {"training": {"epochs": 3, "batch_size": 3}}, False),
+        ({}, {"training": {"epochs": 2, "batch_size": 4}}, False),
+        ({}, {"training": {"epochs": 2, "batch_size": 3, "pass_tokens": 9}}, False),
+        ({}, {"training": {"epochs": 2, "batch_size": 3, "share_prefixes": False}}, False),
+        ({}, {"reads": "text"}, True),
+        ({}, {"reads": "codec"}, True),
+        ({}, {"reads": "codec", "lora": {"rank": 0}}, False),  # trains nothing
+        ({"training": {"epochs": 0}}, {"training": {"epochs": 0}}, False),
+        ({}, {"lora": {"rank": 0}, "supervision": {"ce_weight": 0}}, False),  # never runs the model
+        ({}, {"seed": 1}, False),
+        ({}, {"context": False}, False),
+        ({}, {"prompt": {"max_tokens": 99}}, False),
+        ({}, {"evaluation": {"samples": 3}}, False),
+    ],
+)
+def test_arms_train_together_if_they_see_the_same_questions_and_differ_in_what_is_their_own(one, other, together):
+    first, second = arm_config(**one), arm_config(**other)
+    assert can_train_together(first, second) is together
+    assert can_train_together(second, first) is together
+
+
+def test_time_is_shared_among_the_arms_of_a_group():
+    one, other = train_together(arm_config(), arm_config())
+    assert one.outcome.seconds == other.outcome.seconds > 0
+    # The rate counts the tokens of both arms: the whole group's time is what both shares add up to.
+    seconds = sum(2 * one.outcome.num_tokens / 4 / step.tokens_per_second for step in one.steps)
+    assert one.outcome.seconds + other.outcome.seconds == pytest.approx(seconds, rel=0.5)
+    assert dataclasses.replace(one.outcome, best_score=0) == dataclasses.replace(other.outcome, best_score=0)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from inspect import signature
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from thinwire.errors import UsageError
 from thinwire.packing import Segments
 
 _NAME = "thinwire_segments"
+_BLOCK_QUERIES = 128
 _GROUPED_HEADS: dict[str, Any] = {"enable_gqa": True} if "enable_gqa" in signature(varlen_attn).parameters else {}
 """Newer releases want to be told that keys may have fewer heads than queries; older ones just take them."""
 
@@ -224,9 +226,13 @@ plain_attention.register_autograd(_differentiate, setup_context=_keep)
 
 
 def _segments(query_ends: Tensor, key_rows: Tensor, key_ends: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Queries in blocks with the rows that they may look at. The last query of a block sees the last of its rows, so
+    that little of what causality forbids is computed."""
     queries, keys = query_ends.tolist(), key_ends.tolist()
-    for number in range(len(queries) - 1):
-        yield slice(queries[number], queries[number + 1]), key_rows[keys[number] : keys[number + 1]]
+    for (start, end), (first_key, last_key) in zip(pairwise(queries), pairwise(keys), strict=True):
+        for block in range(start, end, _BLOCK_QUERIES):
+            stop = min(end, block + _BLOCK_QUERIES)
+            yield slice(block, stop), key_rows[first_key : last_key - (end - stop)]
 
 
 def _by_group(rows: Tensor, groups: int) -> Tensor:

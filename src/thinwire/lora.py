@@ -33,7 +33,7 @@ _LAYER = re.compile(r"\.(?:layers|h|blocks)\.(\d+)\.")
 class _StackedLinear(nn.Module):
     """A frozen linear module, and one low-rank update of it for each of ``A`` arms."""
 
-    def __init__(self, base: nn.Linear, down: Tensor, up: Tensor, scale: Tensor, dropout: float) -> None:
+    def __init__(self, base: nn.Linear, down: Tensor, up: Tensor, scale: Tensor, dropout: float, target: str) -> None:
         super().__init__()
         self.base = base
         self.down = nn.Parameter(down)
@@ -44,6 +44,7 @@ class _StackedLinear(nn.Module):
         self.register_buffer("scale", scale, persistent=False)
         """``[A, 1, 1]`` float32: alpha over rank; zero where the arm leaves this module alone."""
         self.dropout = dropout
+        self.target = target
         self.dropping = False
         self.active = True
 
@@ -52,7 +53,7 @@ class _StackedLinear(nn.Module):
         out: Tensor = self.base(x)
         if not self.active:
             return out
-        kept = x * keep_mask(x, self.dropout) * (1 / (1 - self.dropout)) if self.dropping else x
+        kept = x * keep_mask(x, self.dropout, self.target) * (1 / (1 - self.dropout)) if self.dropping else x
         small = torch.bmm(kept, self.down.to(x.dtype).transpose(1, 2))
         return torch.baddbmm(out, small, (self.up * self.scale).to(x.dtype).transpose(1, 2))
 
@@ -69,7 +70,6 @@ class _Place:
     name: str
     linear: _StackedLinear
     layer: int
-    target: str
 
 
 class StackedLora:
@@ -228,18 +228,22 @@ def _stack(
             values[:, ups].view(len(arms), num_out, rank),
             torch.tensor(scales, device=device)[:, None, None],
             dropout,
+            name.rsplit(".", 1)[-1],
         )
         linear.down.grad = gradients[:, downs].view(linear.down.shape)
         linear.up.grad = gradients[:, ups].view(linear.up.shape)
         match = _LAYER.search(name)
         assert match, "only modules of numbered layers are adapted"
-        places.append(_Place(name=name, linear=linear, layer=int(match[1]), target=name.rsplit(".", 1)[-1]))
+        places.append(_Place(name=name, linear=linear, layer=int(match[1])))
     return StackedLora(places, values, gradients, arms)
 
 
 @torch.library.custom_op("thinwire::keep_mask", mutates_args=(), tags=(torch.Tag.nondeterministic_seeded,))
-def keep_mask(like: Tensor, share: float) -> Tensor:
+def keep_mask(like: Tensor, share: float, module: str = "") -> Tensor:
     """True but for a ``share`` of its entries, of ``like``'s shape.
+
+    ``module`` does nothing but tell calls apart: a compiler takes two calls with the same arguments for one value, and
+    the query, key and value projections, which read the same input, would share their mask.
 
     Four 16-bit numbers from each 64-bit draw: several times as fast as torch's own dropout, on a CPU and in compiled
     code on a GPU, both of which draw once for each entry. ``share`` is thereby rounded to a multiple of 2^-16.
@@ -250,7 +254,7 @@ def keep_mask(like: Tensor, share: float) -> Tensor:
 
 
 @keep_mask.register_fake
-def _(like: Tensor, share: float) -> Tensor:
+def _(like: Tensor, share: float, module: str = "") -> Tensor:
     return torch.empty(like.shape, dtype=torch.bool, device=like.device)
 
 

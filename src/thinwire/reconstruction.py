@@ -130,7 +130,7 @@ def train_reconstruction(
     of ``questions`` in shuffled order, as the plan does. Both see the same loss as an arm does.
     """
     total = resolve_steps(config, table.device)
-    optimizer = torch.optim.AdamW(reader.parameters(), lr=config.learning_rate, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(reader.parameters(), lr=config.learning_rate, weight_decay=0.0, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, total))
     draws = (
         _rows_by_count(counts, config, table.device, seed)
@@ -163,6 +163,10 @@ def _rows_by_count(
     draw = generator(device, seed, "reconstruction rows")
     while True:
         rows = torch.multinomial(shares, config.batch_rows, replacement=True, generator=draw)
+        if device.type == "cuda":
+            # Counting repetitions makes the processor wait for the GPU, which takes longer than computing them.
+            yield rows, torch.ones_like(rows, dtype=torch.float32)
+            continue
         # Frequent rows are drawn many times: computing each once and weighing it is the same loss for less work.
         tokens, weights = rows.unique(return_counts=True)
         yield tokens, weights.float()

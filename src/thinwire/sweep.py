@@ -215,6 +215,7 @@ def _check_folder(folder: Path, experiment: Experiment, resume: bool) -> dict[st
         "description",
         "verdict",
         "seeds",
+        "fused_arms",
     }  # may grow between runs; finished arms are compared one by one
     differing = sorted(key for key in after if key not in free and before.get(key) != after[key])
     if differing:

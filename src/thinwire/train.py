@@ -155,6 +155,8 @@ def train(
                 batch = upcoming
             if lora:
                 lora.set_dropout(False)
+            if not run.living():
+                break
             for arm in run.living():
                 arm.remember_if_best(epoch, arm.learner.select(epoch))
     return [
@@ -278,7 +280,9 @@ class _Run:
                     "grad_norm_lora": None if arm.row is None else lora_norm,
                 }
             )
-            if arm.failure is None:
+            if arm.failure is not None:
+                arm.drop_gradients()
+            else:
                 self._check(arm, step, values[0], (adapter_norm**2 + lora_norm**2) ** 0.5)
         return figures
 

@@ -1,0 +1,205 @@
+"""Attention over segments against the model's own on each sequence alone, and its gradient against differences."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from transformers import Gemma2Config, Gemma2ForCausalLM, MistralConfig, MistralForCausalLM
+
+from doubles import tiny_llama, tiny_lm, tiny_tokenizer
+from thinwire.attention import _gather_keys, exchanged, plain_attention
+from thinwire.errors import UsageError
+from thinwire.model import LanguageModel
+from thinwire.packing import Segments, pack
+
+TEMPLATE = list(range(60, 90))
+SEQUENCES = [
+    [*TEMPLATE, *range(100, 120), 7, 8],
+    [*TEMPLATE, *range(130, 150), 9],
+    [5, 6, 7],
+    [*TEMPLATE, *range(100, 120), 10, 11, 12],
+    TEMPLATE,
+]
+"""Two levels of shared beginnings, a sequence that others begin with, and one that shares nothing."""
+
+
+def packed_states(lm, embeddings, packed):
+    with torch.no_grad():
+        return lm.packed_states(embeddings, torch.from_numpy(packed.positions), packed.segments)
+
+
+def own_states(lm, table, sequence):
+    """What transformers says of one sequence, alone in its batch."""
+    with torch.no_grad():
+        return lm.model.get_decoder()(inputs_embeds=table[torch.tensor(sequence)][None]).last_hidden_state[0]
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_packed_states_are_those_of_each_sequence_alone(share):
+    lm = tiny_lm(layers=3)
+    packed = pack(SEQUENCES, share=share)
+    (states,) = packed_states(lm, lm.table[torch.from_numpy(packed.ids)][None], packed)
+    for sequence, rows in zip(SEQUENCES, packed.rows, strict=True):
+        expected = own_states(lm, lm.table, sequence)
+        torch.testing.assert_close(states[torch.from_numpy(rows)], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_variants_with_embeddings_of_their_own_do_not_see_each_other():
+    lm = tiny_lm()
+    generator = torch.Generator().manual_seed(1)
+    tables = [lm.table + 0.3 * torch.randn(lm.table.shape, generator=generator) for _ in range(3)]
+    packed = pack(SEQUENCES)
+    ids = torch.from_numpy(packed.ids)
+    states = packed_states(lm, torch.stack([table[ids] for table in tables]), packed)
+    assert states.shape == (3, len(ids), 32)
+    for table, variant in zip(tables, states, strict=True):
+        for sequence, rows in zip(SEQUENCES, packed.rows, strict=True):
+            expected = own_states(lm, table, sequence)
+            torch.testing.assert_close(variant[torch.from_numpy(rows)], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_gradients_of_shared_rows_are_those_of_each_sequence_alone_added_up():
+    lm = tiny_lm()
+    packed = pack(SEQUENCES)
+    weights = torch.randn(32, generator=torch.Generator().manual_seed(2))
+
+    together = lm.table.clone().requires_grad_()
+    states = lm.packed_states(
+        together[torch.from_numpy(packed.ids)][None], torch.from_numpy(packed.positions), packed.segments
+    )[0]
+    sum((states[int(rows[-1])] * weights).sum() for rows in packed.rows).backward()
+
+    alone = lm.table.clone().requires_grad_()
+    for sequence in SEQUENCES:
+        out = lm.model.get_decoder()(inputs_embeds=alone[torch.tensor(sequence)][None]).last_hidden_state
+        (out[0, -1] * weights).sum().backward()
+    assert (together.grad - alone.grad).norm() < 1e-5 * alone.grad.norm()
+
+
+SEGMENTS = Segments(
+    query_ends=torch.tensor([0, 2, 3, 6, 8], dtype=torch.int32),
+    key_rows=torch.tensor([0, 1, 0, 1, 2, 0, 1, 3, 4, 5, 6, 7]),
+    key_ends=torch.tensor([0, 2, 5, 10, 12], dtype=torch.int32),
+    own_keys=torch.tensor([0, 1, 4, 7, 8, 9, 10, 11]),
+    ancestor_keys=torch.tensor([2, 3, 5, 6]),
+    longest_query=3,
+    longest_key=5,
+)
+"""Rows 0 and 1 are shared; row 2 follows them, rows 3 to 5 do too, and rows 6 and 7 stand alone."""
+
+
+def by_hand(dtype=torch.float64):
+    """Arguments of ``plain_attention``: four heads of queries over two of keys."""
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(8, heads, 3, dtype=dtype, generator=generator) for heads in (4, 2, 2))
+    return q, k, v, SEGMENTS.query_ends, SEGMENTS.key_rows, SEGMENTS.key_ends, 0.7
+
+
+SEES = {0: [0], 1: [0, 1], 2: [0, 1, 2], 3: [0, 1, 3], 4: [0, 1, 3, 4], 5: [0, 1, 3, 4, 5], 6: [6], 7: [6, 7]}
+"""The rows that each row of ``SEGMENTS`` attends to."""
+
+
+def test_the_formula_row_by_row():
+    q, k, v, *ends, scale = by_hand()
+    out = plain_attention(q, k, v, *ends, scale)
+    for row, seen in SEES.items():
+        for head in range(4):
+            scores = scale * k[seen, head // 2] @ q[row, head]  # heads 0 and 1 of the queries share head 0 of the keys
+            torch.testing.assert_close(out[row, head], scores.softmax(0) @ v[seen, head // 2])
+
+
+def test_the_gradient_is_that_of_finite_differences():
+    q, k, v, *ends, scale = by_hand()
+    inputs = [tensor.requires_grad_() for tensor in (q, k, v)]
+    # Gradients to keys and values are summed in float32, which is far finer than this tolerance.
+    assert torch.autograd.gradcheck(lambda *qkv: plain_attention(*qkv, *ends, scale), inputs, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_operator_is_one_that_torch_can_trace_and_compile(dtype):
+    q, k, v, *rest = by_hand(dtype)
+    torch.library.opcheck(plain_attention, (*(tensor.requires_grad_() for tensor in (q, k, v)), *rest))
+
+
+def test_gathered_keys_return_their_gradients_to_the_rows_they_were_read_from():
+    source = torch.randn(8, 2, 3, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(12, 2, 3, dtype=torch.float64)
+    (plain,) = torch.autograd.grad((source[SEGMENTS.key_rows] * weights).sum(), source)
+    gathered = _gather_keys(source, SEGMENTS)
+    assert torch.equal(gathered, source[SEGMENTS.key_rows])
+    (ours,) = torch.autograd.grad((gathered * weights).sum(), source)
+    torch.testing.assert_close(ours, plain, atol=1e-6, rtol=1e-6)  # summed in float32
+
+
+def test_gradients_of_bfloat16_keys_are_summed_before_they_are_rounded():
+    packed = pack([[*range(18), 50 + n] for n in range(300)])
+    rows = torch.zeros(len(packed.ids), 1, 1, dtype=torch.bfloat16, requires_grad=True)
+    _gather_keys(rows, packed.segments).sum().backward()
+    # Its own segment and 300 others read each shared row: added up in bfloat16, ones would stop at 256.
+    assert rows.grad[:18].unique().tolist() == [float(torch.tensor(301.0).bfloat16())]
+    assert rows.grad[18:].unique().tolist() == [1]
+
+
+def test_the_models_own_attention_is_back_after_the_block():
+    model = tiny_llama()
+    before = model.config._attn_implementation
+    with exchanged(model):
+        assert model.config._attn_implementation != before
+        with exchanged(model):
+            pass
+        assert model.config._attn_implementation != before, "an inner block leaves the outer one's alone"
+    assert model.config._attn_implementation == before
+
+
+def test_the_models_own_attention_is_back_after_an_error_too():
+    model = tiny_llama()
+    before = model.config._attn_implementation
+    with pytest.raises(RuntimeError), exchanged(model):
+        raise RuntimeError
+    assert model.config._attn_implementation == before
+
+
+def test_a_model_that_keeps_its_own_attention_is_refused():
+    stubborn = SimpleNamespace(
+        config=SimpleNamespace(_attn_implementation="eager"), set_attn_implementation=lambda name: None
+    )
+    with pytest.raises(UsageError, match="does not let its attention be exchanged"), exchanged(stubborn):
+        pass
+
+
+def test_a_window_that_is_shorter_than_a_prompt_is_refused_and_a_longer_one_is_not():
+    config = MistralConfig(
+        vocab_size=261,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        sliding_window=30,
+    )
+    model = MistralForCausalLM(config).eval()
+    lm = LanguageModel(model=model, tokenizer=tiny_tokenizer(), name="tiny", revision="test")
+    short, long = pack([list(range(30))]), pack([list(range(31))])
+    (states,) = packed_states(lm, lm.table[torch.from_numpy(short.ids)][None], short)
+    torch.testing.assert_close(states, own_states(lm, lm.table, range(30)), atol=1e-5, rtol=1e-5)
+    with pytest.raises(UsageError, match=r"the last 30 tokens alone, but a prompt has 31; .*prompt\.max_tokens"):
+        packed_states(lm, lm.table[torch.from_numpy(long.ids)][None], long)
+    assert model.config._attn_implementation != "thinwire_segments"
+
+
+def test_a_model_that_caps_its_scores_is_refused():
+    config = Gemma2Config(
+        vocab_size=261,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        attn_logit_softcapping=50.0,
+    )
+    model = Gemma2ForCausalLM(config).eval()
+    lm = LanguageModel(model=model, tokenizer=tiny_tokenizer(), name="tiny", revision="test")
+    packed = pack([[5, 6, 7]])
+    with pytest.raises(UsageError, match="caps its attention scores"):
+        packed_states(lm, lm.table[torch.from_numpy(packed.ids)][None], packed)

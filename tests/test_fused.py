@@ -1,0 +1,231 @@
+"""Sweeps whose arms train together: the same results as one by one, and nobody pays for another's failure."""
+
+import json
+import math
+import re
+import time
+
+import pytest
+
+from doubles import save_tiny, write_squad
+from test_sweep import experiment, lines
+from thinwire import arm as arm_module
+from thinwire import fused
+from thinwire.arm import Planned
+from thinwire.config import ArmConfig, Experiment, build
+from thinwire.fused import group, run_arms
+from thinwire.model import load
+from thinwire.progress import Display
+from thinwire.sweep import plan, run_sweep
+from thinwire.workbench import Workbench
+
+LORA = {"rank": 2, "alpha": 4, "layers": 1, "dropout": 0.0}
+ARMS = {
+    "baseline": {},
+    "r2": {"lora": LORA},
+    "r4": {"lora": {"rank": 4, "alpha": 32, "dropout": 0.0}},
+    "quick": {"lora": LORA, "training": {"adapter_lr": 1e-2, "lora_lr": 1e-2, "clip_norm": 0.1}},
+}
+CONTROLS = {"codec_only": {"reads": "codec"}, "text_lora": {"reads": "text", "lora": {"rank": 2, "dropout": 0.0}}}
+# In groups of at most four: the arms, then the control that trains; the one that does not train, alone.
+NAMES = [*ARMS, "controls/codec_only", "controls/text_lora"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fused")
+    save_tiny(folder / "model")
+    write_squad(folder / "train.json")
+    write_squad(folder / "test.json", num_articles=2)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(folder, monkeypatch):
+    monkeypatch.setenv("THINWIRE_CACHE", str(folder / "cache"))
+
+
+def sweep(folder, target, **changes):
+    made = experiment(folder, **{"arms": ARMS, "controls": CONTROLS, "fused_arms": 4, **changes})
+    return run_sweep(made, target, controls="all")
+
+
+@pytest.fixture(scope="module")
+def both(folder):
+    """The folders of one sweep, its arms in groups and one by one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("THINWIRE_CACHE", str(folder / "cache"))
+        for name, most in (("together", 4), ("alone", 1)):
+            sweep(folder, folder / name, fused_arms=most)
+    return folder / "together", folder / "alone"
+
+
+def record_of(run, name):
+    return json.loads((run / name / "record.json").read_text())
+
+
+def planned(**configs):
+    """Arms with these changes, in this order."""
+    return [
+        Planned(name=name, arm=name, kind="arm", config=build(ArmConfig, changes, where=""))
+        for name, changes in configs.items()
+    ]
+
+
+def names(groups):
+    return [[one.name for one in group_] for group_ in groups]
+
+
+def test_a_group_takes_what_can_train_together_and_the_order_is_kept():
+    runs = planned(a={}, other={"seed": 1}, b={"lora": {"rank": 2}}, c={"reads": "text", "lora": {"rank": 1}})
+    assert names(group(runs, 9)) == [["a", "b", "c"], ["other"]]
+
+
+def test_a_group_holds_no_more_than_asked():
+    runs = planned(**{name: {} for name in "abcde"})
+    assert names(group(runs, 2)) == [["a", "b"], ["c", "d"], ["e"]]
+    assert names(group(runs, 1)) == [["a"], ["b"], ["c"], ["d"], ["e"]]
+
+
+def test_every_member_of_a_group_can_train_with_every_other():
+    # Without LoRA, the baseline could train with either dropout; the two with LoRA cannot train with each other.
+    runs = planned(
+        baseline={}, none={"lora": {"rank": 1, "dropout": 0}}, some={"lora": {"rank": 1, "dropout": 0.1}}, last={}
+    )
+    assert names(group(runs, 9)) == [["baseline", "none", "last"], ["some"]]
+
+
+def test_seeds_are_never_mixed():
+    made = build(Experiment, {"name": "x", "seeds": [0, 1], "arms": {"baseline": {}, "r": {}}}, where="")
+    assert names(group(plan(made, [], "none"), 9)) == [["baseline", "r"], ["baseline-seed1", "r-seed1"]]
+
+
+def test_what_does_not_train_or_does_not_run_the_model_stands_alone():
+    untrained = {"reads": "text"}
+    unsupervised = {"supervision": {"ce_weight": 0}}
+    runs = planned(a={}, text=untrained, text2=untrained, dry=unsupervised, dry2=unsupervised, b={})
+    assert names(group(runs, 9)) == [["a", "b"], ["text"], ["text2"], ["dry"], ["dry2"]]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_arms_trained_together_have_the_results_of_arms_trained_one_by_one(both, name):
+    together, alone = (record_of(run, name) for run in both)
+    for key in ("test", "selection", "data", "trainable_parameters", "config_hash", "codec"):
+        assert together[key] == alone[key], key
+    assert (both[0] / name / "predictions.jsonl").read_bytes() == (both[1] / name / "predictions.jsonl").read_bytes()
+    first, second = (lines(run / name / "diagnostics.jsonl") for run in both)
+    assert [row["event"] for row in first] == [row["event"] for row in second]
+    for one, other in zip(first, second, strict=True):
+        for row in (one, other):
+            row.pop("tokens_per_second", None)
+        numbers = {key: value for key, value in one.items() if isinstance(value, float)}
+        assert {key: other[key] for key in numbers} == pytest.approx(numbers, rel=1e-4, abs=1e-7)
+
+
+def test_a_record_says_how_many_arms_trained_together(both):
+    found = [[record_of(run, name)["training"] for name in NAMES] for run in both]
+    counts = [[training and training["trained_together"] for training in run] for run in found]
+    # Four arms fill a group; the control that trains is left to itself, the one that does not train has no training.
+    assert counts == [[4, 4, 4, 4, None, 1], [1, 1, 1, 1, None, 1]]
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_a_log_holds_its_own_arms_steps_and_no_other_arms(both, name):
+    (log,) = (both[0] / name).glob("training_*.log")
+    text = log.read_text()
+    losses = [float(found) for found in re.findall(r"DEBUG step \d+/4  .*loss ([\d.]+)", text)]
+    steps = [row for row in lines(both[0] / name / "diagnostics.jsonl") if row["event"] == "step"]
+    assert losses == [round(row["loss"], 4) for row in steps]
+    assert len(re.findall(rf"{name} epoch \d: selection F1", text)) == 2
+    assert "training 4 arms together: baseline, r2, r4, quick" in text
+    for other in set(ARMS) - {name}:
+        assert not re.search(rf"\b{other}(:| epoch)", text)
+
+
+def test_the_arms_seconds_add_up_to_the_time_that_passed(folder, tmp_path):
+    made = experiment(folder, arms=ARMS, controls={}, training={"epochs": 6, "batch_size": 4})
+    bench = Workbench(made, load(made.model), tmp_path / "codec", Display())
+    runs = [
+        Planned(name=run.name, arm=run.arm, kind=run.kind, config=bench.resolve(run.config))
+        for run in plan(made, [], "none")
+    ]
+    bench.reader(runs[0].config)  # what all arms share is made before the clock starts
+    started = time.perf_counter()
+    records = run_arms(bench, runs, [tmp_path / run.name for run in runs], Display())
+    passed = time.perf_counter() - started
+    assert [record["status"] for record in records] == ["done"] * 4
+    assert 0.5 * passed < sum(record["seconds_total"] for record in records) < passed
+    for record in records:
+        assert 0 < record["training"]["seconds"] < record["seconds_total"] < 0.5 * passed
+
+
+def test_an_arm_that_fails_in_a_group_does_not_fail_the_others(folder, both, tmp_path):
+    wild = {"lora": LORA, "training": {"adapter_lr": 1e30}}
+    arms = {"baseline": {}, "wild": wild, "r2": ARMS["r2"]}
+    records = {record["name"]: record for record in sweep(folder, tmp_path / "run", arms=arms, controls={})}
+    assert {name: record["status"] for name, record in records.items()} == {
+        "baseline": "done",
+        "wild": "failed",
+        "r2": "done",
+    }
+    assert "became" in records["wild"]["error"]
+    assert "test" not in records["wild"], "a failure is never a zero"
+    assert not (tmp_path / "run" / "unfinished").exists(), "nothing was run twice"
+    for name in ("baseline", "r2"):
+        assert records[name]["training"]["trained_together"] == 3
+        assert records[name]["test"] == record_of(both[1], name)["test"]
+        steps = [row for row in lines(tmp_path / "run" / name / "diagnostics.jsonl") if row["event"] == "step"]
+        assert len(steps) == 4
+        assert all(math.isfinite(row["loss"]) for row in steps)
+
+
+def test_an_arm_whose_results_cannot_be_written_does_not_fail_the_others(folder, tmp_path, monkeypatch):
+    def save(target, *rest):
+        if target.parent.name == "r2":
+            raise OSError("disk full")
+        real(target, *rest)
+
+    real = arm_module.save_checkpoint
+    monkeypatch.setattr(arm_module, "save_checkpoint", save)
+    records = sweep(folder, tmp_path / "run", controls={})
+    assert [record["status"] for record in records] == ["done", "failed", "done", "done"]
+    assert records[1]["error"] == "OSError: disk full"
+
+
+def test_arms_that_all_fail_together_are_run_one_by_one(folder, both, tmp_path, monkeypatch):
+    groups = []
+
+    def cramped(lm, learners, *rest):
+        groups.append(len(learners))
+        if len(learners) > 1:
+            raise RuntimeError("out of memory")
+        return real(lm, learners, *rest)
+
+    real = fused.train
+    monkeypatch.setattr(fused, "train", cramped)
+    records = sweep(folder, tmp_path / "run", controls={})
+    assert groups == [4, 1, 1, 1, 1]
+    for record in records:
+        assert record["status"] == "done"
+        assert record["training"]["trained_together"] == 1
+        assert record["test"] == record_of(both[1], record["name"])["test"]
+        # What the group left is set aside, not mixed in.
+        assert record_of(tmp_path / "run" / "unfinished", f"{record['name']}-1")["error"].endswith("out of memory")
+        assert len(lines(tmp_path / "run" / record["name"] / "diagnostics.jsonl")) == 7
+
+
+def test_an_arm_that_cannot_start_fails_alone_in_the_end(folder, tmp_path):
+    arms = {"baseline": {}, "deep": {"lora": {"rank": 2, "layers": 9}}}
+    baseline, deep = sweep(folder, tmp_path / "run", arms=arms, controls={})
+    assert (baseline["status"], deep["status"]) == ("done", "failed")
+    assert "the model has 2 layers" in deep["error"]
+
+
+def test_an_interruption_is_recorded_in_every_arm_of_the_group(folder, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fused, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(folder, tmp_path / "run", controls={})
+    assert [record_of(tmp_path / "run", name)["status"] for name in ARMS] == ["cancelled"] * 4

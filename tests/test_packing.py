@@ -1,0 +1,159 @@
+"""Prefix trees worked out by hand, and what holds for all of them."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from thinwire.packing import MIN_SHARED, Packed, pack
+
+TEMPLATE = list(range(100, 120))
+TOWN, RIVER = list(range(200, 225)), list(range(300, 318))
+"""Two paragraphs that differ from their first token on."""
+
+
+def segments_of(packed: Packed) -> list[tuple[list[int], list[int]]]:
+    """For each segment its tokens, and the tokens of all rows that its queries may look at."""
+    s = packed.segments
+    queries = [slice(a, b) for a, b in itertools.pairwise(s.query_ends.tolist())]
+    keys = [s.key_rows[a:b].numpy() for a, b in itertools.pairwise(s.key_ends.tolist())]
+    return [(packed.ids[own].tolist(), packed.ids[rows].tolist()) for own, rows in zip(queries, keys, strict=True)]
+
+
+def test_a_template_a_paragraph_and_questions_make_a_tree_of_three_levels():
+    questions = [
+        [*TEMPLATE, *TOWN, 1, 2],
+        [*TEMPLATE, *RIVER, 3],
+        [*TEMPLATE, *TOWN, 4, 5, 6],
+    ]
+    packed = pack(questions)
+    # The template; below it the town with its two endings, then the river, which has one question: a single segment.
+    assert segments_of(packed) == [
+        (TEMPLATE, TEMPLATE),
+        (TOWN, TEMPLATE + TOWN),
+        ([1, 2], [*TEMPLATE, *TOWN, 1, 2]),
+        ([4, 5, 6], [*TEMPLATE, *TOWN, 4, 5, 6]),
+        ([*RIVER, 3], [*TEMPLATE, *RIVER, 3]),
+    ]
+    # 20 + 25 + 2 + 3 + 19 rows. The second question's ending begins after the template, at position 20.
+    assert len(packed.ids) == 69
+    assert packed.positions.tolist() == [*range(45), 45, 46, 45, 46, 47, *range(20, 39)]
+    assert packed.rows[0].tolist() == [*range(47)]
+    assert packed.rows[1].tolist() == [*range(20), *range(50, 69)]
+    assert packed.rows[2].tolist() == [*range(45), 47, 48, 49]
+    assert packed.segments.query_ends.tolist() == [0, 20, 45, 47, 50, 69]
+    assert packed.segments.key_ends.tolist() == [0, 20, 65, 112, 160, 199]
+    assert (packed.segments.longest_query, packed.segments.longest_key) == (25, 48)
+    # Of the second segment's keys (entries 20 to 64) the first 20 are the template's, and so on.
+    ancestors = [*range(20, 40), *range(65, 110), *range(112, 157), *range(160, 180)]
+    assert packed.segments.ancestor_keys.tolist() == ancestors
+    assert packed.segments.own_keys.tolist() == sorted(set(range(199)) - set(ancestors))
+
+
+@pytest.mark.parametrize(("length", "shared"), [(MIN_SHARED - 1, False), (MIN_SHARED, True)])
+def test_a_beginning_that_is_shorter_than_the_least_is_not_shared(length, shared):
+    beginning = list(range(50, 50 + length))
+    packed = pack([[*beginning, 1, 2], [*beginning, 3]])
+    if shared:
+        assert segments_of(packed) == [(beginning, beginning), ([1, 2], [*beginning, 1, 2]), ([3], [*beginning, 3])]
+    else:
+        assert segments_of(packed) == [([*beginning, 1, 2],) * 2, ([*beginning, 3],) * 2]
+
+
+def test_a_level_of_the_tree_is_not_shared_either_if_it_is_too_short():
+    # Below the template, two of the three go on alike for 15 tokens only: that part is computed in each.
+    alike = list(range(50, 65))
+    packed = pack([[*TEMPLATE, *alike, 1], [*TEMPLATE, *alike, 2], [*TEMPLATE, 3]])
+    assert [own for own, _ in segments_of(packed)] == [TEMPLATE, [3], [*alike, 1], [*alike, 2]]
+
+
+def test_a_sequence_that_another_begins_with_has_no_segment_of_its_own():
+    packed = pack([[*TEMPLATE, 7, 8], TEMPLATE])
+    assert segments_of(packed) == [(TEMPLATE, TEMPLATE), ([7, 8], [*TEMPLATE, 7, 8])]
+    assert [rows.tolist() for rows in packed.rows] == [[*range(22)], [*range(20)]]
+
+
+def test_a_short_sequence_that_another_begins_with_is_kept_whole():
+    packed = pack([[1, 2, 3], [1, 2]])
+    assert segments_of(packed) == [([1, 2],) * 2, ([1, 2, 3],) * 2]
+    assert [rows.tolist() for rows in packed.rows] == [[2, 3, 4], [0, 1]]
+
+
+def test_equal_sequences_are_computed_once_however_short():
+    packed = pack([[5, 6], [7], [5, 6]])
+    assert packed.ids.tolist() == [5, 6, 7]
+    assert [rows.tolist() for rows in packed.rows] == [[0, 1], [2], [0, 1]]
+
+
+def test_without_sharing_every_sequence_is_whole_and_in_its_place():
+    sequences = [[*TEMPLATE, 9], [*TEMPLATE, 1], [*TEMPLATE, 9]]
+    packed = pack(sequences, share=False)
+    assert segments_of(packed) == [(sequence, sequence) for sequence in sequences]
+    assert packed.positions.tolist() == [*range(21)] * 3
+    assert [rows.tolist() for rows in packed.rows] == [[*range(21)], [*range(21, 42)], [*range(42, 63)]]
+
+
+def test_an_empty_sequence_is_a_fault():
+    with pytest.raises(AssertionError, match="an empty sequence has no row"):
+        pack([[1], []])
+
+
+# Few tokens and long repeated blocks, so that beginnings of all lengths are shared, at several levels.
+BLOCKS = [[0], [1], [0, 1], [0] * 15, [1] * 16, list(range(20)), TEMPLATE]
+SEQUENCES = st.lists(
+    st.lists(st.sampled_from(BLOCKS), min_size=1, max_size=5).map(lambda blocks: list(itertools.chain(*blocks))),
+    min_size=1,
+    max_size=8,
+)
+
+
+@settings(deadline=None, derandomize=True)
+@given(SEQUENCES, st.booleans())
+def test_every_sequence_is_found_again_with_its_positions(sequences, share):
+    packed = pack(sequences, share=share)
+    for sequence, rows in zip(sequences, packed.rows, strict=True):
+        assert packed.ids[rows].tolist() == list(sequence)
+        assert packed.positions[rows].tolist() == list(range(len(sequence)))
+    # No row is spare, and none is computed more often than sequences need it.
+    assert sorted(set(np.concatenate(packed.rows).tolist())) == list(range(len(packed.ids)))
+    assert share or len(packed.ids) == sum(map(len, sequences))
+
+
+@settings(deadline=None, derandomize=True)
+@given(SEQUENCES, st.booleans())
+def test_a_segment_looks_at_its_ancestors_and_itself_in_the_order_of_positions(sequences, share):
+    packed = pack(sequences, share=share)
+    s = packed.segments
+    assert s.query_ends.dtype == s.key_ends.dtype == torch.int32
+    queries = list(itertools.pairwise(s.query_ends.tolist()))
+    keys = [s.key_rows[a:b].tolist() for a, b in itertools.pairwise(s.key_ends.tolist())]
+    for (start, end), own_keys in zip(queries, keys, strict=True):
+        assert own_keys[start - end :] == list(range(start, end)), "its own rows come last, as its queries do"
+        assert packed.positions[own_keys].tolist() == list(range(len(own_keys)))
+        # What a row may look at is what comes before it in each of the sequences that it belongs to.
+        users = [rows.tolist() for rows in packed.rows if start in rows]
+        assert users
+        assert all(rows[: len(own_keys)] == own_keys for rows in users)
+    assert s.key_rows[s.own_keys].tolist() == list(range(len(packed.ids))), "each row in its own segment, once"
+    own = [
+        range(last - (end - start), last) for (start, end), last in zip(queries, s.key_ends[1:].tolist(), strict=True)
+    ]
+    assert s.own_keys.tolist() == list(itertools.chain(*own))
+    assert sorted([*s.own_keys.tolist(), *s.ancestor_keys.tolist()]) == list(range(len(s.key_rows)))
+    assert s.longest_query == max(end - start for start, end in queries)
+    assert s.longest_key == max(map(len, keys))
+
+
+@settings(deadline=None, derandomize=True)
+@given(SEQUENCES, st.booleans(), st.integers(1, 4))
+def test_repeated_segments_are_those_of_the_copies_packed_by_hand(sequences, share, times):
+    # Each copy has tokens of its own, so that copies share nothing.
+    copies = [[token + 1000 * copy for token in sequence] for copy in range(times) for sequence in sequences]
+    expected, repeated = pack(copies, share=share).segments, pack(sequences, share=share).segments.repeated(times)
+    for name, value in vars(expected).items():
+        found = getattr(repeated, name)
+        assert torch.equal(found, value) if isinstance(value, torch.Tensor) else found == value
+        assert not isinstance(value, torch.Tensor) or found.dtype == value.dtype
