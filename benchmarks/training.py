@@ -1,6 +1,7 @@
 """Training throughput: Thinwire against the plain loop, on the same questions, in alternating pairs.
 
-Both train the same arms for the same steps. The plain loop trains them one after another, Thinwire together where
+Both train the same arms for the same steps, and only steps are timed: making adapters and attaching LoRA takes as long
+for a long training as for these short ones. The plain loop trains them one after another, Thinwire together where
 that is its choice. What the first run of Thinwire takes longer is compilation, and is printed.
 
     python benchmarks/training.py --steps 6                                    # the plan's 11 arms, the default model
@@ -15,7 +16,7 @@ import time
 from pathlib import Path
 
 import torch
-from paired import measure, summarize, table
+from paired import Timing, measure, summarize, table
 from plain_loop import Reading, train_steps, with_lora
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -71,9 +72,9 @@ class Sides:
         self._codec = PCACodec.fit(lm.table, counts, arms[0].codec.code_width(lm.table.shape[1])).to(lm.device)
         self._codes = self._codec.encode(lm.table)
 
-    def plain(self) -> float:
-        """Every arm after the other; returns the tokens."""
-        tokens = 0
+    def plain(self) -> Timing:
+        """Every arm after the other."""
+        tokens, seconds = 0, 0.0
         for arm in self._arms:
             training = arm.training.model_copy(update={"batch_size": self._plain_batch})
             reading = Reading(
@@ -82,14 +83,20 @@ class Sides:
             with uncompiled(), with_lora(self._lm.model, arm.lora) as model:
                 steps = train_steps(model, reading, self._questions, arm.model_copy(update={"training": training}))
             tokens += sum(step.tokens for step in steps)
-        return tokens
+            seconds += sum(step.seconds for step in steps)
+        return Timing(seconds=seconds, units=tokens)
 
-    def thinwire(self) -> float:
-        """As many arms together as Thinwire would; returns the tokens."""
+    def thinwire(self) -> Timing:
+        """As many arms together as Thinwire would."""
         most = fused_arms(self._lm, "auto")
-        return sum(self._together(self._arms[start : start + most]) for start in range(0, len(self._arms), most))
+        outcomes = [
+            outcome
+            for start in range(0, len(self._arms), most)
+            for outcome in self._together(self._arms[start : start + most])
+        ]
+        return Timing(seconds=sum(o.seconds for o in outcomes), units=sum(o.num_tokens for o in outcomes))
 
-    def _together(self, arms: list[ArmConfig]) -> int:
+    def _together(self, arms: list[ArmConfig]) -> list[Outcome]:
         with (
             deterministic_kernels(),
             attached(self._lm.model, [arm.lora for arm in arms], [arm.seed for arm in arms]) as lora,
@@ -108,7 +115,7 @@ class Sides:
         for outcome in outcomes:
             if not isinstance(outcome, Outcome):
                 raise outcome
-        return sum(outcome.num_tokens for outcome in outcomes if isinstance(outcome, Outcome))
+        return [outcome for outcome in outcomes if isinstance(outcome, Outcome)]
 
     def _adapter(self, arm: ArmConfig) -> Adapter:
         return Adapter(self._codec, arm.adapter, generator("cpu", arm.seed, "adapter")).to(self._lm.device)

@@ -2,7 +2,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from doubles import example, tiny_tokenizer
-from thinwire.batching import epoch_batches, fill_passes, make_batch, make_pass, token_counts
+from thinwire.batching import epoch_batches, epoch_order, fill_passes, make_batch, make_pass, token_counts
 from thinwire.config import PromptConfig
 from thinwire.prompts import Encoded, PromptEncoder
 
@@ -105,3 +105,21 @@ def test_an_epoch_visits_every_question_once_in_an_order_of_its_own():
     assert epochs[0] == epochs[1] != epochs[2]
     assert sorted(q.prompt_ids for q in epochs[0]) == [(n,) for n in range(10)]
     assert [len(batch) for batch in epoch_batches(questions, 4, 0, 1)] == [4, 4, 2]
+
+
+def test_grouped_epochs_visit_paragraphs_in_random_order_each_with_all_its_questions():
+    questions = [question([n], [3], n % 4) for n in range(12)]  # paragraphs p0 to p3, three questions each
+    orders = [epoch_order(questions, 0, epoch, grouped=True) for epoch in (1, 1, 2)]
+    assert orders[0] == orders[1] != orders[2]
+    for order in orders:
+        assert sorted(order) == list(range(12))
+        paragraphs = [questions[i].example.paragraph_id for i in order]
+        assert [paragraphs[i] for i in (0, 3, 6, 9)] == list(dict.fromkeys(paragraphs))
+
+
+def test_a_grouped_step_reads_a_paragraph_once():
+    # Forty shared tokens, then three of each question's own: 40 + 4 x 3 rows instead of 4 x 43.
+    same = [question([*range(10, 50), 60 + n, 70 + n, 80 + n], [3], 0) for n in range(4)]
+    (one,) = make_batch(same, 1, 1_000).passes
+    assert len(one.indices) == 52
+    assert one.num_tokens == 172

@@ -11,10 +11,12 @@ from doubles import END_ID, example, tiny_llama, tiny_tokenizer
 from thinwire.adapter import Adapter
 from thinwire.codecs import PCACodec
 from thinwire.config import AdapterConfig, ArmConfig, PromptConfig, build
+from thinwire.model import LanguageModel
 from thinwire.objective import cross_entropy_sum, reconstruction_terms
 from thinwire.prompts import PromptEncoder
 
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "benchmarks"))  # programs there import their neighbours
 
 
 def program(name):
@@ -30,6 +32,7 @@ paired = program("paired")
 pca = program("pca")
 plain_loop = program("plain_loop")
 startup = program("startup")
+training = program("training")
 
 
 def timings(plain, thinwire, units=100):
@@ -56,6 +59,13 @@ def test_each_run_is_timed_alone_and_the_warm_up_is_not_counted():
     assert [run.seconds for run in found["plain"]] == [2, 2, 2, 2, 2]
     assert [run.seconds for run in found["thinwire"]] == [1, 1, 1, 1, 1]
     assert found["thinwire"][0].rate == 10
+
+
+def test_a_work_may_time_itself():
+    works = {"plain": lambda: paired.Timing(seconds=4.0, units=8.0), "thinwire": lambda: 6.0}
+    found = paired.measure(works, device=torch.device("cpu"), clock=itertools.count(step=3).__next__)
+    assert [run.rate for run in found["plain"]] == [2.0] * 5  # 8 units in its own 4 seconds
+    assert [run.rate for run in found["thinwire"]] == [2.0] * 5  # 6 units in the 3 of the clock
 
 
 def test_fewer_than_five_pairs_or_more_than_two_ways_are_refused():
@@ -197,3 +207,18 @@ def test_a_step_counts_once_its_line_is_complete(tmp_path):
     assert not startup.has_stepped(tmp_path)
     file.write_text('{"event": "evaluation"}\n{"event": "step"}\n')
     assert startup.has_stepped(tmp_path)
+
+
+def test_both_sides_of_the_training_benchmark_take_the_same_tokens():
+    arms = [
+        build(ArmConfig, {"adapter": {"hidden": 8}, "training": {"epochs": 1, "batch_size": 2}, **changes}, where="")
+        for changes in ({}, {"lora": {"rank": 2, "dropout": 0.0}})
+    ]
+    lm = LanguageModel(model=tiny_llama(), tokenizer=tiny_tokenizer(), name="tiny", revision="test")
+    encoder = PromptEncoder(lm.tokenizer, PromptConfig())
+    questions = [encoder.encode(example(n)) for n in range(4)]
+    sides = training.Sides(lm, questions, arms, plain_batch=4)
+    plain, ours = sides.plain(), sides.thinwire()
+    # Prompt and answer ("1843" and its end, of which four are supervised and three read), four questions, two arms.
+    assert plain.units == ours.units == 2 * sum(len(q.prompt_ids) + 3 for q in questions)
+    assert plain.seconds > 0 < ours.seconds

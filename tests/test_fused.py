@@ -229,3 +229,17 @@ def test_an_interruption_is_recorded_in_every_arm_of_the_group(folder, tmp_path,
     with pytest.raises(KeyboardInterrupt):
         sweep(folder, tmp_path / "run", controls={})
     assert [record_of(tmp_path / "run", name)["status"] for name in ARMS] == ["cancelled"] * 4
+
+
+def test_a_starting_adapter_is_measured_once_for_all_arms_and_never_again(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("THINWIRE_CACHE", str(tmp_path / "cache"))
+    measured = []
+    figures = Workbench.figures
+    monkeypatch.setattr(Workbench, "figures", lambda *args: measured.append(1) or figures(*args))
+    arms = {"baseline": {}, "r2": {"lora": LORA}}
+    first = sweep(folder, tmp_path / "first", arms=arms, controls={})
+    assert len(measured) == 1 + 2  # the adapter that both start from, and each as it ends
+    second = sweep(folder, tmp_path / "second", arms=arms, controls={})
+    assert len(measured) == 3 + 2  # a second sweep finds the start in the cache
+    assert first[0]["reconstruction_at_start"] == second[1]["reconstruction_at_start"]
+    assert first[0]["reconstruction_at_start"] != first[0]["reconstruction"]

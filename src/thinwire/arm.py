@@ -70,10 +70,8 @@ class ArmRun:
         bench, config = self._bench, self.config
         self._lora, self._number = lora, number
         self.reader = bench.reader(config)
-        self._at_start = self._by_frequency = None
-        if config.reads != "text":
-            self._at_start = bench.measure(config, self.reader).as_dict()
-            self._by_frequency = bench.measure_by_frequency(config, self.reader)
+        no_figures = {"reconstruction": None, "by_frequency": None}
+        self._at_start = no_figures if config.reads == "text" else bench.at_start(config, self.reader)
 
     def learner(self, task: Task, arms_beside: int) -> Learner:
         """What ``train`` needs of the arm; its steps are written down, and shown by ``task``."""
@@ -113,16 +111,17 @@ class ArmRun:
             self.seconds += outcome.seconds
             save_checkpoint(self.folder / "checkpoint", self.reader, self._lora, self._number)
         self._log("info", "%s: test F1 %.1f, EM %.1f", self.name, 100 * metrics["f1"], 100 * metrics["exact_match"])
+        at_end = self._at_start
+        if outcome and config.reads == "adapter":
+            at_end = bench.figures(config, self.reader)
         trained = trainable_parameters(self.reader, self._lora, self._number)
         self.record |= {
             "trainable_parameters": trained if outcome else dict.fromkeys(trained, 0),
             "codec": self._codec_figures() if config.reads != "text" else None,
-            "reconstruction_at_start": self._at_start,
-            "reconstruction": bench.measure(config, self.reader).as_dict()
-            if outcome and self._at_start
-            else self._at_start,
-            "reconstruction_by_frequency_at_start": self._by_frequency,
-            "reconstruction_by_frequency": self._at_start and bench.measure_by_frequency(config, self.reader),
+            "reconstruction_at_start": self._at_start["reconstruction"],
+            "reconstruction": at_end["reconstruction"],
+            "reconstruction_by_frequency_at_start": self._at_start["by_frequency"],
+            "reconstruction_by_frequency": at_end["by_frequency"],
             "training": outcome and asdict(outcome),
             "selection": self._selections[epoch - 1 if outcome else 0],
             "test": metrics,

@@ -116,16 +116,28 @@ def fill_passes(lengths: Sequence[int], max_tokens: int) -> list[range]:
     return runs
 
 
-def epoch_order(num: int, seed: int, epoch: int) -> list[int]:
-    """The order in which an epoch visits its questions: the same for every arm of one seed, so arms are paired."""
-    order = list(range(num))
-    stream(seed, "order", epoch).shuffle(order)
-    return order
+def epoch_order(questions: Sequence[Encoded], seed: int, epoch: int, *, grouped: bool = False) -> list[int]:
+    """The order in which an epoch visits its questions: the same for every arm of one seed, so arms are paired.
+
+    ``grouped`` shuffles paragraphs instead, each with its questions in the order given.
+    """
+    if not grouped:
+        order = list(range(len(questions)))
+        stream(seed, "order", epoch).shuffle(order)
+        return order
+    paragraphs: dict[str, list[int]] = {}
+    for index, question in enumerate(questions):
+        paragraphs.setdefault(question.example.paragraph_id, []).append(index)
+    groups = list(paragraphs.values())
+    stream(seed, "order", epoch).shuffle(groups)
+    return [index for group in groups for index in group]
 
 
-def epoch_batches(questions: Sequence[Encoded], batch_size: int, seed: int, epoch: int) -> Iterator[list[Encoded]]:
+def epoch_batches(
+    questions: Sequence[Encoded], batch_size: int, seed: int, epoch: int, *, grouped: bool = False
+) -> Iterator[list[Encoded]]:
     """The questions of each step of an epoch; the last step takes what is left."""
-    order = epoch_order(len(questions), seed, epoch)
+    order = epoch_order(questions, seed, epoch, grouped=grouped)
     for start in range(0, len(order), batch_size):
         yield [questions[i] for i in order[start : start + batch_size]]
 

@@ -159,6 +159,10 @@ class TrainingConfig(Section):
     """Questions per optimiser step, whatever the memory: passes are split, never the batch."""
     pass_tokens: PositiveInt | Auto = "auto"
     """Most tokens in one forward pass; ``auto`` follows the model's size and the free memory."""
+    batching: Literal["shuffled", "grouped"] = "shuffled"
+    """``shuffled`` visits questions in random order; ``grouped`` visits paragraphs in random order, each with all its
+    drawn questions, so that a paragraph is read once for all of them (``share_prefixes``). It changes which questions
+    share a step, and thereby results."""
     share_prefixes: bool = True
     """Compute what several prompts of a pass begin with once. Gradients stay the same; with LoRA dropout, the shared
     part has one dropout mask instead of one for each prompt."""

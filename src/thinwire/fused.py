@@ -96,6 +96,7 @@ def _train(
         logger.info("training %d arms together: %s", len(runs), ", ".join(run.name for run in runs))
     label = runs[0].name if len(runs) == 1 else f"{len(runs)} arms"
     num_tokens = first.training.epochs * len(runs) * sum(len(question.prompt_ids) for question in questions)
+    logger.info("%s: training begins", label)
     with display.task(label) as task, compiled_layers(lm, bench.compile_layers, num_tokens):
         learners = [run.learner(task, arms_beside=len(runs) - 1) for run in runs]
         pass_tokens = training_pass_tokens(lm, first.training.pass_tokens)

@@ -170,7 +170,9 @@ def can_train_together(one: ArmConfig, other: ArmConfig) -> bool:
     """Whether two arms see the same questions in the same order, and differ only in what is each arm's own."""
 
     def common(arm: ArmConfig) -> object:
-        training = arm.training.model_dump(include={"epochs", "batch_size", "pass_tokens", "share_prefixes"})
+        training = arm.training.model_dump(
+            include={"epochs", "batch_size", "pass_tokens", "batching", "share_prefixes"}
+        )
         return [arm.seed, arm.context, arm.prompt, arm.evaluation, arm.supervision.k_tokens, training]
 
     dropouts = {arm.lora.dropout for arm in (one, other) if arm.lora.rank > 0}
@@ -251,9 +253,11 @@ class _Run:
     def batches(self, questions: Sequence[Encoded], epoch: int) -> Iterator[Batch]:
         """The batches of an epoch, each cut into passes that hold the tokens of all arms."""
         config = self.arms[0].config
+        training, k_tokens = config.training, config.supervision.k_tokens
         per_arm = max(1, self.pass_tokens // len(self.arms))
-        for some in epoch_batches(questions, config.training.batch_size, config.seed, epoch):
-            yield make_batch(some, config.supervision.k_tokens, per_arm, share=config.training.share_prefixes)
+        grouped = training.batching == "grouped"
+        for some in epoch_batches(questions, training.batch_size, config.seed, epoch, grouped=grouped):
+            yield make_batch(some, k_tokens, per_arm, share=training.share_prefixes)
 
     def backward(self, batch: Batch) -> list[_Sums]:
         """Leave every living arm's gradient in its parameters; returns each arm's sums, still on the device."""

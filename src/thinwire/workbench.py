@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Hashable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -26,13 +26,12 @@ from thinwire.prompts import Encoded, PromptEncoder
 from thinwire.questions import load_questions, load_test_questions
 from thinwire.reader import AdapterReader, CodecReader, Reader
 from thinwire.reconstruction import (
-    ReconstructionFigures,
     measure,
     measure_by_frequency,
     resolve_steps,
     train_reconstruction,
 )
-from thinwire.records import content_hash, replacing
+from thinwire.records import content_hash, read_json, replacing, write_json
 from thinwire.squad import Example, draw, hold_out_articles
 
 logger = logging.getLogger(__name__)
@@ -186,13 +185,33 @@ class Workbench:
             adapter.load_state_dict(self._starting_adapter(arm, reader))
         return reader
 
-    def measure(self, arm: ArmConfig, reader: Reader) -> ReconstructionFigures:
-        """How well ``reader`` rebuilds the table, weighted by the arm's training prompts."""
-        return measure(reader.table(torch.float32), self.lm.table, self.counts(arm), self.mean_square(arm))
+    def figures(self, arm: ArmConfig, reader: Reader) -> dict[str, Any]:
+        """How well ``reader`` rebuilds the table: ``reconstruction``, weighted by the arm's training prompts, and
+        ``by_frequency``, the same in buckets of token frequency."""
+        rebuilt, counts = reader.table(torch.float32), self.counts(arm)
+        return {
+            "reconstruction": measure(rebuilt, self.lm.table, counts, self.mean_square(arm)).as_dict(),
+            "by_frequency": measure_by_frequency(rebuilt, self.lm.table, counts),
+        }
 
-    def measure_by_frequency(self, arm: ArmConfig, reader: Reader) -> list[dict[str, float | int | None]]:
-        """The same in buckets of token frequency."""
-        return measure_by_frequency(reader.table(torch.float32), self.lm.table, self.counts(arm))
+    def at_start(self, arm: ArmConfig, reader: Reader) -> dict[str, Any]:
+        """``figures`` of a reader that no arm has changed yet: measured once for each starting adapter, and cached
+        beside it."""
+
+        if not isinstance(reader, AdapterReader):
+            key = ["at start", arm.reads, arm.codec.model_dump(), *_prompt_key(arm)]
+            return self._once(key, lambda: self.figures(arm, reader))
+        adapter_key = self._adapter_key(arm)
+        path = cache_dir() / "adapters" / f"{content_hash(adapter_key)}.json"
+
+        def cached() -> dict[str, Any]:
+            with locked(path.with_suffix("")):
+                if not path.exists():
+                    write_json(path, self.figures(arm, reader))
+                figures: dict[str, Any] = read_json(path)
+            return figures
+
+        return self._once(["at start", adapter_key], cached)
 
     def text_bits_per_token(self, arm: ArmConfig) -> float:
         """Bits that the training prompts take as UTF-8, per token."""
@@ -200,9 +219,10 @@ class Workbench:
         num_bytes = sum(len(questions.encoder.render(q.example).encode()) for q in questions.train)
         return 8 * num_bytes / sum(len(q.prompt_ids) + q.dropped for q in questions.train)
 
-    def _starting_adapter(self, arm: ArmConfig, reader: AdapterReader) -> dict[str, Tensor]:
+    def _adapter_key(self, arm: ArmConfig) -> dict[str, Any]:
+        """All that decides a starting adapter."""
         questions = self.encoded(arm).train
-        key = {
+        return {
             "made_by": [thinwire.__version__, torch.__version__, self.lm.device.type],
             "table": self._once("table hash", self.lm.table_hash),
             "counts": self.counts(arm).tolist(),
@@ -212,6 +232,9 @@ class Workbench:
             "reconstruction": arm.reconstruction.model_dump(),
             "seed": arm.seed,
         }
+
+    def _starting_adapter(self, arm: ArmConfig, reader: AdapterReader) -> dict[str, Tensor]:
+        key = self._adapter_key(arm)
 
         def make() -> dict[str, Tensor]:
             path = cache_dir() / "adapters" / f"{content_hash(key)}.safetensors"
