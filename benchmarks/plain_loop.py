@@ -11,7 +11,7 @@ adapter, so that its figures may differ a little from Thinwire's; LoRA is not me
 and taking it away again would change the frozen model; and an answer to a plain prompt runs on past its line, whose
 end is no token that ``generate`` could stop at.
 
-``plain_arms.py`` is the program that runs it.
+``training.py`` and ``evaluation.py`` are the programs that run it.
 """
 
 import time

@@ -26,6 +26,7 @@ from thinwire.codecs import PCACodec
 from thinwire.compilation import compiled_layers, uncompiled
 from thinwire.config import ArmConfig, load_experiment
 from thinwire.determinism import deterministic_kernels, generator
+from thinwire.learner import Learner, Outcome
 from thinwire.lora import attached
 from thinwire.memory import fused_arms, training_pass_tokens
 from thinwire.model import LanguageModel, load
@@ -36,7 +37,7 @@ from thinwire.questions import load_questions
 from thinwire.reader import AdapterReader
 from thinwire.records import write_json
 from thinwire.squad import draw
-from thinwire.train import Learner, Outcome, train
+from thinwire.train import train
 
 SHAPES = {
     # Llama-3.1-8B (https://huggingface.co/meta-llama/Llama-3.1-8B), its embeddings tied to spare memory.

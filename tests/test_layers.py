@@ -14,7 +14,7 @@ LAYERS = (
     "scoring squad prompts postprocess collapse pairing statistics verdict",
     "assets determinism codecs adapter reader packing attention batching objective model memory lora compilation "
     "questions progress provenance",
-    "reconstruction train generate evaluate checkpoint finished export evaluation_run",
+    "reconstruction learner train generate evaluate checkpoint finished export evaluation_run",
     "workbench arm fused sweep report tensorboard",
     "cli cli_results __main__",
 )

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 
 from doubles import tiny_lm
 from thinwire.errors import ThinwireError, UsageError
+from thinwire.learner import Outcome
 from thinwire.lora import attached
-from thinwire.train import Outcome, _rate, can_train_together
+from thinwire.train import _rate, can_train_together
 from train_example import Setting, arm_config, learner, train_together, trained_numbers
 
 SINGLE = {"epochs": 1, "batch_size": 5, "warmup_steps": 0}

@@ -11,11 +11,12 @@ from thinwire.batching import token_counts
 from thinwire.codecs import PCACodec
 from thinwire.config import ArmConfig, build
 from thinwire.determinism import deterministic_kernels, generator
+from thinwire.learner import Learner
 from thinwire.lora import attached
 from thinwire.objective import table_mean_square
 from thinwire.prompts import PromptEncoder
 from thinwire.reader import AdapterReader, CodecReader, Reader
-from thinwire.train import Learner, train
+from thinwire.train import train
 
 QUESTIONS = [
     ("Ada wrote the first program in 1843.", "1843"),

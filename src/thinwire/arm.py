@@ -14,13 +14,13 @@ from thinwire.compilation import uncompiled
 from thinwire.config import ArmConfig
 from thinwire.errors import ThinwireError
 from thinwire.evaluate import Prediction, answer_questions, summarize
+from thinwire.learner import Learner, Outcome, StepMetrics
 from thinwire.lora import StackedLora, merged
 from thinwire.memory import decoding_pass_tokens
 from thinwire.progress import Display, Task, clock
 from thinwire.prompts import Encoded
 from thinwire.provenance import environment, now
 from thinwire.records import append_jsonl, content_hash, write_json, write_jsonl
-from thinwire.train import Learner, Outcome, StepMetrics
 from thinwire.workbench import Workbench
 
 logger = logging.getLogger(__name__)

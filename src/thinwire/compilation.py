@@ -16,7 +16,7 @@ from thinwire.model import LanguageModel
 logger = logging.getLogger(__name__)
 
 _LEAST_FLOPS = {"cuda": 2e15, "cpu": 1.2e13}
-"""Arithmetic of a training below which compiling (20 to 60 seconds) costs more than it saves."""
+"""Arithmetic of a training below which compiling (15 to 60 seconds) costs more than it saves."""
 
 
 @contextmanager

@@ -51,7 +51,7 @@ class ModelConfig(Section):
     """Type of the frozen weights. What is trained is float32 in either case."""
     compile: bool | Auto = "auto"
     """Compile the decoder layers for training (torch.compile); ``auto`` where a compiler is at hand and the training
-    is long enough to win back the half minute that it takes."""
+    is long enough to win back the time that it takes, 15 seconds to a minute."""
 
 
 class DataConfig(Section):
@@ -185,7 +185,7 @@ class EvaluationConfig(Section):
     max_new_tokens: PositiveInt = 24
     """Longest answer, greedy decoding."""
     pass_tokens: PositiveInt | Auto = "auto"
-    """Most prompt tokens in one batch of decoding."""
+    """Most tokens in one batch of decoding, prompts padded to the longest and their answers counted."""
 
 
 class VerdictConfig(Section):
@@ -251,7 +251,7 @@ class Experiment(ArmConfig):
     """Train every arm once with each of these seeds; by default once, with ``seed``. Controls run once."""
     fused_arms: PositiveInt | Auto = "auto"
     """Most arms that train together in one pass over the model, where they see the same questions in the same order;
-    ``auto`` is all on a GPU with a small model and 1 elsewhere. Results are the same, but for rounding and dropout."""
+    ``auto`` is 16 on a GPU with a small model and 1 elsewhere. Results are the same, but for rounding and dropout."""
     verdict: VerdictConfig = VerdictConfig()
     arms: dict[Annotated[str, Field(pattern=ARM_NAME)], dict[str, Any]] = Field(min_length=1)
     """What each arm changes, by name."""

@@ -14,10 +14,11 @@ from thinwire.arm import ArmRun, Planned
 from thinwire.compilation import compiled_layers
 from thinwire.determinism import deterministic_kernels
 from thinwire.errors import ThinwireError
+from thinwire.learner import Outcome
 from thinwire.lora import StackedLora, attached
 from thinwire.memory import training_pass_tokens
 from thinwire.progress import Display
-from thinwire.train import Outcome, can_train_together, train
+from thinwire.train import can_train_together, train
 from thinwire.workbench import Workbench
 
 logger = logging.getLogger(__name__)

@@ -217,6 +217,8 @@ def _check_folder(folder: Path, experiment: Experiment, resume: bool) -> dict[st
         "seeds",
         "fused_arms",
     }  # may grow between runs; finished arms are compared one by one
+    for settings in (before, after):
+        settings["model"].pop("compile", None)  # how fast, not what
     differing = sorted(key for key in after if key not in free and before.get(key) != after[key])
     if differing:
         raise UsageError(

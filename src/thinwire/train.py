@@ -6,12 +6,11 @@ tokens of all of them, and no number of one arm reaches another. Training one ar
 
 from __future__ import annotations
 
-import logging
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -21,68 +20,13 @@ from thinwire.batching import Batch, Pass, epoch_batches, make_batch
 from thinwire.config import ArmConfig, TrainingConfig
 from thinwire.determinism import seeded
 from thinwire.errors import ThinwireError, UsageError
+from thinwire.learner import Learner, Outcome, StepMetrics
 from thinwire.lora import StackedLora
 from thinwire.model import LanguageModel
 from thinwire.objective import check_finite, cross_entropy_sum, distillation_sum, reconstruction_terms
 from thinwire.prompts import Encoded
-from thinwire.reader import Reader
-
-logger = logging.getLogger(__name__)
 
 Part = Literal["adapter", "lora"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepMetrics:
-    """One optimiser step. Losses are means over the batch; null is "not part of this arm", never a number."""
-
-    step: int
-    epoch: int
-    loss: float
-    cosine: float | None
-    relative_mse: float | None
-    ce: float | None
-    """Cross-entropy in nats a supervised token."""
-    kd: float | None
-    """KL divergence from the teacher in nats a supervised token."""
-    lr_adapter: float | None
-    lr_lora: float | None
-    grad_norm_adapter: float | None
-    """Before clipping."""
-    grad_norm_lora: float | None
-    """Before clipping."""
-    tokens_per_second: float
-    """Tokens of all arms that train together; padding there is none."""
-
-    def as_dict(self) -> dict[str, float | int | None]:
-        return asdict(self)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What training left: the weights of the best epoch are in place."""
-
-    best_epoch: int
-    best_score: float
-    num_steps: int
-    num_tokens: int
-    """Tokens through the model in training."""
-    seconds: float
-    """Training alone, selection not counted: this arm's share of the time that its group took."""
-    trained_together: int
-    """Arms in the group, this one counted."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Learner:
-    """One arm in training: its settings, what it trains beside LoRA, and who hears of it."""
-
-    config: ArmConfig
-    reader: Reader
-    on_step: Callable[[StepMetrics, int], None]
-    """Called after every optimiser step with its metrics and the number of steps in all."""
-    select: Callable[[int], float]
-    """Called after every epoch (from 1) with its number; returns the score to choose by, higher is better."""
 
 
 def train(
