@@ -46,10 +46,11 @@ def main() -> None:
     lm, reader = opened(arm)
     if not isinstance(reader, AdapterReader):
         raise UsageError("this benchmark is for arms that read the adapter")
-    stock = load(arm.model).model
+    stock_lm = load(arm.model)
+    stock = stock_lm.model
     if (arm.checkpoint / LORA_FOLDER).exists():
         stock = peft.PeftModel.from_pretrained(stock, arm.checkpoint / LORA_FOLDER).eval()
-    reading = Reading(adapter=reader.adapter, codes=reader.source, table=load(arm.model).table, mean_square=1.0)
+    reading = Reading(adapter=reader.adapter, codes=reader.source, table=stock_lm.table, mean_square=1.0)
     encoder = PromptEncoder(lm.tokenizer, arm.config.prompt, with_context=arm.config.context)
     dev = load_questions("squad", "test")
     everything = [encoder.encode(example) for example in draw(dev, len(dev), 0, "test")]

@@ -28,10 +28,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from thinwire.batching import epoch_batches
 from thinwire.config import ArmConfig, LoraSettings
 from thinwire.evaluate import Prediction, score_answer
 from thinwire.prompts import Encoded
-from thinwire.seeding import stream
 
 IGNORED = -100
 """The label that transformers leaves out of its loss."""
@@ -167,10 +167,7 @@ def train_steps(
 
 def _batches(questions: Sequence[Encoded], arm: ArmConfig) -> Iterator[list[Encoded]]:
     for epoch in range(1, arm.training.epochs + 1):
-        order = list(range(len(questions)))
-        stream(arm.seed, "order", epoch).shuffle(order)
-        for start in range(0, len(order), arm.training.batch_size):
-            yield [questions[i] for i in order[start : start + arm.training.batch_size]]
+        yield from epoch_batches(questions, arm.training.batch_size, arm.seed, epoch)
 
 
 def _mark(device: torch.device) -> Any:

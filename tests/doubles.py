@@ -103,3 +103,11 @@ def squad_document(num_articles: int = 6, questions: int = 4) -> dict:
 def write_squad(path: Path, **options) -> Path:
     path.write_text(json.dumps(squad_document(**options)))
     return path
+
+
+def save_sweep_inputs(folder: Path) -> Path:
+    """All that a tiny sweep reads, in ``folder``: a model, questions to train on and questions to report on."""
+    save_tiny(folder / "model")
+    write_squad(folder / "train.json")
+    write_squad(folder / "test.json", num_articles=2)
+    return folder

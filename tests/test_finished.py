@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from doubles import save_tiny, write_squad
+from doubles import save_sweep_inputs, save_tiny
 from test_sweep import experiment
 from thinwire.checkpoint import load_reader
 from thinwire.config import EvaluationConfig, ModelConfig, PromptConfig
@@ -24,10 +24,7 @@ from thinwire.sweep import run_sweep
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("finished")
-    save_tiny(folder / "model")
-    write_squad(folder / "train.json")
-    write_squad(folder / "test.json", num_articles=2)
+    folder = save_sweep_inputs(tmp_path_factory.mktemp("finished"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("THINWIRE_CACHE", str(folder / "cache"))
         # Rates high enough that LoRA and adapter visibly change the answers.

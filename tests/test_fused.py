@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from doubles import save_tiny, write_squad
+from doubles import save_sweep_inputs
 from test_sweep import experiment, lines
 from thinwire import arm as arm_module
 from thinwire import fused
@@ -33,11 +33,7 @@ NAMES = [*ARMS, "controls/codec_only", "controls/text_lora"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("fused")
-    save_tiny(folder / "model")
-    write_squad(folder / "train.json")
-    write_squad(folder / "test.json", num_articles=2)
-    return folder
+    return save_sweep_inputs(tmp_path_factory.mktemp("fused"))
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from doubles import tiny_llama
 from thinwire.config import LoraSettings
 from thinwire.determinism import seeded
 from thinwire.errors import UsageError
-from thinwire.lora import attached, keep_mask, merge_into, merged
+from thinwire.lora import attached, keep_mask, merge_into
 from train_example import Setting as TrainSetting
 from train_example import arm_config, learner
 
@@ -200,17 +200,12 @@ def test_a_merged_arm_gives_the_logits_of_its_factors_and_is_taken_out_after_an_
         disturb(lora, 2)
         apart = logits(model, IDS.repeat(2, 1)).view(2, *IDS.shape, -1)
         for arm in range(2):
-            with merged(lora, arm):
+            with lora.merged(arm):
                 torch.testing.assert_close(logits(model), apart[arm], atol=1e-4, rtol=1e-4)
-        with pytest.raises(RuntimeError), merged(lora, 0):
+        with pytest.raises(RuntimeError), lora.merged(0):
             raise RuntimeError
         assert torch.equal(logits(model, IDS.repeat(2, 1)).view(2, *IDS.shape, -1), apart)
     assert {name: weight.data_ptr() for name, weight in model.named_parameters()} == before
-
-
-def test_without_lora_there_is_nothing_to_merge():
-    with merged(None, 0):
-        pass
 
 
 def test_an_arms_initial_values_do_not_depend_on_the_arms_beside_it():

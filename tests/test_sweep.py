@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from doubles import save_tiny, write_squad
+from doubles import save_sweep_inputs
 from thinwire import arm as arm_module
 from thinwire.config import Experiment, build
 from thinwire.errors import ThinwireError, UsageError
@@ -39,11 +39,7 @@ print(f'Best: {results[0][0]} with F1={results[0][1]:.1%}')
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny")
-    save_tiny(folder / "model")
-    write_squad(folder / "train.json")
-    write_squad(folder / "test.json", num_articles=2)
-    return folder
+    return save_sweep_inputs(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import traceback
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from thinwire.config import ArmConfig
 from thinwire.errors import ThinwireError
 from thinwire.evaluate import Prediction, answer_questions, summarize
 from thinwire.learner import Learner, Outcome, StepMetrics
-from thinwire.lora import StackedLora, merged
+from thinwire.lora import StackedLora
 from thinwire.memory import decoding_pass_tokens
 from thinwire.progress import Display, Task, clock
 from thinwire.prompts import Encoded
@@ -149,7 +150,8 @@ class ArmRun:
         """Answer with the present weights, folded into a table and merged: what an exported arm would say."""
         started = time.perf_counter()
         bench = self._bench
-        with self._display.task(label) as task, uncompiled(), merged(self._lora, self._number):
+        as_exported = self._lora.merged(self._number) if self._lora else nullcontext()
+        with self._display.task(label) as task, uncompiled(), as_exported:
             predictions = answer_questions(
                 bench.lm,
                 self.reader.table(bench.lm.dtype),

@@ -167,9 +167,7 @@ def plain_attention(
     return out
 
 
-@plain_attention.register_fake
-def _(q: Tensor, k: Tensor, v: Tensor, query_ends: Tensor, key_rows: Tensor, key_ends: Tensor, scale: float) -> Tensor:
-    return torch.empty_like(q)
+plain_attention.register_fake(lambda q, *_: torch.empty_like(q))
 
 
 @torch.library.custom_op("thinwire::plain_attention_backward", mutates_args=())
@@ -199,18 +197,7 @@ def _plain_attention_backward(
     return to_q, to_k.to(k.dtype), to_v.to(v.dtype)
 
 
-@_plain_attention_backward.register_fake
-def _(
-    gradient: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    query_ends: Tensor,
-    key_rows: Tensor,
-    key_ends: Tensor,
-    scale: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+_plain_attention_backward.register_fake(lambda _, *inputs: tuple(map(torch.empty_like, inputs[:3])))
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -115,9 +115,8 @@ class _Rows(Cache):  # type: ignore[misc]
         where[self._mask[:, : self._filled].numpy()] = np.concatenate(rows)
         self._mask = self._mask.to(device)
         self._lengths = torch.from_numpy(lengths).to(device)
-        self._kept = [
-            tuple(self._spread(one, torch.from_numpy(where).to(device), room) for one in layer) for layer in packed
-        ]
+        at = torch.from_numpy(where).to(device)
+        self._kept = [(self._spread(keys, at, room), self._spread(values, at, room)) for keys, values in packed]
 
     def _spread(self, packed: Tensor, where: Tensor, room: int) -> Tensor:
         (batch, width), (_, groups, _, size) = where.shape, packed.shape

@@ -69,7 +69,6 @@ class _Place:
 
     name: str
     linear: _StackedLinear
-    layer: int
 
 
 class StackedLora:
@@ -150,21 +149,9 @@ class StackedLora:
 
     def save(self, arm: int, folder: Path) -> None:
         """Write an arm's factors in peft's own format."""
-        settings = self._settings[arm]
-        layers = sorted({place.layer for place in self._places if place.linear.scale[arm] != 0})
-        peft_config(settings, None if settings.layers == "all" else layers).save_pretrained(str(folder))
+        _peft_config(self._settings[arm]).save_pretrained(str(folder))
         factors = {name: tensor.cpu().contiguous() for name, tensor in self.factors(arm).items()}
         save_file(factors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-
-
-@contextmanager
-def merged(lora: StackedLora | None, arm: int) -> Iterator[None]:
-    """``lora.merged(arm)``, or nothing where there is no LoRA."""
-    if lora is None:
-        yield
-        return
-    with lora.merged(arm):
-        yield
 
 
 @contextmanager
@@ -232,9 +219,7 @@ def _stack(
         )
         linear.down.grad = gradients[:, downs].view(linear.down.shape)
         linear.up.grad = gradients[:, ups].view(linear.up.shape)
-        match = _LAYER.search(name)
-        assert match, "only modules of numbered layers are adapted"
-        places.append(_Place(name=name, linear=linear, layer=int(match[1])))
+        places.append(_Place(name=name, linear=linear))
     return StackedLora(places, values, gradients, arms)
 
 
@@ -294,8 +279,8 @@ def _modules(model: Any, settings: LoraSettings) -> set[str]:
     return found
 
 
-def peft_config(settings: LoraSettings, layers: list[int] | None) -> Any:
-    """The same settings in peft's words; ``layers`` None means all."""
+def _peft_config(settings: LoraSettings) -> Any:
+    """The same settings in peft's words."""
     import peft  # slow to import, and needed only where factors are saved or merged
 
     return peft.LoraConfig(
@@ -303,7 +288,7 @@ def peft_config(settings: LoraSettings, layers: list[int] | None) -> Any:
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         target_modules=list(settings.targets),
-        layers_to_transform=layers,
+        layers_to_transform=None if settings.layers == "all" else list(range(settings.layers)),
         task_type="CAUSAL_LM",
         inference_mode=True,
     )

@@ -90,12 +90,11 @@ def pack(sequences: Sequence[Sequence[int]], *, share: bool = True) -> Packed:
     """Lay ``sequences`` (none of them empty) end to end; ``share=False`` keeps every one whole."""
     assert all(len(sequence) > 0 for sequence in sequences), "an empty sequence has no row"
     tree = _Tree(sequences)
-    everything = sorted(range(len(sequences)), key=lambda i: tuple(sequences[i])) if share else range(len(sequences))
     if share:
-        tree.grow(list(everything), 0, [])
+        tree.grow(sorted(range(len(sequences)), key=lambda i: tuple(sequences[i])), 0, [])
     else:
-        for index in everything:
-            tree.add([index], 0, len(sequences[index]), [])
+        for index, sequence in enumerate(sequences):
+            tree.add([index], 0, len(sequence), [])
     chains, lengths = tree.chains, [len(own) for own in tree.segments]
     ends = np.concatenate([[0], np.cumsum(lengths)])
     own_rows = [np.arange(start, end) for start, end in pairwise(ends)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -70,7 +70,7 @@ def train(
                 lora.set_dropout(True)
             batches = run.batches(questions, epoch)
             batch = next(batches, None)
-            while batch is not None:
+            while batch is not None and run.living():
                 started = time.perf_counter()
                 step += 1
                 sums = run.backward(batch)
@@ -82,8 +82,6 @@ def train(
                 elapsed = time.perf_counter() - started
                 seconds += elapsed
                 num_tokens += batch.num_tokens
-                if not run.living():
-                    break
                 for arm in run.living():
                     arm.learner.on_step(
                         StepMetrics(
@@ -99,8 +97,6 @@ def train(
                 batch = upcoming
             if lora:
                 lora.set_dropout(False)
-            if not run.living():
-                break
             for arm in run.living():
                 arm.remember_if_best(epoch, arm.learner.select(epoch))
     return [
@@ -114,9 +110,8 @@ def can_train_together(one: ArmConfig, other: ArmConfig) -> bool:
     """Whether two arms see the same questions in the same order, and differ only in what is each arm's own."""
 
     def common(arm: ArmConfig) -> object:
-        training = arm.training.model_dump(
-            include={"epochs", "batch_size", "pass_tokens", "batching", "share_prefixes"}
-        )
+        own = {"adapter_lr", "lora_lr", "warmup_steps", "weight_decay", "clip_norm"}
+        training = arm.training.model_dump(exclude=own)
         return [arm.seed, arm.context, arm.prompt, arm.evaluation, arm.supervision.k_tokens, training]
 
     dropouts = {arm.lora.dropout for arm in (one, other) if arm.lora.rank > 0}
@@ -281,11 +276,8 @@ class _Run:
         """What the model says when it reads the text itself: ``[N, V]``, the same for every arm."""
         if not any(arm.config.supervision.kd_weight > 0 for arm in self.arms):
             return None
-        with torch.no_grad():
-            if self.lora is None:
-                return answer_logits(self.lm, self.lm.table[one.tokens][None], one)[0]
-            with self.lora.disabled():
-                return answer_logits(self.lm, self.lm.table[one.tokens][None], one)[0]
+        with torch.no_grad(), self.lora.disabled() if self.lora else nullcontext():
+            return answer_logits(self.lm, self.lm.table[one.tokens][None], one)[0]
 
 
 def answer_logits(lm: LanguageModel, rows: Tensor, one: Pass) -> Tensor:
