@@ -12,7 +12,7 @@ ROOT = Path(thinwire.__file__).parent
 LAYERS = (
     "errors config records seeding",
     "scoring squad prompts postprocess collapse pairing statistics verdict",
-    "assets determinism codecs adapter reader packing attention batching objective model memory lora compilation "
+    "assets determinism codecs adapter reader packing attention batching objective model memory lora compilation replay "
     "questions progress provenance",
     "reconstruction learner train generate evaluate checkpoint finished export evaluation_run",
     "workbench arm fused sweep report tensorboard",

@@ -40,12 +40,13 @@ class Pass:
     """Tokens of the questions, a beginning that several share counted for each of them."""
 
     def to(self, device: torch.device) -> Pass:
-        """The same pass on ``device``, but for ``segments``."""
+        """The same pass on ``device``."""
         return replace(
             self,
             tokens=self.tokens.to(device, non_blocking=True),
             indices=self.indices.to(device, non_blocking=True),
             positions=self.positions.to(device, non_blocking=True),
+            segments=self.segments.to(device),
             prompt_counts=self.prompt_counts.to(device, non_blocking=True),
             answer_rows=self.answer_rows.to(device, non_blocking=True),
             answer_ids=self.answer_ids.to(device, non_blocking=True),
@@ -60,6 +61,10 @@ class Batch:
     num_answer_tokens: int
     num_prompt_tokens: int
     num_tokens: int
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on ``device``."""
+        return replace(self, passes=[one.to(device) for one in self.passes])
 
 
 def make_pass(questions: Sequence[Encoded], k_tokens: int, *, share: bool = True) -> Pass:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,8 +15,16 @@ from transformers import Cache
 from thinwire.attention import exchanged
 from thinwire.model import LanguageModel
 from thinwire.packing import pack
+from thinwire.replay import replayed
 
 StopReason = Literal["end", "newline", "length"]
+
+_LEAST_LIVE = {"cuda": 0.1, "cpu": 0.75}
+"""Share of unfinished rows below which finished ones leave the batch: it takes a copy of the cache, and on a GPU a new
+graph, which cost more steps there."""
+
+_ALIGNED = 8
+"""The number of keys is a multiple of this: GPUs' fast matrix products want rows that begin at 16 bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +59,11 @@ def greedy(lm: LanguageModel, table: Tensor, prompts: Sequence[Sequence[int]], r
     reasons: list[StopReason] = ["length"] * len(prompts)
     with exchanged(lm.model):
         cache, hidden = _read(lm, table, prompts, room=rule.max_new_tokens - 1)
+        chosen = lm.logits(hidden).argmax(-1)
+        advance = _advance(lm, table, cache, chosen)
         live = list(range(len(prompts)))  # the prompt that each row of the cache belongs to
         active = set(live)
         for step in range(1, rule.max_new_tokens + 1):
-            chosen = lm.logits(hidden).argmax(-1)
             for prompt_index, token in zip(live, chosen.tolist(), strict=True):
                 if prompt_index not in active:
                     continue
@@ -68,14 +77,26 @@ def greedy(lm: LanguageModel, table: Tensor, prompts: Sequence[Sequence[int]], r
                     active.discard(prompt_index)
             if not active or step == rule.max_new_tokens:
                 break
-            if len(active) < 0.75 * len(live):  # finished rows leave once they are worth the copy of the cache
+            if len(active) < _LEAST_LIVE["cuda" if lm.device.type == "cuda" else "cpu"] * len(live):
                 keep = torch.tensor([row for row, index in enumerate(live) if index in active], device=lm.device)
                 cache.keep(keep)
                 chosen = chosen[keep]
+                advance = _advance(lm, table, cache, chosen)
                 live = [index for index in live if index in active]
-            positions, key_mask = cache.grow()
-            hidden = lm.next_states(table[chosen], positions, key_mask, cache)
+            advance()
     return [Continuation(ids=tuple(a), stop_reason=r) for a, r in zip(answers, reasons, strict=True)]
+
+
+def _advance(lm: LanguageModel, table: Tensor, cache: _Rows, chosen: Tensor) -> Callable[[], None]:
+    """A step that reads the tokens of ``chosen`` ``[B]``, one for each row of ``cache``, and puts the next in their
+    place."""
+
+    def step() -> None:
+        positions = cache.grow()
+        hidden = lm.next_states(table[chosen], positions, cache.mask, cache)
+        chosen.copy_(lm.logits(hidden).argmax(-1))
+
+    return replayed(step, lm.device) if lm.has_fixed_steps else step
 
 
 def _read(lm: LanguageModel, table: Tensor, prompts: Sequence[Sequence[int]], room: int) -> tuple[_Rows, Tensor]:
@@ -108,36 +129,37 @@ class _Rows(Cache):  # type: ignore[misc]
         super().__init__(layers=[])
         device = packed[0][0].device
         lengths = np.array([len(one) for one in rows])
-        self._filled = int(lengths.max())
-        where = np.zeros((len(rows), self._filled), dtype=np.int64)  # padding repeats a row, and is masked
-        self._mask = torch.zeros(len(rows), self._filled + room, dtype=torch.bool)
-        self._mask[:, : self._filled] = torch.from_numpy(np.arange(self._filled) < lengths[:, None])
-        where[self._mask[:, : self._filled].numpy()] = np.concatenate(rows)
-        self._mask = self._mask.to(device)
+        width = int(lengths.max())
+        where = np.zeros((len(rows), width), dtype=np.int64)  # padding repeats a row, and is masked
+        mask = np.zeros((len(rows), -(-(width + room) // _ALIGNED) * _ALIGNED), dtype=np.bool_)
+        mask[:, :width] = np.arange(width) < lengths[:, None]
+        where[mask[:, :width]] = np.concatenate(rows)
+        self.mask = torch.from_numpy(mask).to(device)
+        """``[B, S]`` bool: which keys belong to each sequence."""
         self._lengths = torch.from_numpy(lengths).to(device)
+        self._column = torch.tensor([width - 1], device=device)
         at = torch.from_numpy(where).to(device)
-        self._kept = [(self._spread(keys, at, room), self._spread(values, at, room)) for keys, values in packed]
+        self._kept = [(self._spread(keys, at), self._spread(values, at)) for keys, values in packed]
 
-    def _spread(self, packed: Tensor, where: Tensor, room: int) -> Tensor:
+    def _spread(self, packed: Tensor, where: Tensor) -> Tensor:
         (batch, width), (_, groups, _, size) = where.shape, packed.shape
-        buffer = packed.new_empty(batch, groups, width + room, size)
+        buffer = packed.new_zeros(batch, groups, self.mask.shape[1], size)  # masked or not, values must be numbers
         buffer[:, :, :width] = packed[0].transpose(0, 1)[where].transpose(1, 2)
         return buffer
 
-    def grow(self) -> tuple[Tensor, Tensor]:
-        """Begin one more token. Returns its position in each sequence, ``[B]``, and the key mask, ``[B, S]``."""
-        self._filled += 1
-        self._mask[:, self._filled - 1] = True
-        self._lengths = self._lengths + 1
-        return self._lengths - 1, self._mask[:, : self._filled]
+    def grow(self) -> Tensor:
+        """Begin one more token. Returns its position in each sequence, ``[B]``."""
+        self._column += 1
+        self.mask.index_fill_(1, self._column, True)
+        self._lengths += 1
+        return self._lengths - 1
 
     def update(self, key: Tensor, value: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Write the new token's keys and values; returns all so far."""
+        """Write the new token's keys and values; returns all, with room for later ones."""
         keys, values = self._kept[layer]
-        keys[:, :, self._filled - 1], values[:, :, self._filled - 1] = key[:, :, 0], value[:, :, 0]
-        return keys[:, :, : self._filled], values[:, :, : self._filled]
+        return keys.index_copy_(2, self._column, key), values.index_copy_(2, self._column, value)
 
     def keep(self, rows: Tensor) -> None:
         """Drop all sequences but these."""
         self._kept = [(keys[rows], values[rows]) for keys, values in self._kept]
-        self._mask, self._lengths = self._mask[rows], self._lengths[rows]
+        self.mask, self._lengths = self.mask[rows], self._lengths[rows]

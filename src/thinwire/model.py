@@ -70,6 +70,15 @@ class LanguageModel:
     def num_layers(self) -> int:
         return int(self.model.config.get_text_config().num_hidden_layers)
 
+    @property
+    def has_fixed_steps(self) -> bool:
+        """Whether decoding one more token always takes the same kernels, and none waits for a number: not where
+        rotary embeddings change with the length, or where quantised layers look for outliers."""
+        rotary = str(getattr(self.model.config.get_text_config(), "rope_parameters", None))
+        return not any(kind in rotary for kind in ("dynamic", "longrope")) and not getattr(
+            self.model, "is_quantized", False
+        )
+
     def table_hash(self) -> str:
         """SHA-256 of the embedding table's bytes: the key of all that is derived from it."""
         raw = self.table.contiguous().cpu().view(torch.uint8).numpy()
@@ -93,7 +102,7 @@ class LanguageModel:
                 inputs_embeds=embeddings.to(self.dtype),
                 attention_mask=None,
                 position_ids=positions.to(self.device)[None],
-                segments=segments.repeated(len(embeddings)).to(self.device),
+                segments=segments.to(self.device).repeated(len(embeddings)),
                 past_key_values=cache,
                 use_cache=cache is not None,
             )

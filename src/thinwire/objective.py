@@ -15,33 +15,31 @@ def reconstruction_terms(
     """Cosine similarity and relative squared error, summed over tokens as often as they occur.
 
     Args:
-        predicted: ``[U, D]`` reconstructed embeddings, float32.
+        predicted: ``[..., U, D]`` reconstructed embeddings, float32.
         target: ``[U, D]`` the table's rows.
         counts: ``[U]`` occurrences of each row.
         mean_square: mean square of the table's entries as the corpus sees them, so that the error means the same for
             every model: 1 is what predicting zero would cost.
 
     Returns:
-        Two scalars: sum of count x cosine, and sum of count x mean squared error / ``mean_square``.
+        Two tensors ``[...]``: sum of count x cosine, and sum of count x mean squared error / ``mean_square``.
     """
     cosine = F.cosine_similarity(predicted, target.float(), dim=-1)
     error = (predicted - target.float()).square().mean(-1) / mean_square
-    return (counts * cosine).sum(), (counts * error).sum()
+    return (counts * cosine).sum(-1), (counts * error).sum(-1)
 
 
 def cross_entropy_sum(logits: Tensor, answer_ids: Tensor) -> Tensor:
-    """Cross-entropy in nats of ``[N, V]`` logits against ``[N]`` ids, summed over positions."""
-    return F.cross_entropy(logits, answer_ids, reduction="sum")
+    """Cross-entropy in nats of ``[..., N, V]`` logits against ``[N]`` ids, summed over positions: ``[...]``."""
+    ids = answer_ids.expand(logits.shape[:-1])
+    return F.cross_entropy(logits.flatten(0, -2), ids.flatten(), reduction="none").view(ids.shape).sum(-1)
 
 
 def distillation_sum(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    """KL(teacher || student) in nats, ``[N, V]`` each, summed over positions (Hinton et al. 2015, temperature 1)."""
-    return F.kl_div(
-        torch.log_softmax(student_logits, -1),
-        torch.log_softmax(teacher_logits, -1),
-        reduction="sum",
-        log_target=True,
-    )
+    """KL(teacher || student) in nats, ``[..., N, V]`` and ``[N, V]``, summed over positions: ``[...]`` (Hinton et al.
+    2015, temperature 1)."""
+    student, teacher = torch.log_softmax(student_logits, -1), torch.log_softmax(teacher_logits, -1)
+    return F.kl_div(student, teacher.expand_as(student), reduction="none", log_target=True).sum((-2, -1))
 
 
 def table_mean_square(table: Tensor, counts: Tensor) -> float:

@@ -44,11 +44,11 @@ class Segments:
         """The same for ``times`` copies of the packed row, laid end to end."""
         if times == 1:
             return self
-        num_rows, num_keys = int(self.query_ends[-1]), len(self.key_rows)
-        copies = torch.arange(times)[:, None]
+        num_rows, num_keys = len(self.own_keys), len(self.key_rows)
+        copies = torch.arange(times, device=self.key_rows.device)[:, None]
 
         def ends(one: Tensor, total: int) -> Tensor:
-            return torch.cat([(copies.to(one.dtype) * total + one[:-1]).flatten(), one.new_tensor([times * total])])
+            return torch.cat([(copies.to(one.dtype) * total + one[:-1]).flatten(), one[-1:] * times])
 
         return Segments(
             query_ends=ends(self.query_ends, num_rows),

@@ -15,6 +15,7 @@ from thinwire.determinism import generator
 from thinwire.objective import check_finite, reconstruction_terms
 from thinwire.prompts import Encoded
 from thinwire.reader import AdapterReader
+from thinwire.replay import replayed
 
 _WARMUP_STEPS = 50
 _AUTO_STEPS = {"cuda": 10_000, "cpu": 1_000}
@@ -130,24 +131,46 @@ def train_reconstruction(
     of ``questions`` in shuffled order, as the plan does. Both see the same loss as an arm does.
     """
     total = resolve_steps(config, table.device)
-    optimizer = torch.optim.AdamW(reader.parameters(), lr=config.learning_rate, weight_decay=0.0, fused=True)
+    same_shapes = config.mode == "table" and table.device.type == "cuda"
+    optimizer = torch.optim.AdamW(
+        reader.parameters(),
+        lr=torch.tensor(config.learning_rate, device=table.device) if same_shapes else config.learning_rate,
+        weight_decay=0.0,
+        fused=True,
+        capturable=same_shapes,
+    )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, total))
     draws = (
         _rows_by_count(counts, config, table.device, seed)
         if config.mode == "table"
         else _prompts_in_turn(questions, config, table.device, seed)
     )
-    for step, (tokens, weights) in zip(range(1, total + 1), draws, strict=False):
+    batch: list[Tensor] = []
+    figures = torch.zeros(2, device=table.device)
+
+    def descend() -> None:
+        tokens, weights = batch
         cosines, errors = reconstruction_terms(reader(tokens), table[tokens], weights, mean_square)
         seen = weights.sum()
         loss = config.cosine_weight * (1 - cosines / seen) + config.mse_weight * errors / seen
-        if step % 100 == 0 or step in (1, total):
-            check_finite("reconstruction loss", float(loss.detach()))
-            on_step(step, total, float(cosines.detach() / seen))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        figures.copy_(torch.stack([loss.detach(), cosines.detach() / seen]))
+
+    advance = replayed(descend, table.device) if same_shapes else descend
+    for step, drawn in zip(range(1, total + 1), draws, strict=False):
+        if batch and same_shapes:
+            for kept, new in zip(batch, drawn, strict=True):
+                kept.copy_(new)
+        else:
+            batch[:] = drawn
+        advance()
         schedule.step()
+        if step % 100 == 0 or step in (1, total):
+            loss, cosine = figures.tolist()
+            check_finite("reconstruction loss", loss)
+            on_step(step, total, cosine)
 
 
 def _rate(step: int, total: int) -> float:

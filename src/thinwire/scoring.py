@@ -10,11 +10,13 @@ import string
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
+@lru_cache(maxsize=65_536)  # gold answers recur: among themselves, and with every epoch and arm
 def normalize(text: str) -> str:
     """Lower-case ``text``, drop ASCII punctuation and articles, and collapse white space."""
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())

@@ -10,7 +10,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -53,15 +52,12 @@ def train(
     """
     arms = [_Arm(learner, lora, number) for number, learner in enumerate(learners)]
     shared = learners[0].config
-    optimizer = torch.optim.AdamW(
-        [group for arm in arms for group in arm.parameter_groups()],
-        fused=True,  # one kernel instead of ten for each small tensor
-    )
+    optimizer = torch.optim.AdamW(_parameter_groups(arms), fused=True)
     num_steps = shared.training.epochs * -(-len(questions) // shared.training.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, [_schedule(group["training"], num_steps) for group in optimizer.param_groups]
     )
-    run = _Run(lm=lm, arms=arms, lora=lora, mean_square=mean_square, pass_tokens=pass_tokens)
+    run = _Run(lm, arms, lora, mean_square, pass_tokens)
     step = num_tokens = 0
     seconds = 0.0
     with seeded(shared.seed, "dropout"), _strided_gradients_are_meant():
@@ -77,7 +73,7 @@ def train(
                 upcoming = next(batches, None)  # made while a GPU is still at work on this one
                 figures = run.settle(batch, sums, step)
                 optimizer.step()
-                rates = [{g["part"]: g["lr"] for g in optimizer.param_groups if g["arm"] == arm.number} for arm in arms]
+                rates = {(group["part"], group["training"]): group["lr"] for group in optimizer.param_groups}
                 schedule.step()
                 elapsed = time.perf_counter() - started
                 seconds += elapsed
@@ -88,8 +84,8 @@ def train(
                             step=step,
                             epoch=epoch,
                             **figures[arm.number],
-                            lr_adapter=rates[arm.number].get("adapter"),
-                            lr_lora=rates[arm.number].get("lora"),
+                            lr_adapter=rates["adapter", arm.config.training] if arm.adapter else None,
+                            lr_lora=None if arm.row is None else rates["lora", arm.config.training],
                             tokens_per_second=len(arms) * batch.num_tokens / elapsed,
                         ),
                         num_steps,
@@ -138,25 +134,6 @@ class _Arm:
         """All that trains: the adapter's tensors, then the row of LoRA factors."""
         return [*self.adapter, *([] if self.row is None else [self.row])]
 
-    def parameter_groups(self) -> Iterator[dict[str, object]]:
-        """For the optimiser: each part with its own rate."""
-        training = self.config.training
-        rates: dict[Part, float] = {"adapter": training.adapter_lr, "lora": training.lora_lr}
-        parts: dict[Part, list[nn.Parameter]] = {
-            "adapter": self.adapter,
-            "lora": [] if self.row is None else [self.row],
-        }
-        for part, parameters in parts.items():
-            if parameters:
-                yield {
-                    "params": parameters,
-                    "lr": rates[part],
-                    "weight_decay": training.weight_decay,
-                    "arm": self.number,
-                    "part": part,
-                    "training": training,
-                }
-
     def drop_gradients(self) -> None:
         """Without a gradient, the optimiser passes over this arm."""
         for parameter in self.parameters():
@@ -176,46 +153,61 @@ class _Arm:
         return Outcome(best_epoch=epoch, best_score=score, **figures)  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Run:
-    """What the steps of one training share."""
+    """What the steps of one training share. Figures of all ``A`` arms are rows ``[A]``, in the arms' order."""
 
-    lm: LanguageModel
-    arms: list[_Arm]
-    lora: StackedLora | None
-    mean_square: float
-    pass_tokens: int
+    def __init__(
+        self, lm: LanguageModel, arms: list[_Arm], lora: StackedLora | None, mean_square: float, pass_tokens: int
+    ) -> None:
+        self._lm, self._arms, self._lora = lm, arms, lora
+        self._mean_square, self._pass_tokens = mean_square, pass_tokens
+        configs = [arm.config for arm in arms]
+        rebuilds = [config.reads == "adapter" for config in configs]
+        self._cosine_weight, self._mse_weight, self._ce_weight, self._kd_weight = (
+            torch.tensor(weights, device=lm.device)
+            for weights in (
+                [config.reconstruction.cosine_weight * on for config, on in zip(configs, rebuilds, strict=True)],
+                [config.reconstruction.mse_weight * on for config, on in zip(configs, rebuilds, strict=True)],
+                [config.supervision.ce_weight for config in configs],
+                [config.supervision.kd_weight for config in configs],
+            )
+        )
+        self._supervised = any(config.is_supervised for config in configs)
+        self._distilled = any(config.supervision.kd_weight > 0 for config in configs)
+        self._failed = torch.zeros(len(arms), dtype=torch.bool, device=lm.device)
 
     def living(self) -> list[_Arm]:
-        return [arm for arm in self.arms if arm.failure is None]
+        return [arm for arm in self._arms if arm.failure is None]
 
     def batches(self, questions: Sequence[Encoded], epoch: int) -> Iterator[Batch]:
         """The batches of an epoch, each cut into passes that hold the tokens of all arms."""
-        config = self.arms[0].config
+        config = self._arms[0].config
         training, k_tokens = config.training, config.supervision.k_tokens
-        per_arm = max(1, self.pass_tokens // len(self.arms))
+        per_arm = max(1, self._pass_tokens // len(self._arms))
         grouped = training.batching == "grouped"
         for some in epoch_batches(questions, training.batch_size, config.seed, epoch, grouped=grouped):
-            yield make_batch(some, k_tokens, per_arm, share=training.share_prefixes)
+            yield make_batch(some, k_tokens, per_arm, share=training.share_prefixes).to(self._lm.device)
 
-    def backward(self, batch: Batch) -> list[_Sums]:
-        """Leave every living arm's gradient in its parameters; returns each arm's sums, still on the device."""
-        for arm in self.arms:
+    def backward(self, batch: Batch) -> Tensor:
+        """Leave every living arm's gradient, clipped, in its parameters. Returns ``[7, A]``, still on the device: the
+        sums of ``_SUMS`` over the passes, and the norms of the gradients of adapter and LoRA before clipping."""
+        for arm in self._arms:
             for parameter in arm.adapter:
                 parameter.grad = None
-        if self.lora:
-            self.lora.zero_grad()
-        sums = [_Sums(self.lm.device) for _ in self.arms]
-        for one in batch.passes:
-            self._backward(one.to(self.lm.device), batch, sums)
-        return sums
+        if self._lora:
+            self._lora.zero_grad()
+        sums = torch.stack([self._backward(one, batch) for one in batch.passes]).sum(0)
+        norms = torch.stack([norm for arm in self._arms for norm in _norms(arm, self._lm.device)]).view(-1, 2)
+        for arm, norm in zip(self._arms, norms.norm(dim=1), strict=True):
+            nn.utils.clip_grads_with_norm_(arm.parameters(), arm.config.training.clip_norm, norm)
+        return torch.cat([sums, norms.T])
 
-    def settle(self, batch: Batch, sums: list[_Sums], step: int) -> list[dict[str, Any]]:
-        """Clip the gradients, and end arms whose figures are no longer finite; returns each arm's losses and norms."""
-        norms = torch.stack([norm for arm in self.arms for norm in _norms(arm, self.lm.device)]).view(-1, 2).tolist()
-        losses = torch.stack([part.stacked() for part in sums]).tolist()  # one wait for the device
+    def settle(self, batch: Batch, sums: Tensor, step: int) -> list[dict[str, Any]]:
+        """End arms whose figures are no longer finite, before this step touches their weights. Returns each arm's
+        losses and norms."""
         figures = []
-        for arm, values, (adapter_norm, lora_norm) in zip(self.arms, losses, norms, strict=True):
+        for arm, values in zip(self._arms, sums.T.tolist(), strict=True):  # waits for the device
+            *values, adapter_norm, lora_norm = values
             figures.append(
                 {
                     **_means(arm.config, values, batch),
@@ -223,61 +215,42 @@ class _Run:
                     "grad_norm_lora": None if arm.row is None else lora_norm,
                 }
             )
+            if arm.failure is None:
+                try:
+                    check_finite(f"loss at step {step}", values[0])
+                    check_finite(f"gradient norm at step {step}", adapter_norm + lora_norm)
+                    if step == 1:
+                        _check_wiring(arm, self._lora)
+                except ThinwireError as error:
+                    arm.failure = error
+                    self._failed[arm.number] = True
             if arm.failure is not None:
                 arm.drop_gradients()
-            else:
-                self._check(arm, step, values[0], (adapter_norm**2 + lora_norm**2) ** 0.5)
         return figures
 
-    def _check(self, arm: _Arm, step: int, loss: float, norm: float) -> None:
-        """Clip an arm's gradient, or end the arm before this step touches its weights."""
-        try:
-            check_finite(f"loss at step {step}", loss)
-            check_finite(f"gradient norm at step {step}", norm)
-            if step == 1:
-                _check_wiring(arm, self.lora)
-        except ThinwireError as error:
-            arm.failure = error
-            arm.drop_gradients()
-            return
-        nn.utils.clip_grads_with_norm_(arm.parameters(), arm.config.training.clip_norm, torch.tensor(norm))
-
-    def _backward(self, one: Pass, batch: Batch, sums: list[_Sums]) -> None:
-        """Add one pass's share of every arm's mean loss to the gradients."""
-        rows = [arm.reader(one.tokens) for arm in self.arms]
-        losses = [torch.zeros((), device=self.lm.device) for _ in self.arms]
-        target = self.lm.table[one.tokens]
-        for number, arm in enumerate(self.arms):
-            if arm.config.reads == "adapter":
-                cosines, errors = reconstruction_terms(rows[number], target, one.prompt_counts, self.mean_square)
-                config = arm.config.reconstruction
-                distance = config.cosine_weight * (one.prompt_counts.sum() - cosines) + config.mse_weight * errors
-                losses[number] = losses[number] + distance / batch.num_prompt_tokens
-                sums[number].add(cosine=cosines, relative_mse=errors)
-        if any(arm.config.is_supervised for arm in self.arms):
-            logits = answer_logits(self.lm, torch.stack(rows), one)
-            teacher = self._teacher_logits(one)
-            for number, arm in enumerate(self.arms):
-                weights = arm.config.supervision
-                ce = cross_entropy_sum(logits[number], one.answer_ids)
-                sums[number].add(ce=ce)
-                losses[number] = losses[number] + weights.ce_weight * ce / batch.num_answer_tokens
-                if weights.kd_weight > 0:
-                    assert teacher is not None, "an arm that distils has a teacher"
-                    kd = distillation_sum(logits[number], teacher)
-                    sums[number].add(kd=kd)
-                    losses[number] = losses[number] + weights.kd_weight * kd / batch.num_answer_tokens
-        for number, loss in enumerate(losses):
-            sums[number].add(loss=loss)
+    def _backward(self, one: Pass, batch: Batch) -> Tensor:
+        """Add one pass's share of every arm's mean loss to the gradients; returns its part of ``_SUMS``, ``[5, A]``."""
+        rows = torch.stack([arm.reader(one.tokens) for arm in self._arms])
+        target = self._lm.table[one.tokens]
+        cosines, errors = reconstruction_terms(rows, target, one.prompt_counts, self._mean_square)
+        distances = self._cosine_weight * (one.prompt_counts.sum() - cosines) + self._mse_weight * errors
+        losses = distances / batch.num_prompt_tokens
+        ce = kd = torch.zeros_like(losses)
+        if self._supervised:
+            logits = answer_logits(self._lm, rows, one)
+            ce = cross_entropy_sum(logits, one.answer_ids)
+            if self._distilled:
+                kd = distillation_sum(logits, self._teacher_logits(one))
+            losses = losses + (self._ce_weight * ce + self._kd_weight * kd) / batch.num_answer_tokens
         # A failed arm's loss stays out: the gradients of the others do not depend on it.
-        torch.stack([losses[arm.number] for arm in self.living()]).sum().backward()
+        losses.masked_fill(self._failed, 0).sum().backward()
+        return torch.stack([losses, cosines, errors, ce, kd]).detach()
 
-    def _teacher_logits(self, one: Pass) -> Tensor | None:
+    @torch.no_grad()
+    def _teacher_logits(self, one: Pass) -> Tensor:
         """What the model says when it reads the text itself: ``[N, V]``, the same for every arm."""
-        if not any(arm.config.supervision.kd_weight > 0 for arm in self.arms):
-            return None
-        with torch.no_grad(), self.lora.disabled() if self.lora else nullcontext():
-            return answer_logits(self.lm, self.lm.table[one.tokens][None], one)[0]
+        with self._lora.disabled() if self._lora else nullcontext():
+            return answer_logits(self._lm, self._lm.table[one.tokens][None], one)[0]
 
 
 def answer_logits(lm: LanguageModel, rows: Tensor, one: Pass) -> Tensor:
@@ -289,24 +262,12 @@ def answer_logits(lm: LanguageModel, rows: Tensor, one: Pass) -> Tensor:
     return lm.logits(hidden[:, one.answer_rows])
 
 
-class _Sums:
-    """An arm's sums over the passes of a batch, kept on the device until the step is over."""
-
-    NAMES = ("loss", "cosine", "relative_mse", "ce", "kd")
-
-    def __init__(self, device: torch.device) -> None:
-        self._values = {name: torch.zeros((), device=device) for name in self.NAMES}
-
-    def add(self, **values: Tensor) -> None:
-        for name, value in values.items():
-            self._values[name] = self._values[name] + value.detach()
-
-    def stacked(self) -> Tensor:
-        return torch.stack([self._values[name] for name in self.NAMES])
+_SUMS = ("loss", "cosine", "relative_mse", "ce", "kd")
+"""What is summed over the passes of a batch; the loss is a mean already."""
 
 
 def _means(config: ArmConfig, values: Sequence[float], batch: Batch) -> dict[str, float | None]:
-    sums = dict(zip(_Sums.NAMES, values, strict=True))
+    sums = dict(zip(_SUMS, values, strict=True))
     rebuilds, weights = config.reads == "adapter", config.supervision
     return {
         "loss": sums["loss"],
@@ -315,6 +276,26 @@ def _means(config: ArmConfig, values: Sequence[float], batch: Batch) -> dict[str
         "ce": sums["ce"] / batch.num_answer_tokens if config.is_supervised else None,
         "kd": sums["kd"] / batch.num_answer_tokens if weights.kd_weight > 0 else None,
     }
+
+
+def _parameter_groups(arms: Sequence[_Arm]) -> list[dict[str, Any]]:
+    """For the optimiser: the parameters of all arms that share their rates, in one group."""
+    groups: dict[tuple[Part, TrainingConfig], list[nn.Parameter]] = {}
+    for arm in arms:
+        parts: dict[Part, list[nn.Parameter]] = {"adapter": arm.adapter, "lora": [] if arm.row is None else [arm.row]}
+        for part, parameters in parts.items():
+            if parameters:
+                groups.setdefault((part, arm.config.training), []).extend(parameters)
+    return [
+        {
+            "params": parameters,
+            "lr": {"adapter": training.adapter_lr, "lora": training.lora_lr}[part],
+            "weight_decay": training.weight_decay,
+            "part": part,
+            "training": training,
+        }
+        for (part, training), parameters in groups.items()
+    ]
 
 
 def _norms(arm: _Arm, device: torch.device) -> Iterator[Tensor]:
