@@ -6,6 +6,7 @@ that is its choice. What the first run of Thinwire takes longer is compilation, 
 
     python benchmarks/training.py --steps 6                                    # the plan's 11 arms, the default model
     python benchmarks/training.py --shape 8b --arm r16_a32_full --plain-batch 8
+    python benchmarks/training.py --shape 8b --arm r16_a32_full --card-gib 24 --pairs 0   # as on a smaller card
     python benchmarks/training.py --arm r16_a32_full --steps 2 --plain-batch 8 # two CPU cores
 """
 
@@ -132,9 +133,14 @@ def main() -> None:
     parser.add_argument("--plain-batch", type=int, help="questions a step of the plain loop [as the experiment]")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--peak-tflops", type=float, help="bf16 rate of the device: gives the share of the floor")
-    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--pairs", type=int, default=5, help="0 runs Thinwire alone, once")
+    parser.add_argument("--card-gib", type=float, help="leave no more of the GPU's memory than a card of this size has")
     parser.add_argument("--output", type=Path, help="write the results as JSON")
     args = parser.parse_args()
+    ballast = torch.empty(0, dtype=torch.uint8)
+    if args.card_gib:
+        spare = torch.cuda.mem_get_info()[0] - int(args.card_gib * 2**30)
+        ballast = torch.empty(spare, dtype=torch.uint8, device="cuda")
     experiment = load_experiment(args.experiment, [*args.set, "training.epochs=1"])
     lm = load(experiment.model)
     arms = [experiment.arm(name) for name in args.arm or experiment.arms]
@@ -157,8 +163,12 @@ def main() -> None:
         first = time.perf_counter() - start
         if on_gpu:
             torch.cuda.reset_peak_memory_stats()
-            sides.thinwire()
-        memory = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else None
+        alone = sides.thinwire()
+        memory = (torch.cuda.max_memory_allocated() - len(ballast)) / 2**30 if on_gpu else None
+        peak = f"first run {first:.1f} s" + (f", peak memory {memory:.1f} GiB" if memory else "")
+        if not args.pairs:
+            print(f"{lm.name}, {len(arms)} arms: {alone.units / alone.seconds:,.0f} tokens/s; {peak}")
+            return
         timings = measure({"plain": sides.plain, "thinwire": sides.thinwire}, device=lm.device, pairs=args.pairs)
     record = summarize(timings, unit="tokens", floor=floor) | {
         "model": lm.name,
@@ -173,7 +183,7 @@ def main() -> None:
     }
     print(f"{lm.name}, {len(arms)} arms, batch {batch} (plain {args.plain_batch or batch}), {args.steps} steps a run")
     print(table(record))
-    print(f"first run {first:.1f} s" + (f", peak memory {memory:.1f} GiB" if memory else ""))
+    print(peak)
     if args.output:
         write_json(args.output, record)
 

@@ -91,7 +91,7 @@ def test_an_exported_arm_has_the_very_weights_that_were_scored(run, tmp_path):
         assert lora.factors(0).keys() == factors.keys()
         for name, factor in lora.factors(0).items():
             factor.copy_(factors[name])
-        with lora.merged(0):  # as an arm is scored while it trains
+        with lora.alone(0):  # as an arm is scored while it trains
             ids = torch.arange(20, 60)[None]
             with torch.no_grad():
                 scored = lm.model(inputs_embeds=table[ids]).logits

@@ -12,8 +12,8 @@ ROOT = Path(thinwire.__file__).parent
 LAYERS = (
     "errors config records seeding",
     "scoring squad prompts postprocess collapse pairing statistics verdict",
-    "assets determinism codecs adapter reader packing attention batching objective model memory lora compilation replay "
-    "questions progress provenance",
+    "assets determinism codecs adapter reader packing attention batching objective model memory lora compilation "
+    "replay questions progress provenance",
     "reconstruction learner train generate evaluate checkpoint finished export evaluation_run",
     "workbench arm fused sweep report tensorboard",
     "cli cli_results __main__",

@@ -11,7 +11,7 @@ from doubles import tiny_llama
 from thinwire.config import LoraSettings
 from thinwire.determinism import seeded
 from thinwire.errors import UsageError
-from thinwire.lora import attached, keep_mask, merge_into
+from thinwire.lora import attached, keep_mask, with_factors
 from train_example import Setting as TrainSetting
 from train_example import arm_config, learner
 
@@ -177,10 +177,10 @@ def test_merged_weights_are_those_that_peft_merges(arm, dtype, tmp_path):
     with attached(model, SEVERAL, range(4)) as lora:
         disturb(lora, 4)
         lora.save(arm, tmp_path / "lora")
-        with lora.merged(arm):
+        with lora.alone(arm):
             ours = {n.replace(".base.", "."): w.clone() for n, w in model.named_parameters() if "down." not in n}
             merged_logits = logits(model)
-    theirs = merge_into(tiny_llama(dtype=dtype), tmp_path / "lora")
+    theirs = with_factors(tiny_llama(dtype=dtype), tmp_path / "lora", merge=True)
     changed = 0
     for name, weight in theirs.named_parameters():
         # The very numbers in bfloat16; in float32 the order of sums is another where the rank is padded.
@@ -200,9 +200,9 @@ def test_a_merged_arm_gives_the_logits_of_its_factors_and_is_taken_out_after_an_
         disturb(lora, 2)
         apart = logits(model, IDS.repeat(2, 1)).view(2, *IDS.shape, -1)
         for arm in range(2):
-            with lora.merged(arm):
+            with lora.alone(arm):
                 torch.testing.assert_close(logits(model), apart[arm], atol=1e-4, rtol=1e-4)
-        with pytest.raises(RuntimeError), lora.merged(0):
+        with pytest.raises(RuntimeError), lora.alone(0):
             raise RuntimeError
         assert torch.equal(logits(model, IDS.repeat(2, 1)).view(2, *IDS.shape, -1), apart)
     assert {name: weight.data_ptr() for name, weight in model.named_parameters()} == before
@@ -369,7 +369,7 @@ def test_factors_survive_saving_and_merge_into_the_same_model(tmp_path):
         disturb(lora)
         lora.save(0, tmp_path / "lora")
         with_lora = logits(model)
-    folded = merge_into(tiny_llama(), tmp_path / "lora")
+    folded = with_factors(tiny_llama(), tmp_path / "lora", merge=True)
     torch.testing.assert_close(logits(folded), with_lora, atol=1e-4, rtol=1e-4)
     assert not any(isinstance(module, peft.tuners.lora.LoraLayer) for module in folded.modules())
     assert {type(module) for module in folded.modules()} == {type(module) for module in tiny_llama().modules()}
@@ -395,5 +395,5 @@ def test_a_bias_of_the_base_is_kept():
     before = logits(model)
     with one(model, LoraSettings(rank=2, targets=("q_proj",))) as lora:
         assert torch.equal(logits(model), before)
-        with lora.merged(0):
+        with lora.alone(0):
             assert torch.equal(logits(model), before)

@@ -60,7 +60,7 @@ class ArmRun:
             "config": config_json,
             "config_hash": content_hash(config_json),
             "environment": environment(bench.lm.device),
-            "model": {"name": bench.lm.name, "revision": bench.lm.revision, "dtype": str(bench.lm.dtype)[6:]},
+            "model": bench.lm.identity(),
             "data": bench.questions(planned.config).hashes(),
             "started_at": now(),
         }
@@ -150,8 +150,8 @@ class ArmRun:
         """Answer with the present weights, folded into a table and merged: what an exported arm would say."""
         started = time.perf_counter()
         bench = self._bench
-        as_exported = self._lora.merged(self._number) if self._lora else nullcontext()
-        with self._display.task(label) as task, uncompiled(), as_exported:
+        alone = self._lora.alone(self._number) if self._lora else nullcontext()
+        with self._display.task(label) as task, uncompiled(), alone:
             predictions = answer_questions(
                 bench.lm,
                 self.reader.table(bench.lm.dtype),
@@ -190,8 +190,13 @@ def check_done(record: dict[str, Any], config: ArmConfig, bench: Workbench) -> N
     if record["config_hash"] != content_hash(config_now):
         differing = sorted(key for key in config_now if record["config"].get(key) != config_now[key])
         what = f"other settings ({', '.join(differing)})"
-    elif record["model"]["revision"] != bench.lm.revision or record["model"]["name"] != bench.lm.name:
-        what = f"another model ({record['model']['name']}, now {bench.lm.name})"
+    elif (then := record["model"]) != (model := bench.lm.identity()):
+        differing = [
+            f"{key} {then.get(key)}, now {model.get(key)}"
+            for key in {**then, **model}
+            if then.get(key) != model.get(key)
+        ]
+        what = f"another model ({'; '.join(differing)})"
     elif record["data"] != bench.questions(config).hashes():
         what = "other questions"
     else:

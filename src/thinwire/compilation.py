@@ -29,7 +29,7 @@ def compiled_layers(lm: LanguageModel, setting: bool | Auto, num_tokens: int) ->
     if setting == "auto":
         parameters = sum(parameter.numel() for layer in _layers(lm) for parameter in layer.parameters())
         kind = "cuda" if lm.device.type == "cuda" else "cpu"
-        setting = _can_compile(kind) and 4.0 * parameters * num_tokens > _LEAST_FLOPS[kind]
+        setting = lm.base_bits is None and _can_compile(kind) and 4.0 * parameters * num_tokens > _LEAST_FLOPS[kind]
     if not setting:
         yield
         return

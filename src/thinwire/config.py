@@ -49,6 +49,9 @@ class ModelConfig(Section):
     """``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1``, ..."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Type of the frozen weights. What is trained is float32 in either case."""
+    base_bits: Literal[8, 4] | None = None
+    """Hold the frozen linear layers in 8 bits (LLM.int8) or 4 (NF4) through bitsandbytes, for a card that they do not
+    fit otherwise; null leaves them in ``dtype``. Answers are then given with LoRA beside the weights, not merged."""
     compile: bool | Auto = "auto"
     """Compile the decoder layers for training (torch.compile); ``auto`` where a compiler is at hand and the training
     is long enough to win back the time that it takes, 15 seconds to a minute."""

@@ -7,6 +7,7 @@ weights. The codec and the adapter disappear.
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,14 +18,15 @@ from thinwire.model import quiet_transformers
 
 
 def export(arm: FinishedArm, target: Path) -> None:
-    """Write ``arm`` as a checkpoint folder: embeddings replaced, untied from the output head, LoRA merged.
+    """Write ``arm`` as a checkpoint folder: embeddings replaced, untied from the output head, LoRA merged. An arm that
+    was trained over quantised weights is merged into those that they were made of.
 
     Raises:
         UsageError: ``target`` exists.
     """
     if target.exists():
         raise UsageError(f"{target} exists, and nothing is overwritten; choose another folder")
-    lm, reader = opened(arm)
+    lm, reader = opened(replace(arm, model=arm.model.model_copy(update={"base_bits": None})))
     model, table = lm.model, reader.table(lm.dtype)
     head = model.get_output_embeddings()
     with torch.no_grad():

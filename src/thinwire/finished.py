@@ -9,7 +9,7 @@ from typing import Any
 from thinwire.checkpoint import LORA_FOLDER, load_reader
 from thinwire.config import ArmConfig, ModelConfig, build
 from thinwire.errors import UsageError
-from thinwire.lora import merge_into
+from thinwire.lora import with_factors
 from thinwire.model import LanguageModel, load
 from thinwire.reader import Reader
 from thinwire.records import read_json
@@ -50,13 +50,17 @@ def find_arm(folder: Path, device: str = "auto") -> FinishedArm:
     return FinishedArm(
         folder=folder,
         config=build(ArmConfig, record["config"], where=""),
-        model=ModelConfig(name=record["model"]["name"], dtype=record["model"]["dtype"], device=device),
+        model=build(
+            ModelConfig,
+            {key: record["model"].get(key) for key in ("name", "dtype", "base_bits")} | {"device": device},
+            where="model",
+        ),
         record=record,
     )
 
 
 def opened(arm: FinishedArm) -> tuple[LanguageModel, Reader]:
-    """Load the arm's model with its LoRA merged, and its reader.
+    """Load the arm's model with its LoRA merged (beside the weights where they are quantised), and its reader.
 
     Raises:
         UsageError: the model at hand is not the one that the arm was trained on.
@@ -69,5 +73,5 @@ def opened(arm: FinishedArm) -> tuple[LanguageModel, Reader]:
         )
     reader = load_reader(lm, arm.config, arm.checkpoint, arm.codec_file)
     if (arm.checkpoint / LORA_FOLDER).exists():
-        lm = replace(lm, model=merge_into(lm.model, arm.checkpoint / LORA_FOLDER))
+        lm = replace(lm, model=with_factors(lm.model, arm.checkpoint / LORA_FOLDER, merge=lm.base_bits is None))
     return lm, reader

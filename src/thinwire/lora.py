@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,12 +47,16 @@ class _StackedLinear(nn.Module):
         self.target = target
         self.dropping = False
         self.active = True
+        self.alone: int | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[A, T, in]`` to ``[A, T, out]``; any shape while no arm is active."""
+        """``[A, T, in]`` to ``[A, T, out]``; any shape while no arm is active, or one alone."""
         out: Tensor = self.base(x)
         if not self.active:
             return out
+        if self.alone is not None:
+            down, up = self.down[self.alone], self.up[self.alone] * self.scale[self.alone]
+            return out + nn.functional.linear(nn.functional.linear(x, down.to(x.dtype)), up.to(x.dtype))
         kept = x * keep_mask(x, self.dropout, self.target) * (1 / (1 - self.dropout)) if self.dropping else x
         small = torch.bmm(kept, self.down.to(x.dtype).transpose(1, 2))
         return torch.baddbmm(out, small, (self.up * self.scale).to(x.dtype).transpose(1, 2))
@@ -97,11 +101,9 @@ class StackedLora:
 
     def unreached(self, arm: int) -> list[str]:
         """Modules of an arm whose second factor (the first one to learn: it starts at zero) has no gradient."""
-        return [
-            place.name
-            for place in self._places
-            if place.linear.scale[arm] != 0 and (place.linear.up.grad is None or not place.linear.up.grad[arm].any())
-        ]
+        linears = [place.linear for place in self._places]
+        missed = [x.scale[arm].any() & ~(x.up if x.up.grad is None else x.up.grad)[arm].any() for x in linears]
+        return [place.name for place, it in zip(self._places, torch.stack(missed).tolist(), strict=True) if it]
 
     def num_parameters(self, arm: int) -> int:
         """Trained numbers of an arm, padding not counted."""
@@ -133,9 +135,25 @@ class StackedLora:
             for place in self._places:
                 place.linear.active = True
 
+    def alone(self, arm: int) -> AbstractContextManager[None]:
+        """The model with one arm's update and no other's: merged into the weights, as an exported checkpoint has it,
+        or beside them where they are quantised and cannot take it."""
+        weights = [place.linear.base.weight for place in self._places]
+        return self._merged(arm) if all(w.dtype.is_floating_point for w in weights) else self._beside(arm)
+
     @contextmanager
-    def merged(self, arm: int) -> Iterator[None]:
-        """The model with one arm's update added to its weights, as an exported checkpoint has it."""
+    def _beside(self, arm: int) -> Iterator[None]:
+        for place in self._places:
+            place.linear.alone = arm
+        try:
+            yield
+        finally:
+            for place in self._places:
+                place.linear.alone = None
+
+    @contextmanager
+    def _merged(self, arm: int) -> Iterator[None]:
+        """The model with one arm's update added to its weights."""
         with self.disabled(), torch.no_grad():
             weights = [place.linear.base.weight for place in self._places]
             before = [weight.data for weight in weights]
@@ -294,12 +312,13 @@ def _peft_config(settings: LoraSettings) -> Any:
     )
 
 
-def merge_into(model: Any, folder: Path) -> Any:
-    """Add saved factors to the weights of ``model`` for good, and return the plain model."""
+def with_factors(model: Any, folder: Path, *, merge: bool) -> Any:
+    """Give ``model`` the factors saved in ``folder`` for good: added to its weights, or beside them."""
     import peft  # slow to import, and needed only where factors are saved or merged
 
     with torch.no_grad(), warnings.catch_warnings():
         # Advice on tied output heads (LoRA here leaves them alone) and on names that transformers renamed.
         warnings.simplefilter("ignore", UserWarning)
         warnings.simplefilter("ignore", FutureWarning)
-        return peft.PeftModel.from_pretrained(model, folder).merge_and_unload()
+        adapted = peft.PeftModel.from_pretrained(model, folder)
+        return adapted.merge_and_unload() if merge else adapted.get_base_model().eval()

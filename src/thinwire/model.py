@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,13 @@ class LanguageModel:
     """What was loaded: a default's name, a Hugging Face id or a path."""
     revision: str
     """What pins the weights: a GGUF file's SHA-256, the hub's commit, or for a folder the embedding table's SHA-256."""
+    base_bits: int | None = None
+    """Bits of a weight where the linear layers are quantised (``ModelConfig.base_bits``)."""
+
+    def identity(self) -> dict[str, Any]:
+        """What a record says of the model; results of models that differ here must not mix."""
+        quantized = {} if self.base_bits is None else {"base_bits": self.base_bits}
+        return {"name": self.name, "revision": self.revision, "dtype": str(self.dtype)[6:], **quantized}
 
     @property
     def table(self) -> Tensor:
@@ -75,9 +83,7 @@ class LanguageModel:
         """Whether decoding one more token always takes the same kernels, and none waits for a number: not where
         rotary embeddings change with the length, or where quantised layers look for outliers."""
         rotary = str(getattr(self.model.config.get_text_config(), "rope_parameters", None))
-        return not any(kind in rotary for kind in ("dynamic", "longrope")) and not getattr(
-            self.model, "is_quantized", False
-        )
+        return self.base_bits is None and not any(kind in rotary for kind in ("dynamic", "longrope"))
 
     def table_hash(self) -> str:
         """SHA-256 of the embedding table's bytes: the key of all that is derived from it."""
@@ -193,10 +199,12 @@ def load(config: ModelConfig) -> LanguageModel:
     logger.info("model %s (%s) on %s", name, reason, device)
     path, revision = _locate(name)
     with quiet_transformers():
-        model, tokenizer = _from_pretrained(path, name, getattr(torch, config.dtype))
-    model.requires_grad_(False).eval().to(device)
+        model, tokenizer = _from_pretrained(path, name, config, device)
+    model.requires_grad_(False).eval()
     commit = getattr(model.config, "_commit_hash", None)
-    lm = LanguageModel(model=model, tokenizer=tokenizer, name=name, revision=revision or commit or "")
+    lm = LanguageModel(
+        model=model, tokenizer=tokenizer, name=name, revision=revision or commit or "", base_bits=config.base_bits
+    )
     _check_states(lm)
     # A folder of one's own has no commit; its embedding table tells it from another.
     return lm if lm.revision else replace(lm, revision=f"table-{lm.table_hash()}")
@@ -215,13 +223,30 @@ def _locate(name: str) -> tuple[str, str | None]:
     return name, None
 
 
-def _from_pretrained(path: str, name: str, dtype: torch.dtype) -> tuple[Any, Any]:
+def _from_pretrained(path: str, name: str, config: ModelConfig, device: torch.device) -> tuple[Any, Any]:
+    dtype = getattr(torch, config.dtype)
+    quantized = {} if config.base_bits is None else _quantized(config.base_bits, dtype, device)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(path)
-        model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            path, dtype=dtype, device_map={"": device}, **quantized
+        )
     except (OSError, ValueError, HFValidationError) as error:
         raise UsageError(_remedy(name, error)) from error
     return model, tokenizer
+
+
+def _quantized(bits: int, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+    """What ``from_pretrained`` is told to quantise linear layers by (Dettmers et al. 2022, arXiv:2208.07339, and 2023,
+    arXiv:2305.14314); output head and embeddings stay as they are."""
+    if find_spec("bitsandbytes") is None:
+        raise UsageError(f"model.base_bits={bits} needs bitsandbytes; pip install 'thinwire[quantized]'")
+    if bits == 4 and device.type != "cuda":
+        # bitsandbytes 0.50 answers by fused kernels there, through which no gradient reaches what lies below.
+        raise UsageError("model.base_bits=4 needs a CUDA device, as 4-bit layers have no gradient on a CPU; use 8")
+    in_four = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype}
+    how = {"load_in_8bit": True} if bits == 8 else {"load_in_4bit": True, **in_four}
+    return {"quantization_config": transformers.BitsAndBytesConfig(**how)}
 
 
 def _remedy(name: str, error: BaseException) -> str:
