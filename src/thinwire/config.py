@@ -87,6 +87,8 @@ class CodecConfig(Section):
     """Embedding width over code width."""
     compress_dim: PositiveInt | None = None
     """Code width itself; overrides ``ratio``."""
+    weighting: Literal["counts", "sqrt", "uniform"] = "counts"
+    """What a row of the table weighs in the PCA: its occurrences in the training prompts, their square root, or 1."""
 
     def code_width(self, embedding_width: int) -> int:
         """Numbers per token in a code of this codec, for embeddings of ``embedding_width`` numbers."""

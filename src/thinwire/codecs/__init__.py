@@ -2,6 +2,7 @@
 
 from thinwire.codecs.base import Codec
 from thinwire.codecs.pca import PCACodec
+from thinwire.config import CodecConfig
 from thinwire.errors import UsageError
 
 __all__ = ["CODECS", "Codec", "PCACodec", "codec_class"]
@@ -9,8 +10,8 @@ __all__ = ["CODECS", "Codec", "PCACodec", "codec_class"]
 CODECS: dict[str, type[Codec]] = {"pca": PCACodec}
 
 
-def codec_class(kind: str) -> type[Codec]:
-    """The codec called ``kind``; the error for an unknown name lists the valid ones."""
-    if kind not in CODECS:
-        raise UsageError(f"codec.kind={kind!r} is no codec; there are: {', '.join(CODECS)}")
-    return CODECS[kind]
+def codec_class(config: CodecConfig) -> type[Codec]:
+    """The codec that ``config`` asks for; the error for an unknown kind lists the valid ones."""
+    if config.kind not in CODECS:
+        raise UsageError(f"codec.kind={config.kind!r} is no codec; there are: {', '.join(CODECS)}")
+    return CODECS[config.kind]
