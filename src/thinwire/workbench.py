@@ -17,6 +17,7 @@ from thinwire.adapter import Adapter
 from thinwire.assets import cache_dir, locked
 from thinwire.batching import token_counts
 from thinwire.codecs import Codec, codec_class
+from thinwire.codecs.vq_training import resolve_vq_steps
 from thinwire.config import ArmConfig, Experiment
 from thinwire.determinism import generator
 from thinwire.model import LanguageModel
@@ -93,9 +94,11 @@ class Workbench:
         if selection == "auto":
             selection = 500 if on_gpu else 50
         steps = resolve_steps(arm.reconstruction, self.lm.device)
+        vq_steps = resolve_vq_steps(arm.codec.vq, self.lm.device)
         return arm.model_copy(
             update={
                 "evaluation": evaluation.model_copy(update={"samples": samples, "selection_samples": selection}),
+                "codec": arm.codec.model_copy(update={"vq": arm.codec.vq.model_copy(update={"steps": vq_steps})}),
                 "reconstruction": arm.reconstruction.model_copy(update={"steps": steps}),
             }
         )

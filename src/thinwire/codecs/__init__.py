@@ -2,12 +2,13 @@
 
 from thinwire.codecs.base import Codec
 from thinwire.codecs.pca import PCACodec
+from thinwire.codecs.vq import VQCodec
 from thinwire.config import CodecConfig
 from thinwire.errors import UsageError
 
-__all__ = ["CODECS", "Codec", "PCACodec", "codec_class"]
+__all__ = ["CODECS", "Codec", "PCACodec", "VQCodec", "codec_class"]
 
-CODECS: dict[str, type[Codec]] = {"pca": PCACodec}
+CODECS: dict[str, type[Codec]] = {"pca": PCACodec, "vq": VQCodec}
 
 
 def codec_class(config: CodecConfig) -> type[Codec]:

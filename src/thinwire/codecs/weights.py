@@ -1,4 +1,4 @@
-"""What each row of the embedding table weighs when a codec is fitted to it."""
+"""What each row of the embedding table weighs in a fit, and how often it is drawn in a training."""
 
 import torch
 from torch import Tensor
@@ -19,3 +19,8 @@ def row_weights(counts: Tensor, config: CodecConfig) -> Tensor:
     if config.weighting == "sqrt":
         return weights.sqrt()
     return torch.ones_like(weights) if config.weighting == "uniform" else weights
+
+
+def row_shares(counts: Tensor, uniform_share: float) -> Tensor:
+    """Probabilities ``[V]`` of drawing each row: by its occurrences ``counts`` (``[V]``), and some of it uniformly."""
+    return counts / counts.sum() * (1 - uniform_share) + uniform_share / len(counts)
