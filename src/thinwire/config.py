@@ -126,7 +126,17 @@ class CodecConfig(Section):
     """That width itself; overrides ``ratio``."""
     weighting: Literal["counts", "sqrt", "uniform"] = "counts"
     """What a row of the table weighs in the PCA: its occurrences in the training prompts, their square root, or 1."""
+    bits: Literal[16, 8, 4] | None = None
+    """Bits of each number of a PCA code, rounded to integers; by default codes are floats."""
     vq: VQConfig = VQConfig()
+
+    @model_validator(mode="after")
+    def _bits_are_of_pca(self) -> CodecConfig:
+        if self.bits is not None and self.kind != "pca":
+            raise ValueError(
+                f"bits is {self.bits}, which rounds the codes of kind pca, and kind is {self.kind}; leave bits out"
+            )
+        return self
 
     def code_width(self, embedding_width: int) -> int:
         """Axes that PCA keeps of embeddings of ``embedding_width`` numbers: a code's width, for ``vq`` the latents'."""

@@ -2,11 +2,12 @@
 
 from thinwire.codecs.base import Codec
 from thinwire.codecs.pca import PCACodec
+from thinwire.codecs.quantize import QuantizedPCACodec
 from thinwire.codecs.vq import VQCodec
 from thinwire.config import CodecConfig
 from thinwire.errors import UsageError
 
-__all__ = ["CODECS", "Codec", "PCACodec", "VQCodec", "codec_class"]
+__all__ = ["CODECS", "Codec", "PCACodec", "QuantizedPCACodec", "VQCodec", "codec_class"]
 
 CODECS: dict[str, type[Codec]] = {"pca": PCACodec, "vq": VQCodec}
 
@@ -15,4 +16,4 @@ def codec_class(config: CodecConfig) -> type[Codec]:
     """The codec that ``config`` asks for; the error for an unknown kind lists the valid ones."""
     if config.kind not in CODECS:
         raise UsageError(f"codec.kind={config.kind!r} is no codec; there are: {', '.join(CODECS)}")
-    return CODECS[config.kind]
+    return QuantizedPCACodec if config.bits else CODECS[config.kind]
