@@ -1,6 +1,7 @@
 """A sweep of the tiny model whose arms read other codecs: trained, recorded, opened again."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -26,6 +27,8 @@ ARMS = {
     "single": {"codec": vq(), **LORA},
     "residual": {"codec": vq(form="residual", num_codebooks=3), **LORA},
     "product": {"codec": vq(form="product", num_codebooks=4), **LORA},
+    "int8": {"codec": {"bits": 8}, **LORA},
+    "int4": {"codec": {"bits": 4}, **LORA},
     # 300 entries are more than the table's 261 rows: an arm that fails, alone.
     "too_many": {"codec": vq(codebook_size=300)},
     # Two thirds of these entries find no token: the prompts hold some 60 different bytes.
@@ -37,6 +40,8 @@ CODES = {  # numbers and bits of a code
     "single": (1, 4, torch.uint8),
     "residual": (3, 12, torch.uint8),
     "product": (4, 16, torch.uint8),
+    "int8": (8, 64, torch.int8),
+    "int4": (8, 32, torch.int8),
     "controls/codes_only": (1, 4, torch.uint8),
 }
 
@@ -83,7 +88,7 @@ def test_what_is_opened_again_reads_the_same_codes_and_gives_the_figures_of_the_
 def test_equal_settings_share_one_codec_and_others_do_not(run):
     files = {name: record_of(run, name)["codec"]["file"] for name in CODES}
     assert files["single"] == files["controls/codes_only"]
-    assert len(set(files.values())) == 4
+    assert len(set(files.values())) == len(CODES) - 1
 
 
 def test_a_codec_that_cannot_be_fitted_fails_its_own_arm(run):
@@ -99,6 +104,25 @@ def test_idle_entries_are_an_alarm_in_the_record_and_the_log(run):
     assert "1 of 1 codebooks have less than 50% of their entries in use" in alarm
     (log,) = (run / "idle").glob("training_*.log")
     assert f"WARNING codec vq: {alarm}" in log.read_text()
+
+
+@pytest.mark.parametrize("file", ["sweep_summary.txt", "report.md", "report.html"])
+def test_every_report_of_the_sweep_shows_the_alarm(run, file):
+    (alarm,) = record_of(run, "idle")["codec"]["alarms"]
+    said = " ".join((run / file).read_text(encoding="utf-8").split())
+    assert f"codec vq, single of idle: {alarm}" in said
+
+
+def test_the_page_has_a_row_for_each_codec(run):
+    page = (run / "report.html").read_text(encoding="utf-8")
+    table = page.split('aria-label="Figures of the codecs"><thead>')[1].split("</table>")[0]
+    rows = [re.sub(r"<[^>]+>", "|", row) for row in table.split("<tr")[2:]]
+    assert len(rows) == len(CODES)  # one shared by two, and that of the arm that is idle
+    (residual,) = (row for row in rows if "vq, residual" in row)
+    figures = record_of(run, "residual")["codec"]
+    assert "|3 x 4 bits|" in residual
+    assert f"|{figures['perplexity']:.0f}|" in residual
+    assert "8 floats" in next(row for row in rows if "baseline" in row)
 
 
 def test_a_resumed_sweep_reads_the_codec_in_its_folder(run, tmp_path, monkeypatch):
