@@ -210,9 +210,9 @@ def test_what_cannot_be_fitted_is_refused_with_what_would_do(vq, message):
         fitted(*table_and_counts(), **vq)
 
 
-def test_auto_is_a_tenth_of_the_steps_on_a_cpu():
+def test_auto_is_a_quarter_of_the_steps_on_a_cpu():
     steps = [resolve_vq_steps(VQConfig(), torch.device(device)) for device in ("cpu", "cuda")]
-    assert steps[1] == 10 * steps[0]
+    assert steps[1] == 4 * steps[0]
     assert resolve_vq_steps(VQConfig(steps=7), torch.device("cuda")) == 7
 
 

@@ -88,17 +88,18 @@ class VQConfig(Section):
     num_codebooks: PositiveInt | None = None
     """Codebooks, so integers in a code; by default 8, and always 1 where ``form`` is single."""
     steps: PositiveInt | Auto = "auto"
-    """Optimiser steps; ``auto`` is 5,000 on a GPU and 500 on a CPU."""
+    """Optimiser steps; ``auto`` is 2,000 on a GPU and 500 on a CPU."""
     learning_rate: Rate = 1e-3
     """Peak rate of AdamW for the linear encoder and decoder; cosine decay to zero."""
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.95
     """An entry is a running mean of the rows that took it; this much of it is kept at each step."""
     commitment_weight: Weight = 0.25
     """Weight of the squared distance from a latent vector to its entry, which keeps the encoder near the entries."""
-    dead_below: Weight = 0.1
+    dead_below: Weight = 0.5
     """An entry that fewer rows a step take (running mean) is dead: it starts again at a row of the batch; 0: never."""
     kmeans_iterations: Annotated[int, Field(ge=0)] = 10
-    """Iterations of k-means over the rows seen, which is where the entries start; 0: at random vectors."""
+    """Iterations of k-means over the rows seen, which is where the entries start; 0: at random vectors,
+    which does no harm where dead entries start again."""
 
     @property
     def resolved_codebooks(self) -> int:

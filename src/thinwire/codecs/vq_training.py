@@ -24,7 +24,7 @@ from thinwire.objective import check_finite, reconstruction_terms, table_mean_sq
 
 logger = logging.getLogger(__name__)
 
-_AUTO_STEPS = {"cuda": 5_000, "cpu": 500}
+_AUTO_STEPS = {"cuda": 2_000, "cpu": 500}
 _LOSS = ReconstructionConfig()
 """Rows are drawn, and errors weighed, as adapters are trained by default."""
 
