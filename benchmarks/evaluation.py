@@ -50,7 +50,8 @@ def main() -> None:
     stock = stock_lm.model
     if (arm.checkpoint / LORA_FOLDER).exists():
         stock = peft.PeftModel.from_pretrained(stock, arm.checkpoint / LORA_FOLDER).eval()
-    reading = Reading(adapter=reader.adapter, codes=reader.source, table=stock_lm.table, mean_square=1.0)
+    features = reader.codec.features(reader.source)
+    reading = Reading(adapter=reader.adapter, codes=features, table=stock_lm.table, mean_square=1.0)
     encoder = PromptEncoder(lm.tokenizer, arm.config.prompt, with_context=arm.config.context)
     dev = load_questions("squad", "test")
     everything = [encoder.encode(example) for example in draw(dev, len(dev), 0, "test")]

@@ -28,7 +28,7 @@ from sklearn.decomposition import PCA  # type: ignore[import-untyped]
 from torch import Tensor
 
 from thinwire.codecs import PCACodec
-from thinwire.config import ModelConfig, PromptConfig
+from thinwire.config import CodecConfig, ModelConfig, PromptConfig
 from thinwire.model import load
 from thinwire.prompts import PromptEncoder
 from thinwire.provenance import environment
@@ -80,10 +80,10 @@ def fit_thinwire(spec: Table, counts: Tensor, code: int, device: torch.device, r
     table = torch.empty(spec.rows, spec.width, dtype=spec.dtype, device=device)
     for rows, block in zip(table.split(BLOCK_ROWS), spec.blocks(), strict=True):
         rows.copy_(block)
-    PCACodec.fit(table[:64, :32], torch.ones(64), 4)
+    PCACodec.fit(table[:64, :32], torch.ones(64), CodecConfig(compress_dim=4), 0)
 
     def fit() -> PCACodec:
-        codec = PCACodec.fit(table, counts, code)
+        codec = PCACodec.fit(table, counts, CodecConfig(compress_dim=code), 0)
         codec.total_variance.item()  # waits for a CUDA device
         return codec
 

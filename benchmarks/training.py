@@ -71,7 +71,7 @@ class Sides:
         self._lm, self._questions, self._arms, self._plain_batch = lm, questions, arms, plain_batch
         counts = token_counts(questions, len(lm.table))
         self._mean_square = table_mean_square(lm.table, counts)
-        self._codec = PCACodec.fit(lm.table, counts, arms[0].codec.code_width(lm.table.shape[1])).to(lm.device)
+        self._codec = PCACodec.fit(lm.table, counts, arms[0].codec, 0).to(lm.device)
         self._codes = self._codec.encode(lm.table)
 
     def plain(self) -> Timing:
@@ -106,7 +106,7 @@ class Sides:
             learners = [
                 Learner(
                     config=arm,
-                    reader=AdapterReader(self._codes, self._adapter(arm)),
+                    reader=AdapterReader(self._codes, self._codec, self._adapter(arm)),
                     on_step=lambda *_: None,
                     select=lambda _: 0.0,
                 )

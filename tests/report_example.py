@@ -145,6 +145,8 @@ def example() -> dict[str, Any]:
                 {"form": "UTF-8 text", "bits": 34.5, "larger_than_id": True},
             ],
         },
+        "codecs": [],
+        "alarms": [],
         "notes": ["one seed an arm"],
     }
 

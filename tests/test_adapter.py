@@ -3,13 +3,13 @@ import torch
 from test_codecs import table_and_counts
 from thinwire.adapter import Adapter
 from thinwire.codecs import PCACodec
-from thinwire.config import AdapterConfig
+from thinwire.config import AdapterConfig, CodecConfig
 from thinwire.determinism import generator
 
 
 def make(seed=0):
     table, counts = table_and_counts()
-    codec = PCACodec.fit(table, counts, 6)
+    codec = PCACodec.fit(table, counts, CodecConfig(compress_dim=6), 0)
     return table, codec, Adapter(codec, AdapterConfig(hidden=16), generator("cpu", seed, "adapter"))
 
 

@@ -255,6 +255,52 @@ def test_bytes_are_those_of_the_best_arms_codec(tmp_path):
     assert analysis_of(run)["bytes"]["code_width"] == 288
 
 
+def test_packed_integer_codes_are_counted_at_the_bits_they_need(tmp_path):
+    run = write_run(tmp_path / "run")
+    changes = {"code_width": 3, "code_bits": 27, "bytes": 1000}
+    edit(run / "r16_a32_full" / "record.json", lambda record: record["codec"].update(changes))
+    found = analysis_of(run)["bytes"]
+    assert found["table_bytes_original"] == 49152 * 576 * 2
+    assert found["table_bytes_codes"] == 49152 * 27 / 8
+    assert found["table_bytes_codec"] == 1000
+    bits = {form["form"]: (form["bits"], form["larger_than_id"]) for form in found["wire_bits"]}
+    assert bits == {"code, 3 x 9 bits": (27, True), "token id": (16, False), "UTF-8 text": (34.5, True)}
+
+
+def test_a_code_may_be_smaller_than_a_token_id(tmp_path):
+    run = write_run(tmp_path / "run")
+    changes = {"code_width": 1, "code_bits": 9, "bytes": 1000}
+    edit(run / "r16_a32_full" / "record.json", lambda record: record["codec"].update(changes))
+    assert analysis_of(run)["bytes"]["wire_bits"][0] == {"form": "code, 1 x 9 bits", "bits": 9, "larger_than_id": False}
+
+
+def test_each_codec_is_there_once_with_who_reads_it_and_what_is_wrong_with_it(tmp_path):
+    run = write_run(tmp_path / "run")
+    figures = {"codebook_use": 0.75, "perplexity": 60.0}
+    vq = {"kind": "vq", "vq": {"form": "residual"}}
+
+    def change(record):
+        record["codec"] |= {"code_width": 3, "code_bits": 27, **figures, "alarms": ["codebook 2 is idle"]}
+        record["config"]["codec"] |= vq
+
+    for name in ("r4_a8_layers8", "r16_a32_full"):
+        edit(run / name / "record.json", change)
+    analysis = analysis_of(run)
+    others, residual = analysis["codecs"]
+    assert others["arms"] == ["baseline", "r8_a8_layers12", "codec_only"]
+    assert (others["kind"], others["figures"], others["alarms"]) == ("pca", {}, [])
+    assert residual == {
+        "arms": ["r4_a8_layers8", "r16_a32_full"],
+        "kind": "vq, residual",
+        "code_width": 3,
+        "code_bits": 27,
+        "figures": figures,
+        "alarms": ["codebook 2 is idle"],
+    }
+    assert analysis["alarms"] == ["codec vq, residual of r4_a8_layers8, r16_a32_full: codebook 2 is idle"]
+    assert analysis["notes"][-1] == analysis["alarms"][0]
+
+
 def test_controls_that_were_not_run_are_noted_and_what_needs_them_is_left_out(tmp_path):
     records = [one for one in everything() if one["name"] not in ("text_lora", "codec_only")]
     analysis = analysis_of(write_run(tmp_path / "run", records))

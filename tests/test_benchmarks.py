@@ -10,7 +10,7 @@ import torch
 from doubles import END_ID, example, tiny_llama, tiny_tokenizer
 from thinwire.adapter import Adapter
 from thinwire.codecs import PCACodec
-from thinwire.config import AdapterConfig, ArmConfig, PromptConfig, build
+from thinwire.config import AdapterConfig, ArmConfig, CodecConfig, PromptConfig, build
 from thinwire.model import LanguageModel
 from thinwire.objective import cross_entropy_sum, reconstruction_terms
 from thinwire.prompts import PromptEncoder
@@ -120,7 +120,7 @@ def plain_parts():
     """A tiny float32 model, what it reads, and three questions of different lengths."""
     model = tiny_llama()
     table = model.get_input_embeddings().weight.detach()
-    codec = PCACodec.fit(table, torch.ones(len(table)), 8)
+    codec = PCACodec.fit(table, torch.ones(len(table)), CodecConfig(compress_dim=8), 0)
     adapter = Adapter(codec, AdapterConfig(hidden=16), torch.Generator().manual_seed(0))
     reading = plain_loop.Reading(adapter=adapter, codes=codec.encode(table), table=table, mean_square=0.25)
     encoder = PromptEncoder(tiny_tokenizer(), PromptConfig())

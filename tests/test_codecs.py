@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
 from thinwire.codecs import PCACodec, codec_class
+from thinwire.config import CodecConfig
 from thinwire.errors import ThinwireError, UsageError
 
 
@@ -17,11 +18,15 @@ def table_and_counts(rows=200, width=24, seed=0):
     return table, counts
 
 
+def pca(table, counts, width, **settings):
+    return PCACodec.fit(table, counts, CodecConfig(compress_dim=width, **settings), 0)
+
+
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10_000), width=st.integers(1, 23))
 def test_pca_agrees_with_scikit_learns_full_svd_on_the_expanded_token_matrix(seed, width):
     table, counts = table_and_counts(seed=seed)
-    codec = PCACodec.fit(table, counts, width)
+    codec = pca(table, counts, width)
     tokens = np.repeat(table.double().numpy(), counts.long().numpy(), axis=0)
     reference = PCA(n_components=width, svd_solver="full").fit(tokens)
     # scikit-learn divides by N - 1, the population's covariance by N.
@@ -48,18 +53,18 @@ def test_a_token_that_was_never_seen_has_no_say():
     counts[7] = 0
     far = table.clone()
     far[7] = 1e4  # a pad row, say
-    assert torch.equal(PCACodec.fit(table, counts, 5).components, PCACodec.fit(far, counts, 5).components)
+    assert torch.equal(pca(table, counts, 5).components, pca(far, counts, 5).components)
 
 
 def test_explained_variance_is_over_all_axes_not_over_the_kept_ones():
     # Variances 4 and 1 along two axes: one axis explains 4 / 5, not 1.
     table = torch.tensor([[2.0, 0], [-2, 0], [0, 1], [0, -1]])
-    assert PCACodec.fit(table, torch.ones(4), 1).figures() == {"explained_variance": pytest.approx(0.8)}
+    assert pca(table, torch.ones(4), 1).figures() == {"explained_variance": pytest.approx(0.8)}
 
 
 def test_all_axes_reconstruct_exactly_and_fewer_do_not():
     table, counts = table_and_counts()
-    whole, part = PCACodec.fit(table, counts, 24), PCACodec.fit(table, counts, 6)
+    whole, part = pca(table, counts, 24), pca(table, counts, 6)
     torch.testing.assert_close(whole.decode(whole.encode(table)), table, atol=1e-4, rtol=1e-4)
     assert (part.decode(part.encode(table)) - table).abs().max() > 0.1
 
@@ -67,7 +72,7 @@ def test_all_axes_reconstruct_exactly_and_fewer_do_not():
 def test_a_code_carries_the_magnitude():
     # Nothing but the code goes in: doubling the embedding must double what comes out (about the mean).
     table, counts = table_and_counts()
-    codec = PCACodec.fit(table - table.mean(0), counts, 24)
+    codec = pca(table - table.mean(0), counts, 24)
     once = codec.decode(codec.encode(table)) - codec.mean
     twice = codec.decode(codec.encode(2 * table)) - codec.mean
     assert twice.norm() / once.norm() == pytest.approx(2.0, rel=0.05)
@@ -75,15 +80,41 @@ def test_a_code_carries_the_magnitude():
 
 def test_fitting_twice_gives_the_same_signs_and_saving_loses_nothing(tmp_path):
     table, counts = table_and_counts()
-    codec = PCACodec.fit(table, counts, 5)
-    assert torch.equal(codec.components, PCACodec.fit(table, counts, 5).components)
+    codec = pca(table, counts, 5)
+    assert torch.equal(codec.components, pca(table, counts, 5).components)
     codec.save(tmp_path / "codec.safetensors")
     loaded = PCACodec.load(tmp_path / "codec.safetensors")
     assert all(torch.equal(loaded.state()[name], tensor) for name, tensor in codec.state().items())
 
 
+@settings(max_examples=20, deadline=None)
+@given(counts=st.lists(st.integers(0, 30), min_size=12, max_size=12).filter(any))
+def test_weighting_is_that_of_counts_of_their_roots_or_of_every_row_alike(counts):
+    table, _ = table_and_counts(rows=12, width=6)
+    counts = torch.tensor(counts).double()
+    # Each is what counts would give if the corpus held a row so often.
+    for weighting, equal in (("counts", counts), ("sqrt", counts.sqrt()), ("uniform", torch.ones(12))):
+        weighed, expected = pca(table, counts, 3, weighting=weighting), pca(table, equal, 3)
+        assert all(torch.equal(weighed.state()[name], tensor) for name, tensor in expected.state().items())
+
+
+def test_sqrt_weighting_by_hand():
+    # Counts 16 and 1 at 0 and 10: roots 4 and 1, so a mean of 10 / 5 = 2 and a variance of (4 x 4 + 64) / 5 = 16.
+    codec = pca(torch.tensor([[0.0], [10.0]]), torch.tensor([16.0, 1]), 1, weighting="sqrt")
+    assert codec.mean.tolist() == [2]
+    assert codec.variances.tolist() == pytest.approx([16])
+
+
+def test_the_features_of_a_float_code_are_the_code():
+    table, counts = table_and_counts()
+    codec = pca(table, counts, 5)
+    codes = codec.encode(table)
+    assert codec.features(codes) is codes
+    assert (codec.code_width, codec.code_bits) == (5, None)
+
+
 def test_no_token_seen_is_an_error_and_so_is_an_unknown_codec():
     with pytest.raises(ThinwireError, match="no token was seen"):
-        PCACodec.fit(torch.eye(3), torch.zeros(3), 1)
+        pca(torch.eye(3), torch.zeros(3), 1)
     with pytest.raises(UsageError, match=r"'pcaa' is no codec; there are: pca"):
-        codec_class("pcaa")
+        codec_class(CodecConfig(kind="pcaa"))

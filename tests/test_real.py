@@ -8,7 +8,7 @@ import torch
 from thinwire.assets import ASSETS, cache_dir
 from thinwire.batching import token_counts
 from thinwire.codecs import PCACodec
-from thinwire.config import Experiment, ModelConfig, PromptConfig, build
+from thinwire.config import CodecConfig, Experiment, ModelConfig, PromptConfig, build
 from thinwire.evaluate import answer_questions, summarize
 from thinwire.generate import StopRule, greedy
 from thinwire.model import load
@@ -84,7 +84,7 @@ def test_a_padded_batch_answers_as_each_question_alone(lm, questions):
 def test_the_text_is_understood_and_a_bare_codec_at_four_to_one_is_not(lm, questions):
     encoder, encoded = questions
     counts = token_counts(encoded, len(lm.table))
-    codec = PCACodec.fit(lm.table, counts, 144)
+    codec = PCACodec.fit(lm.table, counts, CodecConfig(compress_dim=144), 0)
     # 12 prompts hold about 1,000 different tokens, so 144 axes hold more of their variance than of a whole corpus'.
     assert 0.75 < codec.figures()["explained_variance"] < 0.95
     options = {"max_new_tokens": 16, "pass_tokens": 4096}

@@ -5,7 +5,7 @@ from doubles import example, tiny_lm
 from thinwire.adapter import Adapter
 from thinwire.batching import token_counts
 from thinwire.codecs import PCACodec
-from thinwire.config import AdapterConfig, PromptConfig, ReconstructionConfig
+from thinwire.config import AdapterConfig, CodecConfig, PromptConfig, ReconstructionConfig
 from thinwire.determinism import generator
 from thinwire.objective import table_mean_square
 from thinwire.prompts import PromptEncoder
@@ -18,8 +18,9 @@ def setting():
     encoder = PromptEncoder(lm.tokenizer, PromptConfig())
     questions = [encoder.encode(example(n)) for n in range(6)]
     counts = token_counts(questions, len(lm.table))
-    codec = PCACodec.fit(lm.table, counts, 6)
-    reader = AdapterReader(codec.encode(lm.table), Adapter(codec, AdapterConfig(hidden=32), generator("cpu", 0)))
+    codec = PCACodec.fit(lm.table, counts, CodecConfig(compress_dim=6), 0)
+    adapter = Adapter(codec, AdapterConfig(hidden=32), generator("cpu", 0))
+    reader = AdapterReader(codec.encode(lm.table), codec, adapter)
     return lm, questions, counts, reader, table_mean_square(lm.table, counts)
 
 

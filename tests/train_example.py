@@ -9,7 +9,7 @@ from doubles import example, tiny_lm
 from thinwire.adapter import Adapter
 from thinwire.batching import token_counts
 from thinwire.codecs import PCACodec
-from thinwire.config import ArmConfig, build
+from thinwire.config import ArmConfig, CodecConfig, build
 from thinwire.determinism import deterministic_kernels, generator
 from thinwire.learner import Learner
 from thinwire.lora import attached
@@ -48,7 +48,7 @@ class Setting:
         self.questions = [encoder.encode(example(n, context=c, answer=a)) for n, (c, a) in enumerate(QUESTIONS)]
         counts = token_counts(self.questions, len(self.lm.table))
         self.mean_square = table_mean_square(self.lm.table, counts)
-        self._codec = PCACodec.fit(self.lm.table, counts, 8)
+        self._codec = PCACodec.fit(self.lm.table, counts, CodecConfig(compress_dim=8), 0)
 
     def reader(self, config: ArmConfig) -> Reader:
         if config.reads == "text":
@@ -56,7 +56,8 @@ class Setting:
         codes = self._codec.encode(self.lm.table)
         if config.reads == "codec":
             return CodecReader(codes, self._codec)
-        return AdapterReader(codes, Adapter(self._codec, config.adapter, generator("cpu", config.seed, "adapter")))
+        adapter = Adapter(self._codec, config.adapter, generator("cpu", config.seed, "adapter"))
+        return AdapterReader(codes, self._codec, adapter)
 
     def train(self, learners, lora, pass_tokens=WHOLE):
         return train(self.lm, learners, lora, self.questions, self.mean_square, pass_tokens)

@@ -174,9 +174,12 @@ class ArmRun:
         codec, path = self._bench.codec(self.config)
         return {
             "file": f"codec/{path.name}",
-            "code_width": self.config.codec.code_width(self._bench.lm.table.shape[1]),
+            "code_width": codec.code_width,
+            "code_bits": codec.code_bits,
             "parameters": sum(tensor.numel() for tensor in codec.state().values()),
+            "bytes": codec.num_bytes(),
             **codec.figures(),
+            "alarms": codec.alarms(),
         }
 
     def _log(self, level: str, message: str, *values: object) -> None:

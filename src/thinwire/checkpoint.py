@@ -35,13 +35,13 @@ def load_reader(lm: LanguageModel, arm: ArmConfig, folder: Path, codec_file: Pat
         return Reader(lm.table)
     if not codec_file.exists():
         raise ThinwireError(f"the arm reads codes, but its codec {codec_file} is missing; copy the whole run folder")
-    codec = codec_class(arm.codec.kind).load(codec_file).to(lm.device)
+    codec = codec_class(arm.codec).load(codec_file).to(lm.device)
     codes = codec.encode(lm.table)
     if arm.reads == "codec":
         return CodecReader(codes, codec)
     adapter = Adapter(codec, arm.adapter, generator("cpu", 0))  # every initial value is replaced by the next line
     adapter.load_state_dict(load_file(folder / ADAPTER_FILE))
-    return AdapterReader(codes, adapter.to(lm.device))
+    return AdapterReader(codes, codec, adapter.to(lm.device))
 
 
 def trainable_parameters(reader: Reader, lora: StackedLora | None, arm: int) -> dict[str, int]:

@@ -81,18 +81,69 @@ class PromptConfig(Section):
     """Longest prompt in tokens. Only the context is ever shortened."""
 
 
+class VQConfig(Section):
+    """Vector quantisation (``codec.kind=vq``): the code of a token is which entries of which codebooks it takes."""
+
+    form: Literal["single", "residual", "product"] = "single"
+    """One codebook; several, each of what the ones before left over; or one for each part of the latent vector."""
+    codebook_size: Annotated[int, Field(ge=2)] = 512
+    """Entries of each codebook."""
+    num_codebooks: PositiveInt | None = None
+    """Codebooks, so integers in a code; by default 8, and always 1 where ``form`` is single."""
+    steps: PositiveInt | Auto = "auto"
+    """Optimiser steps; ``auto`` is 2,000 on a GPU and 500 on a CPU."""
+    learning_rate: Rate = 1e-3
+    """Peak rate of AdamW for the linear encoder and decoder; cosine decay to zero."""
+    decay: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """An entry is a running mean of the rows that took it; this much of it is kept at each step."""
+    commitment_weight: Weight = 0.25
+    """Weight of the squared distance from a latent vector to its entry, which keeps the encoder near the entries."""
+    dead_below: Weight = 0.5
+    """An entry that fewer rows a step take (running mean) is dead: it starts again at a row of the batch; 0: never."""
+    kmeans_iterations: Annotated[int, Field(ge=0)] = 10
+    """Iterations of k-means over the rows seen, which is where the entries start; 0: at random vectors,
+    which does no harm where dead entries start again."""
+
+    @property
+    def resolved_codebooks(self) -> int:
+        """``num_codebooks``, its default put in."""
+        return self.num_codebooks or (1 if self.form == "single" else 8)
+
+    @model_validator(mode="after")
+    def _single_has_one(self) -> VQConfig:
+        if self.form == "single" and self.resolved_codebooks != 1:
+            raise ValueError(
+                f"form is single, which has 1 codebook, and num_codebooks is {self.num_codebooks}; "
+                "choose form residual or product, or leave num_codebooks out"
+            )
+        return self
+
+
 class CodecConfig(Section):
     """The compression of the embedding table."""
 
     kind: str = "pca"
     """One of ``thinwire.codecs.CODECS``."""
     ratio: Rate = 4.0
-    """Embedding width over code width."""
+    """Embedding width over code width; for ``vq``, over the width of the latent vectors that are quantised."""
     compress_dim: PositiveInt | None = None
-    """Code width itself; overrides ``ratio``."""
+    """That width itself; overrides ``ratio``."""
+    weighting: Literal["counts", "sqrt", "uniform"] = "counts"
+    """What a row of the table weighs in the PCA: its occurrences in the training prompts, their square root, or 1."""
+    bits: Literal[16, 8, 4] | None = None
+    """Bits of each number of a PCA code, rounded to integers; by default codes are floats."""
+    vq: VQConfig = VQConfig()
+
+    @model_validator(mode="after")
+    def _bits_are_of_pca(self) -> CodecConfig:
+        if self.bits is not None and self.kind != "pca":
+            raise ValueError(
+                f"bits is {self.bits}, which rounds the codes of kind pca, and kind is {self.kind}; leave bits out"
+            )
+        return self
 
     def code_width(self, embedding_width: int) -> int:
-        """Numbers per token in a code of this codec, for embeddings of ``embedding_width`` numbers."""
+        """Axes that PCA keeps of embeddings of ``embedding_width`` numbers: a code's width, for ``vq`` the latents'."""
         width = self.compress_dim or max(1, round(embedding_width / self.ratio))
         if width > embedding_width:
             cause = f"codec.compress_dim is {width}" if self.compress_dim else f"codec.ratio is {self.ratio}"

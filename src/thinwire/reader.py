@@ -49,10 +49,11 @@ class CodecReader(Reader):
 class AdapterReader(Reader):
     """Reads the adapter's reconstruction; the adapter is what trains. ``source`` holds the codes ``[V, K]``."""
 
-    def __init__(self, codes: Tensor, adapter: Adapter) -> None:
+    def __init__(self, codes: Tensor, codec: Codec, adapter: Adapter) -> None:
         super().__init__(codes)
+        self.codec = codec
         self.adapter = adapter
 
     def forward(self, tokens: Tensor) -> Tensor:
-        out: Tensor = self.adapter(self.source[tokens])
+        out: Tensor = self.adapter(self.codec.features(self.source[tokens]))
         return out

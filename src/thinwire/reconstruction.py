@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from thinwire.batching import epoch_batches
+from thinwire.codecs.weights import row_shares
 from thinwire.config import ReconstructionConfig
 from thinwire.determinism import generator
 from thinwire.objective import check_finite, reconstruction_terms
@@ -181,8 +182,7 @@ def _rate(step: int, total: int) -> float:
 def _rows_by_count(
     counts: Tensor, config: ReconstructionConfig, device: torch.device, seed: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    shares = counts / counts.sum() * (1 - config.uniform_share) + config.uniform_share / len(counts)
-    shares = shares.to(device, torch.float32)
+    shares = row_shares(counts, config.uniform_share).to(device, torch.float32)
     draw = generator(device, seed, "reconstruction rows")
     while True:
         rows = torch.multinomial(shares, config.batch_rows, replacement=True, generator=draw)

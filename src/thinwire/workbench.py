@@ -17,6 +17,7 @@ from thinwire.adapter import Adapter
 from thinwire.assets import cache_dir, locked
 from thinwire.batching import token_counts
 from thinwire.codecs import Codec, codec_class
+from thinwire.codecs.vq_training import resolve_vq_steps
 from thinwire.config import ArmConfig, Experiment
 from thinwire.determinism import generator
 from thinwire.model import LanguageModel
@@ -93,9 +94,11 @@ class Workbench:
         if selection == "auto":
             selection = 500 if on_gpu else 50
         steps = resolve_steps(arm.reconstruction, self.lm.device)
+        vq_steps = resolve_vq_steps(arm.codec.vq, self.lm.device)
         return arm.model_copy(
             update={
                 "evaluation": evaluation.model_copy(update={"samples": samples, "selection_samples": selection}),
+                "codec": arm.codec.model_copy(update={"vq": arm.codec.vq.model_copy(update={"steps": vq_steps})}),
                 "reconstruction": arm.reconstruction.model_copy(update={"steps": steps}),
             }
         )
@@ -154,19 +157,19 @@ class Workbench:
         key = ["codec", arm.codec.model_dump(), *_prompt_key(arm)]
 
         def fit() -> tuple[Codec, Path]:
-            kind = codec_class(arm.codec.kind)
-            width = arm.codec.code_width(self.lm.table.shape[1])
-            codec = kind.fit(self.lm.table, self.counts(arm), width).to(self.lm.device)
-            path = self._codec_folder / f"{arm.codec.kind}-{content_hash(key)[:12]}.safetensors"
-            codec.save(path)
-            figures = ", ".join(f"{name} {value:.3f}" for name, value in codec.figures().items())
-            logger.info(
-                "codec %s: %d to %d numbers a token, %s",
-                arm.codec.kind,
-                len(self.lm.table[0]),
-                width,
-                figures,
-            )
+            kind = codec_class(arm.codec)
+            path = self._codec_folder / f"{arm.codec.kind}-{content_hash(self._codec_key(arm))[:12]}.safetensors"
+            if not path.exists():
+                # The experiment's seed, not the arm's: trainings with several seeds share their codec.
+                codec = kind.fit(self.lm.table, self.counts(arm), arm.codec, self._experiment.seed)
+                codec.save(path)
+            # A finished arm's adapter belongs to this very file: a resumed sweep reads it, and never fits anew.
+            codec = kind.load(path).to(self.lm.device)
+            width, figures = self.lm.table.shape[1], codec.figures().items()
+            said = ", ".join(f"{name} {value:.3f}" for name, value in figures)
+            logger.info("codec %s: %d to %d numbers a token, %s", arm.codec.kind, width, codec.code_width, said)
+            for alarm in codec.alarms():
+                logger.warning("codec %s: %s", arm.codec.kind, alarm)
             return codec, path
 
         return self._once(key, fit)
@@ -180,7 +183,7 @@ class Workbench:
         if arm.reads == "codec":
             return CodecReader(codes, codec)
         adapter = Adapter(codec, arm.adapter, generator("cpu", arm.seed, "adapter")).to(self.lm.device)
-        reader = AdapterReader(codes, adapter)
+        reader = AdapterReader(codes, codec, adapter)
         if arm.reconstruction.steps != 0:
             adapter.load_state_dict(self._starting_adapter(arm, reader))
         return reader
@@ -219,15 +222,24 @@ class Workbench:
         num_bytes = sum(len(questions.encoder.render(q.example).encode()) for q in questions.train)
         return 8 * num_bytes / sum(len(q.prompt_ids) + q.dropped for q in questions.train)
 
-    def _adapter_key(self, arm: ArmConfig) -> dict[str, Any]:
-        """All that decides a starting adapter."""
-        questions = self.encoded(arm).train
+    def _codec_key(self, arm: ArmConfig) -> dict[str, Any]:
+        """All that decides a codec, but for rounding."""
         return {
-            "made_by": [thinwire.__version__, torch.__version__, self.lm.device.type],
             "table": self._once("table hash", self.lm.table_hash),
             "counts": self.counts(arm).tolist(),
-            "prompts": [q.prompt_ids for q in questions] if arm.reconstruction.mode == "sequence" else None,
             "codec": arm.codec.model_dump(),
+            "codec_seed": self._experiment.seed,
+        }
+
+    def _adapter_key(self, arm: ArmConfig) -> dict[str, Any]:
+        """All that decides a starting adapter."""
+        questions, (codec, _) = self.encoded(arm).train, self.codec(arm)
+        return {
+            **self._codec_key(arm),
+            # Rounding moves float codes by as little; it makes some integers others, and with them their features.
+            "codes": None if codec.code_bits is None else codec.fingerprint(),
+            "made_by": [thinwire.__version__, torch.__version__, self.lm.device.type],
+            "prompts": [q.prompt_ids for q in questions] if arm.reconstruction.mode == "sequence" else None,
             "adapter": arm.adapter.model_dump(),
             "reconstruction": arm.reconstruction.model_dump(),
             "seed": arm.seed,

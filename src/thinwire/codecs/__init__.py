@@ -2,15 +2,18 @@
 
 from thinwire.codecs.base import Codec
 from thinwire.codecs.pca import PCACodec
+from thinwire.codecs.quantize import QuantizedPCACodec
+from thinwire.codecs.vq import VQCodec
+from thinwire.config import CodecConfig
 from thinwire.errors import UsageError
 
-__all__ = ["CODECS", "Codec", "PCACodec", "codec_class"]
+__all__ = ["CODECS", "Codec", "PCACodec", "QuantizedPCACodec", "VQCodec", "codec_class"]
 
-CODECS: dict[str, type[Codec]] = {"pca": PCACodec}
+CODECS: dict[str, type[Codec]] = {"pca": PCACodec, "vq": VQCodec}
 
 
-def codec_class(kind: str) -> type[Codec]:
-    """The codec called ``kind``; the error for an unknown name lists the valid ones."""
-    if kind not in CODECS:
-        raise UsageError(f"codec.kind={kind!r} is no codec; there are: {', '.join(CODECS)}")
-    return CODECS[kind]
+def codec_class(config: CodecConfig) -> type[Codec]:
+    """The codec that ``config`` asks for; the error for an unknown kind lists the valid ones."""
+    if config.kind not in CODECS:
+        raise UsageError(f"codec.kind={config.kind!r} is no codec; there are: {', '.join(CODECS)}")
+    return QuantizedPCACodec if config.bits else CODECS[config.kind]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar
@@ -11,14 +12,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from typing_extensions import Self
 
+from thinwire.config import CodecConfig
 from thinwire.records import replacing
 
 
 class Codec(ABC):
-    """A fitted compression: embeddings ``[N, D]`` to codes ``[N, K]`` and back, one token at a time.
+    """A fitted compression: embeddings ``[N, D]`` to codes ``[N, K]``, to features ``[N, F]``, to embeddings again.
 
-    A subclass states one idea: how to fit, encode and decode. Its whole state is the tensors it names in ``fields``,
-    so saving and loading are written once, here.
+    A code is what would be stored or sent, floats or integers. Features are the floats that it stands for, which a
+    decoder reads: the code itself where it is floats already. A subclass states one idea: how to fit, encode and
+    decode. Its whole state is the tensors it names in ``fields``, so saving and loading are written once, here.
     """
 
     fields: ClassVar[tuple[str, ...]]
@@ -26,25 +29,58 @@ class Codec(ABC):
 
     @classmethod
     @abstractmethod
-    def fit(cls, table: Tensor, counts: Tensor, code_width: int) -> Self:
-        """Fit to the rows of ``table`` ``[V, D]``, row ``i`` weighing ``counts[i]`` (``[V]``, tokens seen)."""
+    def fit(cls, table: Tensor, counts: Tensor, config: CodecConfig, seed: int) -> Self:
+        """Fit to the rows of ``table`` ``[V, D]``, row ``i`` of which the corpus holds ``counts[i]`` times (``[V]``).
+
+        Anything random comes from ``seed`` alone.
+        """
+
+    @property
+    @abstractmethod
+    def code_width(self) -> int:
+        """Numbers in the code of a token, K."""
+
+    @property
+    def code_bits(self) -> int | None:
+        """Bits that the code of a token takes, packed; None for floats, whose type is the reader's choice."""
+        return None
 
     @abstractmethod
     def encode(self, embeddings: Tensor) -> Tensor:
-        """``[N, D]`` embeddings to ``[N, K]`` codes, float32."""
+        """``[N, D]`` embeddings to ``[N, K]`` codes, float32 or integers."""
 
-    @abstractmethod
-    def decode(self, codes: Tensor) -> Tensor:
-        """``[N, K]`` codes to ``[N, D]`` embeddings, float32: the codec's own reconstruction, nothing trained."""
+    def features(self, codes: Tensor) -> Tensor:
+        """``[N, K]`` codes to ``[N, F]`` features, float32: what an adapter reads."""
+        return codes
 
     @abstractmethod
     def linear_decoder(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The decoder as (weight ``[D, K]``, bias ``[D]``, spread of each code dimension ``[K]``): where an adapter
-        starts."""
+        """The decoder as (weight ``[D, F]``, bias ``[D]``, spread of each feature ``[F]``): where an adapter starts."""
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """``[N, K]`` codes to ``[N, D]`` embeddings, float32: the codec's own reconstruction, no adapter trained."""
+        weight, bias, _ = self.linear_decoder()
+        return self.features(codes) @ weight.T + bias
 
     @abstractmethod
     def figures(self) -> dict[str, float]:
         """What a report says of the fit, by name."""
+
+    def alarms(self) -> list[str]:
+        """What is so wrong with the fit that a reader of its results must be told, a sentence each."""
+        return []
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the fitted state."""
+        digest = hashlib.sha256()
+        for name, tensor in self.state().items():
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def num_bytes(self) -> int:
+        """Bytes of the fitted state."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.state().values())
 
     def state(self) -> dict[str, Tensor]:
         """The fitted tensors by name."""

@@ -1,7 +1,8 @@
 """Principal component analysis of the token stream, computed exactly from the embedding table.
 
 A corpus of N tokens is N rows of the table, so its covariance is the count-weighted covariance of the table's rows
-(``[D, D]``): nothing is sampled and no token matrix is built. Memory is O(D^2) beyond one block of rows.
+(``[D, D]``): nothing is sampled and no token matrix is built. Memory is O(D^2) beyond one block of rows. Other weights
+than counts are as exact, and answer another question (``codec.weighting``).
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import Self
 
 from thinwire.codecs.base import Codec
-from thinwire.errors import ThinwireError
+from thinwire.codecs.weights import row_weights
+from thinwire.config import CodecConfig
 
 _BLOCK_ROWS = 8192
 
@@ -25,23 +28,22 @@ class PCACodec(Codec):
     fields: ClassVar[tuple[str, ...]] = ("mean", "components", "variances", "total_variance")
 
     mean: Tensor
-    """``[D]``, float32: the count-weighted mean embedding."""
+    """``[D]``, float32: the weighted mean embedding."""
     components: Tensor
     """``[K, D]``, float32: orthonormal axes, leading first."""
     variances: Tensor
-    """``[K]``, float64: count-weighted variance along each axis."""
+    """``[K]``, float64: weighted variance along each axis."""
     total_variance: Tensor
     """``[]``, float64: variance over all D axes, kept or not."""
 
     @classmethod
-    def fit(cls, table: Tensor, counts: Tensor, code_width: int) -> PCACodec:
-        """Eigendecomposition of the count-weighted covariance in float64; see ``Codec.fit``."""
-        weights = counts.to(table.device, torch.float64)
-        if not (weights >= 0).all() or not (total := weights.sum()) > 0:
-            raise ThinwireError("PCA needs counts that are non-negative and not all zero: no token was seen")
+    def fit(cls, table: Tensor, counts: Tensor, config: CodecConfig, seed: int) -> Self:
+        """Eigendecomposition of the weighted covariance in float64; see ``Codec.fit``. Nothing is random here."""
+        code_width = config.code_width(table.shape[1])
+        weights = row_weights(counts.to(table.device), config)
         # Most of a vocabulary never occurs in a corpus, and a row that weighs nothing adds nothing.
         seen = weights.nonzero()[:, 0]
-        weights, num_rows, width = weights[seen] / total, len(seen), table.shape[1]
+        weights, num_rows, width = weights[seen] / weights.sum(), len(seen), table.shape[1]
         mean = torch.zeros(width, dtype=torch.float64, device=table.device)
         covariance = torch.zeros(width, width, dtype=torch.float64, device=table.device)
         blocks = [slice(start, start + _BLOCK_ROWS) for start in range(0, num_rows, _BLOCK_ROWS)]
@@ -62,11 +64,12 @@ class PCACodec(Codec):
             total_variance=variances.sum(),
         )
 
+    @property
+    def code_width(self) -> int:
+        return len(self.components)
+
     def encode(self, embeddings: Tensor) -> Tensor:
         return (embeddings.float() - self.mean) @ self.components.T
-
-    def decode(self, codes: Tensor) -> Tensor:
-        return codes @ self.components + self.mean
 
     def linear_decoder(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.components.T, self.mean, self.variances.sqrt()

@@ -5,7 +5,6 @@ F1, EM and differences are fractions; renderings show points. What is missing is
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from statistics import fmean
@@ -15,6 +14,7 @@ from thinwire.collapse import Diagnosis, diagnose
 from thinwire.config import VerdictConfig
 from thinwire.pairing import Run
 from thinwire.postprocess import score_extractors
+from thinwire.report.compression import alarms, codecs, sizes
 from thinwire.report.results import Finished, Results
 from thinwire.statistics import ArmComparison, Comparison, Interval
 from thinwire.statistics import compare as compare_runs
@@ -35,14 +35,17 @@ def analyse(results: Results) -> Analysis:
     rows = [_row(results, name, runs, comparisons, tiers, settings) for name, runs in _groups(results).items()]
     for row in rows:
         row["best"] = row["name"] == best
+    found_codecs = codecs(results)
     return {
         "sweep": results.sweep,
         "thresholds": {name: points / 100 for name, points in tiers.thresholds().items()},
         "confidence": settings.confidence,
         "rows": [*rows, *(_failed_row(record, results) for record in results.unfinished)],
         "verdict": _verdict(results, comparisons["f1"], best, tiers, settings),
-        "bytes": _bytes(results, best),
-        "notes": _notes(results, comparisons["f1"]),
+        "bytes": sizes(results, best),
+        "codecs": found_codecs,
+        "alarms": alarms(found_codecs),
+        "notes": [*_notes(results, comparisons["f1"]), *alarms(found_codecs)],
     }
 
 
@@ -267,36 +270,6 @@ def _baseline_sentence(results: Results, f1: dict[str, float]) -> str:
     if check.text_f1 is None:
         return f"{found}; the plan's 24 is for Llama-3.1-8B, and there is no text control to compare with"
     return f"{found}, text zero-shot {100 * check.text_f1:.1f}; the plan's 24 is for Llama-3.1-8B"
-
-
-def _bytes(results: Results, best: str) -> dict[str, Any] | None:
-    """What the compression takes, for the best arm's codec; None where no arm reads codes."""
-    arms = [best, *results.arms]  # the first that reads codes
-    record = next((one for name in arms if (one := results.arms[name][0].record)["codec"]), None)
-    if record is None:
-        return None
-    model = results.sweep["model"]
-    vocabulary, width, size = model["vocabulary"], model["embedding_width"], model["bytes_per_number"]
-    code_width = record["codec"]["code_width"]
-    id_bits = math.ceil(math.log2(vocabulary))
-    forms = {
-        "float32 code": 32 * code_width,
-        "bf16 code": 16 * code_width,
-        "int8 code": 8 * code_width,
-        "int4 code": 4 * code_width,
-        "token id": id_bits,
-        "UTF-8 text": model["text_bits_per_token"],
-    }
-    return {
-        "vocabulary": vocabulary,
-        "embedding_width": width,
-        "code_width": code_width,
-        "table_bytes_original": vocabulary * width * size,
-        "table_bytes_codes": vocabulary * code_width * size,
-        "table_bytes_adapter": record["trainable_parameters"]["adapter"] * 4,
-        "table_bytes_codec": record["codec"]["parameters"] * 4,
-        "wire_bits": [{"form": name, "bits": bits, "larger_than_id": bits > id_bits} for name, bits in forms.items()],
-    }
 
 
 def _notes(results: Results, comparison: Comparison | None) -> list[str]:

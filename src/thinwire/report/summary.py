@@ -25,6 +25,7 @@ def summary_text(run: Path, analysis: dict[str, Any] | None = None) -> str:
     parts = [_header(sweep, rows), _tables(rows), _wrap(_LEGEND)]
     if analysis:
         parts += _verdict(analysis)
+        parts += [_wrap(f"Alarm: {alarm}.") for alarm in analysis["alarms"]]
     parts += [_wrap(f"{row['name']} {row['status']}: {row['error']}") for row in rows if row["status"] != "done"]
     return "\n\n".join(parts) + "\n"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from thinwire.report.figures import wire
@@ -29,7 +29,8 @@ def bytes_(analysis: Mapping[str, Any]) -> str:
     if larger:
         caption += f" Larger than the id, so no saving on a wire: {', '.join(larger)} (squares)."
     drawn = figure(wire.TITLE, caption, wire.draw(forms, HALF)) if forms else ""
-    return section("bytes", "Bytes", f'<div class="halves">{_table(found)}{drawn}</div>')
+    halves = f'<div class="halves">{_table(found)}{drawn}</div>'
+    return section("bytes", "Bytes", halves + _codecs(analysis["codecs"]))
 
 
 def _table(found: Mapping[str, Any]) -> str:
@@ -60,6 +61,40 @@ def _table(found: Mapping[str, Any]) -> str:
     ]
     drawn = table(columns, rows, "Bytes of the embedding table")
     return f"<div><h3>Embedding table</h3>{paragraph(shape)}{drawn}</div>"
+
+
+_CODEC_FIGURES = (
+    ("explained_variance", "variance kept"),
+    ("rounding_error", "lost in rounding"),
+    ("codebook_use", "entries in use"),
+    ("codebook_use_worst", "in the worst codebook"),
+    ("perplexity", "perplexity"),
+    ("perplexity_worst", "of the worst"),
+    ("perplexity_maximum", "at most"),
+    ("collisions", "ids that collide"),
+    ("collisions_weighted", "tokens that collide"),
+)
+
+
+def _codecs(found: Sequence[Mapping[str, Any]]) -> str:
+    """The codecs' own figures, a row each; those that none of them has are left out."""
+    shown = [(key, name) for key, name in _CODEC_FIGURES if any(key in codec["figures"] for codec in found)]
+    if not shown:
+        return ""
+    columns = [Column(name="codec", numeric=False), Column(name="read by", numeric=False), Column(name="code")]
+    rows = []
+    for codec in found:
+        width, bits = codec["code_width"], codec["code_bits"]
+        size = f"{whole(width)} floats" if bits is None else f"{whole(width)} x {whole(bits // width)} bits"
+        cells = [Cell(markup=text(words)) for words in (codec["kind"], ", ".join(codec["arms"]), size)]
+        for key, _ in shown:
+            value = codec["figures"].get(key)
+            # A perplexity counts entries; all other figures are shares.
+            written = whole(value) if key.startswith("perplexity") else percent(value)
+            cells.append(Cell(markup=written))
+        rows.append(("", cells))
+    drawn = table([*columns, *(Column(name=name) for _, name in shown)], rows, "Figures of the codecs")
+    return f"<h3>Codecs</h3>{drawn}"
 
 
 def provenance(analysis: Mapping[str, Any]) -> str:

@@ -1,0 +1,75 @@
+"""What a sweep's codecs are, what they are said to be bad at, and what they take: in a table, and on a wire.
+
+Integer codes are counted packed, at the bits that they need; float codes at the size of the model's own numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from thinwire.report.results import Results
+
+_NO_FIGURES = frozenset({"file", "code_width", "code_bits", "parameters", "bytes", "alarms"})
+"""What a record says of a codec beside the codec's own figures."""
+
+
+def codecs(results: Results) -> list[dict[str, Any]]:
+    """Each codec of the sweep once, with the arms and controls that read it; none where all of them read text."""
+    readers: dict[str, list[dict[str, Any]]] = {}
+    for name, runs in {**results.arms, **{name: [one] for name, one in results.controls.items()}}.items():
+        for record in (run.record for run in runs if run.record["codec"]):
+            held = readers.setdefault(json.dumps(record["codec"], sort_keys=True), [])
+            held.append({"name": name, "config": record["config"]["codec"]})
+    found = []
+    for text, read_by in readers.items():
+        codec, config = json.loads(text), read_by[0]["config"]
+        found.append(
+            {
+                "arms": list(dict.fromkeys(one["name"] for one in read_by)),
+                "kind": f"vq, {config['vq']['form']}" if config["kind"] == "vq" else config["kind"],
+                "code_width": codec["code_width"],
+                "code_bits": codec.get("code_bits"),
+                "figures": {name: value for name, value in codec.items() if name not in _NO_FIGURES},
+                "alarms": codec.get("alarms", []),
+            }
+        )
+    return found
+
+
+def alarms(found: list[dict[str, Any]]) -> list[str]:
+    """What readers of any figure must be told, a sentence each."""
+    return [f"codec {one['kind']} of {', '.join(one['arms'])}: {alarm}" for one in found for alarm in one["alarms"]]
+
+
+def sizes(results: Results, best: str) -> dict[str, Any] | None:
+    """What the compression takes, for the best arm's codec; None where no arm reads codes."""
+    arms = [best, *results.arms]  # the first that reads codes
+    record = next((one for name in arms if (one := results.arms[name][0].record)["codec"]), None)
+    if record is None:
+        return None
+    model, codec = results.sweep["model"], record["codec"]
+    vocabulary, width, size = model["vocabulary"], model["embedding_width"], model["bytes_per_number"]
+    id_bits = math.ceil(math.log2(vocabulary))
+    bits = codec.get("code_bits")
+    forms = {**_forms(codec["code_width"], bits), "token id": id_bits, "UTF-8 text": model["text_bits_per_token"]}
+    stored_bits = 8 * size * codec["code_width"] if bits is None else bits
+    return {
+        "vocabulary": vocabulary,
+        "embedding_width": width,
+        "code_width": codec["code_width"],
+        "table_bytes_original": vocabulary * width * size,
+        "table_bytes_codes": math.ceil(vocabulary * stored_bits / 8),
+        "table_bytes_adapter": record["trainable_parameters"]["adapter"] * 4,
+        "table_bytes_codec": codec.get("bytes", codec["parameters"] * 4),
+        "wire_bits": [{"form": name, "bits": bits, "larger_than_id": bits > id_bits} for name, bits in forms.items()],
+    }
+
+
+def _forms(code_width: int, code_bits: int | None) -> dict[str, int]:
+    """Ways of sending a code and their bits: floats might be rounded, integers are what they are."""
+    if code_bits is None:
+        types = {"float32": 32, "bf16": 16, "int8": 8, "int4": 4}
+        return {f"{name} code": bits * code_width for name, bits in types.items()}
+    return {f"code, {code_width} x {code_bits // code_width} bits": code_bits}

@@ -1,0 +1,141 @@
+"""A sweep of the tiny model whose arms read other codecs: trained, recorded, opened again."""
+
+import json
+import re
+import shutil
+
+import pytest
+import torch
+
+from doubles import save_sweep_inputs
+from test_sweep import experiment
+from thinwire.checkpoint import load_reader
+from thinwire.codecs import VQCodec
+from thinwire.finished import find_arm, opened
+from thinwire.model import load
+from thinwire.sweep import run_sweep
+
+LORA = {"lora": {"rank": 2, "alpha": 4, "layers": 1}}
+
+
+def vq(**settings):
+    return {"kind": "vq", "vq": {"codebook_size": 16, "steps": 20, **settings}}
+
+
+ARMS = {
+    "baseline": {},
+    "single": {"codec": vq(), **LORA},
+    "residual": {"codec": vq(form="residual", num_codebooks=3), **LORA},
+    "product": {"codec": vq(form="product", num_codebooks=4), **LORA},
+    "int8": {"codec": {"bits": 8}, **LORA},
+    "int4": {"codec": {"bits": 4}, **LORA},
+    # 300 entries are more than the table's 261 rows: an arm that fails, alone.
+    "too_many": {"codec": vq(codebook_size=300)},
+    # Two thirds of these entries find no token: the prompts hold some 60 different bytes.
+    "idle": {"codec": vq(codebook_size=200)},
+}
+CONTROLS = {"codes_only": {"reads": "codec", "codec": vq()}}
+CODES = {  # numbers and bits of a code
+    "baseline": (8, None, torch.float32),
+    "single": (1, 4, torch.uint8),
+    "residual": (3, 12, torch.uint8),
+    "product": (4, 16, torch.uint8),
+    "int8": (8, 64, torch.int8),
+    "int4": (8, 32, torch.int8),
+    "controls/codes_only": (1, 4, torch.uint8),
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = save_sweep_inputs(tmp_path_factory.mktemp("codecs"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("THINWIRE_CACHE", str(folder / "cache"))
+        run_sweep(experiment(folder, arms=ARMS, controls=CONTROLS), folder / "run", controls="all")
+    return folder / "run"
+
+
+def record_of(run, name):
+    return json.loads((run / name / "record.json").read_text())
+
+
+@pytest.mark.parametrize("name", CODES)
+def test_every_codec_is_trained_on_and_recorded(run, name):
+    record = record_of(run, name)
+    assert record["status"] == "done"
+    width, bits, _ = CODES[name]
+    assert (record["codec"]["code_width"], record["codec"]["code_bits"]) == (width, bits)
+    assert record["codec"]["alarms"] == []
+    if name in ARMS:
+        # Training reached the adapter: it rebuilds better than what it started from.
+        assert record["training"]["num_steps"] == 4
+        assert record["trainable_parameters"]["adapter"] > 0
+        assert record["reconstruction"] != record["reconstruction_at_start"]
+
+
+@pytest.mark.parametrize("name", CODES)
+def test_what_is_opened_again_reads_the_same_codes_and_gives_the_figures_of_the_record(run, name):
+    arm = find_arm(run / name, device="cpu")
+    _, reader = opened(arm)
+    assert (reader.source.shape, reader.source.dtype) == ((261, CODES[name][0]), CODES[name][2])
+    lm = load(arm.model)
+    table = load_reader(lm, arm.config, arm.checkpoint, arm.codec_file).table(torch.float32)
+    assert torch.equal(table, reader.table(torch.float32))
+    error = (table - lm.table).square().mean() / lm.table.square().mean()
+    assert 0 < error < 1  # 1 is what reading nothing would cost
+
+
+def test_equal_settings_share_one_codec_and_others_do_not(run):
+    files = {name: record_of(run, name)["codec"]["file"] for name in CODES}
+    assert files["single"] == files["controls/codes_only"]
+    assert len(set(files.values())) == len(CODES) - 1
+
+
+def test_a_codec_that_cannot_be_fitted_fails_its_own_arm(run):
+    record = record_of(run, "too_many")
+    assert record["status"] == "failed"
+    assert "codec.vq.codebook_size is 300, but the embedding table has only 261 rows" in record["error"]
+
+
+def test_idle_entries_are_an_alarm_in_the_record_and_the_log(run):
+    record = record_of(run, "idle")
+    (alarm,) = record["codec"]["alarms"]
+    assert record["codec"]["codebook_use"] < 0.5
+    assert "1 of 1 codebooks have less than 50% of their entries in use" in alarm
+    (log,) = (run / "idle").glob("training_*.log")
+    assert f"WARNING codec vq: {alarm}" in log.read_text()
+
+
+@pytest.mark.parametrize("file", ["sweep_summary.txt", "report.md", "report.html"])
+def test_every_report_of_the_sweep_shows_the_alarm(run, file):
+    (alarm,) = record_of(run, "idle")["codec"]["alarms"]
+    said = " ".join((run / file).read_text(encoding="utf-8").split())
+    assert f"codec vq, single of idle: {alarm}" in said
+
+
+def test_the_page_has_a_row_for_each_codec(run):
+    page = (run / "report.html").read_text(encoding="utf-8")
+    table = page.split('aria-label="Figures of the codecs"><thead>')[1].split("</table>")[0]
+    rows = [re.sub(r"<[^>]+>", "|", row) for row in table.split("<tr")[2:]]
+    assert len(rows) == len(CODES)  # one shared by two, and that of the arm that is idle
+    (residual,) = (row for row in rows if "vq, residual" in row)
+    figures = record_of(run, "residual")["codec"]
+    assert "|3 x 4 bits|" in residual
+    assert f"|{figures['perplexity']:.0f}|" in residual
+    assert "8 floats" in next(row for row in rows if "baseline" in row)
+
+
+def test_a_resumed_sweep_reads_the_codec_in_its_folder(run, tmp_path, monkeypatch):
+    folder = run.parent
+    monkeypatch.setenv("THINWIRE_CACHE", str(folder / "cache"))
+    again = shutil.copytree(run, tmp_path / "run")
+    before = {path.name: path.read_bytes() for path in (again / "codec").iterdir()}
+
+    def never(*_):
+        raise AssertionError("a finished arm's codec was fitted anew")
+
+    monkeypatch.setattr(VQCodec, "fit", never)
+    arms = {**ARMS, "more": {"codec": vq(), "lora": {"rank": 1}}}
+    run_sweep(experiment(folder, arms=arms, controls=CONTROLS), again, controls="all", resume=True)
+    assert record_of(again, "more")["status"] == "done"
+    assert {path.name: path.read_bytes() for path in (again / "codec").iterdir()} == before

@@ -1,0 +1,112 @@
+"""PCA codes rounded to integers: bounds, arithmetic by hand, what rounding costs."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from test_codecs import table_and_counts
+from thinwire.codecs import QuantizedPCACodec, codec_class
+from thinwire.config import CodecConfig, build
+from thinwire.errors import UsageError
+
+BITS = [16, 8, 4]
+
+
+def fitted(table, counts, bits, width=6, **settings):
+    config = CodecConfig(compress_dim=width, bits=bits, **settings)
+    return codec_class(config).fit(table, counts, config, 0)
+
+
+def exact(codec, table):
+    """The codes before they are rounded."""
+    return (table - codec.mean) @ codec.components.T
+
+
+def test_rounding_by_hand():
+    one = torch.eye(2)
+    parts = {"mean": torch.zeros(2), "components": one, "variances": torch.ones(2), "total_variance": torch.tensor(2.0)}
+    scale, bits, error = torch.tensor([0.5, 2.0]), torch.tensor(4), torch.tensor(0.02)
+    codec = QuantizedPCACodec(**parts, scale=scale, bits=bits, rounding_error=error)
+    # 1.3 / 0.5 = 2.6 is 3; -9 / 2 = -4.5 is -4 (halves go to the even one); 99 / 0.5 is clamped to 2^3 - 1 = 7.
+    codes = codec.encode(torch.tensor([[1.3, -9], [99, 2.9]]))
+    assert codes.tolist() == [[3, -4], [7, 1]]
+    assert codes.dtype == torch.int8
+    assert codec.features(codes).tolist() == [[1.5, -8], [3.5, 2]]
+    assert codec.decode(codes).tolist() == [[1.5, -8], [3.5, 2]]
+    assert codec.code_bits == 2 * 4
+    assert codec.figures() == {"explained_variance": 1.0, "rounding_error": pytest.approx(0.01)}
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), bits=st.sampled_from(BITS), weighting=st.sampled_from(["counts", "uniform"]))
+def test_within_its_range_a_number_is_off_by_half_a_step_at_most(seed, bits, weighting):
+    table, counts = table_and_counts(seed=seed)
+    codec = fitted(table, counts, bits, weighting=weighting)
+    codes, before = codec.encode(table), exact(codec, table)
+    assert codes.dtype == (torch.int16 if bits == 16 else torch.int8)
+    most = 2 ** (bits - 1) - 1
+    assert codes.abs().max() <= most
+    inside = before.abs() <= most * codec.scale
+    error = (codec.features(codes) - before).abs()
+    assert (error <= codec.scale / 2 * (1 + 1e-3) + 1e-6)[inside].all()
+    # What is outside is put at the end of the range, whose sign it has.
+    ends = (most * codec.scale * before.sign())[~inside]
+    torch.testing.assert_close(codec.features(codes)[~inside], ends)
+
+
+def test_more_bits_cost_less_and_sixteen_next_to_nothing():
+    table, counts = table_and_counts()
+    costs = [fitted(table, counts, bits).figures()["rounding_error"] for bits in BITS]
+    assert costs[0] < 1e-8 < costs[1] < 1e-4 < costs[2] < 0.02
+
+
+def test_the_figure_is_the_error_over_the_variance_of_the_tokens_seen():
+    table, counts = table_and_counts()
+    codec = fitted(table, counts, 4)
+    shares = counts / counts.sum()
+    error = shares @ (codec.features(codec.encode(table)) - exact(codec, table)).double().square().sum(1)
+    total = shares @ (table.double() - shares @ table.double()).square().sum(1)
+    assert codec.figures()["rounding_error"] == pytest.approx(float(error / total), rel=1e-4)
+
+
+def test_one_far_row_does_not_take_the_levels_of_all_others():
+    table, counts = table_and_counts(rows=2000)
+    table[0] *= 5
+    counts[0] = 1
+    codec = fitted(table, counts, 4)
+    farthest = exact(codec, table)[counts > 0].abs().amax(0)
+    assert (7 * codec.scale < 0.8 * farthest).any()
+    coarse = torch.round(exact(codec, table) / (farthest / 7)) * (farthest / 7)
+    found = codec.features(codec.encode(table))
+    shares = counts / counts.sum()
+    ours, theirs = (shares @ (x - exact(codec, table)).double().square().sum(1) for x in (found, coarse))
+    assert ours < 0.8 * theirs
+
+
+def test_a_dimension_in_which_nothing_varies_is_zero():
+    table = torch.tensor([[1.0, 0], [-1, 0], [3, 0]])
+    codec = fitted(table, torch.ones(3), 8, width=2)
+    assert codec.encode(table)[:, 1].tolist() == [0, 0, 0]
+    assert codec.decode(codec.encode(table)).isfinite().all()
+
+
+def test_saving_loses_nothing(tmp_path):
+    table, counts = table_and_counts()
+    codec = fitted(table, counts, 4)
+    codec.save(tmp_path / "codec.safetensors")
+    loaded = QuantizedPCACodec.load(tmp_path / "codec.safetensors")
+    assert torch.equal(loaded.encode(table), codec.encode(table))
+    assert loaded.fingerprint() == codec.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("codec", "message"),
+    [
+        ({"bits": 3}, r"codec\.bits: Input should be 16, 8 or 4, got 3"),
+        ({"bits": 8, "kind": "vq"}, "bits is 8, which rounds the codes of kind pca, and kind is vq; leave bits out"),
+    ],
+)
+def test_bits_that_mean_nothing_are_refused(codec, message):
+    with pytest.raises(UsageError, match=message):
+        build(CodecConfig, codec, where="codec")
