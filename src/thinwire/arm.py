@@ -18,6 +18,7 @@ from thinwire.evaluate import Prediction, answer_questions, summarize
 from thinwire.learner import Learner, Outcome, StepMetrics
 from thinwire.lora import StackedLora
 from thinwire.memory import decoding_pass_tokens
+from thinwire.model import LanguageModel
 from thinwire.progress import Display, Task, clock
 from thinwire.prompts import Encoded
 from thinwire.provenance import environment, now
@@ -184,15 +185,22 @@ class ArmRun:
         getattr(logger, level)(message, *values, extra={"arm": self.name})
 
 
-def check_done(record: dict[str, Any], config: ArmConfig, bench: Workbench) -> None:
-    """Refuse to count a finished arm of another configuration, model or data as an arm of this sweep."""
+def check_done(
+    record: dict[str, Any], config: ArmConfig, data: dict[str, str], lm: LanguageModel | None = None
+) -> None:
+    """Refuse to count a finished arm of another configuration, model or data as an arm of this sweep.
+
+    Args:
+        data: content hash of each split of the arm's questions.
+        lm: the sweep's model; without it, models are not compared.
+    """
     config_now = config.model_dump(mode="json")
     if record["config_hash"] != content_hash(config_now):
         differing = sorted(key for key in config_now if record["config"].get(key) != config_now[key])
         what = f"other settings ({', '.join(differing)})"
-    elif record["model"]["revision"] != bench.lm.revision or record["model"]["name"] != bench.lm.name:
-        what = f"another model ({record['model']['name']}, now {bench.lm.name})"
-    elif record["data"] != bench.questions(config).hashes():
+    elif lm and (record["model"]["revision"], record["model"]["name"]) != (lm.revision, lm.name):
+        what = f"another model ({record['model']['name']}, now {lm.name})"
+    elif record["data"] != data:
         what = "other questions"
     else:
         return
