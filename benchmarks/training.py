@@ -25,8 +25,9 @@ from thinwire.adapter import Adapter
 from thinwire.batching import token_counts
 from thinwire.codecs import PCACodec
 from thinwire.compilation import compiled_layers, uncompiled
-from thinwire.config import ArmConfig, load_experiment
+from thinwire.config import ArmConfig
 from thinwire.determinism import deterministic_kernels, generator
+from thinwire.experiment_file import load_experiment
 from thinwire.learner import Learner, Outcome
 from thinwire.lora import attached
 from thinwire.memory import fused_arms, training_pass_tokens

@@ -38,6 +38,7 @@ def test_help_names_every_command():
         (["sweep", PLAN, "--set", "epochs"], "--set takes path.to.key=value"),
         (["sweep", "no.yaml"], "no experiment file no.yaml"),
         (["sweep", PLAN, "--controls", "some"], "--controls takes auto, all or none"),
+        (["sweep", PLAN, "--json"], "--json shows a plan, so it goes with --dry-run"),
         (["train", PLAN, "r4_a8_layers9"], "did you mean 'r4_a8_layers8'"),
         (["evaluate", "smollm2-135m", "--samples", "0"], "--samples takes a positive number or all"),
         (["evaluate", "no/such.gguf"], "no GGUF file no/such.gguf"),
@@ -158,3 +159,26 @@ def test_a_failed_arm_makes_the_sweep_exit_with_1(tiny, tmp_path):
 def test_help_and_score_do_not_wait_for_torch():
     code = "import sys; import thinwire.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_dry_run_shows_the_plan_and_leaves_nothing(tiny, tmp_path):
+    settings = [
+        *("--set", f"model.name={tiny / 'model'}", "--set", f"data.train={tiny / 'data.json'}"),
+        *("--set", f"data.test={tiny / 'data.json'}", "--set", "data.selection_articles=2"),
+    ]
+    shown = thinwire("sweep", PLAN, *settings, "--dry-run", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert max(map(len, shown.stdout.splitlines())) <= 100
+    assert "r16_a32_full" in shown.stdout
+    printed = thinwire("sweep", PLAN, *settings, "--dry-run", "--json", cwd=tmp_path)
+    assert json.loads(printed.stdout)["runs"][0]["name"] == "baseline"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_exits_with_1_where_the_sweep_would(tiny, tmp_path):
+    settings = ["--set", f"data.train={tiny / 'data.json'}", "--set", f"data.test={tiny / 'data.json'}"]
+    settings += ["--set", "data.selection_articles=2", "--set", "supervision.ce_weight=0"]
+    result = thinwire("sweep", PLAN, *settings, "--dry-run", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "11 of 15 would fail: r4_a8_layers8" in result.stderr  # ten arms and text_lora
+    assert "nothing would train LoRA" in " ".join(result.stdout.split())

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from thinwire.config import ArmConfig, CodecConfig, Experiment, build, load_experiment
+from thinwire.config import ArmConfig, CodecConfig, Experiment, build
 from thinwire.errors import UsageError
+from thinwire.experiment_file import load_experiment
 
 PLAN = Path(__file__).parents[1] / "experiments" / "phase1a_lora.yaml"
 

@@ -10,16 +10,24 @@ import thinwire
 
 ROOT = Path(thinwire.__file__).parent
 LAYERS = (
-    "errors config records seeding",
+    "errors config experiment_file records seeding",
     "scoring squad prompts postprocess collapse pairing statistics verdict",
     "assets determinism codecs adapter reader packing attention batching objective model memory lora compilation "
-    "replay questions progress provenance",
+    "replay questions splits progress provenance",
     "reconstruction learner train generate evaluate checkpoint finished export evaluation_run",
-    "workbench arm fused sweep report tensorboard",
+    "workbench arm fused sweep dry_run report tensorboard",
     "cli cli_results __main__",
 )
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}
-TORCH_FREE = [*LAYERS[0].split(), *LAYERS[1].split(), "assets", "questions", "report.compare", "report.summary"]
+TORCH_FREE = [
+    *LAYERS[0].split(),
+    *LAYERS[1].split(),
+    "assets",
+    "questions",
+    "splits",
+    "report.compare",
+    "report.summary",
+]
 
 
 def modules() -> dict[str, Path]:

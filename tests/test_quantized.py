@@ -101,10 +101,10 @@ def test_an_exported_arm_is_merged_into_the_weights_that_were_quantised(run, tmp
 def test_an_arm_finished_over_other_weights_does_not_count(run, made, monkeypatch):
     record = json.loads((run / "r2" / "record.json").read_text())
     whole = made.model_copy(update={"model": made.model.model_copy(update={"base_bits": None})})
-    lm = load(whole.model)
-    bench = Workbench(whole, lm, run / "codec", Display())
+    bench = Workbench(whole, load(whole.model), run / "codec", Display())
+    arm = bench.resolve(whole.arm("r2"))
     with pytest.raises(ThinwireError, match=r"another model \(base_bits 8, now None\)"):
-        check_done(record, bench.resolve(whole.arm("r2")), bench)
+        check_done(record, arm, bench.questions(arm).hashes(), bench.lm)
 
 
 def test_without_bitsandbytes_the_message_says_what_to_install(quantized, monkeypatch):

@@ -18,6 +18,7 @@ from thinwire.evaluate import Prediction, answer_questions, summarize
 from thinwire.learner import Learner, Outcome, StepMetrics
 from thinwire.lora import StackedLora
 from thinwire.memory import decoding_pass_tokens
+from thinwire.model import LanguageModel
 from thinwire.progress import Display, Task, clock
 from thinwire.prompts import Encoded
 from thinwire.provenance import environment, now
@@ -187,20 +188,23 @@ class ArmRun:
         getattr(logger, level)(message, *values, extra={"arm": self.name})
 
 
-def check_done(record: dict[str, Any], config: ArmConfig, bench: Workbench) -> None:
-    """Refuse to count a finished arm of another configuration, model or data as an arm of this sweep."""
+def check_done(
+    record: dict[str, Any], config: ArmConfig, data: dict[str, str], lm: LanguageModel | None = None
+) -> None:
+    """Refuse to count a finished arm of another configuration, model or data as an arm of this sweep.
+
+    Args:
+        data: content hash of each split of the arm's questions.
+        lm: the sweep's model; without it, models are not compared.
+    """
     config_now = config.model_dump(mode="json")
     if record["config_hash"] != content_hash(config_now):
         differing = sorted(key for key in config_now if record["config"].get(key) != config_now[key])
         what = f"other settings ({', '.join(differing)})"
-    elif (then := record["model"]) != (model := bench.lm.identity()):
-        differing = [
-            f"{key} {then.get(key)}, now {model.get(key)}"
-            for key in {**then, **model}
-            if then.get(key) != model.get(key)
-        ]
-        what = f"another model ({'; '.join(differing)})"
-    elif record["data"] != bench.questions(config).hashes():
+    elif lm and (then := record["model"]) != (model := lm.identity()):
+        keys = [key for key in {**then, **model} if then.get(key) != model.get(key)]
+        what = f"another model ({'; '.join(f'{key} {then.get(key)}, now {model.get(key)}' for key in keys)})"
+    elif record["data"] != data:
         what = "other questions"
     else:
         return

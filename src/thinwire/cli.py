@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from rich.console import Console
 from rich.logging import RichHandler
 
 from thinwire.cli_results import AsJson, Unanswerable, console, results_app, unanswerable_choice
-from thinwire.config import EvaluationConfig, ModelConfig, PromptConfig, build, load_experiment
+from thinwire.config import EvaluationConfig, ModelConfig, PromptConfig, build
 from thinwire.errors import ThinwireError, UsageError
+from thinwire.experiment_file import load_experiment
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import: only the commands that need them pay
     from thinwire.progress import Display
@@ -82,6 +84,10 @@ def sweep(
         str, typer.Option(help="auto (those that train only above 500 samples), all or none.")
     ] = "auto",
     tensorboard: TensorBoard = False,
+    only_check: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything and show what would run; train and write nothing.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: print JSON to standard output.")] = False,
     settings: Set = None,
 ) -> None:
     """Run all arms and controls of an experiment, and summarise them.
@@ -91,6 +97,11 @@ def sweep(
     if controls not in ("auto", "all", "none"):
         raise UsageError(f"--controls takes auto, all or none, got {controls!r}")
     chosen: Any = controls
+    if as_json and not only_check:
+        raise UsageError("--json shows a plan, so it goes with --dry-run; `thinwire compare RUN --json` shows results")
+    if only_check:
+        _show_plan(experiment, settings, output, resume=resume, controls=chosen, as_json=as_json)
+        return
     _run(experiment, settings, output, resume=resume, controls=chosen, tensorboard=tensorboard)
 
 
@@ -138,6 +149,30 @@ def _run(
     console.print(f"results: {folder}", soft_wrap=True)
     if failed := [record["name"] for record in records if record["status"] != "done"]:
         raise ThinwireError(f"{len(failed)} of {len(records)} failed: {', '.join(failed)}; see their training_*.log")
+
+
+def _show_plan(
+    experiment_file: Path,
+    settings: list[str] | None,
+    output: Path | None,
+    *,
+    resume: bool,
+    controls: Controls,
+    as_json: bool,
+) -> None:
+    experiment = load_experiment(experiment_file, settings or [])
+    from thinwire.dry_run import drawn, dry_run
+
+    with _logging():
+        planned = dry_run(experiment, output or Path("runs") / experiment.name, resume=resume, controls=controls)
+    if as_json:
+        typer.echo(json.dumps(planned.as_dict()))
+    else:
+        Console(width=100).print(drawn(planned), highlight=False)
+    if planned.obstacles:
+        raise ThinwireError(
+            f"{len(planned.obstacles)} of {len(planned.runs)} would fail: {', '.join(planned.obstacles)}"
+        )
 
 
 @app.command()

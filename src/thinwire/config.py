@@ -10,10 +10,8 @@ from __future__ import annotations
 import difflib
 import typing
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from thinwire.errors import UsageError
@@ -338,31 +336,12 @@ class Experiment(ArmConfig):
         for kind, group in (("arms", self.arms), ("controls", self.controls)):
             if name in group:
                 defaults = self.model_dump(include=set(ArmConfig.model_fields))
-                return build(ArmConfig, _merge(defaults, group[name]), where=f"{kind}.{name}")
+                return build(ArmConfig, merge(defaults, group[name]), where=f"{kind}.{name}")
         known = [*self.arms, *self.controls]
         raise UsageError(f"no arm or control called {name!r}{_nearest(name, known)}; there are: {', '.join(known)}")
 
 
 AnySection = typing.TypeVar("AnySection", bound=Section)
-
-
-def load_experiment(path: Path, overrides: Iterable[str] = ()) -> Experiment:
-    """Read an experiment file and apply ``path.to.key=value`` overrides (values are YAML).
-
-    Raises:
-        UsageError: the file is missing or is no YAML mapping, a key is unknown, or a value is out of range.
-    """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"no experiment file {path}; the plan's is experiments/phase1a_lora.yaml") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{path} is not a readable YAML file: {error}") from None
-    if not isinstance(data, dict):
-        raise UsageError(f"{path} holds a {type(data).__name__}, expected a mapping of settings")
-    for override in overrides:
-        _set(data, override)
-    return build(Experiment, data, where="")
 
 
 def build(cls: type[AnySection], data: Mapping[str, Any], where: str) -> AnySection:
@@ -410,28 +389,10 @@ def _nearest(name: str, valid: Iterable[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with ``changes``: groups of settings are merged key by key, everything else is replaced."""
     merged = dict(base)
     for key, value in changes.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merge(merged[key], value) if both else value
+        merged[key] = merge(merged[key], value) if both else value
     return merged
-
-
-def _set(data: dict[str, Any], override: str) -> None:
-    path, equals, text = override.partition("=")
-    if not equals or not path.strip():
-        raise UsageError(f"--set takes path.to.key=value, got {override!r}")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"--set {path}: {text!r} is no YAML value: {error}") from None
-    *groups, last = path.strip().split(".")
-    for depth, group in enumerate(groups):
-        inner = data.get(group)
-        if inner is None:
-            inner = data[group] = {}
-        if not isinstance(inner, dict):
-            raise UsageError(f"--set {path}: {'.'.join(groups[: depth + 1])} is a single value, not a group")
-        data = inner
-    data[last] = value

@@ -11,9 +11,11 @@ from thinwire.model import LanguageModel
 _SHARE = 0.6
 """Part of the free memory that a pass may take: the estimates are rough, and the optimiser needs some too."""
 
-
 _SMALL_PARAMETERS = 1e9
 """Below this, the questions of one step are too few to fill a GPU, and the steps of all arms do it together."""
+
+MOST_FUSED = 16
+"""Arms that train together where a step alone does not fill a GPU."""
 
 
 def fused_arms(lm: LanguageModel, setting: int | str) -> int:
@@ -21,7 +23,7 @@ def fused_arms(lm: LanguageModel, setting: int | str) -> int:
     if isinstance(setting, int):
         return setting
     small = sum(parameter.numel() for parameter in lm.model.parameters()) < _SMALL_PARAMETERS
-    return 16 if small and lm.device.type == "cuda" else 1
+    return MOST_FUSED if small and lm.device.type == "cuda" else 1
 
 
 def training_pass_tokens(lm: LanguageModel, setting: int | str) -> int:

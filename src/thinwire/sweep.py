@@ -66,7 +66,7 @@ def run_sweep(
         check_available()
     planned = plan(experiment, only, controls)
     with _exclusive(folder):
-        before = _check_folder(folder, experiment, resume)
+        before = check_folder(folder, experiment, resume)
         lm = load(experiment.model)
         bench = Workbench(experiment, lm, folder / "codec", display)
         runs = [replace(run, config=bench.resolve(run.config)) for run in planned]
@@ -163,7 +163,7 @@ def _finished(bench: Workbench, runs: Sequence[Planned], sweep_folder: Path) -> 
     for run in runs:
         record_file = record_folder(sweep_folder, run.name, run.kind) / "record.json"
         if record_file.exists() and (record := read_json(record_file))["status"] == "done":
-            check_done(record, run.config, bench)
+            check_done(record, run.config, bench.questions(run.config).hashes(), bench.lm)
             logger.info("%s is done already", run.name)
             records[run.name] = record
     return records
@@ -194,7 +194,7 @@ def _set_aside(folder: Path, attic: Path) -> None:
     logger.info("moved what the unfinished %s left to %s", folder.name, target)
 
 
-def _check_folder(folder: Path, experiment: Experiment, resume: bool) -> dict[str, Any] | None:
+def check_folder(folder: Path, experiment: Experiment, resume: bool) -> dict[str, Any] | None:
     """Refuse a folder that must not be written to; returns the header of the sweep to be resumed, if there is one."""
     if not (folder / "sweep.json").exists() and not (folder / "experiment.yaml").exists():
         if others := [path.name for path in folder.iterdir() if path.name != ".lock"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +24,6 @@ from thinwire.model import LanguageModel
 from thinwire.objective import table_mean_square
 from thinwire.progress import Display
 from thinwire.prompts import Encoded, PromptEncoder
-from thinwire.questions import load_questions, load_test_questions
 from thinwire.reader import AdapterReader, CodecReader, Reader
 from thinwire.reconstruction import (
     measure,
@@ -33,24 +32,11 @@ from thinwire.reconstruction import (
     train_reconstruction,
 )
 from thinwire.records import content_hash, read_json, replacing, write_json
-from thinwire.squad import Example, draw, hold_out_articles
+from thinwire.splits import Questions, Splits
 
 logger = logging.getLogger(__name__)
 
 Made = TypeVar("Made")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Questions:
-    """The drawn questions of a sweep: training, selection (held-out articles of the train set) and test."""
-
-    train: list[Example]
-    selection: list[Example]
-    test: list[Example]
-
-    def hashes(self) -> dict[str, str]:
-        """Content hash of each split."""
-        return {name: content_hash([asdict(example) for example in split]) for name, split in vars(self).items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +55,8 @@ class Workbench:
     def __init__(self, experiment: Experiment, lm: LanguageModel, codec_folder: Path, display: Display) -> None:
         self.lm = lm
         self.compile_layers = experiment.model.compile
-        self._experiment = experiment
+        self._seed = experiment.seed
+        self._splits = Splits(experiment.data, experiment.seed)
         self._codec_folder = codec_folder
         self._display = display
         self._made: dict[Hashable, object] = {}
@@ -83,43 +70,13 @@ class Workbench:
 
     def resolve(self, arm: ArmConfig) -> ArmConfig:
         """``arm`` with every "auto" that decides a figure replaced by its value on this device."""
-        on_gpu = self.lm.device.type == "cuda"
-        evaluation = arm.evaluation
-        samples: int | str = evaluation.samples
-        if samples == "auto":
-            samples = 1000 if on_gpu else 100
-            if not on_gpu:
-                self._once("note on a CPU", _say_that_a_cpu_scores_fewer)
-        selection = evaluation.selection_samples
-        if selection == "auto":
-            selection = 500 if on_gpu else 50
-        steps = resolve_steps(arm.reconstruction, self.lm.device)
-        vq_steps = resolve_vq_steps(arm.codec.vq, self.lm.device)
-        return arm.model_copy(
-            update={
-                "evaluation": evaluation.model_copy(update={"samples": samples, "selection_samples": selection}),
-                "codec": arm.codec.model_copy(update={"vq": arm.codec.vq.model_copy(update={"steps": vq_steps})}),
-                "reconstruction": arm.reconstruction.model_copy(update={"steps": steps}),
-            }
-        )
+        if arm.evaluation.samples == "auto" and self.lm.device.type != "cuda":
+            self._once("note on a CPU", _say_that_a_cpu_scores_fewer)
+        return resolved(arm, self.lm.device)
 
     def questions(self, arm: ArmConfig) -> Questions:
         """The questions that a resolved arm trains on, is chosen by and is scored on."""
-        data, seed = self._experiment.data, self._experiment.seed
-
-        def load() -> tuple[list[Example], list[Example], list[Example]]:
-            everything = load_questions(data.train, "train", data.unanswerable)
-            train, held_out = hold_out_articles(everything, data.selection_articles, seed)
-            return train, held_out, load_test_questions(data)
-
-        train, held_out, test = self._once("questions", load)
-        samples, selection = arm.evaluation.samples, arm.evaluation.selection_samples
-        assert isinstance(selection, int), "the arm was resolved"
-        return Questions(
-            train=draw(train, data.samples, seed, "train"),
-            selection=draw(held_out, selection, seed, "selection"),
-            test=draw(test, len(test) if samples == "all" else int(samples), seed, "test"),
-        )
+        return self._splits.drawn(arm)
 
     def encoded(self, arm: ArmConfig) -> EncodedQuestions:
         """The arm's questions as token ids."""
@@ -135,7 +92,7 @@ class Workbench:
             )
             cut = sum(question.dropped > 0 for question in (*made.train, *made.selection, *made.test))
             if cut:
-                logger.info("%d prompts were longer than prompt.max_tokens; their context was shortened", cut)
+                logger.info("%d prompts were longer than prompt.max_tokens; they were shortened", cut)
             return made
 
         return self._once(["encoded", *_prompt_key(arm)], encode)
@@ -161,7 +118,7 @@ class Workbench:
             path = self._codec_folder / f"{arm.codec.kind}-{content_hash(self._codec_key(arm))[:12]}.safetensors"
             if not path.exists():
                 # The experiment's seed, not the arm's: trainings with several seeds share their codec.
-                codec = kind.fit(self.lm.table, self.counts(arm), arm.codec, self._experiment.seed)
+                codec = kind.fit(self.lm.table, self.counts(arm), arm.codec, self._seed)
                 codec.save(path)
             # A finished arm's adapter belongs to this very file: a resumed sweep reads it, and never fits anew.
             codec = kind.load(path).to(self.lm.device)
@@ -228,7 +185,7 @@ class Workbench:
             "table": self._once("table hash", self.lm.table_hash),
             "counts": self.counts(arm).tolist(),
             "codec": arm.codec.model_dump(),
-            "codec_seed": self._experiment.seed,
+            "codec_seed": self._seed,
         }
 
     def _adapter_key(self, arm: ArmConfig) -> dict[str, Any]:
@@ -277,6 +234,24 @@ class Workbench:
                 arm.seed,
                 lambda step, total, cosine: task.update(step, total, f"cosine {cosine:.3f}"),
             )
+
+
+def resolved(arm: ArmConfig, device: torch.device) -> ArmConfig:
+    """``arm`` with every "auto" that decides a figure replaced by its value on ``device``."""
+    on_gpu = device.type == "cuda"
+    numbers: dict[str, int] = {}
+    if arm.evaluation.samples == "auto":
+        numbers["samples"] = 1000 if on_gpu else 100
+    if arm.evaluation.selection_samples == "auto":
+        numbers["selection_samples"] = 500 if on_gpu else 50
+    steps, vq_steps = resolve_steps(arm.reconstruction, device), resolve_vq_steps(arm.codec.vq, device)
+    return arm.model_copy(
+        update={
+            "evaluation": arm.evaluation.model_copy(update=numbers),
+            "codec": arm.codec.model_copy(update={"vq": arm.codec.vq.model_copy(update={"steps": vq_steps})}),
+            "reconstruction": arm.reconstruction.model_copy(update={"steps": steps}),
+        }
+    )
 
 
 def _say_that_a_cpu_scores_fewer() -> None:

@@ -1,0 +1,98 @@
+"""Every file in experiments/: it loads, its plan is sound, and it runs from end to end on a tiny model."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from doubles import save_tiny, write_squad
+from thinwire.dry_run import dry_run
+from thinwire.experiment_file import load_experiment
+from thinwire.report.results import read_results
+from thinwire.sweep import run_sweep
+
+FILES = sorted((Path(__file__).parents[1] / "experiments").glob("*.yaml"))
+EACH = pytest.mark.parametrize("file", FILES, ids=[file.stem for file in FILES])
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """A model as deep as the arms want it, and questions."""
+    folder = tmp_path_factory.mktemp("experiments")
+    save_tiny(folder / "model", layers=16)
+    write_squad(folder / "train.json", num_articles=3, questions=2)
+    write_squad(folder / "test.json", num_articles=2, questions=2)
+    return folder
+
+
+def toy(file, inputs):
+    """The experiment in miniature: its arms as they are, everything that costs time as small as it gets."""
+    small = {
+        "model.name": inputs / "model",
+        "model.device": "cpu",
+        "model.dtype": "float32",
+        "model.compile": "false",
+        "data.train": inputs / "train.json",
+        "data.test": inputs / "test.json",
+        "data.samples": 2,
+        "data.selection_articles": 1,
+        "training.epochs": 1,
+        "evaluation.samples": 2,
+        "evaluation.selection_samples": 1,
+        "evaluation.max_new_tokens": 2,
+        "verdict.resamples": 100,
+        "fused_arms": 32,
+    }
+    for name, changes in (load_experiment(file).model_dump(include={"arms"}))["arms"].items():
+        if changes.get("reconstruction", {}).get("steps") != 0:
+            small[f"arms.{name}.reconstruction.steps"] = 2
+    return load_experiment(file, [f"{path}={value}" for path, value in small.items()])
+
+
+@EACH
+def test_every_arm_and_control_resolves(file):
+    experiment = load_experiment(file)
+    assert all(experiment.arm(name) for name in (*experiment.arms, *experiment.controls))
+    assert experiment.arm(experiment.baseline)
+    assert experiment.description
+
+
+def test_no_two_experiments_share_a_folder_of_results():
+    names = [load_experiment(file).name for file in FILES]
+    assert len(set(names)) == len(names)
+
+
+@EACH
+def test_the_header_names_the_file_in_its_command(file):
+    header = file.read_text(encoding="utf-8").split("\nname:")[0]
+    assert header.startswith("# ")
+    assert f"thinwire sweep experiments/{file.name}" in header or file.stem == "phase1a_lora"
+
+
+@EACH
+def test_no_two_trainings_of_an_experiment_are_the_same(file):
+    experiment = load_experiment(file)
+    configs = {name: experiment.arm(name) for name in (*experiment.arms, *experiment.controls)}
+    assert len(set(configs.values())) == len(configs)
+
+
+@EACH
+def test_a_dry_run_finds_nothing_wrong(file, inputs, tmp_path):
+    planned = dry_run(toy(file, inputs), tmp_path / "run", controls="all")
+    assert planned.obstacles == {}
+    assert all(run.questions["test"] == planned.runs[0].questions["test"] for run in planned.runs), (
+        "or no report is made"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+@EACH
+def test_it_runs_from_end_to_end_at_toy_size(file, inputs, tmp_path, monkeypatch):
+    monkeypatch.setenv("THINWIRE_CACHE", str(inputs / "cache"))
+    made = toy(file, inputs)
+    records = run_sweep(made, tmp_path / "run", controls="all")
+    assert {record["name"]: record["error"] for record in records if record["status"] != "done"} == {}
+    assert [record["name"] for record in records] == [*made.arms, *made.controls]
+    assert set(read_results(tmp_path / "run").arms) == set(made.arms)
+    analysis = json.loads((tmp_path / "run" / "analysis.json").read_text(encoding="utf-8"))
+    assert analysis, "every report is made of it"
