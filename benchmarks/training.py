@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from paired import Timing, measure, summarize, table
 from plain_loop import Reading, train_steps, with_lora
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig
 
 from thinwire.adapter import Adapter
 from thinwire.batching import token_counts
@@ -59,7 +59,9 @@ def random_model(shape: str, like: LanguageModel) -> LanguageModel:
     """A model of another size with random weights, and the tokenizer of ``like``."""
     torch.manual_seed(0)
     with torch.device(like.device):
-        model = LlamaForCausalLM(LlamaConfig(**SHAPES[shape], tie_word_embeddings=True)).to(like.dtype)
+        model = AutoModelForCausalLM.from_config(
+            LlamaConfig(**SHAPES[shape], tie_word_embeddings=True), dtype=like.dtype
+        )
     return LanguageModel(
         model=model.requires_grad_(False).eval(), tokenizer=like.tokenizer, name=f"random {shape}", revision="random"
     )
