@@ -1,11 +1,13 @@
 """Questions in groups and answers in order."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from doubles import example, tiny_lm
+from thinwire import evaluate
 from thinwire.config import PromptConfig
-from thinwire.evaluate import _groups, answer_questions
+from thinwire.evaluate import _groups, answer_questions, score_answer
 from thinwire.prompts import Encoded, PromptEncoder
 
 LM = tiny_lm()
@@ -53,3 +55,38 @@ def test_answers_come_in_the_order_of_the_questions_whatever_the_groups():
     assert [prediction.id for prediction in together] == [q.example.id for q in questions]
     assert together == alone
     assert progress == [(7, 7)]
+
+
+@pytest.mark.parametrize(
+    ("score", "text", "exact_match", "f1"),
+    # Raw, one of 4 words is right and all of the gold answer is said: 2 x 1/4 x 1 / (1/4 + 1) = 0.4.
+    [("first_line", "1843", 1.0, 1.0), ("raw", "1843\nAda wrote it", 0.0, 0.4)],
+)
+def test_the_first_line_is_scored_or_all_of_the_answer(score, text, exact_match, f1):
+    asked = Encoded(example=example(), prompt_ids=(), answer_ids=(), dropped=0)
+    prediction = score_answer(asked, "1843\nAda wrote it", "end", score)
+    assert (prediction.text, prediction.exact_match, prediction.f1) == (text, exact_match, pytest.approx(f1))
+    assert (prediction.raw_text, prediction.raw_f1) == ("1843\nAda wrote it", pytest.approx(0.4)), "both ways"
+
+
+@pytest.mark.parametrize("style", ["chat", "plain"])
+def test_an_answer_that_stops_by_length_goes_on_behind_its_end(style, monkeypatch):
+    lm, said = tiny_lm(), []
+    real = evaluate.greedy
+    monkeypatch.setattr(evaluate, "greedy", lambda *args: said.append(real(*args)[0]) or [said[-1]])
+    encoder = PromptEncoder(lm.tokenizer, PromptConfig(style=style))
+    questions = [encoder.encode(example())]
+
+    def answered(stop):
+        options = {"max_new_tokens": 6, "pass_tokens": 1000, "score": "raw"}
+        return answer_questions(lm, lm.table, encoder, questions, stop=stop, **options)[0]
+
+    whole = answered("length")
+    ids = said[-1].ids
+    assert len(ids) == 6
+    lm.model.generation_config.eos_token_id = ids[3]  # the fourth token becomes the end of an answer
+    first = ids.index(ids[3])
+    assert answered("end").stop_reason == "end"
+    assert said[-1].ids == ids[:first]
+    assert answered("length") == whole
+    assert whole.stop_reason == "length"

@@ -15,8 +15,9 @@ BOTH = pytest.mark.parametrize("style", ["chat", "plain"])
 START = "Answer the question with a short phrase from the text.\n\nText: "
 
 
-def encoder(style="chat", max_tokens=1024, **options):
-    return PromptEncoder(TOKENIZERS[style], PromptConfig(style=style, max_tokens=max_tokens), **options)
+def encoder(style="chat", max_tokens=1024, truncation="context", **options):
+    config = PromptConfig(style=style, max_tokens=max_tokens, truncation=truncation)
+    return PromptEncoder(TOKENIZERS[style], config, **options)
 
 
 def text_of(ids, style="chat"):
@@ -168,6 +169,32 @@ def test_the_whole_context_may_go_but_never_more(style):
     message = f"question q0: the prompt takes {bare} tokens without any context, .*prompt.max_tokens={bare - 1}"
     with pytest.raises(UsageError, match=message):
         encoder(style, bare - 1).encode(x)
+
+
+@pytest.mark.parametrize(
+    ("style", "cut", "left"),
+    # Lost: "swer:"; the whole cue, 9, and "gram 0 written?", 15; two special tokens.
+    [("plain", 5, "written?\n\nAn"), ("plain", 24, "\n\nQuestion: When was pro"), ("chat", 2, "program 0 written?")],
+)
+def test_truncation_from_the_right_takes_cue_and_question_and_keeps_the_context(style, cut, left):
+    x = example(context="abcdefghij", answer="a")
+    head, tail = ends_of(style, x.question)
+    limit = num_tokens(head + x.context + tail, style) - cut
+    coded = encoder(style, limit, "right").encode(x)
+    assert text_of(coded.prompt_ids, style).endswith(left)
+    assert text_of(coded.prompt_ids, style).startswith(head + x.context)
+    assert (len(coded.prompt_ids), coded.dropped) == (limit, cut)
+    assert encoder(style, limit, "right").encode(x, keep_answer=True) == coded, "in training too"
+
+
+@BOTH
+def test_a_prompt_that_fits_is_the_same_under_either_truncation(style):
+    assert encoder(style, truncation="right").encode(example()) == encoder(style).encode(example())
+
+
+def test_truncation_from_the_right_may_leave_no_question_at_all():
+    coded = encoder("plain", 20, "right").encode(example())
+    assert text_of(coded.prompt_ids, "plain") == START[:20]
 
 
 def test_a_prompt_without_context_is_never_shortened():

@@ -13,7 +13,10 @@ from doubles import save_sweep_inputs
 from thinwire import arm as arm_module
 from thinwire.config import Experiment, build
 from thinwire.errors import ThinwireError, UsageError
+from thinwire.model import load
+from thinwire.progress import Display
 from thinwire.sweep import plan, run_sweep
+from thinwire.workbench import Workbench
 
 PLAN_FILE = Path(__file__).parents[1] / "experiments" / "phase1a_lora.yaml"
 
@@ -128,10 +131,6 @@ def test_a_record_says_where_its_figures_come_from(swept):
 
 
 def test_no_article_is_both_trained_on_and_chosen_by(folder):
-    from thinwire.model import load
-    from thinwire.progress import Display
-    from thinwire.workbench import Workbench
-
     made = experiment(folder)
     bench = Workbench(made, load(made.model), folder / "codec", Display())
     questions = bench.questions(bench.resolve(made.arm("r2")))
@@ -321,6 +320,39 @@ def test_a_folder_of_other_things_is_left_alone(folder, tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(UsageError, match=r"holds other files \(thesis\.tex\)"):
         run_sweep(experiment(folder), tmp_path)
+
+
+def test_arms_of_other_prompts_and_scoring_keep_their_own_in_one_sweep(folder, tmp_path):
+    raw = {"stop": "length", "score": "raw"}
+    arms = {
+        "baseline": {},
+        "plain": {"prompt": {"style": "plain"}},
+        "context": {"prompt": {"max_tokens": 140}},
+        "right": {"prompt": {"max_tokens": 140, "truncation": "right"}},
+        "raw": {"evaluation": raw},
+    }
+    made = experiment(folder, arms=arms, controls={"text_raw": {"reads": "text", "evaluation": raw}}, fused_arms=16)
+    bench = Workbench(made, load(made.model), tmp_path / "codec", Display())
+    configs = {run.name: bench.resolve(run.config) for run in plan(made, [], "all")}
+    prompts = {name: bench.encoded(config).test[0].prompt_ids for name, config in configs.items()}
+    assert len({prompts[name] for name in ("baseline", "plain", "context", "right")}) == 4
+    assert prompts["baseline"] == prompts["raw"] == prompts["text_raw"]
+    assert prompts["right"] == prompts["baseline"][:140]
+    assert bench.encoded(configs["plain"]).encoder.style == "plain"
+    assert len({str(bench.questions(config).hashes()) for config in configs.values()}) == 1
+
+    records = {record["name"]: record for record in run_sweep(made, tmp_path / "run", controls="all")}
+    assert {record["status"] for record in records.values()} == {"done"}
+    assert [records[name]["training"]["trained_together"] for name in arms] == [1] * 5
+    for name in ("raw", "controls/text_raw"):
+        for row in lines(tmp_path / "run" / name / "predictions.jsonl"):
+            assert (row["text"], row["f1"], row["stop_reason"]) == (row["raw_text"], row["raw_f1"], "length")
+    # Without dropout in either, the arm that is only scored otherwise has the very weights of the baseline.
+    steps = [
+        [row["loss"] for row in lines(tmp_path / "run" / name / "diagnostics.jsonl") if row["event"] == "step"]
+        for name in ("baseline", "raw")
+    ]
+    assert steps[0] == steps[1]
 
 
 def test_the_plans_experiment_file_names_its_own_results_folder():

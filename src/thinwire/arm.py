@@ -160,6 +160,8 @@ class ArmRun:
                 questions,
                 max_new_tokens=self.config.evaluation.max_new_tokens,
                 pass_tokens=decoding_pass_tokens(bench.lm, self.config.evaluation.pass_tokens),
+                stop=self.config.evaluation.stop,
+                score=self.config.evaluation.score,
                 on_progress=task.update,
             )
         seconds = time.perf_counter() - started

@@ -76,7 +76,10 @@ class PromptConfig(Section):
     style: Literal["auto", "chat", "plain"] = "auto"
     """``chat`` uses the tokenizer's chat template, ``plain`` a bare text; ``auto`` is chat where there is one."""
     max_tokens: PositiveInt = 1024
-    """Longest prompt in tokens. Only the context is ever shortened."""
+    """Longest prompt in tokens."""
+    truncation: Literal["context", "right"] = "context"
+    """What a longer prompt loses: ``context``, the context alone; ``right``, all behind ``max_tokens``, question and
+    cue included, as naive tokenisation does. ``right`` is here to measure what that fault costs."""
 
 
 class VQConfig(Section):
@@ -236,6 +239,11 @@ class EvaluationConfig(Section):
     """Selection questions, drawn by seed; ``auto`` is 500 on a GPU and 50 on a CPU."""
     max_new_tokens: PositiveInt = 24
     """Longest answer, greedy decoding."""
+    stop: Literal["end", "length"] = "end"
+    """``end``: an answer ends at an end token or, for plain prompts, at a line end. ``length``: it always takes
+    ``max_new_tokens``, as in a harness without stop tokens; here to measure what that fault costs."""
+    score: Literal["first_line", "raw"] = "first_line"
+    """What of an answer is scored, and epochs and arms are chosen by: its first line, or all of it."""
     pass_tokens: PositiveInt | Auto = "auto"
     """Most tokens in one batch of decoding, prompts padded to the longest and their answers counted."""
 

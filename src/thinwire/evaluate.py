@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -15,6 +15,9 @@ from thinwire.model import LanguageModel
 from thinwire.postprocess import first_line
 from thinwire.prompts import Encoded, PromptEncoder
 from thinwire.scoring import best_over_golds, exact_match, f1
+
+Stop = Literal["end", "length"]
+Scored = Literal["first_line", "raw"]
 
 OnProgress = Callable[[int, int], None]
 """Called with the questions answered so far and the questions in all."""
@@ -29,9 +32,9 @@ class Prediction:
     question: str
     golds: tuple[str, ...]
     raw_text: str
-    """All that the model said before its end token."""
+    """All that the model said: before its end token or, where answers stop by length alone, behind it too."""
     text: str
-    """What is scored: the first line of ``raw_text``."""
+    """What is scored: the first line of ``raw_text``, or all of it."""
     exact_match: float
     f1: float
     raw_exact_match: float
@@ -50,22 +53,30 @@ def answer_questions(
     *,
     max_new_tokens: int,
     pass_tokens: int,
+    stop: Stop = "end",
+    score: Scored = "first_line",
     on_progress: OnProgress = lambda *_: None,
 ) -> list[Prediction]:
     """Answer and score ``questions``, the model reading ``table`` ``[V, D]``; results come in the order given."""
-    rule = StopRule(
-        end_ids=lm.stop_ids(encoder.end_id),
-        newline_ids=_newline_ids(lm.tokenizer) if encoder.style == "plain" else frozenset(),
-        max_new_tokens=max_new_tokens,
-    )
+    rule = _stop_rule(lm, encoder, stop, max_new_tokens)
     predictions: dict[int, Prediction] = {}
     for group in _groups(questions, max_new_tokens, pass_tokens):
         continuations = greedy(lm, table, [questions[i].prompt_ids for i in group], rule)
         for i, continuation in zip(group, continuations, strict=True):
             text = lm.tokenizer.decode(continuation.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-            predictions[i] = score_answer(questions[i], text, continuation.stop_reason)
+            predictions[i] = score_answer(questions[i], text, continuation.stop_reason, score)
         on_progress(len(predictions), len(questions))
     return [predictions[i] for i in range(len(questions))]
+
+
+def _stop_rule(lm: LanguageModel, encoder: PromptEncoder, stop: Stop, max_new_tokens: int) -> StopRule:
+    if stop == "length":
+        return StopRule(end_ids=frozenset(), newline_ids=frozenset(), max_new_tokens=max_new_tokens)
+    return StopRule(
+        end_ids=lm.stop_ids(encoder.end_id),
+        newline_ids=_newline_ids(lm.tokenizer) if encoder.style == "plain" else frozenset(),
+        max_new_tokens=max_new_tokens,
+    )
 
 
 def _groups(questions: Sequence[Encoded], max_new_tokens: int, pass_tokens: int) -> list[list[int]]:
@@ -91,9 +102,9 @@ def _groups(questions: Sequence[Encoded], max_new_tokens: int, pass_tokens: int)
     return groups
 
 
-def score_answer(question: Encoded, raw_text: str, stop_reason: str) -> Prediction:
-    """Score one answer, as it came and as its first line."""
-    example, text = question.example, first_line(raw_text)
+def score_answer(question: Encoded, raw_text: str, stop_reason: str, score: Scored = "first_line") -> Prediction:
+    """Score one answer, as it came and as what ``score`` takes of it."""
+    example, text = question.example, first_line(raw_text) if score == "first_line" else raw_text
     return Prediction(
         id=example.id,
         paragraph_id=example.paragraph_id,

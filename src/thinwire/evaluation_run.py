@@ -55,6 +55,8 @@ def evaluate_target(
             questions,
             max_new_tokens=evaluation.max_new_tokens,
             pass_tokens=decoding_pass_tokens(lm, evaluation.pass_tokens),
+            stop=evaluation.stop,
+            score=evaluation.score,
             on_progress=task.update,
         )
     return summarize(predictions), {prediction.id: prediction.text for prediction in predictions}

@@ -1,4 +1,7 @@
-"""From a question to token ids: one prompt for training and evaluation, whose end always survives truncation."""
+"""From a question to token ids: one prompt for training and evaluation, whose end survives truncation.
+
+``prompt.truncation`` ``right`` breaks that rule on purpose: it measures what breaking it costs.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,7 +42,7 @@ class Encoded:
     answer_ids: tuple[int, ...]
     """The first gold answer and the end token: what supervision takes its first k tokens from."""
     dropped: int
-    """Context tokens that truncation removed."""
+    """Tokens that truncation removed: of the context alone, unless ``prompt.truncation`` is ``right``."""
 
 
 class PromptEncoder:
@@ -51,7 +54,7 @@ class PromptEncoder:
             raise UsageError("prompt.style is chat, but this tokenizer has no chat template; set prompt.style=plain")
         self.style: Style = "chat" if config.style != "plain" and has_template else "plain"
         self.with_context = with_context
-        self.max_tokens = config.max_tokens
+        self.max_tokens, self.truncation = config.max_tokens, config.truncation
         self._tokenizer = tokenizer
         end_id = end_of_turn_id(tokenizer) if self.style == "chat" else tokenizer.eos_token_id
         if end_id is None:
@@ -67,11 +70,12 @@ class PromptEncoder:
         return _render_chat(self._tokenizer, [{"role": "user", "content": content}], add_generation_prompt=True)
 
     def encode(self, example: Example, *, keep_answer: bool = False) -> Encoded:
-        """Encode one example, shortening its context where the prompt is longer than ``max_tokens``.
+        """Encode one example, shortening its context where the prompt is longer than ``max_tokens``; or, with
+        ``truncation`` ``right``, cutting off whatever lies behind them.
 
         Args:
             keep_answer: cut the context around the gold answer instead of at its end. For training alone: an
-                evaluation that looks at the gold answer would leak it.
+                evaluation that looks at the gold answer would leak it. Without effect on ``right``.
 
         Raises:
             UsageError: the prompt is too long even with no context at all.
@@ -80,7 +84,9 @@ class PromptEncoder:
         tokens = self._tokenizer(text, add_special_tokens=self.style == "plain", return_offsets_mapping=True)
         ids, offsets = list(tokens["input_ids"]), list(tokens["offset_mapping"])
         excess = max(0, len(ids) - self.max_tokens)
-        if excess:
+        if excess and self.truncation == "right":
+            ids = ids[: self.max_tokens]
+        elif excess:
             ids = self._shorten(ids, offsets, text, example, excess, keep_answer=keep_answer)
         return Encoded(
             example=example,
