@@ -132,7 +132,7 @@ def test_the_verdict_comes_first_then_the_origin(published):
     )
     assert "+31.2 F1 points" in lines[0]
     assert lines[2:4] == ["| | |", "| --- | --- |"]
-    assert lines[4:12] == [
+    assert lines[4:13] == [
         "| sweep | `phase1a_lora_sweep`: made by hand |",
         "| device | cpu |",
         "| software | thinwire 0.1.0, commit ffffffffffff; torch 2.11.0, Python 3.12.3 |",
@@ -141,6 +141,8 @@ def test_the_verdict_comes_first_then_the_origin(published):
         "| codec | pca, 144 floats a token |",
         # 49152 x 144 x 2, 1000 x 4 and 83520 x 4 bytes; 49152 x 576 x 2
         "| bytes | codes 14.2 MB, adapter 0.0 MB, codec 0.3 MB; the embedding table took 56.6 MB |",
+        "| bits a token | float32 code 4,608, bf16 code 2,304, int8 code 1,152, int4 code 576, token id 16, "
+        "UTF-8 text 34.5 |",
         "| time | 2026-01-02, 1 h 0 min from start to end |",
     ]
     assert f"\n```bash\n{COMMAND}\n```\n" in section(published)

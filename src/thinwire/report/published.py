@@ -112,7 +112,7 @@ def _data(record: Publication) -> str:
 
 
 def _compression(record: Publication) -> dict[str, str]:
-    """The codec where it is one, and what the chosen arm's takes."""
+    """The codec where it is one, and what the chosen arm's takes in a table and on a wire."""
     found = {}
     if len(record["codecs"]) == 1:
         (codec,) = record["codecs"]
@@ -121,11 +121,17 @@ def _compression(record: Publication) -> dict[str, str]:
     if sizes := record["bytes"]:
         parts = [f"{part} {_megabytes(sizes[f'table_bytes_{part}'])}" for part in ("codes", "adapter", "codec")]
         found["bytes"] = f"{', '.join(parts)}; the embedding table took {_megabytes(sizes['table_bytes_original'])}"
+        forms = [f"{one['form']} {_bits(one['bits'])}" for one in sizes["wire_bits"] if one["bits"]]
+        found["bits a token"] = ", ".join(forms)
     return found
 
 
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
+
+
+def _bits(number: float) -> str:
+    return f"{number:,}" if isinstance(number, int) else f"{number:,.1f}"
 
 
 def _date(record: Publication) -> str:
