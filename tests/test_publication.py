@@ -88,12 +88,14 @@ def test_what_failed_keeps_its_error_and_has_no_figures(published):
     assert broken["f1"] is broken["collapse"] is broken["f1_difference"] is None
 
 
-def test_settings_and_bytes_of_a_row_are_carried_where_an_analysis_has_them_and_never_made_up(analysis, published):
-    assert not {"settings", "table_bytes"} & set(row_of(published, "baseline"))
-    more = copy.deepcopy(analysis)
-    more["rows"][0] |= {"settings": {"lora.rank": 0}, "table_bytes": 21000000}
-    found = publication(more)["rows"][0]
-    assert (found["settings"], found["table_bytes"]) == ({"lora.rank": 0}, 21000000)
+def test_settings_and_bytes_of_a_row_are_carried_where_an_analysis_has_them_and_never_made_up(analysis):
+    changed = copy.deepcopy(analysis)
+    changed["rows"][0] |= {"settings": {"lora.rank": 0}, "table_bytes": 21000000}
+    for key in ("settings", "table_bytes"):
+        changed["rows"][1].pop(key, None)
+    first, second, *_ = publication(changed)["rows"]
+    assert (first["settings"], first["table_bytes"]) == ({"lora.rank": 0}, 21000000)
+    assert not {"settings", "table_bytes"} & set(second)
 
 
 def test_the_file_has_a_line_for_each_row_and_gives_the_record_back(published, tmp_path):
@@ -198,6 +200,15 @@ def test_a_sweep_of_the_baseline_alone_says_so_and_nothing_that_is_missing(tmp_p
         assert text.startswith("**no comparison: ")
         assert not [word for word in ("None", "nan", "Controls", "Holm", "Of the ceiling") if word in text]
         assert "| 37.5 |" in text
+
+
+def test_several_seeds_are_said(published):
+    assert "16 test questions |" in section(published)
+    for row in published["rows"]:
+        row["num_seeds"] = 3 if row["kind"] == "arm" else 1
+    found = section(published)
+    assert "16 test questions; 1 or 3 seeds |" in found
+    assert "the share of the ceiling and the form of the answers are those of the first seed" in found
 
 
 def test_the_short_form_has_the_chosen_arm_the_baseline_and_the_controls(published):

@@ -114,7 +114,8 @@ _TEST_FIGURES = {"f1": "f1", "em": "exact_match", "raw_f1": "raw_f1", "raw_em": 
 
 _FIGURES = (
     *_TEST_FIGURES,
-    *("cosine", "cosine_at_start", "relative_mse", "nearest_row_accuracy", "n", "num_seeds", "selection_f1"),
+    "cosine_at_start",
+    *("cosine", "relative_mse", "nearest_row_accuracy", "n", "num_seeds", "selection_f1"),
     *("params", "adapter_params", "lora_params", "f1_difference", "em_difference", "observed_tier"),
     *("supported_tier", "questions_needed", "share_of_ceiling", "collapse", "extractors"),
 )

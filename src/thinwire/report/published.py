@@ -106,9 +106,17 @@ def _model(record: Publication) -> str:
 
 
 def _data(record: Publication) -> str:
-    numbers = " or ".join(f"{n:,}" for n in sorted({row["n"] for row in record["rows"] if row.get("n")}))
     sweep = record["sweep"]
-    return f"{sweep['samples']:,} training questions x {sweep['epochs']} epochs; {numbers} test questions"
+    seeds = _numbers(record, "num_seeds")
+    return (
+        f"{sweep['samples']:,} training questions x {sweep['epochs']} epochs; {_numbers(record, 'n')} test questions"
+        f"{'' if seeds == '1' else f'; {seeds} seeds'}"
+    )
+
+
+def _numbers(record: Publication, name: str) -> str:
+    """The different numbers that rows have of something."""
+    return " or ".join(f"{number:,}" for number in sorted({row[name] for row in record["rows"] if row[name]}))
 
 
 def _compression(record: Publication) -> dict[str, str]:
@@ -172,6 +180,11 @@ def _legend(record: Publication, arms: list[Row]) -> str:
         )
     if any(row["share_of_ceiling"] for row in arms):
         said.append(f"Of the ceiling: how much of the way from `{CODEC}` to `{CEILING}`.")
+    if any(row["num_seeds"] not in (1, None) for row in arms):
+        said.append(
+            "Figures are means over an arm's seeds, but the share of the ceiling and the form of the answers are those "
+            "of the first seed."
+        )
     said.append(
         "Selection F1, on held-out training articles, chose each arm's epoch and the arm in bold; its questions are "
         "others, so it is not to be compared with F1. Trained: parameters."
