@@ -82,6 +82,12 @@ def test_it_says_where_the_figures_come_from(published):
     assert (published["thresholds"]["strong"], published["confidence"], published["resamples"]) == (0.1, 0.95, 1000)
 
 
+def test_a_sweep_without_an_end_has_no_duration(analysis):
+    unended = publication({**analysis, "sweep": {**analysis["sweep"], "finished_at": None}})
+    assert unended["sweep"]["seconds"] is None
+    assert "\n| time | 2026-01-02 |\n" in section(unended)
+
+
 def test_what_failed_keeps_its_error_and_has_no_figures(published):
     broken = row_of(published, "broken")
     assert (broken["status"], broken["error"], broken["rank"]) == ("failed", "ValueError: loss is nan", 2)
@@ -266,6 +272,16 @@ def test_a_command_can_be_added_to_a_record_later(run, tmp_path, thinwire):
     assert load(file)["command"] is None
     assert thinwire("publish", file, "--record", file, "--command", COMMAND)[0] == 0
     assert load(file)["command"] == COMMAND
+
+
+def test_the_command_of_a_record_is_kept_when_its_sweep_is_published_anew_and_not_for_another(run, tmp_path, thinwire):
+    file = tmp_path / "mine.json"
+    thinwire("publish", run, "--record", file, "--command", COMMAND)
+    thinwire("publish", run, "--record", file)
+    assert load(file)["command"] == COMMAND
+    other = write_run(tmp_path / "other", started_at="2026-01-02T03:04:06Z")
+    thinwire("publish", other, "--record", file)
+    assert load(file)["command"] is None
 
 
 @pytest.mark.parametrize(

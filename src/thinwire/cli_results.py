@@ -1,5 +1,4 @@
-"""The commands that read results and train nothing: score, compare, best, report, publish, plot,
-postprocess."""
+"""The commands that read results and train nothing: from score and compare to publish and postprocess."""
 
 from __future__ import annotations
 
@@ -167,6 +166,10 @@ def publish(
             "--short says which section is printed or put into a file: add --into FILE.md, or leave it out"
         )
     found = read_publication(source) if source.is_file() else publication(_analysis(source))
+    if command is None and record is not None and record.is_file():
+        before = read_publication(record)
+        same = before["sweep"]["started_at"] == found["sweep"]["started_at"]
+        command = before["command"] if same else None  # what was said of this sweep once need not be said again
     if command is not None:
         found["command"] = command
     if record is not None:

@@ -131,7 +131,9 @@ def _form(collapse: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {"finding": collapse["finding"], **_chosen(collapse["figures"], _FORM)} if collapse else None
 
 
-def _seconds(started_at: str, finished_at: str) -> float:
+def _seconds(started_at: str, finished_at: str | None) -> float | None:
+    if finished_at is None:  # interrupted after its last training
+        return None
     started, finished = (datetime.fromisoformat(time.replace("Z", "+00:00")) for time in (started_at, finished_at))
     return (finished - started).total_seconds()
 

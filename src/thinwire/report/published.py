@@ -95,7 +95,7 @@ def _origin(record: Publication) -> str:
         "model": _model(record),
         "data": _data(record),
         **_compression(record),
-        "time": f"{_date(record)}, {_duration(record['sweep']['seconds'])} from start to end",
+        "time": _date(record) + _duration(record["sweep"]["seconds"]),
     }
     return "\n".join(["| | |", line(["---", "---"]), *map(line, pairs.items())])
 
@@ -146,10 +146,12 @@ def _date(record: Publication) -> str:
     return str(record["sweep"]["started_at"]).split("T")[0]
 
 
-def _duration(seconds: float) -> str:
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    return f", {f'{hours} h {minutes} min' if hours else f'{minutes} min {rest} s'} from start to end"
 
 
 # Arms
