@@ -1,5 +1,9 @@
+import sys
+
 import pytest
 import torch
+
+from thinwire import cli
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -12,3 +16,19 @@ def cache(tmp_path, monkeypatch):
     """An empty cache folder of the test's own."""
     monkeypatch.setenv("THINWIRE_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def thinwire(monkeypatch, capsys):
+    """Run the command as its entry point does; returns exit code, standard output and standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["thinwire", *map(str, arguments)])
+        monkeypatch.setattr(cli.console, "file", sys.stderr)  # the captured one, not that of the first import
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        said = capsys.readouterr()
+        return caught.value.code or 0, said.out, said.err
+
+    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)  # this process keeps its own handlers
+    return run

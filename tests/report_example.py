@@ -38,6 +38,7 @@ def row(name: str, f1: float, **changes: Any) -> dict[str, Any]:
         "raw_em": f1 / 2,
         "n": 500,
         "selection_f1": f1 - 0.03125,
+        "cosine_at_start": 0.9735,
         "cosine": 0.9715,
         "relative_mse": 0.0625,
         "nearest_row_accuracy": 0.9984,

@@ -114,6 +114,7 @@ def record(name: str, *, arm: str | None = None, answers: str | None = None, sel
             "lora": 250 * lora["rank"] if lora else 0,
         },
         "codec": {"code_width": 144, "parameters": 83520} if coded else None,
+        "reconstruction_at_start": {**cosine, "cosine": 0.8125} if cosine else None,
         "reconstruction": cosine,
         "reconstruction_by_frequency": _buckets(0.8) if coded else None,
         "reconstruction_by_frequency_at_start": _buckets(0.7) if coded else None,

@@ -3,29 +3,11 @@
 import csv
 import io
 import json
-import sys
 
 import pytest
 
 from run_example import edit, failed, load, record, write_run
-from thinwire import cli
 from thinwire.report.markdown import BEGIN, END
-
-
-@pytest.fixture
-def thinwire(monkeypatch, capsys):
-    """Run the command as its entry point does; returns exit code, standard output and standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["thinwire", *map(str, arguments)])
-        monkeypatch.setattr(cli.console, "file", sys.stderr)  # the captured one, not that of the first import
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        said = capsys.readouterr()
-        return caught.value.code or 0, said.out, said.err
-
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)  # this process keeps its own handlers
-    return run
 
 
 @pytest.fixture

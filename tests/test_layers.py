@@ -26,6 +26,8 @@ TORCH_FREE = [
     "questions",
     "splits",
     "report.compare",
+    "report.publication",
+    "report.published",
     "report.summary",
 ]
 

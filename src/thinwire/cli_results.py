@@ -1,4 +1,4 @@
-"""The commands that read results and train nothing: score, compare, best, report, plot, postprocess."""
+"""The commands that read results and train nothing: from score and compare to publish and postprocess."""
 
 from __future__ import annotations
 
@@ -131,6 +131,66 @@ def report(
         name = read_json(run / "sweep.json")["name"]
         replaced = insert(into, name, (run / "report.md").read_text(encoding="utf-8"))
         typer.echo(f"{into}: section of {name} {'replaced' if replaced else 'added at the end'}")
+
+
+@results_app.command()
+def publish(
+    source: Annotated[
+        Path, typer.Argument(help="The folder of a finished sweep, or a record that this command wrote.")
+    ],
+    record: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="Write the record, a small JSON file, here.")
+    ] = None,
+    into: Annotated[
+        Path | None, typer.Option(metavar="FILE.md", help="Put the section into this file, between markers of its own.")
+    ] = None,
+    short: Annotated[
+        bool, typer.Option("--short", help="The short section: the chosen arm, the baseline and the controls.")
+    ] = False,
+    command: Annotated[
+        str | None, typer.Option(help="What was typed to run the sweep, to be shown; its folder does not hold it.")
+    ] = None,
+) -> None:
+    """Publish a sweep: a small record of its figures, and a Markdown section made from that record.
+
+    Without --record and --into, the section is printed. The markers are named after the record's file, so that a text
+    can hold several sweeps of one name; without a record, after the sweep.
+    """
+    from thinwire.report.markdown import insert
+    from thinwire.report.publication import publication, read_publication, write_publication
+    from thinwire.report.published import section
+    from thinwire.report.published import short as short_section
+
+    if short and record is not None and into is None:
+        raise UsageError(
+            "--short says which section is printed or put into a file: add --into FILE.md, or leave it out"
+        )
+    found = read_publication(source) if source.is_file() else publication(_analysis(source))
+    if command is None and record is not None and record.is_file():
+        before = read_publication(record)
+        same = before["sweep"]["started_at"] == found["sweep"]["started_at"]
+        command = before["command"] if same else None  # what was said of this sweep once need not be said again
+    if command is not None:
+        found["command"] = command
+    if record is not None:
+        write_publication(record, found)
+        typer.echo(record)
+    text = short_section(found) if short else section(found)
+    if into is not None:
+        file = record or (source if source.is_file() else None)
+        name = f"{'short ' if short else ''}results {file.stem if file else found['sweep']['name']}"
+        typer.echo(f"{into}: section {name} {'replaced' if insert(into, name, text) else 'added at the end'}")
+    elif record is None:
+        typer.echo(text, nl=False)
+
+
+def _analysis(run: Path) -> dict[str, Any]:
+    from thinwire.report.analysis import analyse
+    from thinwire.report.results import read_results
+
+    if not run.exists():
+        raise UsageError(f"no {run}; expected the folder of a finished sweep, or a record of one")
+    return analyse(read_results(run))
 
 
 @results_app.command()

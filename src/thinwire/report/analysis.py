@@ -114,6 +114,7 @@ _TEST_FIGURES = {"f1": "f1", "em": "exact_match", "raw_f1": "raw_f1", "raw_em": 
 
 _FIGURES = (
     *_TEST_FIGURES,
+    "cosine_at_start",
     *("cosine", "relative_mse", "nearest_row_accuracy", "n", "num_seeds", "selection_f1"),
     *("params", "adapter_params", "lora_params", "f1_difference", "em_difference", "observed_tier"),
     *("supported_tier", "questions_needed", "share_of_ceiling", "collapse", "extractors"),
@@ -143,8 +144,11 @@ def _identity(record: dict[str, Any], results: Results) -> dict[str, Any]:
 def _reconstruction(runs: list[Finished]) -> dict[str, float | None]:
     names = ("cosine", "relative_mse", "nearest_row_accuracy")
     if runs[0].record["reconstruction"] is None:
-        return dict.fromkeys(names)
-    return {name: fmean(run.record["reconstruction"][name] for run in runs) for name in names}
+        return {**dict.fromkeys(names), "cosine_at_start": None}
+    return {
+        **{name: fmean(run.record["reconstruction"][name] for run in runs) for name in names},
+        "cosine_at_start": fmean(run.record["reconstruction_at_start"]["cosine"] for run in runs),
+    }
 
 
 def _failed_row(record: dict[str, Any], results: Results) -> dict[str, Any]:

@@ -7,12 +7,32 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from thinwire.report.results import Results
 
 _NO_FIGURES = frozenset({"file", "code_width", "code_bits", "parameters", "bytes", "alarms"})
 """What a record says of a codec beside the codec's own figures."""
+
+FIGURES = (
+    ("explained_variance", "variance kept"),
+    ("rounding_error", "lost in rounding"),
+    ("codebook_use", "entries in use"),
+    ("codebook_use_worst", "in the worst codebook"),
+    ("perplexity", "perplexity"),
+    ("perplexity_worst", "of the worst"),
+    ("perplexity_maximum", "at most"),
+    ("collisions", "ids that collide"),
+    ("collisions_weighted", "tokens that collide"),
+)
+"""The figures that codecs have, and what a table calls them. A perplexity counts entries; all others are shares."""
+
+
+def code_size(codec: Mapping[str, Any]) -> str:
+    """What a code consists of: floats, or packed integers."""
+    width, bits = codec["code_width"], codec["code_bits"]
+    return f"{width:,} floats" if bits is None else f"{width:,} x {bits // width} bits"
 
 
 def codecs(results: Results) -> list[dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,54 @@ from thinwire.records import write_text
 BEGIN, END = "<!-- thinwire: begin {name} -->", "<!-- thinwire: end {name} -->"
 """What marks the section of one sweep; everything outside is left as it is."""
 
+Row = dict[str, Any]
+"""What an analysis says of one arm or control."""
 
 _ALPHA, _DELTA = "\u03b1", "\u0394"
 """As the plan writes them."""
+
+
+def points(fraction: float | None, sign: str = "") -> str:
+    """A fraction as points, with one decimal; nothing where there is none."""
+    return "" if fraction is None else f"{100 * fraction:{sign}.1f}"
+
+
+def interval(difference: Row) -> str:
+    """Both ends of a difference's simultaneous interval as signed points, or why there is none."""
+    if difference["low"] is None:
+        return difference["outcome"] or "no interval"
+    return f"{points(difference['low'], '+')} to {points(difference['high'], '+')}"
+
+
+def _gain(row: Row) -> str:
+    difference = row["f1_difference"]
+    return f"{points(difference['estimate'], '+')} ({interval(difference)})" if difference else ""
+
+
+def _p_value(row: Row) -> str:
+    difference = row["f1_difference"]
+    return f"{difference['p_adjusted']:.4f}" if difference and difference["p_adjusted"] is not None else ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table of arms or controls: its head, and what it says of a row that is done."""
+
+    head: str
+    cell: Callable[[Row], str]
+    numeric: bool = True
+
+
+CONFIGURATION = Column("configuration", lambda row: f"**{row['name']}**" if row["best"] else row["name"], numeric=False)
+TRAINED = Column("trained", lambda row: f"{row['params']:,}")
+F1 = Column("F1", lambda row: points(row["f1"]))
+EM = Column("EM", lambda row: points(row["em"]))
+GAIN = Column("to the baseline", _gain, numeric=False)
+P_VALUE = Column("adjusted p", _p_value)
+TIER = Column("tier", lambda row: row["supported_tier"] or "", numeric=False)
+FORM = Column("form", lambda row: row["collapse"]["finding"], numeric=False)
+
+_COLUMNS = (CONFIGURATION, TRAINED, F1, EM, GAIN, P_VALUE, TIER, FORM)
 
 
 def section(analysis: dict[str, Any]) -> str:
@@ -26,8 +73,8 @@ def section(analysis: dict[str, Any]) -> str:
         "K-token CE collapse?",
         _design(analysis),
         "**Results**:\n" + "\n".join(_results(analysis)),
-        _table([row for row in analysis["rows"] if row["kind"] == "arm"]),
-        f"Controls:\n\n{_table(controls)}" if controls else "",
+        table([row for row in analysis["rows"] if row["kind"] == "arm"], _COLUMNS),
+        f"Controls:\n\n{table(controls, _COLUMNS)}" if controls else "",
         f"**Lesson Learned**: {verdict['headline']}. {verdict['sentence']}",
         _steps("**Next steps**:", verdict["next_steps"]),
         _steps("If that confirms the estimate:", verdict["next_steps_if_confirmed"]),
@@ -89,11 +136,11 @@ def _results(analysis: dict[str, Any]) -> list[str]:
     lines = []
     baseline = next((row for row in rows.values() if row["is_baseline"]), None)
     if baseline:
-        lines.append(f"- Baseline (no LoRA): {_points(baseline['f1'])}% F1 ({verdict['baseline_check']})")
+        lines.append(f"- Baseline (no LoRA): {points(baseline['f1'])}% F1 ({verdict['baseline_check']})")
     best = rows[verdict.get("judged_by") or verdict["best"]]
     difference = best["f1_difference"]
-    gain = f" ({_DELTA}={_points(difference['estimate'], '+')}%, {_interval(difference)})" if difference else ""
-    lines.append(f"- Best LoRA ({_configuration(best)}): {_points(best['f1'])}% F1{gain}")
+    gain = f" ({_DELTA}={points(difference['estimate'], '+')}%, {interval(difference)})" if difference else ""
+    lines.append(f"- Best LoRA ({_configuration(best)}): {points(best['f1'])}% F1{gain}")
     if best["share_of_ceiling"]:
         lines.append(f"- Share of the ceiling (text + LoRA): {best['share_of_ceiling']['estimate']:.0%}")
     lines.append(f"- Finding on form: {best['collapse']['finding']}")
@@ -106,41 +153,23 @@ def _configuration(row: dict[str, Any]) -> str:
     return f"r={row['rank']}, {_ALPHA}={row['alpha']:g}, layers={row['layers']}"
 
 
-def _table(rows: list[dict[str, Any]]) -> str:
+def table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
+    """Rows as a Markdown table, the highest F1 first; one that failed shows its status and no figure."""
     if not rows:
         return ""
-    lines = [
-        "| configuration | trained | F1 | EM | to the baseline | adjusted p | tier | form |",
-        "| --- | ---: | ---: | ---: | --- | ---: | --- | --- |",
-    ]
+    lines = [line(column.head for column in columns), line("---:" if one.numeric else "---" for one in columns)]
     for row in sorted(rows, key=lambda row: -(row["f1"] or -1)):
         if row["f1"] is None:
-            lines.append(f"| {row['name']} | {row['status']} | | | | | | |")
-            continue
-        difference = row["f1_difference"]
-        cells = [
-            f"**{row['name']}**" if row["best"] else row["name"],
-            f"{row['params']:,}",
-            _points(row["f1"]),
-            _points(row["em"]),
-            f"{_points(difference['estimate'], '+')} ({_interval(difference)})" if difference else "",
-            f"{difference['p_adjusted']:.4f}" if difference and difference["p_adjusted"] is not None else "",
-            row["supported_tier"] or "",
-            row["collapse"]["finding"],
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
+            lines.append(f"{line([row['name'], row['status']])}{' |' * (len(columns) - 2)}")
+        else:
+            lines.append(line(column.cell(row) for column in columns))
     return "\n".join(lines)
+
+
+def line(cells: Iterable[str]) -> str:
+    """A line of a Markdown table; a bar within a cell would end it."""
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 def _steps(title: str, steps: list[str]) -> str:
     return "\n".join([title, "", *(f"{number}. {step}" for number, step in enumerate(steps, start=1))]) if steps else ""
-
-
-def _interval(difference: dict[str, Any]) -> str:
-    if difference["low"] is None:
-        return difference["outcome"] or "no interval"
-    return f"{_points(difference['low'], '+')} to {_points(difference['high'], '+')}"
-
-
-def _points(fraction: float, sign: str = "") -> str:
-    return f"{100 * fraction:{sign}.1f}"

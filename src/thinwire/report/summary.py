@@ -32,17 +32,21 @@ def summary_text(run: Path, analysis: dict[str, Any] | None = None) -> str:
 
 def _header(sweep: dict[str, Any], rows: list[Row]) -> str:
     environment = sweep["environment"]
-    commit = (environment["git_commit"] or "unknown")[:12] + (" with changes" if environment["git_dirty"] else "")
     num_test = " or ".join(f"{n:,}" for n in sorted({row["n"] for row in rows if row["n"]})) or "no"
     lines = [
         f"{sweep['name']}: {sweep['description']}",
         "",
         f"model    {sweep['model']['name']} ({sweep['model']['revision'][:12]})",
         f"data     {sweep['samples']:,} training questions x {sweep['epochs']} epochs; {num_test} test questions",
-        f"made by  thinwire {environment['thinwire']}, commit {commit}",
+        f"made by  thinwire {environment['thinwire']}, commit {commit(environment)}",
         f"on       {environment['device']}, {sweep['started_at']}",
     ]
     return "\n".join(lines)
+
+
+def commit(environment: dict[str, Any]) -> str:
+    """The commit that made a record, in short, and whether its code had been changed since."""
+    return (environment["git_commit"] or "unknown")[:12] + (" with changes" if environment["git_dirty"] else "")
 
 
 def _tables(rows: list[Row]) -> str:

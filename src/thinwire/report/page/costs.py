@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from thinwire.report.compression import FIGURES, code_size
 from thinwire.report.figures import wire
 from thinwire.report.numbers import percent, whole
 from thinwire.report.page.markup import Cell, Column, figure, pairs, paragraph, section, table, text
@@ -63,30 +64,15 @@ def _table(found: Mapping[str, Any]) -> str:
     return f"<div><h3>Embedding table</h3>{paragraph(shape)}{drawn}</div>"
 
 
-_CODEC_FIGURES = (
-    ("explained_variance", "variance kept"),
-    ("rounding_error", "lost in rounding"),
-    ("codebook_use", "entries in use"),
-    ("codebook_use_worst", "in the worst codebook"),
-    ("perplexity", "perplexity"),
-    ("perplexity_worst", "of the worst"),
-    ("perplexity_maximum", "at most"),
-    ("collisions", "ids that collide"),
-    ("collisions_weighted", "tokens that collide"),
-)
-
-
 def _codecs(found: Sequence[Mapping[str, Any]]) -> str:
     """The codecs' own figures, a row each; those that none of them has are left out."""
-    shown = [(key, name) for key, name in _CODEC_FIGURES if any(key in codec["figures"] for codec in found)]
+    shown = [(key, name) for key, name in FIGURES if any(key in codec["figures"] for codec in found)]
     if not shown:
         return ""
     columns = [Column(name="codec", numeric=False), Column(name="read by", numeric=False), Column(name="code")]
     rows = []
     for codec in found:
-        width, bits = codec["code_width"], codec["code_bits"]
-        size = f"{whole(width)} floats" if bits is None else f"{whole(width)} x {whole(bits // width)} bits"
-        cells = [Cell(markup=text(words)) for words in (codec["kind"], ", ".join(codec["arms"]), size)]
+        cells = [Cell(markup=text(words)) for words in (codec["kind"], ", ".join(codec["arms"]), code_size(codec))]
         for key, _ in shown:
             value = codec["figures"].get(key)
             # A perplexity counts entries; all other figures are shares.

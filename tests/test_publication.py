@@ -1,0 +1,350 @@
+"""Records of published sweeps: what they hold, what is made from them, and that this repository's texts equal them."""
+
+import copy
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from run_example import load, record, write_run
+from thinwire.errors import ThinwireError, UsageError
+from thinwire.report.analysis import analyse
+from thinwire.report.markdown import BEGIN, END
+from thinwire.report.publication import KIND, as_text, publication, read_publication, write_publication
+from thinwire.report.published import section, short
+from thinwire.report.results import read_results
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "results"
+COMMAND = "thinwire sweep experiments/phase1a_lora.yaml --set data.samples=5000"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return write_run(tmp_path_factory.mktemp("publication") / "run")
+
+
+@pytest.fixture(scope="module")
+def analysis(run):
+    return analyse(read_results(run))
+
+
+@pytest.fixture
+def published(analysis):
+    return publication(copy.deepcopy(analysis), COMMAND)
+
+
+def row_of(found, name):
+    return next(row for row in found["rows"] if row["name"] == name)
+
+
+def cells(text, name):
+    """The cells of every line that a configuration has in the tables of ``text``."""
+    lines = [line for line in text.splitlines() if re.match(rf"\| (\*\*)?{name}(\*\*)? \|", line)]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+# The record
+
+
+def test_figures_are_the_analysis_own_to_six_digits(analysis, published):
+    chosen, source = row_of(published, "r16_a32_full"), row_of(analysis, "r16_a32_full")
+    assert (chosen["f1"], chosen["em"], chosen["selection_f1"]) == (0.6875, 0.625, 0.59375)  # 11/16, 10/16, as given
+    assert chosen["raw_f1"] == 0.666667  # (11 - 1/3) / 16 = 2/3
+    assert (chosen["cosine_at_start"], chosen["cosine"], chosen["params"]) == (0.8125, 0.875, 5000)
+    for key in ("estimate", "low", "high", "pointwise_low", "pointwise_high", "p_adjusted"):
+        assert chosen["f1_difference"][key] == pytest.approx(source["f1_difference"][key], rel=1e-5), key
+    assert published["bytes"]["table_bytes_codes"] == 49152 * 144 * 2  # whole numbers stay whole
+    assert isinstance(published["bytes"]["table_bytes_codes"], int)
+    assert chosen["best"] is True
+
+
+def test_of_the_form_of_answers_only_what_the_tables_show_is_kept_and_no_answer(published):
+    # r16_a32_full begins no two answers alike, and none is cut short.
+    assert row_of(published, "r16_a32_full")["collapse"] == {
+        "finding": "healthy",
+        "distinct_share": 1.0,
+        "top_first_word": "red0",
+        "top_first_word_share": 0.0625,
+        "run_on_share": 0.0,
+    }
+    text = as_text(published)
+    assert not [word for word in ("hill", "mill", "examples", "extractors") if word in text]
+
+
+def test_it_says_where_the_figures_come_from(published):
+    assert (published["kind"], published["format"], published["command"]) == (KIND, 1, COMMAND)
+    sweep = published["sweep"]
+    assert sweep["seconds"] == 3600  # 03:04:05 to 04:04:05
+    assert sweep["environment"]["git_commit"] == "f" * 40
+    assert (sweep["model"]["revision"], sweep["samples"], sweep["epochs"]) == ("0123456789abcdef", 5000, 1)
+    assert (published["thresholds"]["strong"], published["confidence"], published["resamples"]) == (0.1, 0.95, 1000)
+
+
+def test_a_sweep_without_an_end_has_no_duration(analysis):
+    unended = publication({**analysis, "sweep": {**analysis["sweep"], "finished_at": None}})
+    assert unended["sweep"]["seconds"] is None
+    assert "\n| time | 2026-01-02 |\n" in section(unended)
+
+
+def test_what_failed_keeps_its_error_and_has_no_figures(published):
+    broken = row_of(published, "broken")
+    assert (broken["status"], broken["error"], broken["rank"]) == ("failed", "ValueError: loss is nan", 2)
+    assert broken["f1"] is broken["collapse"] is broken["f1_difference"] is None
+
+
+def test_settings_and_bytes_of_a_row_are_carried_where_an_analysis_has_them_and_never_made_up(analysis):
+    changed = copy.deepcopy(analysis)
+    changed["rows"][0] |= {"settings": {"lora.rank": 0}, "table_bytes": 21000000}
+    for key in ("settings", "table_bytes"):
+        changed["rows"][1].pop(key, None)
+    first, second, *_ = publication(changed)["rows"]
+    assert (first["settings"], first["table_bytes"]) == ({"lora.rank": 0}, 21000000)
+    assert not {"settings", "table_bytes"} & set(second)
+
+
+def test_the_file_has_a_line_for_each_row_and_gives_the_record_back(published, tmp_path):
+    write_publication(tmp_path / "one.json", published)
+    assert read_publication(tmp_path / "one.json") == published
+    lines = (tmp_path / "one.json").read_text(encoding="utf-8").splitlines()
+    for row in published["rows"]:
+        assert sum(f'{{"name": "{row["name"]}"' in line for line in lines) == 1
+    changed = copy.deepcopy(published)
+    row_of(changed, "codec_only")["f1"] = 0.5
+    assert sum(old != new for old, new in zip(lines, as_text(changed).splitlines(), strict=True)) == 1
+
+
+def test_other_files_are_refused_and_never_overwritten(published, tmp_path):
+    other = tmp_path / "other.json"
+    for text in ('{"kind": "calibration"}', '{"date": "2026"}', "[1]"):
+        other.write_text(text)
+        with pytest.raises(UsageError, match="is no record of a published sweep"):
+            write_publication(other, published)
+        assert other.read_text() == text
+    other.write_text(json.dumps({**published, "format": 2}))
+    with pytest.raises(UsageError, match="has format 2, this version of Thinwire reads 1"):
+        read_publication(other)
+    other.write_text("{")
+    with pytest.raises(ThinwireError, match="cannot be read as JSON"):
+        read_publication(other)
+
+
+# The section
+
+
+def test_the_verdict_comes_first_then_the_origin(published):
+    lines = section(published).splitlines()
+    assert lines[0].startswith(
+        "**LoRA helps: strong.** LoRA strongly helps the model read the reconstructed embeddings"
+    )
+    assert "+31.2 F1 points" in lines[0]
+    assert lines[2:4] == ["| | |", "| --- | --- |"]
+    assert lines[4:13] == [
+        "| sweep | `phase1a_lora_sweep`: made by hand |",
+        "| device | cpu |",
+        "| software | thinwire 0.1.0, commit ffffffffffff; torch 2.11.0, Python 3.12.3 |",
+        "| model | tiny, revision `0123456789ab` |",
+        "| data | 5,000 training questions x 1 epochs; 16 test questions |",
+        "| codec | pca, 144 floats a token |",
+        # 49152 x 144 x 2, 1000 x 4 and 83520 x 4 bytes; 49152 x 576 x 2
+        "| bytes | codes 14.2 MB, adapter 0.0 MB, codec 0.3 MB; the embedding table took 56.6 MB |",
+        "| bits a token | float32 code 4,608, bf16 code 2,304, int8 code 1,152, int4 code 576, token id 16, "
+        "UTF-8 text 34.5 |",
+        "| time | 2026-01-02, 1 h 0 min from start to end |",
+    ]
+    assert f"\n```bash\n{COMMAND}\n```\n" in section(published)
+    assert "```" not in section({**published, "command": None})
+
+
+def test_an_arm_has_its_difference_interval_and_share_and_a_control_its_plain_difference(published):
+    row = row_of(published, "r16_a32_full")
+    row["f1_difference"] |= {"low": 0.125, "high": 0.5, "p_adjusted": 0.00099}
+    row["share_of_ceiling"] = {"estimate": 0.6667, "low": 0.5, "high": 0.75}
+    found = section(published)
+    # 5000 = 1000 + 250 x 16; (11 - 6) / 16 = 0.3125
+    assert cells(found, "r16_a32_full") == [
+        [
+            *("**r16_a32_full**", "5,000", "68.8", "62.5", "+31.2 (+12.5 to +50.0)", "0.0010", "strong"),
+            *("67 % (50 to 75)", "59.4", "healthy"),
+        ],
+        ["**r16_a32_full**", "0.812", "0.875", "0.250", "93.8 %", "66.7", "100.0 %", "red0, 6.2 %", "0.0 %", "healthy"],
+    ]
+    # (15.5 - 6) / 16 = 0.59375
+    assert cells(found, "text_lora")[0][:6] == ["text_lora", "4,000", "96.9", "93.8", "+59.4", "93.8"]
+    assert cells(found, "text_lora")[1][1:5] == ["", "", "", ""]  # it reads no codes
+    assert cells(found, "baseline")[0][4:7] == ["", "", ""]
+    assert cells(found, "broken")[0] == ["broken", "failed", *[""] * 8]
+    assert "\nNote: broken failed: ValueError: loss is nan.\n" in found
+
+
+def test_every_line_of_a_table_has_the_cells_of_its_head_whatever_was_answered(published):
+    published["sweep"]["description"] = "with | without"
+    row_of(published, "baseline")["collapse"]["top_first_word"] = "|"
+    for text in (section(published), short(published)):
+        for block in text.split("\n\n"):
+            lines = [re.sub(r"\\\|", "", line) for line in block.splitlines() if line.startswith("|")]
+            assert len({line.count("|") for line in lines}) <= 1, block
+    assert r"| \|, 25.0 % |" in section(published).replace("6.2 %", "25.0 %")
+
+
+def test_codecs_have_a_table_where_there_are_several_or_one_has_an_alarm(published):
+    assert "Codecs:" not in section(published)
+    pca = published["codecs"][0] | {"figures": {"explained_variance": 0.8174}}
+    vq = {"arms": ["r4_a8_layers8"], "kind": "vq, single", "code_width": 1, "code_bits": 9, "alarms": ["half unused"]}
+    vq["figures"] = {"codebook_use": 0.4375, "perplexity": 101.6}
+    found = section({**published, "codecs": [pca, vq]})
+    assert "| codec | read by | code | variance kept | entries in use | perplexity |\n" in found
+    assert "| vq, single | r4_a8_layers8 | 1 x 9 bits |  | 43.8 % | 102 |\n" in found
+    assert "\n| codec | pca" not in found  # no single one to name in the origin
+    assert "| vq, single | r4_a8_layers8 | 1 x 9 bits | 43.8 % | 102 |\n" in section({**published, "codecs": [vq]})
+
+
+def test_a_sweep_of_the_baseline_alone_says_so_and_nothing_that_is_missing(tmp_path):
+    alone = publication(analyse(read_results(write_run(tmp_path / "run", [record("baseline")]))))
+    for text in (section(alone), short(alone)):
+        assert text.startswith("**no comparison: ")
+        assert not [word for word in ("None", "nan", "Controls", "Holm", "Of the ceiling") if word in text]
+        assert "| 37.5 |" in text
+
+
+def test_several_seeds_are_said(published):
+    assert "16 test questions |" in section(published)
+    for row in published["rows"]:
+        row["num_seeds"] = 3 if row["kind"] == "arm" else 1
+    found = section(published)
+    assert "16 test questions; 1 or 3 seeds |" in found
+    assert "the share of the ceiling and the form of the answers are those of the first seed" in found
+
+
+def test_the_short_form_has_the_chosen_arm_the_baseline_and_the_controls(published):
+    found = short(published)
+    lines = [line for line in found.splitlines() if line.startswith("| ")][2:]
+    assert [line.split(" | ")[0].strip("| *") for line in lines] == [
+        *("text_lora", "r16_a32_full", "text_zero_shot", "baseline", "codec_only"),
+    ]
+    assert cells(found, "text_lora") == [
+        ["text_lora", "text (the ceiling)", "rank 16, alpha 32, all layers", "96.9", "93.8", "+59.4"]
+    ]
+    assert cells(found, "codec_only") == [["codec_only", "the codec's own inverse", "none", "12.5", "0.0", "-25.0"]]
+    assert found.startswith("**LoRA helps: strong.** ")
+
+
+# The command
+
+
+def test_folder_and_record_give_the_same_section(run, tmp_path, thinwire):
+    file = tmp_path / "records" / "mine.json"
+    assert thinwire("publish", run, "--record", file, "--command", COMMAND) == (0, f"{file}\n", "")
+    assert load(file)["command"] == COMMAND
+    assert thinwire("publish", file) == thinwire("publish", run, "--command", COMMAND)
+    assert thinwire("publish", file, "--short") == thinwire("publish", run, "--short")
+    assert thinwire("publish", file)[1] == section(load(file))
+
+
+def test_both_sections_go_into_a_file_under_the_records_name_and_are_replaced(run, tmp_path, thinwire):
+    file, page = tmp_path / "mine.json", tmp_path / "results.md"
+    page.write_bytes(b"# R\r\n")
+    _, out, _ = thinwire("publish", run, "--record", file, "--into", page)
+    assert out == f"{file}\n{page}: section results mine added at the end\n"
+    assert (
+        thinwire("publish", file, "--into", page, "--short")[1]
+        == f"{page}: section short results mine added at the end\n"
+    )
+    once = page.read_bytes()
+    assert once.decode() == "# R\r\n\n" + "\n".join(
+        f"{BEGIN.format(name=name)}\n{text}{END.format(name=name)}\n"
+        for name, text in (("results mine", section(load(file))), ("short results mine", short(load(file))))
+    )
+    assert thinwire("publish", file, "--into", page)[1] == f"{page}: section results mine replaced\n"
+    assert page.read_bytes() == once
+
+
+def test_without_a_record_the_section_has_the_sweeps_name(run, tmp_path, thinwire):
+    page = tmp_path / "results.md"
+    page.write_text("")
+    assert "section results phase1a_lora_sweep added" in thinwire("publish", run, "--into", page)[1]
+
+
+def test_a_command_can_be_added_to_a_record_later(run, tmp_path, thinwire):
+    file = tmp_path / "mine.json"
+    thinwire("publish", run, "--record", file)
+    assert load(file)["command"] is None
+    assert thinwire("publish", file, "--record", file, "--command", COMMAND)[0] == 0
+    assert load(file)["command"] == COMMAND
+
+
+def test_the_command_of_a_record_is_kept_when_its_sweep_is_published_anew_and_not_for_another(run, tmp_path, thinwire):
+    file = tmp_path / "mine.json"
+    thinwire("publish", run, "--record", file, "--command", COMMAND)
+    thinwire("publish", run, "--record", file)
+    assert load(file)["command"] == COMMAND
+    other = write_run(tmp_path / "other", started_at="2026-01-02T03:04:06Z")
+    thinwire("publish", other, "--record", file)
+    assert load(file)["command"] is None
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "expected"),
+    [
+        ("nowhere", [], "expected the folder of a finished sweep, or a record of one"),
+        (".", [], "is no sweep's folder: it has no sweep.json"),
+        ("other.json", [], "(kind None, expected 'thinwire publication')"),
+        ("run", ["--record", "other.json"], "is no record of a published sweep"),
+        ("run", ["--record", "new.json", "--short"], "add --into FILE.md"),
+        ("run", ["--into", "missing.md"], "no file missing.md to put the section into"),
+    ],
+)
+def test_a_mistake_is_one_line_and_writes_nothing(source, options, expected, run, tmp_path, monkeypatch, thinwire):
+    monkeypatch.chdir(tmp_path)
+    Path("other.json").write_text('{"date": "2026-11-22"}')
+    code, out, err = thinwire("publish", run if source == "run" else source, *options)
+    assert (code, out, len(err.strip().splitlines())) == (2, "", 1), err
+    assert expected in err
+    assert [file.name for file in tmp_path.iterdir()] == ["other.json"]
+    assert Path("other.json").read_text() == '{"date": "2026-11-22"}'
+
+
+# This repository's own figures
+
+
+def records():
+    """The records of published sweeps in docs/results; other measurements lie beside them."""
+    return [file for file in sorted(RESULTS.glob("*.json")) if load(file).get("kind") == KIND]
+
+
+def block(document, name):
+    """What a document has between the markers of ``name``; None where it has no such section."""
+    begin, end = (mark.format(name=name) for mark in (BEGIN, END))
+    _, found, rest = document.read_text(encoding="utf-8").partition(f"{begin}\n")
+    return rest.partition(end)[0] if found else None
+
+
+def test_there_is_a_record_of_the_plans_sweep():
+    assert RESULTS / "phase1a_lora.json" in records()
+
+
+@pytest.mark.parametrize("file", records(), ids=lambda file: file.stem)
+def test_the_results_page_shows_each_record_as_it_is(file):
+    found = block(ROOT / "docs" / "results.md", f"results {file.stem}")
+    assert found == section(read_publication(file)), (
+        f"docs/results.md differs from docs/results/{file.name}: "
+        f"run `thinwire publish docs/results/{file.name} --into docs/results.md`"
+    )
+
+
+def test_the_readme_shows_the_record_that_it_names_as_it_is():
+    readme = ROOT / "README.md"
+    named = re.findall(r"<!-- thinwire: begin short results (\w+) -->", readme.read_text(encoding="utf-8"))
+    assert named
+    for name in named:
+        assert block(readme, f"short results {name}") == short(read_publication(RESULTS / f"{name}.json")), (
+            f"README.md differs from docs/results/{name}.json: "
+            f"run `thinwire publish docs/results/{name}.json --short --into README.md`"
+        )
+
+
+@pytest.mark.parametrize("file", records(), ids=lambda file: file.stem)
+def test_a_committed_record_is_small_and_as_the_command_writes_it(file):
+    assert file.stat().st_size < 25_000
+    assert file.read_text(encoding="utf-8") == as_text(load(file))
