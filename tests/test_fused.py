@@ -210,11 +210,21 @@ def test_arms_that_all_fail_together_are_run_one_by_one(folder, both, tmp_path, 
         assert len(lines(tmp_path / "run" / record["name"] / "diagnostics.jsonl")) == 7
 
 
-def test_an_arm_that_cannot_start_fails_alone_in_the_end(folder, tmp_path):
-    arms = {"baseline": {}, "deep": {"lora": {"rank": 2, "layers": 9}}}
-    baseline, deep = sweep(folder, tmp_path / "run", arms=arms, controls={})
-    assert (baseline["status"], deep["status"]) == ("done", "failed")
-    assert "the model has 2 layers" in deep["error"]
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"lora": {"rank": 2, "layers": 9, "dropout": 0.0}}, "the model has 2 layers"),
+        ({"codec": {"kind": "vq"}}, "codebook_size is 512, but the embedding table has only 261 rows"),
+    ],
+)
+def test_an_arm_that_cannot_start_fails_alone_and_the_others_train_together(folder, tmp_path, changes, said):
+    arms = {"baseline": {}, "wrong": changes, "r2": {"lora": LORA}}
+    one, wrong, other = sweep(folder, tmp_path / "run", arms=arms, controls={})
+    assert [one["status"], other["status"]] == ["done", "done"]
+    assert [one["training"]["trained_together"], other["training"]["trained_together"]] == [2, 2]
+    assert wrong["status"] == "failed"
+    assert said in wrong["error"]
+    assert not (tmp_path / "run" / "unfinished").exists()
 
 
 def test_an_interruption_is_recorded_in_every_arm_of_the_group(folder, tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from thinwire.config import ArmConfig
 from thinwire.errors import ThinwireError
 from thinwire.evaluate import Prediction, answer_questions, summarize
 from thinwire.learner import Learner, Outcome, StepMetrics
-from thinwire.lora import StackedLora
+from thinwire.lora import StackedLora, adapted_modules
 from thinwire.memory import decoding_pass_tokens
 from thinwire.model import LanguageModel
 from thinwire.progress import Display, Task, clock
@@ -67,13 +67,17 @@ class ArmRun:
         }
         self._log("info", "%s %s", planned.kind, planned.name)
 
-    def begin(self, lora: StackedLora | None, number: int) -> None:
-        """Make what the arm reads. Its factors are number ``number`` of ``lora``."""
+    def prepare(self) -> None:
+        """Make what the arm reads, after a look at whether the model has what the arm's LoRA adapts."""
         bench, config = self._bench, self.config
-        self._lora, self._number = lora, number
+        adapted_modules(bench.lm.model, config.lora)
         self.reader = bench.reader(config)
         no_figures = {"reconstruction": None, "by_frequency": None}
         self._at_start = no_figures if config.reads == "text" else bench.at_start(config, self.reader)
+
+    def attach(self, lora: StackedLora | None, number: int) -> None:
+        """The arm's factors are number ``number`` of ``lora``."""
+        self._lora, self._number = lora, number
 
     def learner(self, task: Task, arms_beside: int) -> Learner:
         """What ``train`` needs of the arm; its steps are written down, and shown by ``task``."""

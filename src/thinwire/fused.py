@@ -66,26 +66,45 @@ def run_arms(
 
 
 def _run(bench: Workbench, runs: Sequence[ArmRun], display: Display) -> None:
-    started = time.perf_counter()
-    configs = [run.config for run in runs]
+    ready = _prepared(runs)
+    if not ready:
+        return
+    configs = [run.config for run in ready]
     with attached(bench.lm.model, [c.lora for c in configs], [c.seed for c in configs]) as lora:
-        for number, run in enumerate(runs):
-            run.begin(lora, number)
-        for run in runs:
-            run.seconds += (time.perf_counter() - started) / len(runs)
+        for number, run in enumerate(ready):
+            run.attach(lora, number)
         if configs[0].has_trainable:
-            outcomes = _train(bench, runs, lora, display)
+            outcomes = _train(bench, ready, lora, display)
         else:
-            (alone,) = runs
+            (alone,) = ready
             alone.select(0)
             outcomes = [None]
-        for run, outcome in zip(runs, outcomes, strict=True):
-            try:
+        for run, outcome in zip(ready, outcomes, strict=True):
+            with _failing_alone(run):
                 if isinstance(outcome, ThinwireError):
                     raise outcome
                 run.finish(outcome)
-            except Exception as error:  # noqa: BLE001 - recorded; the arms beside this one go on
-                run.fail(error)
+
+
+def _prepared(runs: Sequence[ArmRun]) -> list[ArmRun]:
+    """Those that can begin; the time that it takes is shared, for codecs and starting adapters are."""
+    started = time.perf_counter()
+    for run in runs:
+        with _failing_alone(run):
+            run.prepare()
+    share = (time.perf_counter() - started) / len(runs)
+    for run in runs:
+        run.seconds += share
+    return [run for run in runs if run.record["status"] == "running"]
+
+
+@contextmanager
+def _failing_alone(run: ArmRun) -> Iterator[None]:
+    """What goes wrong in here ends this arm; those beside it go on."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - recorded with its traceback
+        run.fail(error)
 
 
 def _train(

@@ -182,7 +182,7 @@ def attached(model: Any, arms: Sequence[LoraSettings], seeds: Sequence[int]) -> 
     Raises:
         UsageError: more layers than the model has, or a target that matches no module.
     """
-    wanted = [_modules(model, settings) for settings in arms]
+    wanted = [adapted_modules(model, settings) for settings in arms]
     names = [name for name in _linear_modules(model) if any(name in modules for modules in wanted)]
     if not names:
         yield None
@@ -273,8 +273,12 @@ def _set_module(model: Any, name: str, module: nn.Module) -> None:
     setattr(model.get_submodule(parent), last, module)
 
 
-def _modules(model: Any, settings: LoraSettings) -> set[str]:
-    """Names of the modules that ``settings`` adapt, once every target is known to match one in the wanted layers."""
+def adapted_modules(model: Any, settings: LoraSettings) -> set[str]:
+    """Names of the linear modules that ``settings`` adapt.
+
+    Raises:
+        UsageError: more layers than the model has, or a target that matches no module of these layers.
+    """
     if settings.rank == 0:
         return set()
     depth = int(model.config.get_text_config().num_hidden_layers)
