@@ -128,6 +128,7 @@ def example() -> dict[str, Any]:
             "supported_tier": "significant",
             "best": "r16_a32_full",
             "lesson": "A small LoRA suffices.",
+            "about_lora": True,
             "next_steps": ["Use best LoRA config as baseline", "Update REPORT.md"],
             "baseline_check": "25.0 against 15.6 for text",
             "uncertainty_covers": "questions only",

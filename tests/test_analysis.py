@@ -167,6 +167,25 @@ def test_where_the_baseline_is_chosen_the_best_of_the_others_judges_and_the_head
     assert verdict["headline"] == "LoRA helps: strong (the selection split chose the baseline itself)"
 
 
+@pytest.mark.parametrize(
+    ("group", "changes", "headline"),
+    [
+        ("lora", {"dropout": 0.25}, "LoRA helps: strong"),  # what a baseline without LoRA would have had
+        ("adapter", {"hidden": 9216}, "Better than the baseline: strong"),
+        ("supervision", {"k_tokens": 8}, "Better than the baseline: strong"),
+    ],
+)
+def test_the_verdict_is_about_lora_only_where_nothing_else_tells_the_arm_from_the_baseline(
+    tmp_path, group, changes, headline
+):
+    records = [record("baseline"), record("r16_a32_full")]
+    records[1]["config"][group] |= changes
+    verdict = analysis_of(write_run(tmp_path / "run", records))["verdict"]
+    assert verdict["headline"] == headline
+    assert verdict["about_lora"] is (group == "lora")
+    assert bool(verdict["next_steps"]) is (group == "lora"), "the plan's steps answer the plan's question"
+
+
 @pytest.mark.parametrize("records", [[failed("baseline"), record("r16_a32_full")], [record("baseline")]])
 def test_without_two_sides_nothing_is_compared_and_nothing_is_claimed(tmp_path, records):
     analysis = analysis_of(write_run(tmp_path / "run", records))

@@ -70,6 +70,15 @@ def test_the_lesson_is_headline_and_sentence_and_the_steps_are_numbered():
     assert "If that confirms" not in section(analysis())
 
 
+def test_a_sweep_that_is_not_about_lora_is_not_the_plans_section():
+    other = analysis()
+    other["verdict"]["about_lora"] = False
+    text = section(other)
+    assert text.startswith("### phase1a_lora_sweep\n\n**Design**: ")
+    assert "- Baseline (baseline): 25.0% F1" in text
+    assert "- Best arm (r16_a32_full): 37.5% F1" in text
+
+
 def test_the_source_names_sweep_time_version_and_commit():
     said = f"Source: `phase1a_lora_sweep`, finished 2026-01-02T04:04:05Z, thinwire 0.1.0, commit {'f' * 40}.\n"
     assert section(analysis()).endswith(said)

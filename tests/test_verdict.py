@@ -9,6 +9,7 @@ from thinwire.errors import UsageError
 from thinwire.pairing import Run
 from thinwire.statistics import ArmComparison, Comparison, Interval
 from thinwire.verdict import (
+    ARM_IS_BETTER,
     NEXT_STEPS,
     TIERS,
     Tiers,
@@ -153,6 +154,27 @@ def test_an_unresolved_sweep_asks_for_questions_and_keeps_the_branch_for_later()
         "probability of 50%",
     )
     assert found.next_steps_if_confirmed == NEXT_STEPS["significant"]
+
+
+@pytest.mark.parametrize(
+    ("difference", "half_width", "headline", "lesson"),
+    [
+        (-4, 1, "No better than the baseline", "wide is no better than the baseline: wide gains -4.0 F1 points"),
+        (3, 0.5, "Better than the baseline: marginal", "wide is a little better than the baseline: wide gains +3.0"),
+        (12, 5, "Better than the baseline: at least significant, the estimate is strong", "wide is clearly better"),
+        (
+            6,
+            5,
+            "Not resolved: the estimate is significant",
+            "Whether wide is better than the baseline is not resolved:",
+        ),
+    ],
+)
+def test_a_sweep_that_is_not_about_lora_says_nothing_of_it(difference, half_width, headline, lesson):
+    found = sweep_verdict(sweep(wide=arm(difference, half_width)), "wide", claim=ARM_IS_BETTER)
+    assert found.headline.startswith(headline)
+    assert found.lesson.startswith(lesson)
+    assert "LoRA" not in found.headline + found.lesson + " ".join(found.next_steps + found.next_steps_if_confirmed)
 
 
 def test_the_best_arm_is_the_one_given_and_must_exist():

@@ -46,13 +46,45 @@ NEXT_STEPS: Mapping[Tier, tuple[str, ...]] = {
 }
 """The plan's branches, in its words."""
 
-LESSONS: Mapping[Tier, str] = {
-    "no help": "LoRA does not help the model read the reconstructed embeddings: {gain}.",
-    "marginal": "LoRA helps the model read the reconstructed embeddings a little: {gain}.",
-    "significant": "LoRA clearly helps the model read the reconstructed embeddings: {gain}.",
-    "strong": "LoRA strongly helps the model read the reconstructed embeddings: {gain}.",
-}
-UNRESOLVED = "Whether LoRA helps the model read the reconstructed embeddings is not resolved: {gain}."
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """What a sweep puts to the test, and the words of its verdict. ``{arm}`` is the arm that it is judged by."""
+
+    holds: str
+    fails: str
+    lessons: Mapping[Tier, str]
+    unresolved: str
+    next_steps: Mapping[Tier, tuple[str, ...]]
+
+
+LORA_HELPS = Claim(
+    holds="LoRA helps",
+    fails="LoRA does not help",
+    lessons={
+        "no help": "LoRA does not help the model read the reconstructed embeddings",
+        "marginal": "LoRA helps the model read the reconstructed embeddings a little",
+        "significant": "LoRA clearly helps the model read the reconstructed embeddings",
+        "strong": "LoRA strongly helps the model read the reconstructed embeddings",
+    },
+    unresolved="Whether LoRA helps the model read the reconstructed embeddings is not resolved",
+    next_steps=NEXT_STEPS,
+)
+"""The plan's claim, where LoRA is all that tells the arm from the baseline."""
+
+ARM_IS_BETTER = Claim(
+    holds="Better than the baseline",
+    fails="No better than the baseline",
+    lessons={
+        "no help": "{arm} is no better than the baseline",
+        "marginal": "{arm} is a little better than the baseline",
+        "significant": "{arm} is clearly better than the baseline",
+        "strong": "{arm} is much better than the baseline",
+    },
+    unresolved="Whether {arm} is better than the baseline is not resolved",
+    next_steps=dict.fromkeys(TIERS, ()),
+)
+"""Of arms that differ in anything else: what to do next is for whoever asked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,18 +176,26 @@ class SweepVerdict:
     arms: dict[str, ArmVerdict]
     helped: bool
     """Whether the data support that the best arm helps."""
+    headline: str
     lesson: str
     next_steps: tuple[str, ...]
-    """The plan's, for the supported tier; how to resolve the question where it is not resolved."""
+    """The claim's, for the supported tier; how to resolve the question where it is not resolved."""
     next_steps_if_confirmed: tuple[str, ...]
-    """The plan's for the observed tier, where the question is not resolved; else empty."""
+    """The claim's for the observed tier, where the question is not resolved; else empty."""
 
     def as_dict(self) -> dict[str, Any]:
         arms = {name: arm.as_dict() for name, arm in self.arms.items()}
         return {**asdict(self), "verdict": self.verdict.as_dict(), "arms": arms}
 
 
-def sweep_verdict(comparison: Comparison, best: str, tiers: Tiers | None = None, *, power: float = 0.8) -> SweepVerdict:
+def sweep_verdict(
+    comparison: Comparison,
+    best: str,
+    tiers: Tiers | None = None,
+    *,
+    claim: Claim = LORA_HELPS,
+    power: float = 0.8,
+) -> SweepVerdict:
     """Judge a sweep by ``best``, the arm (never the baseline) that was chosen on the selection split.
 
     Raises:
@@ -166,15 +206,27 @@ def sweep_verdict(comparison: Comparison, best: str, tiers: Tiers | None = None,
     arms = {name: arm_verdict(arm, tiers, power=power) for name, arm in comparison.arms.items()}
     verdict = arms[best]
     resolved = verdict.supported
+    lesson = claim.lessons[resolved] if resolved else claim.unresolved
     return SweepVerdict(
         best=best,
         verdict=verdict,
         arms=arms,
         helped=verdict.helps,
-        lesson=(LESSONS[resolved] if resolved else UNRESOLVED).format(gain=_gain(comparison, best)),
-        next_steps=NEXT_STEPS[resolved] if resolved else (_resolve(verdict, power),),
-        next_steps_if_confirmed=() if resolved else NEXT_STEPS[verdict.observed],
+        headline=_headline(verdict, claim),
+        lesson=f"{lesson.format(arm=best)}: {_gain(comparison, best)}.",
+        next_steps=claim.next_steps[resolved] if resolved else (_resolve(verdict, power),),
+        next_steps_if_confirmed=() if resolved else claim.next_steps[verdict.observed],
     )
+
+
+def _headline(verdict: ArmVerdict, claim: Claim) -> str:
+    if verdict.supported is None:
+        return f"Not resolved: the estimate is {verdict.observed}, the data do not settle it"
+    if verdict.supported == "no help":
+        return claim.fails
+    if verdict.supported == verdict.observed:
+        return f"{claim.holds}: {verdict.supported}"
+    return f"{claim.holds}: at least {verdict.supported}, the estimate is {verdict.observed}"
 
 
 def _gain(comparison: Comparison, best: str) -> str:

@@ -18,7 +18,16 @@ from thinwire.report.compression import alarms, codecs, sizes
 from thinwire.report.results import Finished, Results
 from thinwire.statistics import ArmComparison, Comparison, Interval
 from thinwire.statistics import compare as compare_runs
-from thinwire.verdict import ArmVerdict, Tiers, arm_verdict, baseline_check, paired_ceiling_share, sweep_verdict
+from thinwire.verdict import (
+    ARM_IS_BETTER,
+    LORA_HELPS,
+    Claim,
+    Tiers,
+    arm_verdict,
+    baseline_check,
+    paired_ceiling_share,
+    sweep_verdict,
+)
 
 Analysis = dict[str, Any]
 
@@ -219,17 +228,19 @@ def _verdict(
     f1 = {name: fmean(run.record["test"]["f1"] for run in runs) for name, runs in results.arms.items()}
     shared = {"best": best, "best_f1": f1[best], "baseline_check": _baseline_sentence(results, f1)}
     if comparison is None:
-        headline = "no comparison: the sweep has no baseline arm, or nothing beside it"
-        nothing = {"tier": None, "supported_tier": None, "helped": None, "lesson": headline, "questions_needed": None}
-        return {**shared, **nothing, "headline": headline, "sentence": headline, "next_steps": []} | {
-            "next_steps_if_confirmed": [],
-            "uncertainty_covers": None,
-        }
+        nothing = "no comparison: the sweep has no baseline arm, or nothing beside it"
+        unknown = ("tier", "supported_tier", "helped", "questions_needed", "uncertainty_covers")
+        said = dict.fromkeys(("headline", "sentence", "lesson"), nothing)
+        steps: dict[str, list[str]] = {"next_steps": [], "next_steps_if_confirmed": []}
+        return {**shared, "about_lora": False, **said, **dict.fromkeys(unknown), **steps}
     judged_by = best if best in comparison.arms else _best_beside_baseline(results)
-    verdict = sweep_verdict(comparison, judged_by, tiers, power=settings.power)
+    claim = _claim(results, judged_by)
+    verdict = sweep_verdict(comparison, judged_by, tiers, claim=claim, power=settings.power)
+    chosen = "" if judged_by == best else " (the selection split chose the baseline itself)"
     return {
         **shared,
-        "headline": _headline(verdict.verdict, judged_by == best),
+        "about_lora": claim is LORA_HELPS,
+        "headline": verdict.headline + chosen,
         "sentence": verdict.lesson,
         "judged_by": judged_by,
         "tier": verdict.verdict.observed,
@@ -249,16 +260,12 @@ def _best_beside_baseline(results: Results) -> str:
     return max(others, key=lambda name: fmean(run.record["selection"]["f1"] for run in others[name]))
 
 
-def _headline(verdict: ArmVerdict, chosen: bool) -> str:
-    if verdict.supported is None:
-        said = f"Not resolved: the estimate is {verdict.observed}, the data do not settle it"
-    elif verdict.supported == "no help":
-        said = "LoRA does not help"
-    elif verdict.supported == verdict.observed:
-        said = f"LoRA helps: {verdict.supported}"
-    else:
-        said = f"LoRA helps: at least {verdict.supported}, the estimate is {verdict.observed}"
-    return said if chosen else f"{said} (the selection split chose the baseline itself)"
+def _claim(results: Results, judged_by: str) -> Claim:
+    """What the arm's gain says something about: LoRA, where the baseline is the same arm without it."""
+    judged, baseline = (results.arms[name][0].record["config"] for name in (judged_by, results.sweep["baseline"]))
+    differing = {name for name in judged if judged[name] != baseline.get(name)}
+    added = judged["lora"]["rank"] > 0 and baseline["lora"]["rank"] == 0
+    return LORA_HELPS if differing == {"lora"} and added else ARM_IS_BETTER
 
 
 def _baseline_sentence(results: Results, f1: dict[str, float]) -> str:

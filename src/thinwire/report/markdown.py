@@ -63,14 +63,20 @@ FORM = Column("form", lambda row: row["collapse"]["finding"], numeric=False)
 _COLUMNS = (CONFIGURATION, TRAINED, F1, EM, GAIN, P_VALUE, TIER, FORM)
 
 
+_PLAN = (
+    "### 2.9 Hypothesis 9: LoRA with Minimal Supervision",
+    "**Motivation**: Phase 1a (pure reconstruction) achieved 24% F1. Can LoRA adaptation improve this without "
+    "K-token CE collapse?",
+)
+"""How the plan begins its section."""
+
+
 def section(analysis: dict[str, Any]) -> str:
-    """Section 2.9 of the plan as Markdown."""
+    """The plan's section 2.9 as Markdown; a section of the same form for a sweep that asks something else."""
     sweep, verdict = analysis["sweep"], analysis["verdict"]
     controls = [row for row in analysis["rows"] if row["kind"] == "control"]
     parts = [
-        "### 2.9 Hypothesis 9: LoRA with Minimal Supervision",
-        "**Motivation**: Phase 1a (pure reconstruction) achieved 24% F1. Can LoRA adaptation improve this without "
-        "K-token CE collapse?",
+        *(_PLAN if verdict["about_lora"] else (f"### {sweep['name']}",)),
         _design(analysis),
         "**Results**:\n" + "\n".join(_results(analysis)),
         table([row for row in analysis["rows"] if row["kind"] == "arm"], _COLUMNS),
@@ -136,11 +142,13 @@ def _results(analysis: dict[str, Any]) -> list[str]:
     lines = []
     baseline = next((row for row in rows.values() if row["is_baseline"]), None)
     if baseline:
-        lines.append(f"- Baseline (no LoRA): {points(baseline['f1'])}% F1 ({verdict['baseline_check']})")
+        name = "no LoRA" if verdict["about_lora"] else baseline["name"]
+        lines.append(f"- Baseline ({name}): {points(baseline['f1'])}% F1 ({verdict['baseline_check']})")
     best = rows[verdict.get("judged_by") or verdict["best"]]
     difference = best["f1_difference"]
     gain = f" ({_DELTA}={points(difference['estimate'], '+')}%, {interval(difference)})" if difference else ""
-    lines.append(f"- Best LoRA ({_configuration(best)}): {points(best['f1'])}% F1{gain}")
+    said = f"LoRA ({_configuration(best)})" if verdict["about_lora"] else f"arm ({best['name']})"
+    lines.append(f"- Best {said}: {points(best['f1'])}% F1{gain}")
     if best["share_of_ceiling"]:
         lines.append(f"- Share of the ceiling (text + LoRA): {best['share_of_ceiling']['estimate']:.0%}")
     lines.append(f"- Finding on form: {best['collapse']['finding']}")

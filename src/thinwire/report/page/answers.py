@@ -121,8 +121,8 @@ def questions(analysis: Mapping[str, Any], series: Mapping[str, Any]) -> str:
         return section("questions", "Questions", paragraph("No predictions were kept.", "empty"))
     names = {"text_control": "reads text", "baseline": analysis["sweep"]["baseline"], "best": best or "best arm"}
     intro = (
-        "Right means an F1 of 1. LoRA fixed: the baseline's answer was not right and the best arm's is. "
-        "LoRA broke: the other way round."
+        "Right means an F1 of 1. Fixed: the baseline's answer was not right and the best arm's is. "
+        "Broken: the other way round."
     )
     controls = (
         '<div class="tools"><input type="search" id="search" placeholder="Search questions and answers" '

@@ -62,7 +62,7 @@ def _rounded(f1: float | None) -> float | None:
 
 
 def count(questions: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """How many questions LoRA fixed and broke: right is an F1 of 1 in the page's filters too."""
+    """How many questions the best arm fixed and broke: right is an F1 of 1 in the page's filters too."""
     pairs_ = [(q["baseline"], q["best"]) for q in questions if q["baseline"] and q["best"]]
     scored = [(a["f1"] == 1, b["f1"] == 1) for a, b in pairs_ if a["f1"] is not None and b["f1"] is not None]
     return {"fixed": scored.count((False, True)), "broke": scored.count((True, False)), "all": len(questions)}
@@ -70,7 +70,7 @@ def count(questions: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 def filters(counts: Mapping[str, int]) -> str:
     """The buttons that choose which questions are shown."""
-    names = {"all": "all", "fixed": "LoRA fixed", "broke": "LoRA broke"}
+    names = {"all": "all", "fixed": "fixed", "broke": "broken"}
     return "".join(
         f'<button type="button" data-filter="{key}" aria-pressed="{str(key == "all").lower()}">'
         f"{text(name)} <span>{counts[key]:,}</span></button>"
