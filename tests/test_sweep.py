@@ -343,11 +343,11 @@ def test_arms_of_other_prompts_and_scoring_keep_their_own_in_one_sweep(folder, t
 
     records = {record["name"]: record for record in run_sweep(made, tmp_path / "run", controls="all")}
     assert {record["status"] for record in records.values()} == {"done"}
-    assert [records[name]["training"]["trained_together"] for name in arms] == [1] * 5
+    assert [records[name]["training"]["trained_together"] for name in arms] == [2, 1, 1, 1, 2]
     for name in ("raw", "controls/text_raw"):
         for row in lines(tmp_path / "run" / name / "predictions.jsonl"):
             assert (row["text"], row["f1"], row["stop_reason"]) == (row["raw_text"], row["raw_f1"], "length")
-    # Without dropout in either, the arm that is only scored otherwise has the very weights of the baseline.
+    # Trained beside it, the arm that is only scored otherwise has the very weights of the baseline.
     steps = [
         [row["loss"] for row in lines(tmp_path / "run" / name / "diagnostics.jsonl") if row["event"] == "step"]
         for name in ("baseline", "raw")

@@ -399,7 +399,7 @@ LORA = {"rank": 2, "dropout": 0.1}
         ({}, {"seed": 1}, False),
         ({}, {"context": False}, False),
         ({}, {"prompt": {"max_tokens": 99}}, False),
-        ({}, {"evaluation": {"samples": 3}}, False),
+        ({}, {"evaluation": {"samples": 3, "score": "raw"}}, True),
     ],
 )
 def test_arms_train_together_if_they_see_the_same_questions_and_differ_in_what_is_their_own(one, other, together):

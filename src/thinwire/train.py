@@ -108,7 +108,7 @@ def can_train_together(one: ArmConfig, other: ArmConfig) -> bool:
     def common(arm: ArmConfig) -> object:
         own = {"adapter_lr", "lora_lr", "warmup_steps", "weight_decay", "clip_norm"}
         training = arm.training.model_dump(exclude=own)
-        return [arm.seed, arm.context, arm.prompt, arm.evaluation, arm.supervision.k_tokens, training]
+        return [arm.seed, arm.context, arm.prompt, arm.supervision.k_tokens, training]
 
     dropouts = {arm.lora.dropout for arm in (one, other) if arm.lora.rank > 0}
     trained = one.has_trainable and other.has_trainable and one.is_supervised and other.is_supervised
