@@ -88,8 +88,20 @@ def test_a_batch_has_the_same_totals_however_it_is_split():
         [8],
         [4, 2, 2],
     )
-    assert (whole.num_tokens, whole.num_prompt_tokens, whole.num_answer_tokens) == (24 + 4, 24, 8)
-    assert (split.num_tokens, split.num_prompt_tokens, split.num_answer_tokens) == (28, 24, 8)
+    for batch in (whole, split):
+        assert (batch.num_tokens(2), batch.num_prompt_tokens, batch.num_supervised(2)) == (24 + 4, 24, 8)
+        assert sum(one.num_tokens for one in batch.passes) == 28
+
+
+def test_a_batch_counts_the_supervised_tokens_at_each_place_of_an_answer():
+    batch = make_batch([question([9], [3]), question([7, 8], [4, 5, 3]), question([6], [4, 5, 6, 7, 3])], 4, 10_000)
+    assert batch.answer_counts == (3, 2, 2, 1)
+    assert [batch.num_supervised(k) for k in (1, 2, 3, 4, 9)] == [3, 5, 7, 8, 8]
+    # Four prompt tokens; the last supervised token of each question is predicted, not read.
+    assert [batch.num_tokens(k) for k in (1, 2, 3, 4)] == [4, 6, 8, 9]
+    (one,) = batch.passes
+    assert one.answer_ids.tolist() == [4, 5, 6, 7, 4, 5, 3, 3]  # in the order of their prompts
+    assert one.answer_places.tolist() == [0, 1, 2, 3, 0, 1, 2, 0]
 
 
 def test_questions_that_begin_alike_go_into_one_pass():

@@ -12,7 +12,7 @@ from thinwire.adapter import Adapter
 from thinwire.codecs import PCACodec
 from thinwire.config import AdapterConfig, ArmConfig, CodecConfig, PromptConfig, build
 from thinwire.model import LanguageModel
-from thinwire.objective import cross_entropy_sum, reconstruction_terms
+from thinwire.objective import cross_entropy, reconstruction_terms
 from thinwire.prompts import PromptEncoder
 
 ROOT = Path(__file__).parent.parent
@@ -137,7 +137,7 @@ def test_the_plain_loop_minimizes_the_loss_of_the_method():
         rows = reading.adapter(reading.codes[torch.cat([prompt, answer[:-1]])])
         terms = reconstruction_terms(rows[: len(prompt)], reading.table[prompt], torch.ones(len(prompt)), 0.25)
         cosines, errors = cosines + terms[0], errors + terms[1]
-        ce += cross_entropy_sum(model(inputs_embeds=rows[None]).logits[0, len(prompt) - 1 :], answer)
+        ce += cross_entropy(model(inputs_embeds=rows[None]).logits[0, len(prompt) - 1 :], answer).sum()
     num_prompt_tokens = sum(len(question.prompt_ids) for question in questions)
     expected = 1 - cosines / num_prompt_tokens + 0.1 * errors / num_prompt_tokens + ce / 6
     batch = plain_loop.collate(questions, 2, torch.device("cpu"))

@@ -247,11 +247,16 @@ DIFFERENT = {
     "all_layers": {"lora": {"rank": 4, "alpha": 32, "dropout": 0.0}, "training": long(lora_lr=1e-4)},
     "distilled": {
         "lora": {"rank": 3, "alpha": 3, "targets": ("q_proj", "down_proj"), "dropout": 0.0},
-        "supervision": {"ce_weight": 0.1, "kd_weight": 0.2},
+        "supervision": {"ce_weight": 0.1, "kd_weight": 0.2, "k_tokens": 2},
         "adapter": {"hidden": 12},
         "training": long(adapter_lr=5e-4, lora_lr=3e-3, weight_decay=0.1, warmup_steps=7),
     },
-    "text": {"reads": "text", "lora": {"rank": 2, "alpha": 2, "dropout": 0.0}, "training": long()},
+    "text": {
+        "reads": "text",
+        "lora": {"rank": 2, "alpha": 2, "dropout": 0.0},
+        "supervision": {"ce_weight": 0.5, "k_tokens": 1},
+        "training": long(),
+    },
     "codec": {"reads": "codec", "lora": {"rank": 1, "alpha": 2, "dropout": 0.0}, "training": long()},
 }
 
@@ -383,7 +388,7 @@ LORA = {"rank": 2, "dropout": 0.1}
         ({}, {"lora": {"rank": 0, "dropout": 0.5}}, True),  # no LoRA, no dropout
         ({}, {"lora": {"rank": 2, "dropout": 0.5}}, False),
         ({}, {"supervision": {"ce_weight": 1.0, "kd_weight": 0.5}}, True),
-        ({}, {"supervision": {"k_tokens": 2}}, False),
+        ({}, {"supervision": {"k_tokens": 2}}, True),
         ({}, {"codec": {"ratio": 2}, "adapter": {"hidden": 4}, "reconstruction": {"steps": 5}}, True),
         ({}, {"training": {"epochs": 2, "batch_size": 3, "adapter_lr": 1, "lora_lr": 1, "warmup_steps": 3}}, True),
         ({}, {"training": {"epochs": 2, "batch_size": 3, "weight_decay": 1, "clip_norm": 9}}, True),

@@ -36,6 +36,8 @@ class Pass:
     """``[N]`` int64: the row of the packed tokens whose output predicts each supervised token."""
     answer_ids: Tensor
     """``[N]`` int64: the tokens to predict."""
+    answer_places: Tensor
+    """``[N]`` int64: the place of each in its answer, the first is 0: arms may supervise fewer of them than others."""
     num_tokens: int
     """Tokens of the questions, a beginning that several share counted for each of them."""
 
@@ -50,6 +52,7 @@ class Pass:
             prompt_counts=self.prompt_counts.to(device, non_blocking=True),
             answer_rows=self.answer_rows.to(device, non_blocking=True),
             answer_ids=self.answer_ids.to(device, non_blocking=True),
+            answer_places=self.answer_places.to(device, non_blocking=True),
         )
 
 
@@ -58,9 +61,17 @@ class Batch:
     """The questions of one optimiser step, and the totals that make its passes add up to one mean."""
 
     passes: list[Pass]
-    num_answer_tokens: int
+    answer_counts: tuple[int, ...]
+    """For each place up to ``k_tokens``, the answers that have a token there."""
     num_prompt_tokens: int
-    num_tokens: int
+
+    def num_supervised(self, k_tokens: int) -> int:
+        """Tokens that an arm of this ``k_tokens`` supervises."""
+        return sum(self.answer_counts[:k_tokens])
+
+    def num_tokens(self, k_tokens: int) -> int:
+        """Tokens that such an arm reads: prompts, and the supervised tokens but the last of each question."""
+        return self.num_prompt_tokens + self.num_supervised(k_tokens) - self.answer_counts[0]
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on ``device``."""
@@ -84,6 +95,7 @@ def make_pass(questions: Sequence[Encoded], k_tokens: int, *, share: bool = True
         prompt_counts=torch.from_numpy(counts),
         answer_rows=torch.from_numpy(np.concatenate(predicting)),
         answer_ids=torch.tensor([token for answer in answers for token in answer]),
+        answer_places=torch.tensor([place for answer in answers for place in range(len(answer))]),
         num_tokens=sum(len(rows) for rows in packed.rows),
     )
 
@@ -97,9 +109,8 @@ def make_batch(questions: Sequence[Encoded], k_tokens: int, pass_tokens: int, *,
     ]
     return Batch(
         passes=passes,
-        num_answer_tokens=sum(len(one.answer_ids) for one in passes),
+        answer_counts=tuple(sum(len(q.answer_ids) > place for q in questions) for place in range(k_tokens)),
         num_prompt_tokens=sum(len(question.prompt_ids) for question in questions),
-        num_tokens=sum(one.num_tokens for one in passes),
     )
 
 

@@ -29,17 +29,17 @@ def reconstruction_terms(
     return (counts * cosine).sum(-1), (counts * error).sum(-1)
 
 
-def cross_entropy_sum(logits: Tensor, answer_ids: Tensor) -> Tensor:
-    """Cross-entropy in nats of ``[..., N, V]`` logits against ``[N]`` ids, summed over positions: ``[...]``."""
+def cross_entropy(logits: Tensor, answer_ids: Tensor) -> Tensor:
+    """Cross-entropy in nats of ``[..., N, V]`` logits against ``[N]`` ids: ``[..., N]``."""
     ids = answer_ids.expand(logits.shape[:-1])
-    return F.cross_entropy(logits.flatten(0, -2), ids.flatten(), reduction="none").view(ids.shape).sum(-1)
+    return F.cross_entropy(logits.flatten(0, -2), ids.flatten(), reduction="none").view(ids.shape)
 
 
-def distillation_sum(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    """KL(teacher || student) in nats, ``[..., N, V]`` and ``[N, V]``, summed over positions: ``[...]`` (Hinton et al.
-    2015, temperature 1)."""
+def distillation(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+    """KL(teacher || student) in nats, ``[..., N, V]`` and ``[N, V]``: ``[..., N]`` (Hinton et al. 2015,
+    temperature 1)."""
     student, teacher = torch.log_softmax(student_logits, -1), torch.log_softmax(teacher_logits, -1)
-    return F.kl_div(student, teacher.expand_as(student), reduction="none", log_target=True).sum((-2, -1))
+    return F.kl_div(student, teacher.expand_as(student), reduction="none", log_target=True).sum(-1)
 
 
 def table_mean_square(table: Tensor, counts: Tensor) -> float:

@@ -22,7 +22,7 @@ from thinwire.errors import ThinwireError, UsageError
 from thinwire.learner import Learner, Outcome, StepMetrics
 from thinwire.lora import StackedLora
 from thinwire.model import LanguageModel
-from thinwire.objective import check_finite, cross_entropy_sum, distillation_sum, reconstruction_terms
+from thinwire.objective import check_finite, cross_entropy, distillation, reconstruction_terms
 from thinwire.prompts import Encoded
 
 Part = Literal["adapter", "lora"]
@@ -58,8 +58,9 @@ def train(
         optimizer, [_schedule(group["training"], num_steps) for group in optimizer.param_groups]
     )
     run = _Run(lm, arms, lora, mean_square, pass_tokens)
-    step = num_tokens = 0
+    step = 0
     seconds = 0.0
+    num_tokens = [0] * len(arms)
     with seeded(shared.seed, "dropout"), _strided_gradients_are_meant():
         for epoch in range(1, shared.training.epochs + 1):
             if lora:
@@ -77,7 +78,8 @@ def train(
                 schedule.step()
                 elapsed = time.perf_counter() - started
                 seconds += elapsed
-                num_tokens += batch.num_tokens
+                read = [batch.num_tokens(arm.config.supervision.k_tokens) for arm in arms]
+                num_tokens = [before + now for before, now in zip(num_tokens, read, strict=True)]
                 for arm in run.living():
                     arm.learner.on_step(
                         StepMetrics(
@@ -86,7 +88,7 @@ def train(
                             **figures[arm.number],
                             lr_adapter=rates["adapter", arm.config.training] if arm.adapter else None,
                             lr_lora=None if arm.row is None else rates["lora", arm.config.training],
-                            tokens_per_second=len(arms) * batch.num_tokens / elapsed,
+                            tokens_per_second=sum(read) / elapsed,
                         ),
                         num_steps,
                     )
@@ -97,8 +99,8 @@ def train(
                 arm.remember_if_best(epoch, arm.learner.select(epoch))
     return [
         arm.failure
-        or arm.outcome(num_steps=step, num_tokens=num_tokens, seconds=seconds / len(arms), trained_together=len(arms))
-        for arm in arms
+        or arm.outcome(num_steps=step, num_tokens=tokens, seconds=seconds / len(arms), trained_together=len(arms))
+        for arm, tokens in zip(arms, num_tokens, strict=True)
     ]
 
 
@@ -108,7 +110,7 @@ def can_train_together(one: ArmConfig, other: ArmConfig) -> bool:
     def common(arm: ArmConfig) -> object:
         own = {"adapter_lr", "lora_lr", "warmup_steps", "weight_decay", "clip_norm"}
         training = arm.training.model_dump(exclude=own)
-        return [arm.seed, arm.context, arm.prompt, arm.supervision.k_tokens, training]
+        return [arm.seed, arm.context, arm.prompt, training]
 
     dropouts = {arm.lora.dropout for arm in (one, other) if arm.lora.rank > 0}
     trained = one.has_trainable and other.has_trainable and one.is_supervised and other.is_supervised
@@ -172,6 +174,8 @@ class _Run:
                 [config.supervision.kd_weight for config in configs],
             )
         )
+        self._k_tokens = [config.supervision.k_tokens for config in configs]
+        self._k_rows = torch.tensor(self._k_tokens, device=lm.device)[:, None]
         self._supervised = any(config.is_supervised for config in configs)
         self._distilled = any(config.supervision.kd_weight > 0 for config in configs)
         self._failed = torch.zeros(len(arms), dtype=torch.bool, device=lm.device)
@@ -182,11 +186,11 @@ class _Run:
     def batches(self, questions: Sequence[Encoded], epoch: int) -> Iterator[Batch]:
         """The batches of an epoch, each cut into passes that hold the tokens of all arms."""
         config = self._arms[0].config
-        training, k_tokens = config.training, config.supervision.k_tokens
+        training = config.training
         per_arm = max(1, self._pass_tokens // len(self._arms))
         grouped = training.batching == "grouped"
         for some in epoch_batches(questions, training.batch_size, config.seed, epoch, grouped=grouped):
-            yield make_batch(some, k_tokens, per_arm, share=training.share_prefixes).to(self._lm.device)
+            yield make_batch(some, max(self._k_tokens), per_arm, share=training.share_prefixes).to(self._lm.device)
 
     def backward(self, batch: Batch) -> Tensor:
         """Leave every living arm's gradient, clipped, in its parameters. Returns ``[7, A]``, still on the device: the
@@ -196,7 +200,9 @@ class _Run:
                 parameter.grad = None
         if self._lora:
             self._lora.zero_grad()
-        sums = torch.stack([self._backward(one, batch) for one in batch.passes]).sum(0)
+        supervised = torch.tensor([batch.num_supervised(k) for k in self._k_tokens])[:, None]
+        supervised = supervised.to(self._lm.device, non_blocking=True)  # a GPU is not waited for
+        sums = torch.stack([self._backward(one, batch, supervised) for one in batch.passes]).sum(0)
         norms = torch.stack([norm for arm in self._arms for norm in _norms(arm, self._lm.device)]).view(-1, 2)
         for arm, norm in zip(self._arms, norms.norm(dim=1), strict=True):
             nn.utils.clip_grads_with_norm_(arm.parameters(), arm.config.training.clip_norm, norm)
@@ -228,8 +234,12 @@ class _Run:
                 arm.drop_gradients()
         return figures
 
-    def _backward(self, one: Pass, batch: Batch) -> Tensor:
-        """Add one pass's share of every arm's mean loss to the gradients; returns its part of ``_SUMS``, ``[5, A]``."""
+    def _backward(self, one: Pass, batch: Batch, supervised: Tensor) -> Tensor:
+        """Add one pass's share of every arm's mean loss to the gradients; returns its part of ``_SUMS``, ``[5, A]``.
+
+        Args:
+            supervised: ``[A, 1]``: each arm's supervised tokens in the whole batch.
+        """
         rows = torch.stack([arm.reader(one.tokens) for arm in self._arms])
         target = self._lm.table[one.tokens]
         cosines, errors = reconstruction_terms(rows, target, one.prompt_counts, self._mean_square)
@@ -238,10 +248,11 @@ class _Run:
         ce = kd = torch.zeros_like(losses)
         if self._supervised:
             logits = answer_logits(self._lm, rows, one)
-            ce = cross_entropy_sum(logits, one.answer_ids)
+            shares = (one.answer_places < self._k_rows) / supervised
+            ce = (shares * cross_entropy(logits, one.answer_ids)).sum(-1)
             if self._distilled:
-                kd = distillation_sum(logits, self._teacher_logits(one))
-            losses = losses + (self._ce_weight * ce + self._kd_weight * kd) / batch.num_answer_tokens
+                kd = (shares * distillation(logits, self._teacher_logits(one))).sum(-1)
+            losses = losses + self._ce_weight * ce + self._kd_weight * kd
         # A failed arm's loss stays out: the gradients of the others do not depend on it.
         losses.masked_fill(self._failed, 0).sum().backward()
         return torch.stack([losses, cosines, errors, ce, kd]).detach()
@@ -263,7 +274,8 @@ def answer_logits(lm: LanguageModel, rows: Tensor, one: Pass) -> Tensor:
 
 
 _SUMS = ("loss", "cosine", "relative_mse", "ce", "kd")
-"""What is summed over the passes of a batch; the loss is a mean already."""
+"""What is summed over the passes of a batch: means over its supervised tokens already, but for cosine and error, which
+are of its prompt tokens."""
 
 
 def _means(config: ArmConfig, values: Sequence[float], batch: Batch) -> dict[str, float | None]:
@@ -273,8 +285,8 @@ def _means(config: ArmConfig, values: Sequence[float], batch: Batch) -> dict[str
         "loss": sums["loss"],
         "cosine": sums["cosine"] / batch.num_prompt_tokens if rebuilds else None,
         "relative_mse": sums["relative_mse"] / batch.num_prompt_tokens if rebuilds else None,
-        "ce": sums["ce"] / batch.num_answer_tokens if config.is_supervised else None,
-        "kd": sums["kd"] / batch.num_answer_tokens if weights.kd_weight > 0 else None,
+        "ce": sums["ce"] if config.is_supervised else None,
+        "kd": sums["kd"] if weights.kd_weight > 0 else None,
     }
 
 
