@@ -139,6 +139,7 @@ def example() -> dict[str, Any]:
             "table_bytes_codes": 14155776,
             "table_bytes_adapter": 6981120,
             "table_bytes_codec": 331776,
+            "table_bytes_total": 21468672,
             "wire_bits": [
                 {"form": "bf16 code", "bits": 2304, "larger_than_id": True},
                 {"form": "token id", "bits": 16, "larger_than_id": False},

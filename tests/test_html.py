@@ -181,7 +181,7 @@ def test_extractors_are_told_apart_by_what_the_model_reads(page):
 def test_bytes_add_up(page):
     by_key = {cell["data-key"]: cell["text"] for cell in page.cells if "data-key" in cell}
     assert by_key["table_bytes_original"] == "56,623,104"
-    assert by_key["total"] == "21,468,672"  # 14,155,776 + 6,981,120 + 331,776
+    assert by_key["table_bytes_total"] == "21,468,672"  # 14,155,776 + 6,981,120 + 331,776
     assert "38 %" in page.visible  # 21,468,672 / 56,623,104 = 0.379
 
 
