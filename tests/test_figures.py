@@ -186,6 +186,24 @@ def test_the_size_without_compression_is_a_line_only_where_the_sizes_reach_it():
     assert sizes.tradeoffs(analysis)[1].original is None
 
 
+def test_without_lines_arms_have_their_names_and_the_baseline_and_the_arm_chosen_their_own_marks():
+    analysis = data.complete(study())
+    kept = ("start", "ce1", "plain", "ratio8", "ratio2_lora")  # no three that differ in the size alone
+    analysis["rows"] = [found for found in analysis["rows"] if found["name"] in kept]
+    (_, found) = sizes.tradeoffs(analysis)
+    assert (found.groups, found.are_lines) == ([], False)
+    assert {point.label for point in found.points} == set(kept)
+    drawn = tradeoff.draw(found, 912)
+    assert [css for _, css in re.findall(r"<(\w+)[^>]*class=\"mark (\w+)\"", drawn)] == [
+        "soft",
+        "ink",
+        "soft",
+        "soft",
+        "best",
+    ]
+    assert "<polyline" not in drawn
+
+
 def test_two_sizes_are_no_tradeoff():
     analysis = data.complete(example())
     for found in analysis["rows"]:

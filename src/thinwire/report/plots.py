@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 _MARKERS = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D", "cross": "X", "ring": "$\\circ$"}
 _INK, _SOFT, _FAINT = "#1b1f24", "#57606a", "#c3c9d0"
 _BEST = LIGHT[0]
+_COLOURS = {"c0": LIGHT[0], "c1": LIGHT[1], "best": _BEST, "ink": _INK, "soft": _SOFT}
+"""Of the page's classes."""
 _AT_RIGHT: dict[str, Any] = {
     "xycoords": ("axes fraction", "data"),
     "textcoords": "offset points",
@@ -162,10 +164,9 @@ def _look(number: int) -> dict[str, Any]:
 
 def _ladder(figure: Figure, found: changes.Ladder) -> None:
     axes = figure.add_subplot()
-    colours = {"c0": LIGHT[0], "c1": LIGHT[1], "soft": _SOFT}
     places = [number + (number >= len(found.single)) for number in range(len(found.rungs))]  # a free row between
     for place, rung in zip(places, found.rungs, strict=True):
-        colour = colours[ladder.css(rung)]
+        colour = _COLOURS[ladder.css(rung)]
         axes.barh(place, 100 * rung.arm.estimate, 0.4, left=100 * found.f1, color=colour, alpha=0.3, linewidth=0)
         if rung.arm.outer:
             axes.plot([100 * (found.f1 + end) for end in rung.arm.outer], [place] * 2, color=colour, linewidth=1)
@@ -190,8 +191,8 @@ def _tradeoff(figure: Figure, found: sizes.Tradeoff) -> None:
         axes.plot([p.size for p in members], [100 * p.f1 for p in members], label=group, linewidth=1, **style)
     for point in found.points:
         if not point.group:
-            look_ = {"color": _INK, "marker": "s"} if point.is_baseline else {"color": _SOFT, "marker": "o"}
-            axes.scatter(point.size, 100 * point.f1, **look_)  # type: ignore[arg-type]  # a colour and a marker
+            shape, css = tradeoff.LONE[point.is_baseline, point.best]
+            axes.scatter(point.size, 100 * point.f1, marker=_MARKERS[shape], color=_COLOURS[css])
     if found.ceiling is not None:
         axes.axhline(100 * found.ceiling, color=LIGHT[1], linewidth=1, linestyle="--", label="ceiling")
     if found.original is not None:

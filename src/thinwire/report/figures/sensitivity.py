@@ -28,9 +28,7 @@ def x_axis(found: Curves) -> str:
 
 def draw(found: Curves, width: float) -> str:
     """A line for each group of arms, with simultaneous intervals; a second panel beside or below for the cosine."""
-    keys, rows = (
-        legend([item.label for item in found.lines], width, dashed=True) if len(found.lines) > 1 else ("", -20.0)
-    )
+    keys, rows = legend([item.label for item in found.lines if item.label], width, dashed=True)
     beside = found.has_cosine and width >= 600
     size = (width - 32) / 2 if beside else width
     top = 48.0 + rows

@@ -175,7 +175,7 @@ def drawing(name: str, width: float, height: float, title: str, description: str
 
 
 def legend(labels: Sequence[str], width: float, dashed: bool = False) -> tuple[str, float]:
-    """Keys from left to right, wrapped, and the height of the rows after the first; with dashes, keys for lines."""
+    """Keys from left to right, wrapped, and by how much they are higher than one row; with dashes, keys for lines."""
     parts, x, y = [], 6.0, 12.0
     key = 34.0 if dashed else 12.0
     for number, label in enumerate(labels):
@@ -189,7 +189,7 @@ def legend(labels: Sequence[str], width: float, dashed: bool = False) -> tuple[s
             parts.append(path(sample, f"curve c{colour}", stroke_dasharray=dash or None))
         parts += [mark(shape, middle, y - 4.5, css, 5), words(label, x + key, y, "tick")]
         x += size
-    return "".join(parts), y - 12
+    return "".join(parts), y - 12 if labels else -20.0
 
 
 def stacked(spans: Sequence[tuple[float, float]]) -> list[int]:

@@ -23,6 +23,13 @@ from thinwire.report.numbers import points, short, whole
 
 Y_AXIS = "F1 (points)"
 ORIGINAL = "original table"
+LONE = {
+    (True, True): ("square", "best"),
+    (True, False): ("square", "ink"),
+    (False, True): ("diamond", "best"),
+    (False, False): ("circle", "soft"),
+}
+"""Shape and class of an arm in no group, by whether it is the baseline and whether it was chosen."""
 _LOG_FROM = 12
 """With a wider range of sizes than this, the axis is logarithmic."""
 
@@ -83,7 +90,8 @@ def _mark(point: Point, groups: list[str], unit: str, spot: Spot) -> str:
     if point.group:
         colour, shape, _ = look(groups.index(point.group))
         return mark(shape, *spot, f"c{colour}", 5.5, tip)
-    return mark("square", *spot, "ink", 5, tip) if point.is_baseline else mark("circle", *spot, "soft", 5, tip)
+    shape, css = LONE[point.is_baseline, point.best]
+    return mark(shape, *spot, css, 5, tip)
 
 
 def spots_of(found: Tradeoff, place: Callable[[Point], Spot]) -> tuple[dict[str, Spot], list[list[Spot]]]:

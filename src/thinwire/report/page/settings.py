@@ -51,7 +51,7 @@ def _tradeoff(found: sizes.Tradeoff) -> str:
     elif found.groups:
         caption = "Shape and colour say which layers LoRA was on; the square without colour is the baseline."
     else:
-        caption = "The square is the baseline."
+        caption = "The square is the baseline, the diamond the arm chosen on the selection split."
     if found.key == "bytes":
         caption = f"Codes, adapter and codec together. {caption}"
     if found.original is not None:
