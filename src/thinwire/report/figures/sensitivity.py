@@ -28,7 +28,8 @@ def x_axis(found: Curves) -> str:
 
 def draw(found: Curves, width: float) -> str:
     """A line for each group of arms, with simultaneous intervals; a second panel beside or below for the cosine."""
-    keys, rows = legend([item.label for item in found.lines if item.label], width, dashed=True)
+    labels = [item.label for item in found.lines] if len(found.lines) > 1 else []
+    keys, rows = legend(labels, width, dashed=True)
     beside = found.has_cosine and width >= 600
     size = (width - 32) / 2 if beside else width
     top = 48.0 + rows
