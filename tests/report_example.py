@@ -45,6 +45,8 @@ def row(name: str, f1: float, **changes: Any) -> dict[str, Any]:
         "params": 1000 + 250 * (rank or 0),
         "adapter_params": 1000,
         "lora_params": 250 * (rank or 0),
+        "table_bytes": 21468672,
+        "settings": {"lora.rank": rank or 0},
         "minutes": 1.25,
         "f1_difference": None,
         "em_difference": None,
@@ -69,6 +71,7 @@ def row(name: str, f1: float, **changes: Any) -> dict[str, Any]:
 def lora(name: str, f1: float, rank: int, alpha: float, layers: Any, num_layers: int, **changes: Any) -> dict[str, Any]:
     gain = f1 - 0.25
     settings = {"rank": rank, "alpha": alpha, "layers": layers, "num_layers": num_layers}
+    settings["settings"] = {"lora.rank": rank, "lora.alpha": alpha, "lora.layers": num_layers}
     judged = {
         "f1_difference": difference(gain, gain - 0.03125, gain + 0.03125),
         "em_difference": difference(gain / 2, gain / 2 - 0.03125, gain / 2 + 0.03125),
@@ -141,6 +144,7 @@ def example() -> dict[str, Any]:
             "table_bytes_codes": 14155776,
             "table_bytes_adapter": 6981120,
             "table_bytes_codec": 331776,
+            "table_bytes_total": 21468672,
             "wire_bits": [
                 {"form": "bf16 code", "bits": 2304, "larger_than_id": True},
                 {"form": "token id", "bits": 16, "larger_than_id": False},
@@ -151,6 +155,47 @@ def example() -> dict[str, Any]:
         "alarms": [],
         "notes": ["one seed an arm"],
     }
+
+
+def changed(name: str, f1: float, size: int, cosine: float = 0.96875, best: bool = False, **changes: Any) -> Any:
+    """An arm of the study below; names of settings are written with ``__`` for the dot."""
+    standard = {"prompt.style": "auto", "codec.ratio": 4.0, "supervision.k_tokens": 4, "supervision.ce_weight": 0.0625}
+    settings = {**standard, "lora.rank": 0, **{path.replace("__", "."): value for path, value in changes.items()}}
+    if settings["supervision.ce_weight"] == 0:
+        del settings["supervision.k_tokens"]
+    found: dict[str, Any] = {
+        "settings": settings,
+        "best": best,
+        "table_bytes": size,
+        "cosine": cosine,
+        "params": size + 250 * settings["lora.rank"],
+    }
+    if settings == {**standard, "lora.rank": 0}:
+        return row(name, f1, is_baseline=True, **found)
+    gain = f1 - 0.25
+    found |= {"rank": settings["lora.rank"] or None, "alpha": 32.0, "layers": "all", "num_layers": 30}
+    return row(name, f1, f1_difference=difference(gain, gain - 0.03125, gain + 0.03125), **found)
+
+
+def study() -> dict[str, Any]:
+    """An analysis of arms that differ in more than LoRA: lines along two settings, and single changes of four kinds."""
+    arms = [
+        changed("ratio2", 0.28125, 3000, 0.984375, codec__ratio=2.0),
+        changed("start", 0.25, 2000),
+        changed("ratio8", 0.1875, 1500, 0.9375, codec__ratio=8.0),
+        changed("ratio2_lora", 0.40625, 3000, 0.984375, best=True, codec__ratio=2.0, lora__rank=16),
+        changed("start_lora", 0.375, 2000, lora__rank=16),
+        changed("ratio8_lora", 0.3125, 1500, 0.9375, codec__ratio=8.0, lora__rank=16),
+        changed("ce0", 0.125, 2000, supervision__ce_weight=0),
+        changed("ce0_5", 0.28125, 2000, supervision__ce_weight=0.5),
+        changed("ce1", 0.3125, 2000, supervision__ce_weight=1),
+        changed("k8", 0.265625, 2000, supervision__k_tokens=8),
+        changed("plain", 0.1875, 2000, prompt__style="plain"),
+    ]
+    controls = [found for found in rows() if found["kind"] == "control"]
+    analysis = example()
+    analysis["bytes"]["table_bytes_original"] = 3200
+    return {**analysis, "rows": [*arms, *controls]}
 
 
 def answer(text: str, f1: float) -> dict[str, Any]:

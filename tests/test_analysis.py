@@ -3,10 +3,12 @@ import json
 import pytest
 
 from run_example import edit, everything, failed, folder_of, record, write_run
+from thinwire.config import ArmConfig, build
 from thinwire.records import read_jsonl
 from thinwire.report.analysis import analyse, choose_best
 from thinwire.report.results import read_results
 from thinwire.report.series import collect
+from thinwire.report.settings import differing_settings
 
 
 def analysis_of(run):
@@ -53,6 +55,68 @@ def test_settings_of_lora_are_none_where_there_is_none(finished):
     for name in ("baseline", "text_zero_shot", "codec_only"):
         assert [rows[name][key] for key in keys] == [None, None, None, 0]
     assert [rows["r4_a8_layers8"][key] for key in keys] == [4, 8, 8, 8]
+
+
+# In which settings arms differ
+
+
+def one_of(name, kind="arm", arm=None, **changes):
+    """As much of a record as its settings are read from."""
+    config = build(ArmConfig, changes, where="").model_dump(mode="json")
+    return {"name": name, "arm": arm or name, "kind": kind, "config": config}
+
+
+def test_a_row_has_the_settings_in_which_the_arms_differ(finished):
+    rows = by_name(finished[1])
+    assert rows["baseline"]["settings"] == {"lora.rank": 0}  # alpha and layers do nothing there
+    assert rows["r8_a8_layers12"]["settings"] == {"lora.rank": 8, "lora.alpha": 8, "lora.layers": 12}
+    assert rows["r16_a32_full"]["settings"] == {"lora.rank": 16, "lora.alpha": 32, "lora.layers": 30}  # the model's
+    assert rows["text_lora"]["settings"] == rows["r16_a32_full"]["settings"]
+    assert rows["broken"]["settings"] == {"lora.rank": 2, "lora.alpha": 4, "lora.layers": 8}
+
+
+def test_what_an_arms_other_settings_make_idle_is_no_difference():
+    found = differing_settings(
+        [
+            one_of("a"),
+            one_of("b", supervision={"k_tokens": 8}),
+            one_of("c", supervision={"ce_weight": 0, "k_tokens": 2}, lora={"alpha": 64, "dropout": 0}),
+            one_of("d", codec={"compress_dim": 100, "ratio": 2, "vq": {"steps": 7}}),
+        ],
+        num_layers=30,
+    )
+    assert found == [
+        {"codec.compress_dim": None, "supervision.k_tokens": 4, "supervision.ce_weight": 0.01},
+        {"codec.compress_dim": None, "supervision.k_tokens": 8, "supervision.ce_weight": 0.01},
+        {"codec.compress_dim": None, "supervision.ce_weight": 0.0},
+        {"codec.compress_dim": 100, "supervision.k_tokens": 4, "supervision.ce_weight": 0.01},
+    ]
+
+
+def test_only_arms_say_which_settings_differ_and_controls_have_what_has_an_effect_on_them():
+    records = [
+        one_of("a"),
+        one_of("b", codec={"ratio": 8}),
+        one_of("c", lora={"rank": 4}),
+        one_of("text", "control", reads="text", prompt={"style": "plain"}),
+        one_of("codes", "control", reads="codec"),
+    ]
+    assert differing_settings(records, num_layers=30)[3:] == [
+        {"lora.rank": 0},  # no codec is read
+        {"codec.ratio": 4.0, "lora.rank": 0},
+    ]
+
+
+def test_a_seed_is_a_setting_of_an_arm_and_not_of_its_repetitions():
+    arms = [one_of("a"), one_of("b", seed=1), one_of("a-seed2", arm="a", seed=2)]
+    assert differing_settings(arms, num_layers=30) == [{"seed": 0}, {"seed": 1}, {}]
+    assert differing_settings([arms[0], arms[2]], num_layers=30) == [{}, {}]
+
+
+def test_lists_of_modules_are_told_apart():
+    arms = [one_of("a", lora={"rank": 2, "targets": ["q_proj"]}), one_of("b", lora={"rank": 2})]
+    found = differing_settings(arms, num_layers=30)
+    assert [one["lora.targets"] for one in found] == ["q_proj", "q_proj, k_proj, v_proj, o_proj"]
 
 
 def test_differences_are_to_the_baseline_and_controls_have_none(finished):
@@ -266,6 +330,14 @@ def test_bytes_are_counted_from_shapes(finished):
         "token id": (16, False),
         "UTF-8 text": (34.5, True),
     }
+
+
+def test_each_row_has_the_bytes_that_stand_in_for_the_table(finished):
+    rows, codes, codec = by_name(finished[1]), 49152 * 144 * 2, 83520 * 4
+    assert rows["baseline"]["table_bytes"] == rows["r16_a32_full"]["table_bytes"] == codes + 1000 * 4 + codec
+    assert rows["codec_only"]["table_bytes"] == codes + codec  # no adapter
+    assert [rows[name]["table_bytes"] for name in ("text_lora", "text_zero_shot", "broken")] == [None] * 3
+    assert finished[1]["bytes"]["table_bytes_total"] == rows["baseline"]["table_bytes"]
 
 
 def test_bytes_are_those_of_the_best_arms_codec(tmp_path):

@@ -4,9 +4,22 @@ import re
 
 import pytest
 
-from report_example import difference, example, lora, row, series
+from report_example import difference, example, lora, row, series, study
 from thinwire.report import numbers
-from thinwire.report.figures import curves, data, forest, frequency, grid, parameters, standing, svg, wire
+from thinwire.report.figures import (
+    curves,
+    data,
+    forest,
+    frequency,
+    grid,
+    labels,
+    palette,
+    sizes,
+    standing,
+    svg,
+    tradeoff,
+    wire,
+)
 
 
 def marks(drawing):
@@ -106,31 +119,122 @@ def test_the_standings_start_at_zero_and_are_sorted():
 
 
 def test_parameters_stand_where_they_belong():
-    found = data.parameters(data.complete(example()))
-    assert [(p.label, p.params, p.layers) for p in found] == [
+    (found,) = sizes.tradeoffs(data.complete(example()))  # of bytes there is one size alone
+    assert [(p.label, p.size, p.group) for p in found.points] == [
         ("baseline", 1000, ""),
         (f"r4 {data.ALPHA}8", 2000, "8 layers"),
         (f"r8 {data.ALPHA}8", 3000, "12 layers"),
         (f"r8 {data.ALPHA}32", 3000, "12 layers"),
         (f"r16 {data.ALPHA}32", 5000, "all 30 layers"),
     ]
-    drawn = parameters.draw(found, 0.5, 912)
+    assert (found.key, found.groups, found.are_lines) == (
+        "parameters",
+        ["8 layers", "12 layers", "all 30 layers"],
+        False,
+    )
+    drawn = tradeoff.draw(found, 912)
     # Ticks from 1,000 to 5,000 over 46 to 890; F1 from 0.25 to 0.5 over 344 (bottom) to 44.
-    expected = {(46 + 844 * (p.params - 1000) / 4000, 344 - 300 * (p.f1 - 0.25) / 0.25) for p in found}
+    expected = {(46 + 844 * (p.size - 1000) / 4000, 344 - 300 * (p.f1 - 0.25) / 0.25) for p in found.points}
     assert set(marks(drawn)) == {(round(x, 1), round(y, 1)) for x, y in expected}
-    assert not parameters.is_log(found)
+    assert not tradeoff.is_log(found)
     assert 'y1="44" x2="890" y2="44" class="ceiling"' in drawn
+    assert "original table" not in drawn
 
 
 def test_arms_that_differ_much_in_size_get_a_logarithmic_axis():
     analysis = data.complete(example())
     analysis["rows"][4]["params"] = 1_000_000
-    found = data.parameters(analysis)
-    assert parameters.is_log(found)
-    drawn = parameters.draw(found, None, 912)
+    analysis["rows"] = [found for found in analysis["rows"] if found["name"] != "text_lora"]
+    (found,) = sizes.tradeoffs(analysis)
+    assert tradeoff.is_log(found)
+    drawn = tradeoff.draw(found, 912)
     # From 10^3 to 10^6 over 844, F1 from 0.25 to 0.4 over 300: 0.375 lies 250 above 344; log10(2) of 3 is 0.1003.
     assert {(46.0, 344.0), (890.0, 94.0), (130.7, 281.5)} <= set(marks(drawn))
     assert "ceiling" not in drawn
+
+
+def test_lines_of_one_setting_join_arms_by_the_size_that_it_changes():
+    of_parameters, of_bytes = sizes.tradeoffs(data.complete(study()))
+    assert (of_parameters.key, of_bytes.key) == ("parameters", "bytes")
+    # Four weights of the cross-entropy make a longer line than three ratios, but leave the size as it is.
+    assert (of_bytes.groups, of_bytes.are_lines) == (["no LoRA", "rank 16"], True)
+    assert [(p.name, p.label, p.size, p.group) for p in of_bytes.points if p.group] == [
+        ("ratio8", "ratio 8", 1500, "no LoRA"),
+        ("ratio8_lora", "ratio 8", 1500, "rank 16"),
+        ("start", "ratio 4", 2000, "no LoRA"),
+        ("start_lora", "ratio 4", 2000, "rank 16"),
+        ("ratio2", "ratio 2", 3000, "no LoRA"),
+        ("ratio2_lora", "ratio 2", 3000, "rank 16"),
+    ]
+    assert [p.label for p in of_bytes.points if not p.group] == ["ce0", "ce0_5", "ce1", "k8", "plain"]
+    assert [p.size for p in of_parameters.points][-1] == 3000 + 250 * 16
+    drawn = tradeoff.draw(of_bytes, 912)
+    # Ticks from 1,500 to 3,500 over 46 to 890; F1 from 0.1 to 0.5 over 344 to 44.
+    x, y = (lambda size: 46 + 844 * (size - 1500) / 2000), (lambda f1: 344 - 300 * (f1 - 0.1) / 0.4)
+    path = " ".join(f"{x(size):.1f},{y(f1):.1f}" for size, f1 in ((1500, 0.1875), (2000, 0.25), (3000, 0.28125)))
+    assert f'<polyline points="{path}" class="curve c0"/>' in drawn
+    assert 'x1="763.4" y1="344" x2="763.4" y2="44" class="threshold"' in drawn  # 3,200 without compression
+    assert ">ratio 2 (best)<" in drawn
+    assert ">ratio 4 (baseline)<" in drawn
+
+
+def test_the_size_without_compression_is_a_line_only_where_the_sizes_reach_it():
+    analysis = data.complete(study())
+    analysis["bytes"]["table_bytes_original"] = 4000
+    assert sizes.tradeoffs(analysis)[1].original is None  # 3,000 is the most
+    analysis["bytes"] = None
+    assert sizes.tradeoffs(analysis)[1].original is None
+
+
+def test_without_lines_arms_have_their_names_and_the_baseline_and_the_arm_chosen_their_own_marks():
+    analysis = data.complete(study())
+    kept = ("start", "ce1", "plain", "ratio8", "ratio2_lora")  # no three that differ in the size alone
+    analysis["rows"] = [found for found in analysis["rows"] if found["name"] in kept]
+    (_, found) = sizes.tradeoffs(analysis)
+    assert (found.groups, found.are_lines) == ([], False)
+    assert {point.label for point in found.points} == set(kept)
+    drawn = tradeoff.draw(found, 912)
+    assert [css for _, css in re.findall(r"<(\w+)[^>]*class=\"mark (\w+)\"", drawn)] == [
+        "soft",
+        "ink",
+        "soft",
+        "soft",
+        "best",
+    ]
+    assert "<polyline" not in drawn
+
+
+def test_two_sizes_are_no_tradeoff():
+    analysis = data.complete(example())
+    for found in analysis["rows"]:
+        found["params"] = 2000 if found["rank"] else 1000
+    assert sizes.tradeoffs(analysis) == []
+
+
+def test_labels_keep_clear_of_marks_lines_and_each_other_and_of_the_edges():
+    limits = (0, 0, 200, 100)
+    # "abcd" is 4 x 7.28 + 2 = 31.12 wide. Right of the mark first; there stands another mark for b, so to the left.
+    marks_ = {"a": (50.0, 50.0), "b": (150.0, 20.0), "c": (185.0, 85.0)}
+    taken = [*map(labels.of_mark, marks_.values()), *map(labels.of_mark, [(165.0, 20.0)])]
+    wanted = [(name, "abcd", spot) for name, spot in marks_.items()]
+    found = labels.placed(wanted, taken, limits)
+    assert found["a"] == (60, 50)
+    assert found["b"] == pytest.approx((150 - 31.12 - 9, 20))
+    assert found["c"] == pytest.approx((185 - 31.12 - 9, 85))  # 185 + 10 + 31.12 is beyond 200
+    along = labels.of_line([(50, 50), (200, 50)])  # to the right lies a line now
+    assert labels.placed(wanted[:1], [*taken, *along], limits)["a"] == pytest.approx((50 - 31.12 - 9, 50))
+    assert labels.placed(wanted[:1], [(0, 0, 200, 100)], limits) == {}
+
+
+def test_series_beyond_the_palette_differ_in_shape_and_dash():
+    looks = [palette.look(number) for number in range(12)]
+    assert looks[:2] == [(0, "circle", ""), (1, "square", "7 3")]
+    assert looks[6] == (0, "square", "7 3")  # the first colour again, with the second's shape and dash
+    assert len(set(looks)) == 12
+    keys, height = svg.legend(["abcd"] * 3, 120)
+    # A key takes 4 x 7.28 + 12 + 22 = 63.12: one fits from 6 on, the next would end at 69.12 + 41.12 = 110.24.
+    assert height == 20
+    assert re.findall(r'data-x="([^"]+)" data-y="([^"]+)"', keys) == [("6", "7.5"), ("69.1", "7.5"), ("6", "27.5")]
 
 
 def test_the_grid_averages_nothing():
@@ -150,10 +254,11 @@ def test_the_grid_averages_nothing():
     assert drawn.count('class="empty"') == 6  # 3 ranks x 3 settings - 3
 
 
-def test_only_arms_that_differ_in_alpha_alone_say_what_alpha_does():
-    (line,) = data.alpha_lines(data.complete(example()))
-    assert line.label == "r8, 12 layers"
-    assert [(alpha, item.estimate) for alpha, item in line.points] == [(8.0, 0.0625), (32.0, 0.078125)]
+def test_the_grid_is_for_arms_that_differ_in_lora_alone():
+    analysis = data.complete(example())
+    analysis["rows"][2]["settings"]["codec.ratio"] = 8.0
+    assert data.grid(analysis) == []
+    assert data.grid(data.complete(study())) == []  # one rank on the same layers
 
 
 def test_training_curves_keep_their_values_and_long_ones_are_means():

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from report_example import HOSTILE, big_series, difference, example, series
+from report_example import HOSTILE, big_series, difference, example, series, study
 from thinwire.report import html, numbers
 from thinwire.report.figures import palette
 from thinwire.report.page import embed, markup
@@ -77,9 +77,24 @@ def test_the_page_is_well_formed_and_no_name_is_used_twice(text, page):
 
 def test_every_figure_has_a_title_and_a_text_alternative(text, page):
     drawings = [attributes for tag, attributes in page.elements if tag == "svg"]
-    assert len(drawings) == 15  # 3 in two widths, rank and alpha, 5 metrics, frequency, wire: 6 + 2 + 5 + 1 + 1
+    assert len(drawings) == 14  # 3 in two widths, rank and layers, 5 metrics, frequency, wire: 6 + 1 + 5 + 1 + 1
     assert all(attributes["aria-label"] and attributes["role"] == "img" for attributes in drawings)
     assert all(len(words) > 20 for words in re.findall(r"<desc[^>]*>([^<]*)</desc>", text))
+
+
+def test_which_figures_there_are_follows_from_what_differs_between_the_arms(page):
+    def drawn(of_page):
+        names = [attributes["id"].rsplit("-", 1)[0] for tag, attributes in of_page.elements if tag == "svg"]
+        return list(dict.fromkeys(name for name in names if not name.startswith(("curves", "frequency", "wire"))))
+
+    assert drawn(page) == ["standing", "forest", "parameters", "grid"]
+    of_study = Page(html.render(study(), series()))
+    assert of_study.open == []
+    by_settings = ["ladder", "sensitivity-codec-ratio", "parameters", "bytes", "sensitivity-supervision-ce_weight"]
+    assert drawn(of_study) == ["standing", "forest", *by_settings]
+    ids = [attributes["id"] for _, attributes in of_study.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert "All with style auto, k tokens 4, ce weight 0.0625." in of_study.visible
 
 
 def test_the_page_asks_for_nothing_and_runs_nothing_but_its_own_script(text, page):
@@ -181,7 +196,7 @@ def test_extractors_are_told_apart_by_what_the_model_reads(page):
 def test_bytes_add_up(page):
     by_key = {cell["data-key"]: cell["text"] for cell in page.cells if "data-key" in cell}
     assert by_key["table_bytes_original"] == "56,623,104"
-    assert by_key["total"] == "21,468,672"  # 14,155,776 + 6,981,120 + 331,776
+    assert by_key["table_bytes_total"] == "21,468,672"  # 14,155,776 + 6,981,120 + 331,776
     assert "38 %" in page.visible  # 21,468,672 / 56,623,104 = 0.379
 
 

@@ -3,11 +3,11 @@ import sys
 
 import pytest
 
-from report_example import example, series
+from report_example import example, series, study
 from thinwire.errors import UsageError
 from thinwire.report.figures import data
 
-NAMES = ["differences", "standings", "parameters", "rank_layers", "alpha", "training", "frequency", "wire"]
+NAMES = ["differences", "standings", "parameters", "rank_layers", "training", "frequency", "wire"]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,6 @@ def test_axes_are_named_with_units(folder):
         "standings": "F1 on the test questions (points)",
         "parameters": "trainable parameters, adapter and LoRA",
         "rank_layers": "LoRA rank",
-        "alpha": "LoRA alpha (logarithmic)",
         "training": "training step",
         "frequency": "share of tokens (%)",
         "wire": "bits a token (logarithmic)",
@@ -53,6 +52,22 @@ def test_the_plots_show_the_figures_of_the_page(folder):
     assert {"50.0", "37.5", "25.0", "15.6", "3.1"} <= set(words(folder / "standings.svg"))
     assert {f"{data.ALPHA}8   31.2", f"{data.ALPHA}32   37.5"} <= set(words(folder / "rank_layers.svg"))
     assert {"2,304", "16", "34.5"} <= set(words(folder / "wire.svg"))
+
+
+def test_arms_that_differ_in_more_than_lora_have_the_figures_of_their_settings(tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    from thinwire.report.plots import write_plots
+
+    files = write_plots(study(), {"training": {}, "frequency": None}, tmp_path, formats=("svg",))
+    names = ["differences", "standings", "ladder", "parameters", "bytes", "by_codec_ratio", "by_supervision_ce_weight"]
+    assert [path.stem for path in files] == [*names, "wire"]
+    said = {path.stem: set(words(path)) for path in files}
+    assert {"lora.rank 16", "prompt.style plain", "start 25.0", "several changes at once"} <= said["ladder"]
+    assert {"ratio 2 (best)", "ratio 4 (baseline)", "no LoRA", "original table", "ceiling"} <= said["bytes"]
+    both = {"difference in F1 to the baseline (points)", "cosine of rebuilt and true embeddings"}
+    assert both <= said["by_codec_ratio"]
+    assert said["by_supervision_ce_weight"] & both == {"difference in F1 to the baseline (points)"}
+    assert {"0", "0.0625", "0.5", "1"} <= said["by_supervision_ce_weight"]
 
 
 def test_the_same_data_make_the_same_file(folder, tmp_path):

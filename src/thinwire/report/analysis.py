@@ -14,8 +14,9 @@ from thinwire.collapse import Diagnosis, diagnose
 from thinwire.config import VerdictConfig
 from thinwire.pairing import Run
 from thinwire.postprocess import score_extractors
-from thinwire.report.compression import alarms, codecs, sizes
+from thinwire.report.compression import alarms, codecs, sizes, table_bytes
 from thinwire.report.results import Finished, Results
+from thinwire.report.settings import differing_settings
 from thinwire.statistics import ArmComparison, Comparison, Interval
 from thinwire.statistics import compare as compare_runs
 from thinwire.verdict import (
@@ -41,15 +42,21 @@ def analyse(results: Results) -> Analysis:
     comparisons = {metric: _compare(results, metric, settings) for metric in ("f1", "exact_match")}
     tiers = Tiers(marginal=settings.marginal, significant=settings.significant, strong=settings.strong)
     best = choose_best(results)
-    rows = [_row(results, name, runs, comparisons, tiers, settings) for name, runs in _groups(results).items()]
+    groups = _groups(results)
+    rows = [_row(results, name, runs, comparisons, tiers, settings) for name, runs in groups.items()]
     for row in rows:
         row["best"] = row["name"] == best
+    rows += [_failed_row(record, results) for record in results.unfinished]
+    records = [*(runs[0].record for runs in groups.values()), *results.unfinished]
+    found_settings = differing_settings(records, results.sweep["model"]["num_layers"])
+    for row, found in zip(rows, found_settings, strict=True):
+        row["settings"] = found
     found_codecs = codecs(results)
     return {
         "sweep": results.sweep,
         "thresholds": {name: points / 100 for name, points in tiers.thresholds().items()},
         "confidence": settings.confidence,
-        "rows": [*rows, *(_failed_row(record, results) for record in results.unfinished)],
+        "rows": rows,
         "verdict": _verdict(results, comparisons["f1"], best, tiers, settings),
         "bytes": sizes(results, best),
         "codecs": found_codecs,
@@ -106,6 +113,7 @@ def _row(
         "params": sum(parameters.values()),
         "adapter_params": parameters["adapter"],
         "lora_params": parameters["lora"],
+        "table_bytes": table_bytes(results.sweep["model"], record),
         "minutes": sum(run.record["seconds_total"] for run in runs) / 60,
         "f1_difference": _difference(f1) if f1 else None,
         "em_difference": _difference(em) if em else None,
@@ -125,7 +133,7 @@ _FIGURES = (
     *_TEST_FIGURES,
     "cosine_at_start",
     *("cosine", "relative_mse", "nearest_row_accuracy", "n", "num_seeds", "selection_f1"),
-    *("params", "adapter_params", "lora_params", "f1_difference", "em_difference", "observed_tier"),
+    *("params", "adapter_params", "lora_params", "table_bytes", "f1_difference", "em_difference", "observed_tier"),
     *("supported_tier", "questions_needed", "share_of_ceiling", "collapse", "extractors"),
 )
 """What a training that is not done lacks."""

@@ -72,18 +72,35 @@ def sizes(results: Results, best: str) -> dict[str, Any] | None:
     model, codec = results.sweep["model"], record["codec"]
     vocabulary, width, size = model["vocabulary"], model["embedding_width"], model["bytes_per_number"]
     id_bits = math.ceil(math.log2(vocabulary))
-    bits = codec.get("code_bits")
-    forms = {**_forms(codec["code_width"], bits), "token id": id_bits, "UTF-8 text": model["text_bits_per_token"]}
-    stored_bits = 8 * size * codec["code_width"] if bits is None else bits
+    forms = {
+        **_forms(codec["code_width"], codec.get("code_bits")),
+        "token id": id_bits,
+        "UTF-8 text": model["text_bits_per_token"],
+    }
     return {
         "vocabulary": vocabulary,
         "embedding_width": width,
         "code_width": codec["code_width"],
         "table_bytes_original": vocabulary * width * size,
-        "table_bytes_codes": math.ceil(vocabulary * stored_bits / 8),
-        "table_bytes_adapter": record["trainable_parameters"]["adapter"] * 4,
-        "table_bytes_codec": codec.get("bytes", codec["parameters"] * 4),
+        **{f"table_bytes_{part}": taken for part, taken in _table_parts(model, record).items()},
+        "table_bytes_total": table_bytes(model, record),
         "wire_bits": [{"form": name, "bits": bits, "larger_than_id": bits > id_bits} for name, bits in forms.items()],
+    }
+
+
+def table_bytes(model: dict[str, Any], record: dict[str, Any]) -> int | None:
+    """What stands in for the embedding table of an arm or control; None where it reads text, so the table itself."""
+    return sum(_table_parts(model, record).values()) if record["codec"] else None
+
+
+def _table_parts(model: dict[str, Any], record: dict[str, Any]) -> dict[str, int]:
+    codec = record["codec"]
+    bits = codec.get("code_bits")
+    stored_bits = 8 * model["bytes_per_number"] * codec["code_width"] if bits is None else bits
+    return {
+        "codes": math.ceil(model["vocabulary"] * stored_bits / 8),
+        "adapter": record["trainable_parameters"]["adapter"] * 4,
+        "codec": codec.get("bytes", codec["parameters"] * 4),
     }
 
 

@@ -17,9 +17,10 @@ from typing import Any
 from thinwire.report.figures.data import complete
 from thinwire.report.figures.palette import style_sheet
 from thinwire.report.page.answers import collapse, extractors, questions
-from thinwire.report.page.arms import arms, sizes
+from thinwire.report.page.arms import arms
 from thinwire.report.page.costs import bytes_, provenance
 from thinwire.report.page.markup import text
+from thinwire.report.page.settings import settings
 from thinwire.report.page.training import reconstruction, training
 from thinwire.report.page.verdict import meaning, verdict
 
@@ -39,7 +40,7 @@ def render(analysis: Mapping[str, Any], series: Mapping[str, Any]) -> str:
     sections = [
         meaning(analysis),
         arms(analysis),
-        sizes(analysis),
+        settings(analysis),
         training(analysis, series),
         reconstruction(series),
         collapse(analysis),

@@ -7,12 +7,28 @@ without ``pyplot``, which would keep a global list of them and choose a window s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinwire.errors import UsageError
-from thinwire.report.figures import alpha, curves, data, forest, frequency, grid, parameters, standing, wire
-from thinwire.report.figures.palette import LIGHT, SHAPES
+from thinwire.report.figures import (
+    changes,
+    curves,
+    data,
+    forest,
+    frequency,
+    grid,
+    ladder,
+    sensitivity,
+    settings,
+    sizes,
+    standing,
+    tradeoff,
+    wire,
+)
+from thinwire.report.figures.palette import LIGHT, look
+from thinwire.report.figures.svg import TEXT_SIZE
 from thinwire.report.numbers import points, short, signed
 
 if TYPE_CHECKING:
@@ -20,9 +36,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MARKERS = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D", "cross": "X", "ring": "$\\circ$"}
-_STYLES = ("-", "--", ":", "-.", (0, (5, 2)), (0, (1, 2)))
 _INK, _SOFT, _FAINT = "#1b1f24", "#57606a", "#c3c9d0"
 _BEST = LIGHT[0]
+_COLOURS = {"c0": LIGHT[0], "c1": LIGHT[1], "best": _BEST, "ink": _INK, "soft": _SOFT}
+"""Of the page's classes."""
+_AT_RIGHT: dict[str, Any] = {
+    "xycoords": ("axes fraction", "data"),
+    "textcoords": "offset points",
+    "ha": "right",
+}
 _STYLE = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -69,12 +91,15 @@ def _plots(analysis: Mapping[str, Any], series: Mapping[str, Any]) -> list[_Plot
         found.append(("differences", (6.5, 1.2 + 0.26 * len(compared.rows)), lambda f: _forest(f, compared)))
     if standings := data.standings(analysis):
         found.append(("standings", (6.5, 0.8 + 0.24 * len(standings)), lambda f: _standings(f, standings)))
-    if arms := data.parameters(analysis):
-        found.append(("parameters", (6.5, 3.6), lambda f: _parameters(f, arms, data.ceiling(analysis))))
+    if (rungs := changes.ladder(analysis)) is not None:
+        found.append(("ladder", (6.5, 1.4 + 0.26 * len(rungs.rungs)), partial(_ladder, found=rungs)))
+    for size in sizes.tradeoffs(analysis):
+        found.append((size.key, (6.5, 3.6), partial(_tradeoff, found=size)))
     if cells := data.grid(analysis):
         found.append(("rank_layers", (4.5, 3.2), lambda f: _grid(f, cells)))
-    if lines := data.alpha_lines(analysis):
-        found.append(("alpha", (4.5, 3.2), lambda f: _alpha(f, lines)))
+    for lines in settings.curves(analysis):
+        shape = (7.5, 3.4) if lines.has_cosine else (4.5, 3.2)
+        found.append((f"by_{lines.path.replace('.', '_')}", shape, partial(_sensitivity, found=lines)))
     if panels := data.curves(series):
         rows = -(-len(panels) // 2)
         found.append(("training", (7.0, 2.1 * rows + 0.5), lambda f: _curves(f, panels, analysis, rows)))
@@ -130,36 +155,77 @@ def _standings(figure: Figure, items: Sequence[data.Standing]) -> None:
     axes.set(title=standing.TITLE, xlabel=standing.AXIS)
 
 
-def _parameters(figure: Figure, arms: Sequence[data.Point], ceiling: float | None) -> None:
+def _look(number: int) -> dict[str, Any]:
+    """Colour, marker and dashes of a series, those of the page."""
+    colour, shape, dash = look(number)
+    steps = tuple(float(step) / 2 for step in dash.split())
+    return {"color": LIGHT[colour], "marker": _MARKERS[shape], "linestyle": (0, steps) if steps else "-"}
+
+
+def _ladder(figure: Figure, found: changes.Ladder) -> None:
     axes = figure.add_subplot()
-    groups = data.layer_groups(arms)
-    for number, group in enumerate(groups):
-        members = [arm for arm in arms if arm.layers == group]
-        look: dict[str, Any] = {"color": LIGHT[number % len(LIGHT)], "marker": _MARKERS[SHAPES[number % len(SHAPES)]]}
-        axes.scatter([arm.params for arm in members], [100 * arm.f1 for arm in members], label=group, **look)
-    rest = [arm for arm in arms if not arm.layers]
-    axes.scatter([arm.params for arm in rest], [100 * arm.f1 for arm in rest], color=_INK, marker="s")
-    _labels(axes, arms)
-    if ceiling is not None:
-        axes.axhline(100 * ceiling, color=LIGHT[1], linewidth=1, linestyle="--", label="ceiling")
-    if parameters.is_log(list(arms)):
+    places = [number + (number >= len(found.single)) for number in range(len(found.rungs))]  # a free row between
+    for place, rung in zip(places, found.rungs, strict=True):
+        colour = _COLOURS[ladder.css(rung)]
+        axes.barh(place, 100 * rung.arm.estimate, 0.4, left=100 * found.f1, color=colour, alpha=0.3, linewidth=0)
+        if rung.arm.outer:
+            axes.plot([100 * (found.f1 + end) for end in rung.arm.outer], [place] * 2, color=colour, linewidth=1)
+        axes.plot(100 * rung.arm.f1, place, "D" if rung.arm.best else "o", color=colour, markersize=4.5)
+    axes.axvline(100 * found.f1, color=_INK, linewidth=0.8)
+    _above(axes, found.f1, f"{found.baseline} {points(found.f1)}")
+    if found.combined:
+        axes.axhline(len(found.single), color=_FAINT, linewidth=0.8)
+        axes.annotate(ladder.COMBINED, (1, len(found.single)), (0, -9), fontsize=8, color=_SOFT, **_AT_RIGHT)
+    axes.set_yticks(places, [rung.label for rung in found.rungs])
+    axes.invert_yaxis()
+    axes.set_xlim(left=max(0.0, axes.get_xlim()[0]))
+    axes.set_title(ladder.TITLE, pad=18)
+    axes.set(xlabel=f"{ladder.AXIS}, simultaneous {found.confidence} intervals of the difference")
+
+
+def _tradeoff(figure: Figure, found: sizes.Tradeoff) -> None:
+    axes = figure.add_subplot()
+    for number, group in enumerate(found.groups):
+        members = [point for point in found.points if point.group == group]
+        style = _look(number) if found.are_lines else {**_look(number), "linestyle": ""}
+        axes.plot([p.size for p in members], [100 * p.f1 for p in members], label=group, linewidth=1, **style)
+    for point in found.points:
+        if not point.group:
+            shape, css = tradeoff.LONE[point.is_baseline, point.best]
+            axes.scatter(point.size, 100 * point.f1, marker=_MARKERS[shape], color=_COLOURS[css])
+    if found.ceiling is not None:
+        axes.axhline(100 * found.ceiling, color=LIGHT[1], linewidth=1, linestyle="--", label="ceiling")
+    if found.original is not None:
+        axes.axvline(found.original, color=_SOFT, linewidth=1, linestyle=":", label=tradeoff.ORIGINAL)
+    if tradeoff.is_log(found):
         axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: short(value))
-    if groups or ceiling is not None:
-        axes.legend(frameon=False, fontsize=8)
-    axes.set(title=parameters.TITLE, xlabel=parameters.X_AXIS, ylabel=parameters.Y_AXIS)
+    if found.groups or found.ceiling is not None or found.original is not None:
+        figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=3)
+    axes.set(title=found.title, xlabel=found.axis, ylabel=tradeoff.Y_AXIS)
+    _labels(figure, axes, found)
 
 
-def _labels(axes: Axes, arms: Sequence[data.Point]) -> None:
-    """To the right of each arm, or to its left where another's label stands."""
-    scores = [arm.f1 for arm in arms]
-    height, width = (max(scores) - min(scores)) or 1, (arms[-1].params - arms[0].params) or 1
-    placed: list[data.Point] = []
-    for arm in arms:
-        close = [p for p in placed if abs(p.f1 - arm.f1) < 0.06 * height and abs(p.params - arm.params) < 0.1 * width]
-        place: dict[str, Any] = {"textcoords": "offset points", "ha": "right" if close else "left"}
-        axes.annotate(arm.label, (arm.params, 100 * arm.f1), (-6 if close else 6, -3), fontsize=7.5, **place)
-        placed += [] if close else [arm]
+def _labels(figure: Figure, axes: Axes, found: sizes.Tradeoff) -> None:
+    """The page's labels, placed by the same rules once the plot has its shape."""
+    figure.draw_without_rendering()
+    size = 7.5
+    pixels = TEXT_SIZE / size * 72 / figure.dpi  # the rules are for text of the page's size
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        left, up = axes.transData.transform((x, y))
+        return pixels * left, -pixels * up
+
+    low, high = axes.transAxes.transform([(0, 0), (1, 1)])
+    limits = (pixels * low[0], -pixels * high[1], pixels * high[0] + 20, -pixels * low[1])
+    spots = {arm.name: place(arm.size, 100 * arm.f1) for arm in found.points}
+    there = tradeoff.labels(found, lambda arm: spots[arm.name], [], limits)
+    for arm in found.points:
+        if arm.name in there:
+            (left, middle), (x, y) = there[arm.name], spots[arm.name]
+            offset = (left - x) * size / TEXT_SIZE, (y - middle) * size / TEXT_SIZE
+            at: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": size}
+            axes.annotate(tradeoff.label_of(arm), (arm.size, 100 * arm.f1), offset, **at)
 
 
 def _grid(figure: Figure, cells: Sequence[data.Cell]) -> None:
@@ -184,24 +250,26 @@ def _grid(figure: Figure, cells: Sequence[data.Cell]) -> None:
     axes.tick_params(length=0)
 
 
-def _alpha(figure: Figure, lines: Sequence[data.AlphaLine]) -> None:
-    axes = figure.add_subplot()
-    for number, line in enumerate(lines):
-        shift = 1 + 0.03 * (number - (len(lines) - 1) / 2)
-        x = [value * shift for value, _ in line.points]
-        look: dict[str, Any] = {"color": LIGHT[number % len(LIGHT)], "linestyle": _STYLES[number % len(_STYLES)]}
-        marker = _MARKERS[SHAPES[number % len(SHAPES)]]
-        y = [100 * row.estimate for _, row in line.points]
-        axes.plot(x, y, marker=marker, label=line.label, **look)
-        for left, (_, row) in zip(x, line.points, strict=True):
-            if row.outer:
-                axes.plot([left, left], [100 * end for end in row.outer], color=look["color"], linewidth=0.9)
-    values = sorted({value for line in lines for value, _ in line.points})
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(values, [f"{value:g}" for value in values])
-    axes.axhline(0, color=_INK, linewidth=0.8)
-    axes.legend(frameon=False, fontsize=8)
-    axes.set(title=alpha.TITLE, xlabel=alpha.X_AXIS, ylabel=alpha.Y_AXIS)
+def _sensitivity(figure: Figure, found: settings.Curves) -> None:
+    panels = figure.subplots(1, 1 + found.has_cosine, squeeze=False)[0]
+    apart = min(0.1, sensitivity.SHARE / len(found.lines))
+    for number, line in enumerate(found.lines):
+        style, shift = _look(number), apart * (number - (len(found.lines) - 1) / 2)
+        x = [found.values.index(point.value) + shift for point in line.points]
+        panels[0].plot(x, [100 * point.arm.estimate for point in line.points], label=line.label, **style)
+        for left, point in zip(x, line.points, strict=True):
+            if point.arm.outer:
+                panels[0].plot([left] * 2, [100 * e for e in point.arm.outer], color=style["color"], linewidth=0.9)
+        if found.has_cosine:
+            pairs = [(left, p.cosine) for left, p in zip(x, line.points, strict=True) if p.cosine is not None]
+            panels[1].plot([left for left, _ in pairs], [value for _, value in pairs], **style)
+    panels[0].axhline(0, color=_INK, linewidth=0.8)
+    for axes, name in zip(panels, (sensitivity.Y_AXIS, sensitivity.COSINE_AXIS), strict=False):
+        axes.set_xticks(range(len(found.values)), [settings.written(value) for value in found.values])
+        axes.set(xlabel=sensitivity.x_axis(found), ylabel=name)
+    if len(found.lines) > 1:
+        figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=4 if found.has_cosine else 2)
+    figure.suptitle(sensitivity.title(found), fontsize=10.5)
 
 
 def _curves(figure: Figure, panels: Sequence[data.Panel], analysis: Mapping[str, Any], rows: int) -> None:

@@ -78,33 +78,12 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Point:
-    """An arm by its size and score."""
-
-    name: str
-    label: str
-    params: float
-    f1: float
-    layers: str
-    best: bool
-    is_baseline: bool
-
-
-@dataclass(frozen=True)
 class Cell:
     """All arms of one rank on the same layers, as (alpha, F1, name), by alpha."""
 
     rank: int
     layers: str
     arms: list[tuple[float, float, str]]
-
-
-@dataclass(frozen=True)
-class AlphaLine:
-    """Arms that differ in alpha alone."""
-
-    label: str
-    points: list[tuple[float, Compared]]
 
 
 @dataclass(frozen=True)
@@ -120,14 +99,24 @@ class Panel:
 
 _ROW_KEYS = (
     *("error", "best", "is_baseline", "reads", "rank", "alpha", "layers", "num_layers", "f1", "em", "raw_f1", "raw_em"),
-    *("n", "selection_f1", "cosine", "params", "minutes", "f1_difference", "em_difference", "observed_tier"),
+    *(
+        "n",
+        "selection_f1",
+        "cosine",
+        "params",
+        "table_bytes",
+        "minutes",
+        "f1_difference",
+        "em_difference",
+        "observed_tier",
+    ),
     *("supported_tier", "questions_needed", "share_of_ceiling", "collapse", "extractors"),
 )
 
 
 def complete(analysis: Mapping[str, Any]) -> dict[str, Any]:
     """The analysis with None for what a row (of an arm that failed, say) does not mention."""
-    blank = dict.fromkeys(_ROW_KEYS)
+    blank: dict[str, Any] = {**dict.fromkeys(_ROW_KEYS), "settings": {}}
     return {**analysis, "rows": [{**blank, **row} for row in analysis["rows"]]}
 
 
@@ -201,55 +190,27 @@ def standings(analysis: Mapping[str, Any]) -> list[Standing]:
     return sorted(found, key=lambda item: -item.f1)
 
 
-def parameters(analysis: Mapping[str, Any]) -> list[Point]:
-    """Arms that trained something, by trainable parameters."""
-    found = [
-        Point(
-            name=row["name"],
-            label=row["name"] if row["is_baseline"] or not row["rank"] else f"r{row['rank']} {ALPHA}{row['alpha']:g}",
-            params=row["params"],
-            f1=row["f1"],
-            layers=layers_of(row),
-            best=row["best"],
-            is_baseline=row["is_baseline"],
-        )
-        for row in arms(analysis)
-        if row["params"]
-    ]
-    return sorted(found, key=lambda point: point.params)
-
-
-def layer_groups(points: Sequence[Point]) -> list[str]:
-    """The different layer settings of the arms with LoRA, fewest layers first."""
-    return sorted({point.layers for point in points if point.layers}, key=_layer_order)
-
-
 def grid(analysis: Mapping[str, Any]) -> list[Cell]:
-    """Arms with LoRA by rank and layers."""
+    """Arms with LoRA by rank and layers; none where they differ in anything beside LoRA, or all are of one kind."""
+    rows = [row for row in arms(analysis) if row["rank"]]
     cells: dict[tuple[int, str], list[tuple[float, float, str]]] = {}
-    for row in arms(analysis):
-        if row["rank"]:
-            cells.setdefault((row["rank"], layers_of(row)), []).append((row["alpha"], row["f1"], row["name"]))
-    order = sorted(cells, key=lambda key: (key[0], _layer_order(key[1])))
+    for row in rows:
+        cells.setdefault((row["rank"], layers_of(row)), []).append((row["alpha"], row["f1"], row["name"]))
+    if len(cells) < 2 or not differ_in_lora_alone(rows):
+        return []
+    order = sorted(cells, key=lambda key: (key[0], layer_order(key[1])))
     return [Cell(*key, sorted(cells[key])) for key in order]
+
+
+def differ_in_lora_alone(rows: Sequence[Row]) -> bool:
+    """Whether rank, alpha and layers say all that there is to tell the rows apart by."""
+    others = [{path: v for path, v in row["settings"].items() if not path.startswith("lora.")} for row in rows]
+    return all(found == others[0] for found in others)
 
 
 def depth(value: float, low: float, high: float) -> float:
     """How dark a cell is, from 0 for the lowest to 1 for the highest; the middle where all are equal."""
     return 0.5 if high == low else (value - low) / (high - low)
-
-
-def alpha_lines(analysis: Mapping[str, Any]) -> list[AlphaLine]:
-    """Arms of the same rank and layers with at least two alphas: only those say what alpha does."""
-    groups: dict[tuple[int, str], list[tuple[float, Compared]]] = {}
-    for row in arms(analysis):
-        if row["rank"] and (found := compared(row)):
-            groups.setdefault((row["rank"], layers_of(row)), []).append((float(row["alpha"]), found))
-    order = sorted(groups, key=lambda key: (key[0], _layer_order(key[1])))
-    lines = [AlphaLine(f"r{rank}, {layers}", groups[rank, layers]) for rank, layers in order]
-    for item in lines:
-        item.points.sort(key=lambda point: point[0])
-    return [item for item in lines if len({alpha for alpha, _ in item.points}) > 1]
 
 
 def curves(series: Mapping[str, Any]) -> list[Panel]:
@@ -283,7 +244,8 @@ def layers_of(row: Row) -> str:
     return f"{row['layers'] if number is None else number} layers"
 
 
-def _layer_order(label: str) -> tuple[bool, float]:
+def layer_order(label: str) -> tuple[bool, float]:
+    """Sorts what ``layers_of`` writes: fewest layers first, ``all`` last."""
     digits = "".join(letter for letter in label if letter.isdigit())
     return label.startswith("all"), float(digits or 0)
 

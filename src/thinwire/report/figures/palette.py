@@ -10,6 +10,12 @@ SHAPES = ("circle", "square", "triangle", "diamond", "cross", "ring")
 DASHES = ("", "7 3", "2 3", "9 3 2 3", "5 2", "1 2")
 
 
+def look(number: int) -> tuple[int, str, str]:
+    """Number of the colour, shape and dash of a series; from the seventh on, shape and dash move on by one."""
+    colour, turn = number % len(LIGHT), number // len(LIGHT)
+    return colour, SHAPES[(colour + turn) % len(SHAPES)], DASHES[(colour + turn) % len(DASHES)]
+
+
 def style_sheet() -> str:
     """The colours as custom properties ``--c0`` to ``--c5``, for light and dark pages."""
     light = "".join(f"--c{i}:{colour};" for i, colour in enumerate(LIGHT))

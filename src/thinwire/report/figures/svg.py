@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from thinwire.report.figures.palette import look
+
 TEXT_SIZE = 13
 _WIDTH_OF_A_LETTER = 0.56
 """In text sizes; the mean of common system fonts, as nothing can be measured here."""
@@ -71,9 +73,9 @@ def _value(value: object) -> str:
     return f"{value:.1f}".removesuffix(".0") if isinstance(value, float) else escape(str(value))
 
 
-def words(text: str, x: float, y: float, css: str = "", anchor: str | None = None) -> str:
-    """Text at a position; ``anchor`` is ``middle`` or ``end``."""
-    return tag("text", escape(text), x=float(x), y=float(y), class_=css or None, text_anchor=anchor)
+def words(text: str, x: float, y: float, css: str = "", anchor: str | None = None, title: str = "") -> str:
+    """Text at a position; ``anchor`` is ``middle`` or ``end``, ``title`` what ``tip`` makes."""
+    return tag("text", title + escape(text), x=float(x), y=float(y), class_=css or None, text_anchor=anchor)
 
 
 def line(x1: float, y1: float, x2: float, y2: float, css: str, **attributes: object) -> str:
@@ -131,6 +133,8 @@ class Axes:
     y_name: str
     x_ticks: Sequence[tuple[float, str]]
     y_ticks: Sequence[tuple[float, str]]
+    edge: float = 0.0
+    """Where the plot's own part of the figure begins."""
 
     def draw(self) -> str:
         """Grid, ticks and names. The vertical axis is named above it: turned text is hard to read."""
@@ -144,7 +148,7 @@ class Axes:
             parts += [words(label, self.x(value), bottom + 19, "tick", "middle")]
         parts += [line(left, bottom, right, bottom, "axis")]
         parts += [words(self.x_name, (left + right) / 2, bottom + 38, "name", "middle")]
-        parts += [words(self.y_name, 0, top - 12, "name")]
+        parts += [words(self.y_name, self.edge, top - 12, "name")]
         return "".join(parts)
 
 
@@ -168,6 +172,24 @@ def drawing(name: str, width: float, height: float, title: str, description: str
         aria_label=title,
         aria_describedby=f"{name}-text",
     )
+
+
+def legend(labels: Sequence[str], width: float, dashed: bool = False) -> tuple[str, float]:
+    """Keys from left to right, wrapped, and by how much they are higher than one row; with dashes, keys for lines."""
+    parts, x, y = [], 6.0, 12.0
+    key = 34.0 if dashed else 12.0
+    for number, label in enumerate(labels):
+        size = text_width(label) + key + 22
+        if x + size - 22 > width and x > 6:
+            x, y = 6.0, y + 20
+        colour, shape, dash = look(number)
+        css, middle = f"key c{colour}", x + key / 2 - 6
+        if dashed:
+            sample = [(x - 6, y - 4.5), (x + key - 6, y - 4.5)]
+            parts.append(path(sample, f"curve c{colour}", stroke_dasharray=dash or None))
+        parts += [mark(shape, middle, y - 4.5, css, 5), words(label, x + key, y, "tick")]
+        x += size
+    return "".join(parts), y - 12 if labels else -20.0
 
 
 def stacked(spans: Sequence[tuple[float, float]]) -> list[int]:

@@ -1,14 +1,14 @@
-"""The arms: against each other, against their size, by their settings, and as a table with every figure."""
+"""The arms: against each other, and as a table with every figure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from thinwire.report.figures import alpha, data, forest, grid, parameters
+from thinwire.report.figures import data, forest
 from thinwire.report.numbers import decimal, interval, p_value, percent, plain, points, signed, whole
 from thinwire.report.page.markup import Cell, Column, figure, paragraph, section, table, text
-from thinwire.report.page.verdict import HALF, NARROW, WIDE
+from thinwire.report.page.verdict import NARROW, WIDE
 
 Analysis = Mapping[str, Any]
 
@@ -114,23 +114,3 @@ def _share(share: Mapping[str, Any]) -> Cell:
     if share.get("low") is not None and share.get("high") is not None:
         markup += f" <small>[{percent(share['low'])}, {percent(share['high'])}]</small>"
     return Cell(markup=markup, value=share.get("estimate"), key="share_of_ceiling.estimate")
-
-
-def sizes(analysis: Analysis) -> str:
-    """F1 against trainable parameters, by rank and layers, by alpha."""
-    found, cells, lines = data.parameters(analysis), data.grid(analysis), data.alpha_lines(analysis)
-    parts = []
-    if found:
-        top = data.ceiling(analysis)
-        caption = "Shape and colour say which layers LoRA was on; the square without colour is the baseline."
-        wide, narrow = parameters.draw(found, top, WIDE), parameters.draw(found, top, NARROW)
-        parts.append(figure(parameters.TITLE, caption, wide, narrow))
-    halves = []
-    if cells:
-        halves.append(figure(grid.TITLE, "One strip an arm; darker is higher.", grid.draw(cells, HALF)))
-    if lines:
-        level = data.confidence(analysis)
-        caption = f"With simultaneous {level} intervals: where these overlap widely, the order may be luck."
-        halves.append(figure(alpha.TITLE, caption, alpha.draw(lines, HALF)))
-    parts += [f'<div class="halves">{"".join(halves)}</div>'] if halves else []
-    return section("settings", "Which LoRA?", *(parts or [paragraph("No arm was scored.", "empty")]))

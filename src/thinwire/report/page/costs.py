@@ -16,6 +16,7 @@ _TABLE = (
     ("table_bytes_codes", "codes"),
     ("table_bytes_adapter", "adapter"),
     ("table_bytes_codec", "codec"),
+    ("table_bytes_total", "codes, adapter and codec"),
 )
 
 
@@ -35,21 +36,17 @@ def bytes_(analysis: Mapping[str, Any]) -> str:
 
 
 def _table(found: Mapping[str, Any]) -> str:
-    sizes = [(name, found[key], key) for key, name in _TABLE]
-    after = [size for _, size, key in sizes if key != "table_bytes_original"]
-    if None not in after:
-        sizes.append(("codes, adapter and codec", sum(after), "total"))
     original = found["table_bytes_original"]
     rows = [
         (
-            key,
+            "total" if key == "table_bytes_total" else "",
             [
                 Cell(markup=text(name)),
-                Cell(markup=whole(size), value=size, key=key),
-                Cell(markup=percent(size / original if original and size is not None else None)),
+                Cell(markup=whole(found[key]), value=found[key], key=key),
+                Cell(markup=percent(found[key] / original)),
             ],
         )
-        for name, size, key in sizes
+        for key, name in _TABLE
     ]
     shape = (
         f"{whole(found['vocabulary'])} tokens, embeddings of {whole(found['embedding_width'])} values, "

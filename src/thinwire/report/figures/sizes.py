@@ -1,0 +1,103 @@
+"""What each arm takes and what it scores: trained parameters, and bytes in the place of the embedding table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from thinwire.report.figures.data import ALPHA, Row, arms, ceiling, differ_in_lora_alone, layer_order, layers_of
+from thinwire.report.figures.settings import Line, curves, words
+
+_ENOUGH = 3
+"""Different sizes: of two, the differences say which is better."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """An arm by its size and score."""
+
+    name: str
+    label: str
+    size: float
+    f1: float
+    group: str
+    """Empty for what belongs to no group."""
+    best: bool
+    is_baseline: bool
+
+
+@dataclass(frozen=True)
+class Tradeoff:
+    """Arms by one size, smallest first."""
+
+    key: str
+    title: str
+    axis: str
+    unit: str
+    points: list[Point]
+    groups: list[str]
+    are_lines: bool
+    """Whether the arms of a group differ in one setting alone, so that a line may join them."""
+    ceiling: float | None
+    original: float | None
+    """The size without compression, where the sizes reach it."""
+
+
+_SIZES = (
+    ("params", "parameters", "F1 against trainable parameters", "trainable parameters, adapter and LoRA", "parameters"),
+    ("table_bytes", "bytes", "F1 against bytes", "bytes in the place of the embedding table", "bytes"),
+)
+
+
+def tradeoffs(analysis: Mapping[str, Any]) -> list[Tradeoff]:
+    """A figure for each size of which the arms have at least three."""
+    found = []
+    for figure, key, title, axis, unit in _SIZES:
+        rows = sorted((row for row in arms(analysis) if row[figure]), key=lambda row: float(row[figure]))
+        sizes = {row["name"]: float(row[figure]) for row in rows}
+        if len(set(sizes.values())) < _ENOUGH:
+            continue
+        labels, groups, are_lines = _labels(analysis, rows, sizes)
+        points = [_point(row, row[figure], *labels[row["name"]]) for row in rows]
+        original = _original(analysis, points) if key == "bytes" else None
+        found.append(Tradeoff(key, title, axis, unit, points, groups, are_lines, ceiling(analysis), original))
+    return found
+
+
+def _point(row: Row, size: float, label: str, group: str) -> Point:
+    return Point(row["name"], label, size, row["f1"], group, row["best"], row["is_baseline"])
+
+
+def _labels(
+    analysis: Mapping[str, Any], rows: Sequence[Row], sizes: Mapping[str, float]
+) -> tuple[dict[str, tuple[str, str]], list[str], bool]:
+    """Label and group of each arm by name, the groups in order, and whether these are lines of one setting.
+
+    Where LoRA alone differs, its layers are the groups. Else lines along a setting are, of all that change the size
+    the longest, and arms are labelled by their place on it; an arm on none of them keeps its name.
+    """
+    labels = {row["name"]: (row["name"], "") for row in rows}
+    if differ_in_lora_alone(rows):
+        for row in rows:
+            if row["rank"]:
+                label = row["name"] if row["is_baseline"] else f"r{row['rank']} {ALPHA}{row['alpha']:g}"
+                labels[row["name"]] = (label, layers_of(row))
+        return labels, sorted({group for _, group in labels.values() if group}, key=layer_order), False
+    changing = [found for found in curves(analysis) if all(_changes(line, sizes) for line in found.lines)]
+    along = max(changing, key=lambda found: (found.longest, -len(found.lines)), default=None)
+    if along is None:
+        return labels, [], False
+    for line in along.lines:
+        for point in line.points:
+            labels[point.arm.name] = (words(along.path, point.value), line.label or along.path)
+    return labels, [line.label or along.path for line in along.lines], True
+
+
+def _changes(line: Line, sizes: Mapping[str, float]) -> bool:
+    return len({sizes.get(point.arm.name) for point in line.points}) == len(line.points)
+
+
+def _original(analysis: Mapping[str, Any], points: Sequence[Point]) -> float | None:
+    size = (analysis["bytes"] or {}).get("table_bytes_original")
+    return size if size is not None and points[0].size <= size <= 1.1 * points[-1].size else None
