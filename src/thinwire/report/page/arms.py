@@ -48,7 +48,8 @@ def arms(analysis: Analysis) -> str:
             + ". The diamond is the arm chosen on the selection split."
         )
         drawn = figure(forest.TITLE, caption, forest.draw(found, WIDE), forest.draw(found, NARROW))
-    return section("arms", "Did LoRA help?", drawn, _table(analysis))
+    asked = "Did LoRA help?" if analysis["verdict"]["about_lora"] else "The arms against the baseline"
+    return section("arms", asked, drawn, _table(analysis))
 
 
 def _table(analysis: Analysis) -> str:
