@@ -12,6 +12,7 @@ from torch import Tensor
 from thinwire.collapse import collapse_figures
 from thinwire.generate import StopRule, greedy
 from thinwire.model import LanguageModel
+from thinwire.packing import sort_key
 from thinwire.postprocess import first_line
 from thinwire.prompts import Encoded, PromptEncoder
 from thinwire.scoring import best_over_golds, exact_match, f1
@@ -87,12 +88,10 @@ def _groups(questions: Sequence[Encoded], max_new_tokens: int, pass_tokens: int)
     for question, length in zip(questions, lengths, strict=True):
         paragraph = question.example.paragraph_id
         longest[paragraph] = max(length, longest.get(paragraph, 0))
+    places = [(-longest[question.example.paragraph_id], sort_key(question.prompt_ids)) for question in questions]
     groups: list[list[int]] = []
     width = 0
-    for index in sorted(
-        range(len(questions)),
-        key=lambda i: (-longest[questions[i].example.paragraph_id], questions[i].prompt_ids),
-    ):
+    for index in sorted(range(len(questions)), key=places.__getitem__):
         if groups and (len(groups[-1]) + 1) * max(width, lengths[index]) <= pass_tokens:
             groups[-1].append(index)
             width = max(width, lengths[index])
