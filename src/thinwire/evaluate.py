@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from thinwire.model import LanguageModel
 from thinwire.packing import sort_key
 from thinwire.postprocess import first_line
 from thinwire.prompts import Encoded, PromptEncoder
-from thinwire.scoring import best_over_golds, exact_match, f1
+from thinwire.scoring import best_over_golds
 
 Stop = Literal["end", "length"]
 Scored = Literal["first_line", "raw"]
@@ -43,7 +43,7 @@ class Prediction:
     stop_reason: str
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return dict(vars(self))
 
 
 def answer_questions(
@@ -104,6 +104,9 @@ def _groups(questions: Sequence[Encoded], max_new_tokens: int, pass_tokens: int)
 def score_answer(question: Encoded, raw_text: str, stop_reason: str, score: Scored = "first_line") -> Prediction:
     """Score one answer, as it came and as what ``score`` takes of it."""
     example, text = question.example, first_line(raw_text) if score == "first_line" else raw_text
+    raw_exact_match, raw_f1 = best_over_golds(raw_text, example.answers)
+    # Most answers of a trained arm are one line, and need no second look.
+    exact_match, f1 = (raw_exact_match, raw_f1) if text == raw_text else best_over_golds(text, example.answers)
     return Prediction(
         id=example.id,
         paragraph_id=example.paragraph_id,
@@ -111,10 +114,10 @@ def score_answer(question: Encoded, raw_text: str, stop_reason: str, score: Scor
         golds=example.answers,
         raw_text=raw_text,
         text=text,
-        exact_match=best_over_golds(exact_match, text, example.answers),
-        f1=best_over_golds(f1, text, example.answers),
-        raw_exact_match=best_over_golds(exact_match, raw_text, example.answers),
-        raw_f1=best_over_golds(f1, raw_text, example.answers),
+        exact_match=exact_match,
+        f1=f1,
+        raw_exact_match=raw_exact_match,
+        raw_f1=raw_f1,
         stop_reason=stop_reason,
     )
 
