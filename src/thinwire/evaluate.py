@@ -10,7 +10,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from thinwire.collapse import collapse_figures
-from thinwire.generate import StopRule, greedy
+from thinwire.generate import StopRule, greedy_batches
 from thinwire.model import LanguageModel
 from thinwire.packing import sort_key
 from thinwire.postprocess import first_line
@@ -61,8 +61,9 @@ def answer_questions(
     """Answer and score ``questions``, the model reading ``table`` ``[V, D]``; results come in the order given."""
     rule = _stop_rule(lm, encoder, stop, max_new_tokens)
     predictions: dict[int, Prediction] = {}
-    for group in _groups(questions, max_new_tokens, pass_tokens):
-        continuations = greedy(lm, table, [questions[i].prompt_ids for i in group], rule)
+    groups = _groups(questions, max_new_tokens, pass_tokens)
+    batches = ([questions[i].prompt_ids for i in group] for group in groups)
+    for group, continuations in zip(groups, greedy_batches(lm, table, batches, rule), strict=True):
         for i, continuation in zip(group, continuations, strict=True):
             text = lm.tokenizer.decode(continuation.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
             predictions[i] = score_answer(questions[i], text, continuation.stop_reason, score)
