@@ -5,10 +5,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from doubles import EOS_ID, tiny_llama, tiny_lm, tiny_tokenizer
 from thinwire import generate
-from thinwire.generate import StopRule, _cut, greedy, greedy_batches
+from thinwire.attention import exchanged
+from thinwire.generate import StopRule, _advance, _cut, _lay_out, _read, greedy, greedy_batches
 from thinwire.model import LanguageModel
 
 NEVER = StopRule(end_ids=frozenset(), newline_ids=frozenset(), max_new_tokens=6)
@@ -166,3 +168,24 @@ def test_the_next_batch_is_laid_out_and_the_last_one_given_out_before_a_batch_is
         events.append("given out")
     waited = ["_lay_out", "_read", "_lay_out", "_continue"]
     assert events == [*waited, "_read", "given out", "_continue", "given out"]
+
+
+class Unwaiting(TorchDispatchMode):
+    """Refuses operations whose result a GPU would have to hand over before the processor can go on."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.__name__.split(".")[0]
+        by_mask = name == "index" and any(one is not None and one.dtype == torch.bool for one in args[1])
+        if by_mask or name in {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "_unique2"}:
+            raise AssertionError(f"{name} waits for the device")
+        return function(*args, **(kwargs or {}))
+
+
+def test_neither_reading_prompts_nor_a_step_waits_for_a_number():
+    layout = _lay_out([[*range(5, 40)], [*range(5, 30), 7]], room=5)
+    with Unwaiting(), torch.no_grad(), exchanged(LM.model):
+        cache, chosen = _read(LM, LM.table, layout)
+        _advance(LM, LM.table, cache, chosen)()
+    for waits in (lambda: int(chosen[0]), lambda: chosen[chosen > 0], lambda: bool((chosen > 0).any())):
+        with Unwaiting(), pytest.raises(AssertionError, match="waits for the device"):
+            waits()
