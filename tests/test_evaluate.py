@@ -72,8 +72,14 @@ def test_the_first_line_is_scored_or_all_of_the_answer(score, text, exact_match,
 @pytest.mark.parametrize("style", ["chat", "plain"])
 def test_an_answer_that_stops_by_length_goes_on_behind_its_end(style, monkeypatch):
     lm, said = tiny_lm(), []
-    real = evaluate.greedy
-    monkeypatch.setattr(evaluate, "greedy", lambda *args: said.append(real(*args)[0]) or [said[-1]])
+    real = evaluate.greedy_batches
+
+    def heard(*args):
+        for (answer,) in real(*args):
+            said.append(answer)
+            yield [answer]
+
+    monkeypatch.setattr(evaluate, "greedy_batches", heard)
     encoder = PromptEncoder(lm.tokenizer, PromptConfig(style=style))
     questions = [encoder.encode(example())]
 

@@ -1,10 +1,16 @@
+from unittest.mock import patch
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from doubles import EOS_ID, tiny_llama, tiny_lm, tiny_tokenizer
-from thinwire.generate import StopRule, greedy
+from thinwire import generate
+from thinwire.attention import exchanged
+from thinwire.generate import StopRule, _advance, _cut, _lay_out, _read, greedy, greedy_batches
 from thinwire.model import LanguageModel
 
 NEVER = StopRule(end_ids=frozenset(), newline_ids=frozenset(), max_new_tokens=6)
@@ -106,3 +112,80 @@ def test_rows_that_leave_early_do_not_disturb_prompts_that_share_their_beginning
         cut = next((i for i, token in enumerate(before.ids) if token in ends), 6)
         assert after.ids == before.ids[:cut]
     assert len({len(answer.ids) for answer in stopped}) > 1
+
+
+TOKENS = st.integers(0, 9)
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.lists(st.lists(TOKENS, min_size=4, max_size=4), min_size=1, max_size=5), st.sets(TOKENS), st.sets(TOKENS))
+def test_an_answer_is_cut_where_its_tokens_first_say_so(said, ends, newlines):
+    rule = StopRule(end_ids=frozenset(ends), newline_ids=frozenset(newlines), max_new_tokens=4)
+    for answer, tokens in zip(_cut(np.array(said), rule), said, strict=True):
+        ids, reason = [], "length"
+        for token in tokens:
+            if token in ends:
+                reason = "end"
+                break
+            ids.append(token)
+            if token in newlines:
+                reason = "newline"
+                break
+        assert (answer.ids, answer.stop_reason) == (tuple(ids), reason)
+
+
+@pytest.mark.parametrize("steps", [2, 4, 9])
+def test_looking_at_the_tokens_more_seldom_changes_no_answer(steps):
+    # As on a GPU: rows that have finished go on for a while, and may "say" another end, which must not count.
+    prompts = [[n, n + 1, n + 2] for n in range(10, 90, 8)]
+    free = greedy(LM, LM.table, prompts, NEVER)
+    ends = frozenset(answer.ids[1] for answer in free[:4])
+    rule = StopRule(end_ids=ends, newline_ids=frozenset({free[8].ids[2]}), max_new_tokens=6)
+    with patch.dict(generate._STEPS_A_READ, cpu=steps):
+        seldom = greedy(LM, LM.table, prompts, rule)
+    assert seldom == greedy(LM, LM.table, prompts, rule)
+    assert {answer.stop_reason for answer in seldom} == {"end", "newline", "length"}
+
+
+def test_batches_come_in_their_order_and_say_what_each_says_alone():
+    batches = [[[10, 11], [12]], [[20, 21, 22]], [[30], [31, 32], [33]]]
+    alone = [greedy(LM, LM.table, batch, NEVER) for batch in batches]
+    assert list(greedy_batches(LM, LM.table, iter(batches), NEVER)) == alone
+    assert len({answer.ids for answers in alone for answer in answers}) == 6
+    assert list(greedy_batches(LM, LM.table, [], NEVER)) == []
+
+
+def test_the_next_batch_is_laid_out_and_the_last_one_given_out_before_a_batch_is_waited_for(monkeypatch):
+    events = []
+
+    def noted(name):
+        real = getattr(generate, name)
+        monkeypatch.setattr(generate, name, lambda *args, **more: events.append(name) or real(*args, **more))
+
+    for name in ("_lay_out", "_read", "_continue"):
+        noted(name)
+    for _ in greedy_batches(LM, LM.table, [[[10]], [[20]]], NEVER):
+        events.append("given out")
+    waited = ["_lay_out", "_read", "_lay_out", "_continue"]
+    assert events == [*waited, "_read", "given out", "_continue", "given out"]
+
+
+class Unwaiting(TorchDispatchMode):
+    """Refuses operations whose result a GPU would have to hand over before the processor can go on."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.__name__.split(".")[0]
+        by_mask = name == "index" and any(one is not None and one.dtype == torch.bool for one in args[1])
+        if by_mask or name in {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "_unique2"}:
+            raise AssertionError(f"{name} waits for the device")
+        return function(*args, **(kwargs or {}))
+
+
+def test_neither_reading_prompts_nor_a_step_waits_for_a_number():
+    layout = _lay_out([[*range(5, 40)], [*range(5, 30), 7]], room=5)
+    with Unwaiting(), torch.no_grad(), exchanged(LM.model):
+        cache, chosen = _read(LM, LM.table, layout)
+        _advance(LM, LM.table, cache, chosen)()
+    for waits in (lambda: int(chosen[0]), lambda: chosen[chosen > 0], lambda: bool((chosen > 0).any())):
+        with Unwaiting(), pytest.raises(AssertionError, match="waits for the device"):
+            waits()

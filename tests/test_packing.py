@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thinwire.packing import MIN_SHARED, Packed, pack
+from thinwire.packing import MIN_SHARED, Packed, pack, sort_key
 
 TEMPLATE = list(range(100, 120))
 TOWN, RIVER = list(range(200, 225)), list(range(300, 318))
@@ -145,6 +145,30 @@ def test_a_segment_looks_at_its_ancestors_and_itself_in_the_order_of_positions(s
     assert sorted([*s.own_keys.tolist(), *s.ancestor_keys.tolist()]) == list(range(len(s.key_rows)))
     assert s.longest_query == max(end - start for start, end in queries)
     assert s.longest_key == max(map(len, keys))
+
+
+def plain_segments(sequences, depth=0):
+    """The segments of sorted ``sequences``, which share ``depth`` tokens, told token by token."""
+    found = []
+    remaining = [sequence for sequence in sequences if len(sequence) > depth]
+    for _, run in itertools.groupby(remaining, key=lambda sequence: sequence[depth : depth + MIN_SHARED]):
+        group = list(run)
+        columns = itertools.takewhile(lambda column: len(set(column)) == 1, zip(*group, strict=False))
+        end = len(list(columns))
+        found += [(group[0][depth:end], group[0][:end]), *(plain_segments(group, end) if len(group) > 1 else [])]
+    return found
+
+
+@settings(deadline=None, derandomize=True)
+@given(SEQUENCES)
+def test_the_segments_are_those_of_the_tree_that_is_told_token_by_token(sequences):
+    assert segments_of(pack(sequences)) == plain_segments(sorted(sequences))
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.lists(st.lists(st.one_of(st.integers(0, 3), st.integers(0, 2**32 - 1)), max_size=4), max_size=8))
+def test_sort_keys_are_ordered_as_their_token_ids(sequences):
+    assert sorted(sequences, key=sort_key) == sorted(sequences)
 
 
 @settings(deadline=None, derandomize=True)

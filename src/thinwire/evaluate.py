@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
 from torch import Tensor
 
 from thinwire.collapse import collapse_figures
-from thinwire.generate import StopRule, greedy
+from thinwire.generate import StopRule, greedy_batches
 from thinwire.model import LanguageModel
+from thinwire.packing import sort_key
 from thinwire.postprocess import first_line
 from thinwire.prompts import Encoded, PromptEncoder
-from thinwire.scoring import best_over_golds, exact_match, f1
+from thinwire.scoring import best_over_golds
 
 Stop = Literal["end", "length"]
 Scored = Literal["first_line", "raw"]
@@ -42,7 +43,7 @@ class Prediction:
     stop_reason: str
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return dict(vars(self))
 
 
 def answer_questions(
@@ -60,8 +61,9 @@ def answer_questions(
     """Answer and score ``questions``, the model reading ``table`` ``[V, D]``; results come in the order given."""
     rule = _stop_rule(lm, encoder, stop, max_new_tokens)
     predictions: dict[int, Prediction] = {}
-    for group in _groups(questions, max_new_tokens, pass_tokens):
-        continuations = greedy(lm, table, [questions[i].prompt_ids for i in group], rule)
+    groups = _groups(questions, max_new_tokens, pass_tokens)
+    batches = ([questions[i].prompt_ids for i in group] for group in groups)
+    for group, continuations in zip(groups, greedy_batches(lm, table, batches, rule), strict=True):
         for i, continuation in zip(group, continuations, strict=True):
             text = lm.tokenizer.decode(continuation.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
             predictions[i] = score_answer(questions[i], text, continuation.stop_reason, score)
@@ -87,12 +89,10 @@ def _groups(questions: Sequence[Encoded], max_new_tokens: int, pass_tokens: int)
     for question, length in zip(questions, lengths, strict=True):
         paragraph = question.example.paragraph_id
         longest[paragraph] = max(length, longest.get(paragraph, 0))
+    places = [(-longest[question.example.paragraph_id], sort_key(question.prompt_ids)) for question in questions]
     groups: list[list[int]] = []
     width = 0
-    for index in sorted(
-        range(len(questions)),
-        key=lambda i: (-longest[questions[i].example.paragraph_id], questions[i].prompt_ids),
-    ):
+    for index in sorted(range(len(questions)), key=places.__getitem__):
         if groups and (len(groups[-1]) + 1) * max(width, lengths[index]) <= pass_tokens:
             groups[-1].append(index)
             width = max(width, lengths[index])
@@ -105,6 +105,9 @@ def _groups(questions: Sequence[Encoded], max_new_tokens: int, pass_tokens: int)
 def score_answer(question: Encoded, raw_text: str, stop_reason: str, score: Scored = "first_line") -> Prediction:
     """Score one answer, as it came and as what ``score`` takes of it."""
     example, text = question.example, first_line(raw_text) if score == "first_line" else raw_text
+    raw_exact_match, raw_f1 = best_over_golds(raw_text, example.answers)
+    # Most answers of a trained arm are one line, and need no second look.
+    exact_match, f1 = (raw_exact_match, raw_f1) if text == raw_text else best_over_golds(text, example.answers)
     return Prediction(
         id=example.id,
         paragraph_id=example.paragraph_id,
@@ -112,10 +115,10 @@ def score_answer(question: Encoded, raw_text: str, stop_reason: str, score: Scor
         golds=example.answers,
         raw_text=raw_text,
         text=text,
-        exact_match=best_over_golds(exact_match, text, example.answers),
-        f1=best_over_golds(f1, text, example.answers),
-        raw_exact_match=best_over_golds(exact_match, raw_text, example.answers),
-        raw_f1=best_over_golds(f1, raw_text, example.answers),
+        exact_match=exact_match,
+        f1=f1,
+        raw_exact_match=raw_exact_match,
+        raw_f1=raw_f1,
         stop_reason=stop_reason,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from transformers import Cache
 
 from thinwire.attention import exchanged
 from thinwire.model import LanguageModel
-from thinwire.packing import pack
+from thinwire.packing import Packed, pack
 from thinwire.replay import replayed
 
 StopReason = Literal["end", "newline", "length"]
@@ -22,6 +22,10 @@ StopReason = Literal["end", "newline", "length"]
 _LEAST_LIVE = {"cuda": 0.1, "cpu": 0.75}
 """Share of unfinished rows below which finished ones leave the batch: it takes a copy of the cache, and on a GPU a new
 graph, which cost more steps there."""
+
+_STEPS_A_READ = {"cuda": 4, "cpu": 1}
+"""Steps after which the processor looks at the tokens. A GPU is through with its work whenever they are read, and waits
+until it is given more; a few steps too many for rows that have finished cost it less, and their tokens are dropped."""
 
 _ALIGNED = 8
 """The number of keys is a multiple of this: GPUs' fast matrix products want rows that begin at 16 bytes."""
@@ -47,7 +51,6 @@ class Continuation:
     stop_reason: StopReason
 
 
-@torch.no_grad()
 def greedy(lm: LanguageModel, table: Tensor, prompts: Sequence[Sequence[int]], rule: StopRule) -> list[Continuation]:
     """Continue each prompt with the likeliest token until ``rule`` says stop.
 
@@ -55,36 +58,77 @@ def greedy(lm: LanguageModel, table: Tensor, prompts: Sequence[Sequence[int]], r
         table: ``[V, D]``, what the model reads for each token id, in prompts and in its own answers alike.
         prompts: token ids, of any lengths. What several begin with is computed once, so give like prompts together.
     """
-    answers: list[list[int]] = [[] for _ in prompts]
-    reasons: list[StopReason] = ["length"] * len(prompts)
+    (continuations,) = greedy_batches(lm, table, [prompts], rule)
+    return continuations
+
+
+def greedy_batches(
+    lm: LanguageModel, table: Tensor, batches: Iterable[Sequence[Sequence[int]]], rule: StopRule
+) -> Iterator[list[Continuation]]:
+    """``greedy`` for one batch after the other.
+
+    A GPU reads the prompts of a batch while the processor goes on. In that time the caller gets the batch before, and
+    the next one is laid out, so that the GPU need not wait for either.
+    """
+    layouts = (_lay_out(prompts, room=rule.max_new_tokens - 1) for prompts in batches)
+    layout, said = next(layouts, None), None
+    while layout is not None:
+        cache, chosen = _read(lm, table, layout)
+        if said is not None:
+            yield _cut(said, rule)
+        layout = next(layouts, None)
+        said = _continue(lm, table, cache, chosen, rule)
+        del cache, chosen  # two batches' keys and values might not fit
+    if said is not None:
+        yield _cut(said, rule)
+
+
+@torch.no_grad()
+def _continue(lm: LanguageModel, table: Tensor, cache: _Rows, chosen: Tensor, rule: StopRule) -> NDArray[np.int64]:
+    """Go on from the first tokens, ``chosen`` ``[B]``. Returns ``[B, N]``: what each prompt is followed by, up to the
+    token that ends it and possibly some more, which mean nothing."""
+    kind = "cuda" if lm.device.type == "cuda" else "cpu"
+    stops = sorted(rule.end_ids | rule.newline_ids)
+    said = np.zeros((len(chosen), rule.max_new_tokens), dtype=np.int64)
+    finished = np.zeros(len(chosen), dtype=np.bool_)
+    live = np.arange(len(chosen))  # the prompt that each row of the cache belongs to
     with exchanged(lm.model):
-        cache, hidden = _read(lm, table, prompts, room=rule.max_new_tokens - 1)
-        chosen = lm.logits(hidden).argmax(-1)
         advance = _advance(lm, table, cache, chosen)
-        live = list(range(len(prompts)))  # the prompt that each row of the cache belongs to
-        active = set(live)
-        for step in range(1, rule.max_new_tokens + 1):
-            for prompt_index, token in zip(live, chosen.tolist(), strict=True):
-                if prompt_index not in active:
-                    continue
-                if token in rule.end_ids:
-                    reasons[prompt_index] = "end"
-                    active.discard(prompt_index)
-                    continue
-                answers[prompt_index].append(token)
-                if token in rule.newline_ids:
-                    reasons[prompt_index] = "newline"
-                    active.discard(prompt_index)
-            if not active or step == rule.max_new_tokens:
+        for start in range(0, rule.max_new_tokens, _STEPS_A_READ[kind]):
+            stop = min(start + _STEPS_A_READ[kind], rule.max_new_tokens)
+            tokens = []
+            for step in range(start, stop):
+                if step > 0:
+                    advance()
+                tokens.append(chosen.clone())
+            said[live, start:stop] = torch.stack(tokens, dim=1).cpu().numpy()
+            finished |= np.isin(said[:, start:stop], stops).any(axis=1)
+            going = ~finished[live]
+            if not going.any():
                 break
-            if len(active) < _LEAST_LIVE["cuda" if lm.device.type == "cuda" else "cpu"] * len(live):
-                keep = torch.tensor([row for row, index in enumerate(live) if index in active], device=lm.device)
+            if stop < rule.max_new_tokens and going.sum() < _LEAST_LIVE[kind] * len(live):
+                keep = torch.from_numpy(going.nonzero()[0]).to(lm.device)
                 cache.keep(keep)
                 chosen = chosen[keep]
                 advance = _advance(lm, table, cache, chosen)
-                live = [index for index in live if index in active]
-            advance()
-    return [Continuation(ids=tuple(a), stop_reason=r) for a, r in zip(answers, reasons, strict=True)]
+                live = live[going]
+    return said
+
+
+def _cut(said: NDArray[np.int64], rule: StopRule) -> list[Continuation]:
+    """Each row of ``said`` up to where ``rule`` ends it."""
+    ends, newlines = np.isin(said, sorted(rule.end_ids)), np.isin(said, sorted(rule.newline_ids))
+    stops = ends | newlines
+    lengths = np.where(stops.any(axis=1), stops.argmax(axis=1), said.shape[1])
+    found: list[Continuation] = []
+    for row, length, tokens in zip(range(len(said)), lengths.tolist(), said.tolist(), strict=True):
+        if length == len(tokens):
+            found.append(Continuation(ids=tuple(tokens), stop_reason="length"))
+        elif ends[row, length]:
+            found.append(Continuation(ids=tuple(tokens[:length]), stop_reason="end"))
+        else:
+            found.append(Continuation(ids=tuple(tokens[: length + 1]), stop_reason="newline"))
+    return found
 
 
 def _advance(lm: LanguageModel, table: Tensor, cache: _Rows, chosen: Tensor) -> Callable[[], None]:
@@ -99,14 +143,51 @@ def _advance(lm: LanguageModel, table: Tensor, cache: _Rows, chosen: Tensor) -> 
     return replayed(step, lm.device) if lm.has_fixed_steps else step
 
 
-def _read(lm: LanguageModel, table: Tensor, prompts: Sequence[Sequence[int]], room: int) -> tuple[_Rows, Tensor]:
-    """Read the prompts, packed. Returns a cache with a row for each prompt and ``room`` for more tokens, and the last
-    hidden state of each prompt, ``[B, D]``."""
-    packed, taken = pack(prompts), _Taken()
-    embeddings = table[torch.from_numpy(packed.ids).to(lm.device)][None]
+@dataclass(frozen=True, kw_only=True)
+class _Layout:
+    """Prompts laid out for the device."""
+
+    packed: Packed
+    last_rows: Tensor
+    """``[B]`` int64: the packed row of each prompt's last token."""
+    rows: Tensor
+    """``[B, W]`` int64, ``W`` the longest prompt: the packed rows of each prompt; padding repeats a row, and is
+    masked."""
+    mask: Tensor
+    """``[B, S]`` bool, ``S`` with room for new tokens: which keys belong to each prompt."""
+    lengths: Tensor
+    """``[B]`` int64."""
+
+
+def _lay_out(prompts: Sequence[Sequence[int]], room: int) -> _Layout:
+    """Pack prompts and find their places in a cache with ``room`` for more tokens."""
+    packed = pack(prompts)
+    lengths = np.array([len(one) for one in packed.rows])
+    width = int(lengths.max())
+    rows = np.zeros((len(lengths), width), dtype=np.int64)
+    mask = np.zeros((len(lengths), -(-(width + room) // _ALIGNED) * _ALIGNED), dtype=np.bool_)
+    mask[:, :width] = np.arange(width) < lengths[:, None]
+    rows[mask[:, :width]] = np.concatenate(packed.rows)
+    return _Layout(
+        packed=packed,
+        last_rows=torch.from_numpy(rows[np.arange(len(rows)), lengths - 1]),
+        rows=torch.from_numpy(rows),
+        mask=torch.from_numpy(mask),
+        lengths=torch.from_numpy(lengths),
+    )
+
+
+@torch.no_grad()
+def _read(lm: LanguageModel, table: Tensor, layout: _Layout) -> tuple[_Rows, Tensor]:
+    """Read the prompts. Returns a cache with a row for each prompt, and the first new tokens, ``[B]``."""
+    packed, taken, device = layout.packed, _Taken(), lm.device
+    # All that goes to the device goes first: later, the copy would wait until the prompts are read.
+    last_rows, rows, mask, lengths = (
+        one.to(device) for one in (layout.last_rows, layout.rows, layout.mask, layout.lengths)
+    )
+    embeddings = table[torch.from_numpy(packed.ids).to(device)][None]
     hidden = lm.packed_states(embeddings, torch.from_numpy(packed.positions), packed.segments, taken)[0]
-    ends = torch.from_numpy(np.array([rows[-1] for rows in packed.rows])).to(lm.device)
-    return _Rows(taken.taken, packed.rows, room), hidden[ends]
+    return _Rows(taken.taken, rows, mask, lengths), lm.logits(hidden[last_rows]).argmax(-1)
 
 
 class _Taken(Cache):  # type: ignore[misc]
@@ -125,21 +206,13 @@ class _Rows(Cache):  # type: ignore[misc]
     """Keys and values with a row for each sequence, ``[B, G, S, d]`` a layer, ``S`` the longest prompt and the room for
     its answer. New tokens are written into one column, right of the longest prompt, for all rows alike."""
 
-    def __init__(self, packed: list[tuple[Tensor, Tensor]], rows: Sequence[NDArray[np.int64]], room: int) -> None:
+    def __init__(self, packed: list[tuple[Tensor, Tensor]], rows: Tensor, mask: Tensor, lengths: Tensor) -> None:
         super().__init__(layers=[])
-        device = packed[0][0].device
-        lengths = np.array([len(one) for one in rows])
-        width = int(lengths.max())
-        where = np.zeros((len(rows), width), dtype=np.int64)  # padding repeats a row, and is masked
-        mask = np.zeros((len(rows), -(-(width + room) // _ALIGNED) * _ALIGNED), dtype=np.bool_)
-        mask[:, :width] = np.arange(width) < lengths[:, None]
-        where[mask[:, :width]] = np.concatenate(rows)
-        self.mask = torch.from_numpy(mask).to(device)
+        self.mask = mask
         """``[B, S]`` bool: which keys belong to each sequence."""
-        self._lengths = torch.from_numpy(lengths).to(device)
-        self._column = torch.tensor([width - 1], device=device)
-        at = torch.from_numpy(where).to(device)
-        self._kept = [(self._spread(keys, at), self._spread(values, at)) for keys, values in packed]
+        self._lengths = lengths
+        self._column = torch.full((1,), rows.shape[1] - 1, device=mask.device)
+        self._kept = [(self._spread(keys, rows), self._spread(values, rows)) for keys, values in packed]
 
     def _spread(self, packed: Tensor, where: Tensor) -> Tensor:
         (batch, width), (_, groups, _, size) = where.shape, packed.shape

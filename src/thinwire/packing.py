@@ -8,9 +8,11 @@ questions); each node of the tree is one *segment* of the packed row.
 
 from __future__ import annotations
 
+import sys
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import chain
 
 import numpy as np
 import torch
@@ -82,77 +84,111 @@ class Packed:
     positions: Rows
     """``[T]``: each token's position in the sequences that it belongs to."""
     rows: list[Rows]
-    """For each sequence, in the order given, the row of each of its tokens."""
+    """For each sequence, in the order given, the row of each of its tokens. Not to be written: they lie in
+    ``segments.key_rows``."""
     segments: Segments
 
 
 def pack(sequences: Sequence[Sequence[int]], *, share: bool = True) -> Packed:
     """Lay ``sequences`` (none of them empty) end to end; ``share=False`` keeps every one whole."""
     assert all(len(sequence) > 0 for sequence in sequences), "an empty sequence has no row"
-    tree = _Tree(sequences)
-    if share:
-        tree.grow(sorted(range(len(sequences)), key=lambda i: tuple(sequences[i])), 0, [])
-    else:
-        for index, sequence in enumerate(sequences):
-            tree.add([index], 0, len(sequence), [])
-    chains, lengths = tree.chains, [len(own) for own in tree.segments]
-    ends = np.concatenate([[0], np.cumsum(lengths)])
-    own_rows = [np.arange(start, end) for start, end in pairwise(ends)]
-    keys = [np.concatenate([own_rows[i] for i in (*chain, number)]) for number, chain in enumerate(chains)]
-    key_ends = np.concatenate([[0], np.cumsum([len(rows) for rows in keys])])
-    is_own = np.concatenate([np.arange(len(rows)) >= len(rows) - n for rows, n in zip(keys, lengths, strict=True)])
-    starts = [sum(lengths[i] for i in chain) for chain in chains]
+    keys = [sort_key(sequence) for sequence in sequences]
+    order = sorted(range(len(keys)), key=keys.__getitem__) if share else range(len(keys))
+    tokens = np.frombuffer(b"".join([keys[i] for i in order]), dtype=_KEY_TYPE).astype(np.int64)
+    lengths = np.array([len(sequences[i]) for i in order])
+    tree = _Tree(lengths.tolist(), _common_lengths(tokens, lengths).tolist() if share else [0] * (len(keys) - 1))
+    members, starts, ends = np.array(tree.members), np.array(tree.starts), np.array(tree.ends)
+    own = ends - starts
+    # Of a sequence's tokens, a segment's queries look at all up to the segment's end: it has as many keys.
+    row_ends, key_ends, token_ends = np.cumsum(own), np.cumsum(ends), np.cumsum(lengths)
+    first_rows, first_keys, first_tokens = row_ends - own, key_ends - ends, token_ends - lengths
+    nodes = np.fromiter(chain.from_iterable(tree.chains), dtype=np.int64)
+    key_rows = _ranges(first_rows[nodes], own[nodes])
+    rows: list[Rows] = [key_rows] * len(keys)
+    for index, leaf in zip(order, tree.leaves, strict=True):
+        rows[index] = key_rows[first_keys[leaf] : key_ends[leaf]]
     segments = Segments(
-        query_ends=torch.from_numpy(ends.astype(np.int32)),
-        key_rows=torch.from_numpy(np.concatenate(keys)),
-        key_ends=torch.from_numpy(key_ends.astype(np.int32)),
-        own_keys=torch.from_numpy(is_own.nonzero()[0]),
-        ancestor_keys=torch.from_numpy((~is_own).nonzero()[0]),
-        longest_query=max(lengths),
-        longest_key=max(len(rows) for rows in keys),
+        query_ends=torch.from_numpy(np.concatenate([[0], row_ends]).astype(np.int32)),
+        key_rows=torch.from_numpy(key_rows),
+        key_ends=torch.from_numpy(np.concatenate([[0], key_ends]).astype(np.int32)),
+        own_keys=torch.from_numpy(_ranges(first_keys + starts, own)),
+        ancestor_keys=torch.from_numpy(_ranges(first_keys, starts)),
+        longest_query=int(own.max()),
+        longest_key=int(ends.max()),
     )
     return Packed(
-        ids=np.concatenate([np.asarray(own, dtype=np.int64) for own in tree.segments]),
-        positions=np.concatenate([np.arange(s, s + n) for s, n in zip(starts, lengths, strict=True)]),
-        rows=[np.concatenate([own_rows[i] for i in path]) for path in tree.paths],
+        ids=tokens[_ranges(first_tokens[members] + starts, own)],
+        positions=_ranges(starts, own),
+        rows=rows,
         segments=segments,
     )
+
+
+_KEY_TYPE = np.dtype(">u4")
+
+
+def sort_key(ids: Sequence[int]) -> bytes:
+    """Token ids as bytes that are ordered as they are, and compared many times faster: big-endian, 4 bytes each."""
+    key = array("I", ids)
+    assert key.itemsize == _KEY_TYPE.itemsize, "C's unsigned int has 4 bytes wherever torch runs"
+    if sys.byteorder == "little":
+        key.byteswap()
+    return key.tobytes()
+
+
+def _common_lengths(tokens: Rows, lengths: Rows) -> Rows:
+    """For each sequence but the last, the number of tokens that it and the next begin with alike. For equal ones it is
+    so large that they share their segments however short those are."""
+    width = int(lengths.max())
+    padded = np.full((len(lengths), width), -1, dtype=np.int32)
+    padded[np.arange(width) < lengths[:, None]] = tokens
+    alike = padded[1:] == padded[:-1]
+    return np.where(alike.all(axis=1), width + MIN_SHARED, alike.argmin(axis=1))
+
+
+def _ranges(starts: Rows, lengths: Rows) -> Rows:
+    """``arange(start, start + length)`` of each, end to end."""
+    ends = np.cumsum(lengths)
+    return np.repeat(starts - (ends - lengths), lengths) + np.arange(ends[-1])
 
 
 class _Tree:
     """The segments of a prefix tree, each after its ancestors."""
 
-    def __init__(self, sequences: Sequence[Sequence[int]]) -> None:
-        self._sequences = sequences
-        self.segments: list[Sequence[int]] = []
+    def __init__(self, lengths: list[int], common: list[int]) -> None:
+        """``lengths`` of sorted sequences, and of each two neighbours the number of tokens that they have in
+        ``common``."""
+        self._lengths, self._common = lengths, common
+        self.members: list[int] = []
+        """For each segment, a sequence that it is part of."""
+        self.starts: list[int] = []
+        self.ends: list[int] = []
+        """Where the segment begins and ends in its sequences."""
         self.chains: list[list[int]] = []
-        """For each segment, its ancestors from the root."""
-        self.paths: list[list[int]] = [[] for _ in sequences]
-        """For each sequence, its segments from the root."""
+        """For each segment, its ancestors from the root, then itself."""
+        self.leaves = [0] * len(lengths)
+        """For each sequence, its last segment."""
+        self._grow(0, len(lengths), 0, [])
 
-    def grow(self, members: list[int], depth: int, chain: list[int]) -> None:
-        """Add segments for ``members``: sorted sequences that share their first ``depth`` tokens, laid by ``chain``."""
-        remaining = [index for index in members if len(self._sequences[index]) > depth]
-        for _, run in groupby(remaining, key=lambda i: tuple(self._sequences[i][depth : depth + MIN_SHARED])):
-            group = list(run)
-            # In sorted order the first and the last differ earliest.
-            end = _common_length(self._sequences[group[0]], self._sequences[group[-1]])
-            inner = self.add(group, depth, end, chain)
-            if len(group) > 1:
-                self.grow(group, end, inner)
+    def _grow(self, first: int, stop: int, depth: int, above: list[int]) -> None:
+        """Add segments for sequences ``first`` to ``stop``, which share their first ``depth`` tokens, laid by the
+        segments ``above``."""
+        while first < stop and self._lengths[first] == depth:
+            first += 1
+        for index in range(first, stop):
+            if index + 1 == stop or self._common[index] < depth + MIN_SHARED:
+                self._add(first, index + 1, depth, above)
+                first = index + 1
 
-    def add(self, members: list[int], start: int, end: int, chain: list[int]) -> list[int]:
-        """Add the segment of tokens ``start`` to ``end`` of ``members``; returns the chain down to it."""
-        number = len(self.segments)
-        self.segments.append(self._sequences[members[0]][start:end])
-        self.chains.append(chain)
-        for index in members:
-            self.paths[index].append(number)
-        return [*chain, number]
-
-
-def _common_length(one: Sequence[int], other: Sequence[int]) -> int:
-    for number, (a, b) in enumerate(zip(one, other, strict=False)):
-        if a != b:
-            return number
-    return min(len(one), len(other))
+    def _add(self, first: int, stop: int, start: int, above: list[int]) -> None:
+        number = len(self.members)
+        # In sorted order, what all have in common is what each has in common with the next.
+        end = min([self._lengths[first], *self._common[first : stop - 1]])
+        own = [*above, number]
+        self.members.append(first)
+        self.starts.append(start)
+        self.ends.append(end)
+        self.chains.append(own)
+        self.leaves[first:stop] = [number] * (stop - first)
+        if stop - first > 1:
+            self._grow(first, stop, end, own)

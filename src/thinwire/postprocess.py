@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
-from thinwire.scoring import best_over_golds, exact_match, f1
+from thinwire.scoring import best_over_golds
 
 _LEADING = re.compile(r"^(?![$€£¥+-]\d)[\W_]+?(?=[$€£¥+-]\d|[^\W_]|$)")
 """Everything before the first letter or digit, but for a sign or currency that belongs to a number."""
@@ -93,8 +93,9 @@ def score_extractors(rows: Sequence[Mapping[str, Any]]) -> dict[str, ExtractorSc
 
 def _score(extract: Callable[[str], str], rows: Sequence[Mapping[str, Any]]) -> ExtractorScore:
     answers = [extract(row["raw_text"]) for row in rows]
+    scores = [best_over_golds(answer, row["golds"]) for answer, row in zip(answers, rows, strict=True)]
     return ExtractorScore(
-        exact_match=fmean(best_over_golds(exact_match, a, row["golds"]) for a, row in zip(answers, rows, strict=True)),
-        f1=fmean(best_over_golds(f1, a, row["golds"]) for a, row in zip(answers, rows, strict=True)),
+        exact_match=fmean(exact for exact, _ in scores),
+        f1=fmean(overlap for _, overlap in scores),
         changed_share=fmean(a != first_line(row["raw_text"]) for a, row in zip(answers, rows, strict=True)),
     )

@@ -7,8 +7,7 @@ Scores are fractions, 0 to 1.
 
 import re
 import string
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -30,18 +29,23 @@ def exact_match(prediction: str, gold: str) -> float:
 def f1(prediction: str, gold: str) -> float:
     """Harmonic mean of token precision and recall. As in v1.1, nothing shared is 0, also between two empty texts."""
     predicted, wanted = normalize(prediction).split(), normalize(gold).split()
-    shared = sum((Counter(predicted) & Counter(wanted)).values())
+    # Answers are a few words: counting what both hold is faster than making a multiset of each.
+    shared = sum(min(predicted.count(token), wanted.count(token)) for token in {*predicted}.intersection(wanted))
     if shared == 0:
         return 0.0
     precision, recall = shared / len(predicted), shared / len(wanted)
     return 2 * precision * recall / (precision + recall)
 
 
-def best_over_golds(metric: Callable[[str, str], float], prediction: str, golds: Sequence[str]) -> float:
-    """The metric against the gold answer that suits the prediction best. ``golds`` must not be empty."""
+def best_over_golds(prediction: str, golds: Sequence[str]) -> tuple[float, float]:
+    """Exact match and F1, each against the gold answer that suits the prediction best. ``golds`` must not be empty."""
     if not golds:
         raise ValueError("a question needs at least one gold answer to be scored")
-    return max(metric(prediction, gold) for gold in golds)
+    distinct = set(golds)  # annotators often agree
+    exact = max(exact_match(prediction, gold) for gold in distinct)
+    if exact and normalize(prediction):
+        return exact, 1.0  # it shares every token with that gold answer
+    return exact, max(f1(prediction, gold) for gold in distinct)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +64,10 @@ def score(predictions: Mapping[str, str], golds: Mapping[str, Sequence[str]]) ->
     """Score ``{question id: answer}`` against ``{question id: gold answers}``. Extra predictions are ignored."""
     if not golds:
         raise ValueError("no questions to score")
-    answered = [(predictions[id_], answers) for id_, answers in golds.items() if id_ in predictions]
+    scores = [best_over_golds(predictions[id_], answers) for id_, answers in golds.items() if id_ in predictions]
     return Scores(
-        exact_match=sum(best_over_golds(exact_match, *pair) for pair in answered) / len(golds),
-        f1=sum(best_over_golds(f1, *pair) for pair in answered) / len(golds),
+        exact_match=sum(exact for exact, _ in scores) / len(golds),
+        f1=sum(overlap for _, overlap in scores) / len(golds),
         total=len(golds),
-        missing=len(golds) - len(answered),
+        missing=len(golds) - len(scores),
     )
