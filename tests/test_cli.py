@@ -42,7 +42,7 @@ def test_help_names_every_command():
         (["train", PLAN, "r4_a8_layers9"], "did you mean 'r4_a8_layers8'"),
         (["evaluate", "smollm2-135m", "--samples", "0"], "--samples takes a positive number or all"),
         (["evaluate", "no/such.gguf"], "no GGUF file no/such.gguf"),
-        (["fetch", "squid"], "no default asset called 'squid'"),
+        (["fetch", "squid"], "no asset called 'squid'"),
         (["score", "no.json", "squad"], "no predictions file no.json"),
         (["export", "nowhere", "out"], "is no arm's folder"),
     ],

