@@ -5,7 +5,13 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from thinwire.model import LanguageModel
 from thinwire.squad import Example
@@ -56,6 +62,36 @@ def tiny_llama(*, tied: bool = True, layers: int = 2, dtype: torch.dtype = torch
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config)
     return model.to(dtype).requires_grad_(False).eval()
+
+
+def tiny_gemma(*, window: int = 512, seed: int = 0):
+    """A random Gemma 3 of the same size: scaled embeddings, normed queries and keys, a layer that looks back over the
+    last ``window`` tokens alone and one that looks back over all."""
+    config = Gemma3TextConfig(
+        vocab_size=len(SPECIAL) + 256,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=1,
+        head_dim=16,
+        query_pre_attn_scalar=16,
+        sliding_window=window,
+        layer_types=["sliding_attention", "full_attention"],
+        max_position_embeddings=2048,
+        eos_token_id=EOS_ID,
+        pad_token_id=0,
+        bos_token_id=None,
+        initializer_range=0.3,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = Gemma3ForCausalLM(config)
+    return model.requires_grad_(False).eval()
+
+
+def tiny_gemma_lm(**options) -> LanguageModel:
+    return LanguageModel(model=tiny_gemma(**options), tokenizer=tiny_tokenizer(), name="tiny", revision="test")
 
 
 def tiny_lm(**options) -> LanguageModel:

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from doubles import tiny_lm
+from doubles import tiny_gemma_lm, tiny_lm
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.learner import Outcome
 from thinwire.lora import attached
@@ -36,9 +36,10 @@ def assert_close(one, other, *, rel, abs_=1e-7):
 
 
 @pytest.mark.parametrize("share", [True, False])
-def test_the_gradient_of_a_step_is_that_of_the_loss_written_out_plainly(share):
+@pytest.mark.parametrize("make_lm", [tiny_lm, tiny_gemma_lm])
+def test_the_gradient_of_a_step_is_that_of_the_loss_written_out_plainly(share, make_lm):
     """One question at a time, full logits, embeddings per position: the formula, with nothing trimmed or shared."""
-    setting = Setting()
+    setting = Setting(make_lm())
     lm, questions = setting.lm, setting.questions
     config = arm_config(
         supervision={"k_tokens": 3, "ce_weight": 0.3, "kd_weight": 0.2},

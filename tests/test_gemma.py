@@ -1,0 +1,64 @@
+"""A model of another make: Gemma 3 scales its embeddings, and some of its layers look back over a window alone."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM
+
+from doubles import save_sweep_inputs, tiny_gemma, tiny_gemma_lm
+from test_sweep import experiment
+from thinwire import model as model_module
+from thinwire.errors import UsageError
+from thinwire.export import export
+from thinwire.finished import find_arm, opened
+from thinwire.generate import StopRule, greedy
+from thinwire.sweep import run_sweep
+
+LM = tiny_gemma_lm()
+NEVER = StopRule(end_ids=frozenset(), newline_ids=frozenset(), max_new_tokens=6)
+
+
+def test_the_table_is_what_the_first_layer_gets():
+    weight = LM.model.get_input_embeddings().weight
+    torch.testing.assert_close(LM.table, weight * math.sqrt(32))
+    assert not LM.table.requires_grad
+    model_module._check_states(LM)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.lists(st.integers(5, 260), min_size=1, max_size=30), min_size=1, max_size=5))
+def test_a_batch_says_what_each_prompt_says_alone_in_transformers_own_generate(prompts):
+    ours = greedy(LM, LM.table, prompts, NEVER)
+    for prompt, answer in zip(prompts, ours, strict=True):
+        alone = LM.model.generate(
+            torch.tensor([prompt]), max_new_tokens=6, do_sample=False, eos_token_id=None, pad_token_id=0
+        )
+        assert list(answer.ids) == alone[0, len(prompt) :].tolist()
+
+
+def test_a_prompt_longer_than_the_window_is_refused_with_the_remedy():
+    short = tiny_gemma_lm(window=24)
+    assert greedy(short, short.table, [list(range(10, 26))], NEVER)
+    with pytest.raises(UsageError, match=r"attends to the last 24 tokens alone, but .*shorten .* prompt\.max_tokens"):
+        greedy(short, short.table, [list(range(10, 50))], NEVER)
+
+
+def test_a_sweep_runs_and_an_exported_arm_says_the_same_as_an_ordinary_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setenv("THINWIRE_CACHE", str(tmp_path / "cache"))
+    save_sweep_inputs(tmp_path)
+    tiny_gemma().save_pretrained(tmp_path / "model")
+    records = run_sweep(experiment(tmp_path), tmp_path / "run", controls="all")
+    assert {record["name"]: record["error"] for record in records} == dict.fromkeys(
+        ("baseline", "r2", "codec_only", "text_lora")
+    )
+    export(find_arm(tmp_path / "run" / "r2", device="cpu"), tmp_path / "checkpoint")
+    folded = AutoModelForCausalLM.from_pretrained(tmp_path / "checkpoint", dtype=torch.float32)
+    lm, reader = opened(find_arm(tmp_path / "run" / "r2", device="cpu"))
+    ids = torch.arange(20, 60)[None]
+    with torch.no_grad():
+        expected = lm.model(inputs_embeds=reader.table(torch.float32)[ids]).logits
+        assert not torch.allclose(expected, tiny_gemma()(ids).logits), "the arm must differ from its base"
+        torch.testing.assert_close(folded(ids).logits, expected, atol=1e-5, rtol=1e-5)
