@@ -44,7 +44,12 @@ def _version(package: str) -> str | None:
 
 
 def _git_state() -> tuple[str | None, bool | None]:
-    """Commit of the checkout this package runs from and whether it was changed; nulls outside a checkout."""
+    """Commit of the checkout this package runs from and whether it was changed; nulls outside a checkout.
+
+    ``$THINWIRE_COMMIT`` speaks for code that was copied somewhere without its history, as into a container.
+    """
+    if told := os.environ.get("THINWIRE_COMMIT"):
+        return told, None
     folder = Path(__file__).parent
     try:
         top = _git(folder, "rev-parse", "--show-toplevel")
