@@ -348,3 +348,12 @@ def test_the_readme_shows_the_record_that_it_names_as_it_is():
 def test_a_committed_record_is_small_and_as_the_command_writes_it(file):
     assert file.stat().st_size < 25_000
     assert file.read_text(encoding="utf-8") == as_text(load(file))
+
+
+def test_arms_of_different_sizes_say_what_they_take_for_the_table(published):
+    assert "MB for the table" not in section(published), "all arms take the same"
+    row_of(published, "r16_a32_full")["table_bytes"] = 7_250_000
+    text = section(published)
+    assert cells(text, "r16_a32_full")[0][8] == "7.2"
+    head = next(line for line in text.splitlines() if line.startswith("| configuration | trained"))
+    assert head.split(" | ")[8] == "MB for the table"

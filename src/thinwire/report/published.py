@@ -41,7 +41,7 @@ def section(record: Publication) -> str:
         _verdict(record),
         _origin(record),
         f"```bash\n{record['command']}\n```" if record["command"] else "",
-        table(arms, (*figures, P_VALUE, TIER, _CEILING, _SELECTION, FORM)),
+        table(arms, (*figures, P_VALUE, TIER, _CEILING, *_table_sizes(arms), _SELECTION, FORM)),
         "Controls:" if controls else "",
         table(controls, (*figures, _SELECTION, FORM)),
         _legend(record, arms),
@@ -207,6 +207,13 @@ def _lora(row: Row) -> str:
         return "none"
     layers = "all layers" if row["layers"] == "all" else f"first {row['layers']} layers"
     return f"rank {row['rank']}, alpha {row['alpha']:g}, {layers}"
+
+
+def _table_sizes(arms: list[Row]) -> list[Column]:
+    """What each arm's codes, adapter and codec take, where that is not the same for all."""
+    if len({row.get("table_bytes") for row in arms if row["status"] == "done"}) < 2:
+        return []
+    return [Column("MB for the table", lambda row: f"{row['table_bytes'] / 1e6:.1f}" if row["table_bytes"] else "")]
 
 
 _SELECTION = Column("selection F1", lambda row: points(row["selection_f1"]))
