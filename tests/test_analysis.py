@@ -231,6 +231,12 @@ def test_where_the_baseline_is_chosen_the_best_of_the_others_judges_and_the_head
     assert verdict["headline"] == "LoRA helps: strong (the selection split chose the baseline itself)"
 
 
+def test_the_seed_of_a_repeated_arm_is_no_difference_that_a_verdict_is_about(tmp_path):
+    records = [record("baseline"), record("r16_a32_full-seed1", arm="r16_a32_full")]  # its first seed failed
+    records[1]["config"]["seed"] = 1
+    assert analysis_of(write_run(tmp_path / "run", records))["verdict"]["headline"] == "LoRA helps: strong"
+
+
 @pytest.mark.parametrize(
     ("group", "changes", "headline"),
     [

@@ -52,11 +52,8 @@ def toy(file, inputs):
 
 
 @EACH
-def test_every_arm_and_control_resolves(file):
-    experiment = load_experiment(file)
-    assert all(experiment.arm(name) for name in (*experiment.arms, *experiment.controls))
-    assert experiment.arm(experiment.baseline)
-    assert experiment.description
+def test_it_says_what_it_is(file):
+    assert load_experiment(file).description
 
 
 def test_no_two_experiments_share_a_folder_of_results():

@@ -15,6 +15,7 @@ from thinwire.errors import UsageError
 from thinwire.export import export
 from thinwire.finished import find_arm, opened
 from thinwire.generate import StopRule, greedy
+from thinwire.model import LanguageModel
 from thinwire.sweep import run_sweep
 
 LM = tiny_gemma_lm()
@@ -44,6 +45,28 @@ def test_a_prompt_longer_than_the_window_is_refused_with_the_remedy():
     assert greedy(short, short.table, [list(range(10, 26))], NEVER)
     with pytest.raises(UsageError, match=r"attends to the last 24 tokens alone, but .*shorten .* prompt\.max_tokens"):
         greedy(short, short.table, [list(range(10, 50))], NEVER)
+
+
+def test_a_sweep_refuses_prompts_that_no_window_holds_before_anything_is_made(tmp_path, monkeypatch):
+    monkeypatch.setenv("THINWIRE_CACHE", str(tmp_path / "cache"))
+    save_sweep_inputs(tmp_path)
+    tiny_gemma(window=100).save_pretrained(tmp_path / "model")
+    with pytest.raises(UsageError, match=r"last 100 tokens alone, .* have \d+; shorten prompts: prompt\.max_tokens=96"):
+        run_sweep(experiment(tmp_path), tmp_path / "run")
+    assert not (tmp_path / "run" / "sweep.json").exists()
+    assert not (tmp_path / "cache").exists()
+
+
+def test_what_is_scored_is_what_an_exported_checkpoint_reads():
+    lm = LanguageModel(model=tiny_gemma().bfloat16(), tokenizer=LM.tokenizer, name="tiny", revision="test")
+    module = lm.model.get_input_embeddings()
+    assert torch.equal(lm.as_read(lm.table), lm.table), "the text itself is read as it is"
+    rebuilt = (lm.table.float() * 1.01).bfloat16()
+    read = lm.as_read(rebuilt)
+    assert not torch.equal(read, rebuilt), "or nothing is tested: dividing and multiplying rounds"
+    torch.testing.assert_close(read, rebuilt, rtol=2**-7, atol=0)
+    module.weight = torch.nn.Parameter(lm.embedding_weights(rebuilt), requires_grad=False)
+    assert torch.equal(module(torch.arange(len(rebuilt))), read)
 
 
 def test_a_sweep_runs_and_an_exported_arm_says_the_same_as_an_ordinary_checkpoint(tmp_path, monkeypatch):

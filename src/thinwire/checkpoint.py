@@ -16,7 +16,6 @@ from thinwire.model import LanguageModel
 from thinwire.reader import AdapterReader, CodecReader, Reader
 
 ADAPTER_FILE = "adapter.safetensors"
-CODEC_FILE = "codec.safetensors"
 LORA_FOLDER = "lora"
 
 

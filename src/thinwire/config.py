@@ -42,7 +42,7 @@ class ModelConfig(Section):
     """The frozen language model, shared by all arms."""
 
     name: str = "auto"
-    """``auto``, ``smollm2-135m``, a Hugging Face id, a checkpoint folder or a ``.gguf`` file."""
+    """``auto``, ``smollm2-135m``, ``gemma3-270m``, a Hugging Face id, a checkpoint folder or a ``.gguf`` file."""
     device: str = "auto"
     """``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1``, ..."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"

@@ -58,7 +58,9 @@ def answer_questions(
     score: Scored = "first_line",
     on_progress: OnProgress = lambda *_: None,
 ) -> list[Prediction]:
-    """Answer and score ``questions``, the model reading ``table`` ``[V, D]``; results come in the order given."""
+    """Answer and score ``questions``, the model reading ``table`` ``[V, D]``, rounded as an exported checkpoint would
+    have it; results come in the order given."""
+    table = lm.as_read(table)
     rule = _stop_rule(lm, encoder, stop, max_new_tokens)
     predictions: dict[int, Prediction] = {}
     groups = _groups(questions, max_new_tokens, pass_tokens)

@@ -14,7 +14,7 @@ import torch
 
 from thinwire.errors import UsageError
 from thinwire.finished import FinishedArm, opened
-from thinwire.model import embedding_scale, quiet_transformers
+from thinwire.model import quiet_transformers
 
 
 def export(arm: FinishedArm, target: Path) -> None:
@@ -32,7 +32,7 @@ def export(arm: FinishedArm, target: Path) -> None:
     with torch.no_grad():
         # A tied head shares memory with the embeddings: it keeps a copy of its own before they change.
         head.weight = torch.nn.Parameter(head.weight.detach().clone(), requires_grad=False)
-        weight = table / embedding_scale(model)
+        weight = lm.embedding_weights(table).clone()
         model.get_input_embeddings().weight = torch.nn.Parameter(weight, requires_grad=False)
     model.config.get_text_config().tie_word_embeddings = model.config.tie_word_embeddings = False
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -43,7 +43,7 @@ class Outcome:
     best_score: float
     num_steps: int
     num_tokens: int
-    """Tokens through the model in training."""
+    """Of the arm's own questions, prompts and supervised answers, over all epochs."""
     seconds: float
     """Training alone, selection not counted: this arm's share of the time that its group took."""
     trained_together: int

@@ -65,12 +65,35 @@ class LanguageModel:
     def table(self) -> Tensor:
         """What the first layer gets for each token, ``[V, D]``, in the model's dtype; not to be written: it may share
         the embeddings' memory. Some models (Gemma) scale their embeddings."""
+        weight: Tensor = self.model.get_input_embeddings().weight.detach()
+        return weight if self._scale is None else weight * self._scale
+
+    @property
+    def _scale(self) -> Tensor | None:
+        """What the model multiplies its embeddings by, in their dtype; ``embed_scale`` is transformers' name for it."""
         module = self.model.get_input_embeddings()
-        weight: Tensor = module.weight.detach()
-        if embedding_scale(self.model) == 1:
-            return weight
-        with torch.no_grad():
-            return torch.cat([module(ids) for ids in torch.arange(len(weight), device=weight.device).split(8192)])
+        scale: Tensor | None = getattr(module, "embed_scale", None)
+        return None if scale is None else torch.as_tensor(scale).to(module.weight)
+
+    def embedding_weights(self, table: Tensor) -> Tensor:
+        """The embeddings with which an ordinary checkpoint reads ``table`` ``[V, D]``, up to their rounding."""
+        if self._scale is None:
+            return table
+        if torch.equal(table, self.table):
+            own: Tensor = self.model.get_input_embeddings().weight.detach()
+            return own
+        return (table.float() / self._scale.float()).to(self.dtype)
+
+    def as_read(self, table: Tensor) -> Tensor:
+        """``table`` as an exported checkpoint would read it: the same, but where a model scales rounded embeddings."""
+        return table if self._scale is None else self.embedding_weights(table) * self._scale
+
+    @property
+    def window(self) -> int | None:
+        """The number of last tokens that some layers attend to alone; None where all look back over everything."""
+        config = self.model.config.get_text_config()
+        slides = "sliding_attention" in (getattr(config, "layer_types", None) or ())
+        return int(config.sliding_window) if slides else None
 
     @property
     def device(self) -> torch.device:
@@ -154,11 +177,6 @@ class LanguageModel:
         """Tokens that end an answer: ``end_id`` and the model's own end tokens."""
         own = self.model.generation_config.eos_token_id
         return frozenset({end_id, *([] if own is None else [own] if isinstance(own, int) else own)})
-
-
-def embedding_scale(model: Any) -> float:
-    """What a model multiplies its embeddings by, as transformers' modules name it."""
-    return float(getattr(model.get_input_embeddings(), "embed_scale", 1.0))
 
 
 def choose_device(name: str) -> torch.device:

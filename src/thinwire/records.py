@@ -7,11 +7,9 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from thinwire.errors import ThinwireError
-
-Status = Literal["done", "failed", "cancelled"]
 
 
 def content_hash(value: object) -> str:

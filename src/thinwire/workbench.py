@@ -20,6 +20,7 @@ from thinwire.codecs import Codec, codec_class
 from thinwire.codecs.vq_training import resolve_vq_steps
 from thinwire.config import ArmConfig, Experiment
 from thinwire.determinism import generator
+from thinwire.errors import UsageError
 from thinwire.model import LanguageModel
 from thinwire.objective import table_mean_square
 from thinwire.progress import Display
@@ -93,9 +94,21 @@ class Workbench:
             cut = sum(question.dropped > 0 for question in (*made.train, *made.selection, *made.test))
             if cut:
                 logger.info("%d prompts were longer than prompt.max_tokens; they were shortened", cut)
+            self._refuse_what_no_window_holds(made, arm)
             return made
 
         return self._once(["encoded", *_prompt_key(arm)], encode)
+
+    def _refuse_what_no_window_holds(self, questions: EncodedQuestions, arm: ArmConfig) -> None:
+        """Attention would refuse it too, but only when it comes to that question."""
+        asked, window = (*questions.train, *questions.selection, *questions.test), self.lm.window
+        room = max(arm.evaluation.max_new_tokens, arm.supervision.k_tokens)
+        longest = max(len(question.prompt_ids) for question in asked) + room
+        if window is not None and longest > window:
+            raise UsageError(
+                f"some layers of {self.lm.name} attend to the last {window} tokens alone, but the longest prompt and "
+                f"its answer have {longest}; shorten prompts: prompt.max_tokens={window - room}"
+            )
 
     def counts(self, arm: ArmConfig) -> Tensor:
         """How often each token occurs in the arm's training prompts, ``[V]`` float64, on the CPU."""

@@ -270,8 +270,10 @@ def _best_beside_baseline(results: Results) -> str:
 
 def _claim(results: Results, judged_by: str) -> Claim:
     """What the arm's gain says something about: LoRA, where the baseline is the same arm without it."""
+    # A repeated arm's seeds are the experiment's, and the first that is done is not the same for every arm.
+    repeated = any(run.record["name"] != run.record["arm"] for runs in results.arms.values() for run in runs)
     judged, baseline = (results.arms[name][0].record["config"] for name in (judged_by, results.sweep["baseline"]))
-    differing = {name for name in judged if judged[name] != baseline.get(name)}
+    differing = {name for name in judged if judged[name] != baseline.get(name)} - ({"seed"} if repeated else set())
     added = judged["lora"]["rank"] > 0 and baseline["lora"]["rank"] == 0
     return LORA_HELPS if differing == {"lora"} and added else ARM_IS_BETTER
 
