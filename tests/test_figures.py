@@ -261,6 +261,17 @@ def test_the_grid_is_for_arms_that_differ_in_lora_alone():
     assert data.grid(data.complete(study())) == []  # one rank on the same layers
 
 
+@pytest.mark.parametrize(("path", "others"), [("lora.targets", "q_proj, v_proj"), ("lora.dropout", 0.1)])
+def test_the_grid_and_its_groups_are_not_for_arms_whose_lora_differs_in_more_than_they_show(path, others):
+    analysis = data.complete(example())
+    for found in analysis["rows"]:
+        if found["rank"]:
+            found["settings"][path] = others if found["name"] == "r8_a32_layers12" else "all-linear"
+    assert not data.differ_in_lora_alone(data.arms(analysis))
+    assert data.grid(analysis) == []
+    assert [size.groups for size in sizes.tradeoffs(analysis)] == [[]]
+
+
 def test_training_curves_keep_their_values_and_long_ones_are_means():
     panels = {panel.metric: panel for panel in data.curves(series())}
     assert dict(panels["ce"].lines)["baseline"][:2] == [(1, 4), (2, 2)]
