@@ -130,6 +130,14 @@ def test_other_files_are_refused_and_never_overwritten(published, tmp_path):
         read_publication(other)
 
 
+def test_a_record_of_another_format_is_replaced_for_its_sweep_is_published_anew(published, tmp_path):
+    file = tmp_path / "one.json"
+    for before in ({"kind": KIND, "format": 2}, {"kind": KIND}):
+        file.write_text(json.dumps(before))
+        write_publication(file, published)
+        assert read_publication(file) == published
+
+
 # The section
 
 
@@ -285,6 +293,25 @@ def test_the_command_of_a_record_is_kept_when_its_sweep_is_published_anew_and_no
 
 
 @pytest.mark.parametrize(
+    ("before", "kept"),
+    [
+        ({"sweep": {"started_at": "2026-01-02T03:04:05Z"}, "command": COMMAND}, COMMAND),
+        ({"sweep": {"started_at": "2026-01-02T03:04:06Z"}, "command": COMMAND}, None),  # another sweep
+        ({"sweep": {"started_at": "2026-01-02T03:04:05Z"}}, None),
+        ({"sweep": "the first", "command": COMMAND}, None),  # whose sweep it was cannot be told
+    ],
+)
+def test_publishing_anew_over_another_format_keeps_the_command_where_it_was_the_same_sweeps(
+    before, kept, run, tmp_path, thinwire
+):
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps({"kind": KIND, "format": 2, **before}))
+    assert thinwire("publish", run, "--record", file) == (0, f"{file}\n", "")
+    assert load(file)["command"] == kept
+    assert load(file)["format"] == 1
+
+
+@pytest.mark.parametrize(
     ("source", "options", "expected"),
     [
         ("nowhere", [], "expected the folder of a finished sweep, or a record of one"),
@@ -293,16 +320,18 @@ def test_the_command_of_a_record_is_kept_when_its_sweep_is_published_anew_and_no
         ("run", ["--record", "other.json"], "is no record of a published sweep"),
         ("run", ["--record", "new.json", "--short"], "add --into FILE.md"),
         ("run", ["--into", "missing.md"], "no file missing.md to put the section into"),
+        ("run", ["--record", "other.json", "--into", "empty.md"], "is no record of a published sweep"),
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(source, options, expected, run, tmp_path, monkeypatch, thinwire):
     monkeypatch.chdir(tmp_path)
-    Path("other.json").write_text('{"date": "2026-11-22"}')
+    before = {"other.json": '{"date": "2026-11-22"}', "broken.md": BEGIN.format(name="results new"), "empty.md": ""}
+    for name, text in before.items():
+        Path(name).write_text(text)
     code, out, err = thinwire("publish", run if source == "run" else source, *options)
     assert (code, out, len(err.strip().splitlines())) == (2, "", 1), err
     assert expected in err
-    assert [file.name for file in tmp_path.iterdir()] == ["other.json"]
-    assert Path("other.json").read_text() == '{"date": "2026-11-22"}'
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == before
 
 
 # This repository's own figures

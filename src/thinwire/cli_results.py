@@ -157,7 +157,7 @@ def publish(
     can hold several sweeps of one name; without a record, after the sweep.
     """
     from thinwire.report.markdown import insert
-    from thinwire.report.publication import publication, read_publication, write_publication
+    from thinwire.report.publication import earlier_command, publication, read_publication, write_publication
     from thinwire.report.published import section
     from thinwire.report.published import short as short_section
 
@@ -167,9 +167,7 @@ def publish(
         )
     found = read_publication(source) if source.is_file() else publication(_analysis(source))
     if command is None and record is not None and record.is_file():
-        before = read_publication(record)
-        same = before["sweep"]["started_at"] == found["sweep"]["started_at"]
-        command = before["command"] if same else None  # what was said of this sweep once need not be said again
+        command = earlier_command(record, found)  # what was said of this sweep once need not be said again
     if command is not None:
         found["command"] = command
     if record is not None:
