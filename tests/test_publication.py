@@ -320,6 +320,8 @@ def test_publishing_anew_over_another_format_keeps_the_command_where_it_was_the_
         ("run", ["--record", "other.json"], "is no record of a published sweep"),
         ("run", ["--record", "new.json", "--short"], "add --into FILE.md"),
         ("run", ["--into", "missing.md"], "no file missing.md to put the section into"),
+        ("run", ["--record", "new.json", "--into", "missing.md"], "no file missing.md to put the section into"),
+        ("run", ["--record", "new.json", "--into", "broken.md"], "broken.md must hold"),
         ("run", ["--record", "other.json", "--into", "empty.md"], "is no record of a published sweep"),
     ],
 )
