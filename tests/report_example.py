@@ -198,6 +198,16 @@ def study() -> dict[str, Any]:
     return {**analysis, "rows": [*arms, *controls]}
 
 
+def rates() -> dict[str, Any]:
+    """An analysis of ranks 0, 4, 8 and 16, of which the last three are trained at two rates."""
+    arms = [row("base", 0.25, is_baseline=True)]
+    for rate, gain in ((0.001, 0.0), (0.002, 0.0625)):
+        for rank in (4, 8, 16):
+            settings = {"lora.rank": rank, "training.lora_lr": rate}
+            arms.append(lora(f"r{rank}_{rate}", 0.25 + rank / 64 + gain, rank, 8.0, "all", 30, settings=settings))
+    return {**example(), "rows": arms}
+
+
 def answer(text: str, f1: float) -> dict[str, Any]:
     return {"text": text, "f1": f1}
 

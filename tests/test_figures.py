@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from report_example import difference, example, lora, row, series, study
+from report_example import difference, example, lora, rates, row, series, study
 from thinwire.report import numbers
 from thinwire.report.figures import (
     curves,
@@ -176,6 +176,26 @@ def test_lines_of_one_setting_join_arms_by_the_size_that_it_changes():
     assert 'x1="763.4" y1="344" x2="763.4" y2="44" class="threshold"' in drawn  # 3,200 without compression
     assert ">ratio 2 (best)<" in drawn
     assert ">ratio 4 (baseline)<" in drawn
+
+
+def test_an_arm_of_several_lines_is_on_all_of_them_and_has_one_mark():
+    # Without LoRA its rate does nothing, so that arm begins the lines of both rates.
+    (found,) = sizes.tradeoffs(data.complete(rates()))
+    assert (found.groups, found.are_lines) == (["lora lr 0.001", "lora lr 0.002"], True)
+    assert found.lines == [["base", *(f"r{rank}_{rate}" for rank in (4, 8, 16))] for rate in (0.001, 0.002)]
+    assert [(p.name, p.label, p.group) for p in found.points][:2] == [
+        ("base", "no LoRA", ""),
+        ("r4_0.001", "rank 4", "lora lr 0.001"),
+    ]
+    drawn = tradeoff.draw(found, 912)
+    # Ticks from 1,000 to 5,000 over 46 to 890; F1 0.25 to 0.5625, ticks from 0.2 to 0.6 over 344 to 44.
+    x, y = (lambda size: 46 + 844 * (size - 1000) / 4000), (lambda f1: 344 - 300 * (f1 - 0.2) / 0.4)
+    for colour, gain in ((0, 0.0), (1, 0.0625)):
+        spots = [(1000, 0.25), *((1000 + 250 * rank, 0.25 + rank / 64 + gain) for rank in (4, 8, 16))]
+        path = " ".join(f"{x(size):.1f},{y(f1):.1f}" for size, f1 in spots)
+        assert f'<polyline points="{path}" class="curve c{colour}"' in drawn
+    assert len(marks(drawn)) == 7
+    assert re.findall(r'class="mark (?!key)([^"]*)"', drawn)[0] == "ink"  # the baseline's own, of neither line
 
 
 def test_the_size_without_compression_is_a_line_only_where_the_sizes_reach_it():

@@ -186,13 +186,15 @@ def _ladder(figure: Figure, found: changes.Ladder) -> None:
 def _tradeoff(figure: Figure, found: sizes.Tradeoff) -> None:
     axes = figure.add_subplot()
     for number, group in enumerate(found.groups):
-        members = [point for point in found.points if point.group == group]
-        style = _look(number) if found.are_lines else {**_look(number), "linestyle": ""}
+        names = found.lines[number] if found.are_lines else [p.name for p in found.points if p.group == group]
+        members = [point for point in found.points if point.name in names]
+        style = {**_look(number), "markevery": [point.group == group for point in members]}
+        style |= {} if found.are_lines else {"linestyle": ""}
         axes.plot([p.size for p in members], [100 * p.f1 for p in members], label=group, linewidth=1, **style)
     for point in found.points:
         if not point.group:
             shape, css = tradeoff.LONE[point.is_baseline, point.best]
-            axes.scatter(point.size, 100 * point.f1, marker=_MARKERS[shape], color=_COLOURS[css])
+            axes.scatter(point.size, 100 * point.f1, marker=_MARKERS[shape], color=_COLOURS[css], zorder=3)
     if found.ceiling is not None:
         axes.axhline(100 * found.ceiling, color=LIGHT[1], linewidth=1, linestyle="--", label="ceiling")
     if found.original is not None:

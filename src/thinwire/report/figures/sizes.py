@@ -22,7 +22,7 @@ class Point:
     size: float
     f1: float
     group: str
-    """Empty for what belongs to no group."""
+    """Empty for what belongs to no group, or lies on several lines."""
     best: bool
     is_baseline: bool
 
@@ -37,11 +37,16 @@ class Tradeoff:
     unit: str
     points: list[Point]
     groups: list[str]
-    are_lines: bool
-    """Whether the arms of a group differ in one setting alone, so that a line may join them."""
+    lines: list[list[str]]
+    """For each group the names of the arms on its line, smallest first; none where groups are no lines."""
     ceiling: float | None
     original: float | None
     """The size without compression, where the sizes reach it."""
+
+    @property
+    def are_lines(self) -> bool:
+        """Whether the arms of a group differ in one setting alone, so that a line joins them."""
+        return bool(self.lines)
 
 
 _SIZES = (
@@ -58,10 +63,10 @@ def tradeoffs(analysis: Mapping[str, Any]) -> list[Tradeoff]:
         sizes = {row["name"]: float(row[figure]) for row in rows}
         if len(set(sizes.values())) < _ENOUGH:
             continue
-        labels, groups, are_lines = _labels(analysis, rows, sizes)
+        labels, groups, lines = _labels(analysis, rows, sizes)
         points = [_point(row, row[figure], *labels[row["name"]]) for row in rows]
         original = _original(analysis, points) if key == "bytes" else None
-        found.append(Tradeoff(key, title, axis, unit, points, groups, are_lines, ceiling(analysis), original))
+        found.append(Tradeoff(key, title, axis, unit, points, groups, lines, ceiling(analysis), original))
     return found
 
 
@@ -71,11 +76,12 @@ def _point(row: Row, size: float, label: str, group: str) -> Point:
 
 def _labels(
     analysis: Mapping[str, Any], rows: Sequence[Row], sizes: Mapping[str, float]
-) -> tuple[dict[str, tuple[str, str]], list[str], bool]:
-    """Label and group of each arm by name, the groups in order, and whether these are lines of one setting.
+) -> tuple[dict[str, tuple[str, str]], list[str], list[list[str]]]:
+    """Label and group of each arm by name, the groups in order, and the names on each line if these are lines.
 
     Where LoRA alone differs, its layers are the groups. Else lines along a setting are, of all that change the size
-    the longest, and arms are labelled by their place on it; an arm on none of them keeps its name.
+    the longest, and arms are labelled by their place on it; an arm on none of them keeps its name, and one on several
+    (without LoRA, say, whose rate does nothing then) is of none in particular.
     """
     labels = {row["name"]: (row["name"], "") for row in rows}
     if differ_in_lora_alone(rows):
@@ -83,15 +89,19 @@ def _labels(
             if row["rank"]:
                 label = row["name"] if row["is_baseline"] else f"r{row['rank']} {ALPHA}{row['alpha']:g}"
                 labels[row["name"]] = (label, layers_of(row))
-        return labels, sorted({group for _, group in labels.values() if group}, key=layer_order), False
+        return labels, sorted({group for _, group in labels.values() if group}, key=layer_order), []
     changing = [found for found in curves(analysis) if all(_changes(line, sizes) for line in found.lines)]
     along = max(changing, key=lambda found: (found.longest, -len(found.lines)), default=None)
     if along is None:
-        return labels, [], False
-    for line in along.lines:
-        for point in line.points:
-            labels[point.arm.name] = (words(along.path, point.value), line.label or along.path)
-    return labels, [line.label or along.path for line in along.lines], True
+        return labels, [], []
+    groups = [line.label or along.path for line in along.lines]
+    values = [{point.arm.name: point.value for point in line.points} for line in along.lines]
+    lines = [[name for name in sizes if name in found] for found in values]
+    for group, names, found in zip(groups, lines, values, strict=True):
+        for name in names:
+            is_shared = sum(name in others for others in lines) > 1
+            labels[name] = (words(along.path, found[name]), "" if is_shared else group)
+    return labels, groups, lines
 
 
 def _changes(line: Line, sizes: Mapping[str, float]) -> bool:

@@ -29,7 +29,7 @@ LONE = {
     (False, True): ("diamond", "best"),
     (False, False): ("circle", "soft"),
 }
-"""Shape and class of an arm in no group, by whether it is the baseline and whether it was chosen."""
+"""Shape and class of an arm of no one group, by whether it is the baseline and whether it was chosen."""
 _LOG_FROM = 12
 """With a wider range of sizes than this, the axis is logarithmic."""
 
@@ -95,11 +95,9 @@ def _mark(point: Point, groups: list[str], unit: str, spot: Spot) -> str:
 
 
 def spots_of(found: Tradeoff, place: Callable[[Point], Spot]) -> tuple[dict[str, Spot], list[list[Spot]]]:
-    """Where each arm is, by name, and the lines through the arms of each group, if these are lines."""
-    groups = found.groups if found.are_lines else []
-    return {point.name: place(point) for point in found.points}, [
-        [place(point) for point in found.points if point.group == group] for group in groups
-    ]
+    """Where each arm is, by name, and the lines, if the groups are lines."""
+    marks = {point.name: place(point) for point in found.points}
+    return marks, [[marks[name] for name in names] for names in found.lines]
 
 
 def labels(found: Tradeoff, place: Callable[[Point], Spot], taken: Sequence[Box], limits: Box) -> dict[str, Spot]:
