@@ -200,6 +200,15 @@ def test_bytes_add_up(page):
     assert "38 %" in page.visible  # 21,468,672 / 56,623,104 = 0.379
 
 
+def test_with_several_codecs_the_bytes_name_the_arm_whose_they_are():
+    one = {"kind": "pca", "arms": ["baseline"], "code_width": 144, "code_bits": None, "figures": {}, "alarms": []}
+    analysis = example()
+    analysis["bytes"]["arm"] = "r16_a32_full"
+    for codecs, begin in (([one], "Embedding table "), ([one, one], "The codec of r16_a32_full: ")):
+        visible = Page(html.render({**analysis, "codecs": codecs}, series())).visible
+        assert f"{begin}49,152 tokens, " in " ".join(visible.split())
+
+
 def test_provenance_says_what_was_run(page):
     for fact in ("b179c9523d0e", "0c8d76d0178f", "f" * 40 + ", with uncommitted changes", "torch 2.11.0, peft 0.21.0"):
         assert fact in page.visible

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from run_example import load, record, write_run
+from run_example import edit, load, record, write_run
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.report.analysis import analyse
 from thinwire.report.markdown import BEGIN, END
@@ -206,6 +206,19 @@ def test_codecs_have_a_table_where_there_are_several_or_one_has_an_alarm(publish
     assert "| vq, single | r4_a8_layers8 | 1 x 9 bits |  | 43.8 % | 102 |\n" in found
     assert "\n| codec | pca" not in found  # no single one to name in the origin
     assert "| vq, single | r4_a8_layers8 | 1 x 9 bits | 43.8 % | 102 |\n" in section({**published, "codecs": [vq]})
+
+
+def test_with_several_codecs_bytes_and_bits_in_the_origin_name_the_arm_whose_they_are(tmp_path):
+    run = write_run(tmp_path / "run")
+    edit(run / "r16_a32_full" / "record.json", lambda found: found["codec"].update(code_width=3, code_bits=27))
+    found = section(publication(analyse(read_results(run))))
+    # 49152 x 27 / 8 bytes are 0.2 MB; r16_a32_full is the arm chosen
+    assert "\n| bytes (r16_a32_full) | codes 0.2 MB, adapter 0.0 MB, codec 0.3 MB; " in found
+    assert "\n| bits a token (r16_a32_full) | code, 3 x 9 bits 27, token id 16, UTF-8 text 34.5 |\n" in found
+    edit(run / "r16_a32_full" / "record.json", lambda found: found.update(codec=None))
+    edit(run / "r8_a8_layers12" / "record.json", lambda found: found["codec"].update(code_width=3, code_bits=27))
+    found = section(publication(analyse(read_results(run))))
+    assert "\n| bytes (baseline) | codes 14.2 MB, " in found  # the arm chosen reads no codes: the first that does
 
 
 def test_a_sweep_of_the_baseline_alone_says_so_and_nothing_that_is_missing(tmp_path):

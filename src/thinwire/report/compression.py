@@ -78,6 +78,7 @@ def sizes(results: Results, best: str) -> dict[str, Any] | None:
         "UTF-8 text": model["text_bits_per_token"],
     }
     return {
+        "arm": record["arm"],
         "vocabulary": vocabulary,
         "embedding_width": width,
         "code_width": codec["code_width"],

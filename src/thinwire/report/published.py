@@ -120,17 +120,20 @@ def _numbers(record: Publication, name: str) -> str:
 
 
 def _compression(record: Publication) -> dict[str, str]:
-    """The codec where it is one, and what the chosen arm's takes in a table and on a wire."""
+    """The codec where it is one, and what it takes in a table and on a wire; of several, the chosen arm's by name."""
     found = {}
     if len(record["codecs"]) == 1:
         (codec,) = record["codecs"]
         figures = [f"{name} {_codec_figure(key, codec['figures'][key])}" for key, name in _shown([codec])]
         found["codec"] = ", ".join([codec["kind"], f"{code_size(codec)} a token", *figures])
     if sizes := record["bytes"]:
+        whose = f" ({sizes['arm']})" if len(record["codecs"]) > 1 and sizes.get("arm") else ""
         parts = [f"{part} {_megabytes(sizes[f'table_bytes_{part}'])}" for part in ("codes", "adapter", "codec")]
-        found["bytes"] = f"{', '.join(parts)}; the embedding table took {_megabytes(sizes['table_bytes_original'])}"
+        found[f"bytes{whose}"] = (
+            f"{', '.join(parts)}; the embedding table took {_megabytes(sizes['table_bytes_original'])}"
+        )
         forms = [f"{one['form']} {_bits(one['bits'])}" for one in sizes["wire_bits"] if one["bits"]]
-        found["bits a token"] = ", ".join(forms)
+        found[f"bits a token{whose}"] = ", ".join(forms)
     return found
 
 

@@ -31,11 +31,13 @@ def bytes_(analysis: Mapping[str, Any]) -> str:
     if larger:
         caption += f" Larger than the id, so no saving on a wire: {', '.join(larger)} (squares)."
     drawn = figure(wire.TITLE, caption, wire.draw(forms, HALF)) if forms else ""
-    halves = f'<div class="halves">{_table(found)}{drawn}</div>'
+    halves = f'<div class="halves">{_table(analysis)}{drawn}</div>'
     return section("bytes", "Bytes", halves + _codecs(analysis["codecs"]))
 
 
-def _table(found: Mapping[str, Any]) -> str:
+def _table(analysis: Mapping[str, Any]) -> str:
+    found = analysis["bytes"]
+    whose = f"The codec of {found['arm']}: " if len(analysis["codecs"]) > 1 and found.get("arm") else ""
     original = found["table_bytes_original"]
     rows = [
         (
@@ -49,7 +51,7 @@ def _table(found: Mapping[str, Any]) -> str:
         for key, name in _TABLE
     ]
     shape = (
-        f"{whole(found['vocabulary'])} tokens, embeddings of {whole(found['embedding_width'])} values, "
+        f"{whose}{whole(found['vocabulary'])} tokens, embeddings of {whole(found['embedding_width'])} values, "
         f"codes of {whole(found['code_width'])}"
     )
     columns = [
