@@ -6,6 +6,7 @@ from run_example import edit, everything, failed, folder_of, record, write_run
 from thinwire.config import ArmConfig, build
 from thinwire.records import read_jsonl
 from thinwire.report.analysis import analyse, choose_best
+from thinwire.report.compression import FIGURES, counts_entries, shown_figures
 from thinwire.report.results import read_results
 from thinwire.report.series import collect
 from thinwire.report.settings import differing_settings
@@ -390,6 +391,15 @@ def test_each_codec_is_there_once_with_who_reads_it_and_what_is_wrong_with_it(tm
     }
     assert analysis["alarms"] == ["codec vq, residual of r4_a8_layers8, r16_a32_full: codebook 2 is idle"]
     assert analysis["notes"][-1] == analysis["alarms"][0]
+
+
+def test_of_the_figures_of_codecs_those_that_none_has_are_not_shown_and_a_perplexity_is_no_share():
+    pca, vq = {"figures": {"explained_variance": 0.75}}, {"figures": {"perplexity": 60.0, "codebook_use": 0.5}}
+    shown = [("explained_variance", "variance kept"), ("codebook_use", "entries in use"), ("perplexity", "perplexity")]
+    assert shown_figures([vq, pca]) == shown
+    assert shown_figures([{"figures": {}}]) == []
+    counted = {key for key, _ in FIGURES if counts_entries(key)}
+    assert counted == {"perplexity", "perplexity_worst", "perplexity_maximum"}
 
 
 def test_controls_that_were_not_run_are_noted_and_what_needs_them_is_left_out(tmp_path):

@@ -15,7 +15,7 @@ from thinwire.config import VerdictConfig
 from thinwire.pairing import Run
 from thinwire.postprocess import score_extractors
 from thinwire.report.compression import alarms, codecs, sizes, table_bytes
-from thinwire.report.results import Finished, Results
+from thinwire.report.results import CEILING, CODEC, TEXT, Finished, Results
 from thinwire.report.settings import differing_settings
 from thinwire.statistics import ArmComparison, Comparison, Interval
 from thinwire.statistics import compare as compare_runs
@@ -31,9 +31,6 @@ from thinwire.verdict import (
 )
 
 Analysis = dict[str, Any]
-
-CEILING, TEXT, CODEC = "text_lora", "text_zero_shot", "codec_only"
-"""Controls that the analysis looks for; each may be missing."""
 
 
 def analyse(results: Results) -> Analysis:

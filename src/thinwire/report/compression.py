@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from thinwire.report.results import Results
@@ -27,6 +27,16 @@ FIGURES = (
     ("collisions_weighted", "tokens that collide"),
 )
 """The figures that codecs have, and what a table calls them. A perplexity counts entries; all others are shares."""
+
+
+def shown_figures(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Key and name of each figure that any of the codecs has, in the order of a table."""
+    return [(key, name) for key, name in FIGURES if any(key in codec["figures"] for codec in found)]
+
+
+def counts_entries(key: str) -> bool:
+    """Whether a codec's figure is a number of entries; else it is a share."""
+    return key.startswith("perplexity")
 
 
 def code_size(codec: Mapping[str, Any]) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from thinwire.report.analysis import CEILING, CODEC
-from thinwire.report.compression import FIGURES, code_size
+from thinwire.report.compression import code_size, counts_entries, shown_figures
 from thinwire.report.markdown import (
     CONFIGURATION,
     EM,
@@ -23,6 +22,7 @@ from thinwire.report.markdown import (
     table,
 )
 from thinwire.report.publication import Publication
+from thinwire.report.results import CEILING, CODEC
 from thinwire.report.summary import commit
 
 _READS = {
@@ -124,7 +124,7 @@ def _compression(record: Publication) -> dict[str, str]:
     found = {}
     if len(record["codecs"]) == 1:
         (codec,) = record["codecs"]
-        figures = [f"{name} {_codec_figure(key, codec['figures'][key])}" for key, name in _shown([codec])]
+        figures = [f"{name} {_codec_figure(key, codec['figures'][key])}" for key, name in shown_figures([codec])]
         found["codec"] = ", ".join([codec["kind"], f"{code_size(codec)} a token", *figures])
     if sizes := record["bytes"]:
         whose = f" ({sizes['arm']})" if len(record["codecs"]) > 1 and sizes.get("arm") else ""
@@ -262,21 +262,17 @@ _FORMS = (
 # Codecs
 
 
-def _shown(codecs: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    return [(key, name) for key, name in FIGURES if any(key in codec["figures"] for codec in codecs)]
-
-
 def _codec_figure(key: str, value: float | None) -> str:
     if value is None:
         return ""
-    return f"{value:,.0f}" if key.startswith("perplexity") else _percent(value)
+    return f"{value:,.0f}" if counts_entries(key) else _percent(value)
 
 
 def _codecs(codecs: list[dict[str, Any]]) -> str:
     """A line for each codec, where there is more to say than the origin does; alarms are among the notes."""
     if len(codecs) < 2 and not any(codec["alarms"] for codec in codecs):
         return ""
-    shown = _shown(codecs)
+    shown = shown_figures(codecs)
     lines = [line(["codec", "read by", "code", *(name for _, name in shown)])]
     lines.append(line(["---", "---", "---", *("---:" for _ in shown)]))
     for codec in codecs:

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from thinwire.report.numbers import percent
+from thinwire.report.results import CEILING, CODEC, TEXT
 
 Row = Mapping[str, Any]
 
-CEILING = "text_lora"
 CONTROL_NAMES = {
     CEILING: "text + LoRA (ceiling)",
-    "text_zero_shot": "text, untrained",
-    "codec_only": "codes, untrained",
+    TEXT: "text, untrained",
+    CODEC: "codes, untrained",
     "no_context": "text without context",
 }
 ALPHA = "\u03b1"
