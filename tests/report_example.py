@@ -46,6 +46,7 @@ def row(name: str, f1: float, **changes: Any) -> dict[str, Any]:
         "adapter_params": 1000,
         "lora_params": 250 * (rank or 0),
         "table_bytes": 21468672,
+        "code_bits": 2304,
         "settings": {"lora.rank": rank or 0},
         "minutes": 1.25,
         "f1_difference": None,
@@ -167,6 +168,7 @@ def changed(name: str, f1: float, size: int, cosine: float = 0.96875, best: bool
         "settings": settings,
         "best": best,
         "table_bytes": size,
+        "code_bits": int(9216 / settings["codec.ratio"]),
         "cosine": cosine,
         "params": size + 250 * settings["lora.rank"],
     }

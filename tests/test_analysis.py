@@ -341,6 +341,16 @@ def test_each_row_has_the_bytes_that_stand_in_for_the_table(finished):
     assert finished[1]["bytes"]["table_bytes_total"] == rows["baseline"]["table_bytes"]
 
 
+def test_each_row_has_the_bits_that_its_code_takes(tmp_path):
+    run = write_run(tmp_path / "run")
+    edit(run / "r16_a32_full" / "record.json", lambda record: record["codec"].update(code_width=3, code_bits=27))
+    rows = by_name(analysis_of(run))
+    # Integers as they are packed; 144 floats at the model's own 2 bytes.
+    found = {name: rows[name]["code_bits"] for name in ("r16_a32_full", "baseline", "codec_only")}
+    assert found == {"r16_a32_full": 27, "baseline": 144 * 2 * 8, "codec_only": 144 * 2 * 8}
+    assert [rows[name]["code_bits"] for name in ("text_lora", "text_zero_shot", "broken")] == [None] * 3
+
+
 def test_bytes_are_those_of_the_best_arms_codec(tmp_path):
     run = write_run(tmp_path / "run")
     edit(run / "r16_a32_full" / "record.json", lambda record: record["codec"].update(code_width=288))

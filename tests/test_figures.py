@@ -154,8 +154,8 @@ def test_arms_that_differ_much_in_size_get_a_logarithmic_axis():
 
 
 def test_lines_of_one_setting_join_arms_by_the_size_that_it_changes():
-    of_parameters, of_bytes = sizes.tradeoffs(data.complete(study()))
-    assert (of_parameters.key, of_bytes.key) == ("parameters", "bytes")
+    of_parameters, of_bytes, of_bits = sizes.tradeoffs(data.complete(study()))
+    assert (of_parameters.key, of_bytes.key, of_bits.key) == ("parameters", "bytes", "bits")
     # Four weights of the cross-entropy make a longer line than three ratios, but leave the size as it is.
     assert (of_bytes.groups, of_bytes.are_lines) == (["no LoRA", "rank 16"], True)
     assert [(p.name, p.label, p.size, p.group) for p in of_bytes.points if p.group] == [
@@ -201,16 +201,49 @@ def test_an_arm_of_several_lines_is_on_all_of_them_and_has_one_mark():
 def test_the_size_without_compression_is_a_line_only_where_the_sizes_reach_it():
     analysis = data.complete(study())
     analysis["bytes"]["table_bytes_original"] = 4000
-    assert sizes.tradeoffs(analysis)[1].original is None  # 3,000 is the most
+    assert sizes.tradeoffs(analysis)[1].reference is None  # 3,000 is the most
     analysis["bytes"] = None
-    assert sizes.tradeoffs(analysis)[1].original is None
+    assert sizes.tradeoffs(analysis)[1].reference is None
+
+
+def test_bits_a_token_stand_by_their_logarithm_with_the_token_id_where_they_reach_it():
+    analysis = data.complete(study())
+    # 18,432, 64 and 10 bits where the ratio is 2, 4 and 8; the id takes 16.
+    for found in analysis["rows"]:
+        if found["kind"] == "arm":
+            found["code_bits"] = {2: 18432, 4: 64, 8: 10}[found["settings"]["codec.ratio"]]
+    found = sizes.tradeoffs(analysis)[2]
+    assert (found.key, found.axis, found.reference) == ("bits", "bits a token's code takes", ("token id", 16))
+    assert found.groups == ["no LoRA", "rank 16"]
+    assert [(p.name, p.label, p.size) for p in found.points if p.group][:2] == [
+        ("ratio8", "ratio 8", 10),
+        ("ratio8_lora", "ratio 8", 10),
+    ]
+    assert tradeoff.is_log(found)
+    drawn = tradeoff.draw(found, 912)
+    # From 10 to 100,000 over 46 to 890, 211 a power of ten: log10(64) is 1.80618, log10(16) 1.20412.
+    assert {x for x, _ in marks(drawn)} == {46.0, 216.1, 735.0}  # log10(18432) is 4.26557
+    assert '<line x1="89.1" y1="344" x2="89.1" y2="44" class="threshold"/>' in drawn
+    # "token id" takes 8 x 7.28 = 58.2, and to the left of the line there are 43.1 up to the axis.
+    assert '<text x="94.1" y="337" class="tick">token id</text>' in drawn
+    assert "; token id: 16 bits." in tradeoff.describe(found)
+    analysis["bytes"]["wire_bits"] = [form for form in analysis["bytes"]["wire_bits"] if form["form"] != "token id"]
+    assert sizes.tradeoffs(analysis)[2].reference is None
+    assert sizes.tradeoffs(data.complete(study()))[2].reference is None  # 1,152 to 4,608
+
+
+def test_without_different_codes_there_is_no_figure_of_bits():
+    analysis = data.complete(study())
+    for found in analysis["rows"]:
+        found["code_bits"] = 2304 if found["name"] == "start" else 1152
+    assert [found.key for found in sizes.tradeoffs(analysis)] == ["parameters", "bytes"]
 
 
 def test_without_lines_arms_have_their_names_and_the_baseline_and_the_arm_chosen_their_own_marks():
     analysis = data.complete(study())
     kept = ("start", "ce1", "plain", "ratio8", "ratio2_lora")  # no three that differ in the size alone
     analysis["rows"] = [found for found in analysis["rows"] if found["name"] in kept]
-    (_, found) = sizes.tradeoffs(analysis)
+    found = sizes.tradeoffs(analysis)[1]
     assert (found.groups, found.are_lines) == ([], False)
     assert {point.label for point in found.points} == set(kept)
     drawn = tradeoff.draw(found, 912)

@@ -90,8 +90,8 @@ def test_which_figures_there_are_follows_from_what_differs_between_the_arms(page
     assert drawn(page) == ["standing", "forest", "parameters", "grid"]
     of_study = Page(html.render(study(), series()))
     assert of_study.open == []
-    by_settings = ["ladder", "sensitivity-codec-ratio", "parameters", "bytes", "sensitivity-supervision-ce_weight"]
-    assert drawn(of_study) == ["standing", "forest", *by_settings]
+    by_settings = ["ladder", "sensitivity-codec-ratio", "parameters", "bytes", "bits"]
+    assert drawn(of_study) == ["standing", "forest", *by_settings, "sensitivity-supervision-ce_weight"]
     ids = [attributes["id"] for _, attributes in of_study.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     assert "All with style auto, k tokens 4, ce weight 0.0625." in of_study.visible

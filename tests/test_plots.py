@@ -60,11 +60,12 @@ def test_arms_that_differ_in_more_than_lora_have_the_figures_of_their_settings(t
     from thinwire.report.plots import write_plots
 
     files = write_plots(study(), {"training": {}, "frequency": None}, tmp_path, formats=("svg",))
-    names = ["differences", "standings", "ladder", "parameters", "bytes", "by_codec_ratio", "by_supervision_ce_weight"]
-    assert [path.stem for path in files] == [*names, "wire"]
+    names = ["differences", "standings", "ladder", "parameters", "bytes", "bits", "by_codec_ratio"]
+    assert [path.stem for path in files] == [*names, "by_supervision_ce_weight", "wire"]
     said = {path.stem: set(words(path)) for path in files}
     assert {"lora.rank 16", "prompt.style plain", "start 25.0", "several changes at once"} <= said["ladder"]
     assert {"ratio 2 (best)", "ratio 4 (baseline)", "no LoRA", "original table", "ceiling"} <= said["bytes"]
+    assert {"bits a token's code takes", "ratio 2 (best)", "no LoRA"} <= said["bits"]
     both = {"difference in F1 to the baseline (points)", "cosine of rebuilt and true embeddings"}
     assert both <= said["by_codec_ratio"]
     assert said["by_supervision_ce_weight"] & both == {"difference in F1 to the baseline (points)"}

@@ -94,14 +94,14 @@ def test_what_failed_keeps_its_error_and_has_no_figures(published):
     assert broken["f1"] is broken["collapse"] is broken["f1_difference"] is None
 
 
-def test_settings_and_bytes_of_a_row_are_carried_where_an_analysis_has_them_and_never_made_up(analysis):
+def test_settings_bytes_and_bits_of_a_row_are_carried_where_an_analysis_has_them_and_never_made_up(analysis):
     changed = copy.deepcopy(analysis)
-    changed["rows"][0] |= {"settings": {"lora.rank": 0}, "table_bytes": 21000000}
-    for key in ("settings", "table_bytes"):
+    changed["rows"][0] |= {"settings": {"lora.rank": 0}, "table_bytes": 21000000, "code_bits": 2304}
+    for key in ("settings", "table_bytes", "code_bits"):
         changed["rows"][1].pop(key, None)
     first, second, *_ = publication(changed)["rows"]
-    assert (first["settings"], first["table_bytes"]) == ({"lora.rank": 0}, 21000000)
-    assert not {"settings", "table_bytes"} & set(second)
+    assert (first["settings"], first["table_bytes"], first["code_bits"]) == ({"lora.rank": 0}, 21000000, 2304)
+    assert not {"settings", "table_bytes", "code_bits"} & set(second)
 
 
 def test_the_file_has_a_line_for_each_row_and_gives_the_record_back(published, tmp_path):
@@ -394,10 +394,24 @@ def test_a_committed_record_is_small_and_as_the_command_writes_it(file):
     assert file.read_text(encoding="utf-8") == as_text(load(file))
 
 
-def test_arms_of_different_sizes_say_what_they_take_for_the_table(published):
-    assert "MB for the table" not in section(published), "all arms take the same"
+def test_arms_of_different_sizes_say_what_they_take_for_the_table_and_a_token(published):
+    text = section(published)
+    assert "MB for the table" not in text, "all arms take the same"
+    assert "| bits a token |" not in text.replace("\n| bits a token |", ""), "the origin alone has it"
     row_of(published, "r16_a32_full")["table_bytes"] = 7_250_000
     text = section(published)
-    assert cells(text, "r16_a32_full")[0][8] == "7.2"
-    head = next(line for line in text.splitlines() if line.startswith("| configuration | trained"))
-    assert head.split(" | ")[8] == "MB for the table"
+    assert cells(text, "r16_a32_full")[0][8:10] == ["7.2", "59.4"]
+    assert heads(text)[8:10] == ["MB for the table", "selection F1"]
+    row_of(published, "r16_a32_full")["code_bits"] = 1152
+    row_of(published, "r8_a8_layers12")["code_bits"] = None  # it reads text, say
+    text = section(published)
+    assert cells(text, "r16_a32_full")[0][8:11] == ["7.2", "1,152", "59.4"]
+    assert cells(text, "baseline")[0][9] == "2,304"  # 144 floats of 2 bytes
+    assert cells(text, "r8_a8_layers12")[0][9] == ""
+    assert heads(text)[8:11] == ["MB for the table", "bits a token", "selection F1"]
+
+
+def heads(text):
+    """The heads of the table of arms."""
+    line = next(line for line in text.splitlines() if line.startswith("| configuration | trained"))
+    return line.strip("| ").split(" | ")

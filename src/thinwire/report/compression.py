@@ -15,6 +15,9 @@ from thinwire.report.results import Results
 _NO_FIGURES = frozenset({"file", "code_width", "code_bits", "parameters", "bytes", "alarms"})
 """What a record says of a codec beside the codec's own figures."""
 
+TOKEN_ID = "token id"
+"""The form of a token on a wire that all others are compared with."""
+
 FIGURES = (
     ("explained_variance", "variance kept"),
     ("rounding_error", "lost in rounding"),
@@ -84,7 +87,7 @@ def sizes(results: Results, best: str) -> dict[str, Any] | None:
     id_bits = math.ceil(math.log2(vocabulary))
     forms = {
         **_forms(codec["code_width"], codec.get("code_bits")),
-        "token id": id_bits,
+        TOKEN_ID: id_bits,
         "UTF-8 text": model["text_bits_per_token"],
     }
     return {
@@ -104,12 +107,20 @@ def table_bytes(model: dict[str, Any], record: dict[str, Any]) -> int | None:
     return sum(_table_parts(model, record).values()) if record["codec"] else None
 
 
+def code_bits(model: dict[str, Any], record: dict[str, Any]) -> int | None:
+    """What the code of one token takes that an arm or control reads; None where it reads text."""
+    return _stored_bits(model, record["codec"]) if record["codec"] else None
+
+
+def _stored_bits(model: dict[str, Any], codec: dict[str, Any]) -> int:
+    packed: int | None = codec.get("code_bits")
+    return 8 * int(model["bytes_per_number"]) * int(codec["code_width"]) if packed is None else packed
+
+
 def _table_parts(model: dict[str, Any], record: dict[str, Any]) -> dict[str, int]:
     codec = record["codec"]
-    bits = codec.get("code_bits")
-    stored_bits = 8 * model["bytes_per_number"] * codec["code_width"] if bits is None else bits
     return {
-        "codes": math.ceil(model["vocabulary"] * stored_bits / 8),
+        "codes": math.ceil(model["vocabulary"] * _stored_bits(model, codec) / 8),
         "adapter": record["trainable_parameters"]["adapter"] * 4,
         "codec": codec.get("bytes", codec["parameters"] * 4),
     }

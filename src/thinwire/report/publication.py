@@ -35,7 +35,7 @@ _VERDICT = (
 )
 _ROW = (
     *("name", "kind", "status", "error", "best", "is_baseline", "reads", "rank", "alpha", "layers", "num_layers"),
-    *("settings", "n", "num_seeds", "params", "adapter_params", "lora_params", "table_bytes", "minutes"),
+    *("settings", "n", "num_seeds", "params", "adapter_params", "lora_params", "table_bytes", "code_bits", "minutes"),
     *("f1", "em", "raw_f1", "selection_f1", "f1_difference", "em_difference", "observed_tier", "supported_tier"),
     *("questions_needed", "share_of_ceiling", "cosine_at_start", "cosine", "relative_mse", "nearest_row_accuracy"),
 )

@@ -41,7 +41,7 @@ def section(record: Publication) -> str:
         _verdict(record),
         _origin(record),
         f"```bash\n{record['command']}\n```" if record["command"] else "",
-        table(arms, (*figures, P_VALUE, TIER, _CEILING, *_table_sizes(arms), _SELECTION, FORM)),
+        table(arms, (*figures, P_VALUE, TIER, _CEILING, *_sizes(arms), _SELECTION, FORM)),
         "Controls:" if controls else "",
         table(controls, (*figures, _SELECTION, FORM)),
         _legend(record, arms),
@@ -212,13 +212,20 @@ def _lora(row: Row) -> str:
     return f"rank {row['rank']}, alpha {row['alpha']:g}, {layers}"
 
 
-def _table_sizes(arms: list[Row]) -> list[Column]:
-    """What each arm's codes, adapter and codec take, where that is not the same for all."""
-    if len({row.get("table_bytes") for row in arms if row["status"] == "done"}) < 2:
-        return []
-    return [Column("MB for the table", lambda row: f"{row['table_bytes'] / 1e6:.1f}" if row["table_bytes"] else "")]
+def _sizes(arms: list[Row]) -> list[Column]:
+    """What each arm's codes, adapter and codec take, and one code, where that is not the same for all."""
+    done = [row for row in arms if row["status"] == "done"]
+    return [_size(*size) for size in _SIZES if len({row.get(size[0]) for row in done}) > 1]
 
 
+def _size(key: str, head: str, write: Callable[[int], str]) -> Column:
+    return Column(head, lambda row: write(row[key]) if row.get(key) else "")
+
+
+_SIZES: tuple[tuple[str, str, Callable[[int], str]], ...] = (
+    ("table_bytes", "MB for the table", lambda size: f"{size / 1e6:.1f}"),
+    ("code_bits", "bits a token", _bits),
+)
 _SELECTION = Column("selection F1", lambda row: points(row["selection_f1"]))
 _CEILING = Column("of the ceiling", _of_ceiling, numeric=False)
 _READ = Column("the model reads", lambda row: _READS.get(row["name"]) or row["reads"], numeric=False)

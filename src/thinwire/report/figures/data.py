@@ -108,6 +108,7 @@ _ROW_KEYS = (
         "cosine",
         "params",
         "table_bytes",
+        "code_bits",
         "minutes",
         "f1_difference",
         "em_difference",

@@ -1,4 +1,4 @@
-"""What each arm takes and what it scores: trained parameters, and bytes in the place of the embedding table."""
+"""What each arm takes and what it scores: trained parameters, bytes in the embedding table's place, bits of a code."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from thinwire.report.compression import TOKEN_ID
 from thinwire.report.figures.data import ALPHA, Row, arms, ceiling, differ_in_lora_alone, layer_order, layers_of
 from thinwire.report.figures.settings import Line, curves, words
 
@@ -40,8 +41,8 @@ class Tradeoff:
     lines: list[list[str]]
     """For each group the names of the arms on its line, smallest first; none where groups are no lines."""
     ceiling: float | None
-    original: float | None
-    """The size without compression, where the sizes reach it."""
+    reference: tuple[str, float] | None
+    """What the sizes are to be compared with, and its own size, where they reach it."""
 
     @property
     def are_lines(self) -> bool:
@@ -52,6 +53,7 @@ class Tradeoff:
 _SIZES = (
     ("params", "parameters", "F1 against trainable parameters", "trainable parameters, adapter and LoRA", "parameters"),
     ("table_bytes", "bytes", "F1 against bytes", "bytes in the place of the embedding table", "bytes"),
+    ("code_bits", "bits", "F1 against bits a token", "bits a token's code takes", "bits"),
 )
 
 
@@ -65,8 +67,8 @@ def tradeoffs(analysis: Mapping[str, Any]) -> list[Tradeoff]:
             continue
         labels, groups, lines = _labels(analysis, rows, sizes)
         points = [_point(row, row[figure], *labels[row["name"]]) for row in rows]
-        original = _original(analysis, points) if key == "bytes" else None
-        found.append(Tradeoff(key, title, axis, unit, points, groups, lines, ceiling(analysis), original))
+        reference = _reference(analysis, key, points)
+        found.append(Tradeoff(key, title, axis, unit, points, groups, lines, ceiling(analysis), reference))
     return found
 
 
@@ -108,6 +110,10 @@ def _changes(line: Line, sizes: Mapping[str, float]) -> bool:
     return len({sizes.get(point.arm.name) for point in line.points}) == len(line.points)
 
 
-def _original(analysis: Mapping[str, Any], points: Sequence[Point]) -> float | None:
-    size = (analysis["bytes"] or {}).get("table_bytes_original")
-    return size if size is not None and points[0].size <= size <= 1.1 * points[-1].size else None
+def _reference(analysis: Mapping[str, Any], key: str, points: Sequence[Point]) -> tuple[str, float] | None:
+    """The table without compression, and the token id."""
+    taken = analysis["bytes"] or {"wire_bits": []}
+    bits = {form["form"]: form["bits"] for form in taken["wire_bits"]}
+    known = {"bytes": ("original table", taken.get("table_bytes_original")), "bits": (TOKEN_ID, bits.get(TOKEN_ID))}
+    name, size = known.get(key, ("", None))
+    return (name, size) if size is not None and points[0].size <= size <= 1.1 * points[-1].size else None
