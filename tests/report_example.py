@@ -46,6 +46,7 @@ def row(name: str, f1: float, **changes: Any) -> dict[str, Any]:
         "adapter_params": 1000,
         "lora_params": 250 * (rank or 0),
         "table_bytes": 21468672,
+        "code_bits": 2304,
         "settings": {"lora.rank": rank or 0},
         "minutes": 1.25,
         "f1_difference": None,
@@ -167,6 +168,7 @@ def changed(name: str, f1: float, size: int, cosine: float = 0.96875, best: bool
         "settings": settings,
         "best": best,
         "table_bytes": size,
+        "code_bits": int(9216 / settings["codec.ratio"]),
         "cosine": cosine,
         "params": size + 250 * settings["lora.rank"],
     }
@@ -196,6 +198,16 @@ def study() -> dict[str, Any]:
     analysis = example()
     analysis["bytes"]["table_bytes_original"] = 3200
     return {**analysis, "rows": [*arms, *controls]}
+
+
+def rates() -> dict[str, Any]:
+    """An analysis of ranks 0, 4, 8 and 16, of which the last three are trained at two rates."""
+    arms = [row("base", 0.25, is_baseline=True)]
+    for rate, gain in ((0.001, 0.0), (0.002, 0.0625)):
+        for rank in (4, 8, 16):
+            settings = {"lora.rank": rank, "training.lora_lr": rate}
+            arms.append(lora(f"r{rank}_{rate}", 0.25 + rank / 64 + gain, rank, 8.0, "all", 30, settings=settings))
+    return {**example(), "rows": arms}
 
 
 def answer(text: str, f1: float) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from run_example import edit, everything, failed, folder_of, record, write_run
 from thinwire.config import ArmConfig, build
 from thinwire.records import read_jsonl
 from thinwire.report.analysis import analyse, choose_best
+from thinwire.report.compression import FIGURES, counts_entries, shown_figures
 from thinwire.report.results import read_results
 from thinwire.report.series import collect
 from thinwire.report.settings import differing_settings
@@ -346,6 +347,16 @@ def test_each_row_has_the_bytes_that_stand_in_for_the_table(finished):
     assert finished[1]["bytes"]["table_bytes_total"] == rows["baseline"]["table_bytes"]
 
 
+def test_each_row_has_the_bits_that_its_code_takes(tmp_path):
+    run = write_run(tmp_path / "run")
+    edit(run / "r16_a32_full" / "record.json", lambda record: record["codec"].update(code_width=3, code_bits=27))
+    rows = by_name(analysis_of(run))
+    # Integers as they are packed; 144 floats at the model's own 2 bytes.
+    found = {name: rows[name]["code_bits"] for name in ("r16_a32_full", "baseline", "codec_only")}
+    assert found == {"r16_a32_full": 27, "baseline": 144 * 2 * 8, "codec_only": 144 * 2 * 8}
+    assert [rows[name]["code_bits"] for name in ("text_lora", "text_zero_shot", "broken")] == [None] * 3
+
+
 def test_bytes_are_those_of_the_best_arms_codec(tmp_path):
     run = write_run(tmp_path / "run")
     edit(run / "r16_a32_full" / "record.json", lambda record: record["codec"].update(code_width=288))
@@ -396,6 +407,15 @@ def test_each_codec_is_there_once_with_who_reads_it_and_what_is_wrong_with_it(tm
     }
     assert analysis["alarms"] == ["codec vq, residual of r4_a8_layers8, r16_a32_full: codebook 2 is idle"]
     assert analysis["notes"][-1] == analysis["alarms"][0]
+
+
+def test_of_the_figures_of_codecs_those_that_none_has_are_not_shown_and_a_perplexity_is_no_share():
+    pca, vq = {"figures": {"explained_variance": 0.75}}, {"figures": {"perplexity": 60.0, "codebook_use": 0.5}}
+    shown = [("explained_variance", "variance kept"), ("codebook_use", "entries in use"), ("perplexity", "perplexity")]
+    assert shown_figures([vq, pca]) == shown
+    assert shown_figures([{"figures": {}}]) == []
+    counted = {key for key, _ in FIGURES if counts_entries(key)}
+    assert counted == {"perplexity", "perplexity_worst", "perplexity_maximum"}
 
 
 def test_controls_that_were_not_run_are_noted_and_what_needs_them_is_left_out(tmp_path):

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from report_example import difference, example, lora, row, series, study
+from report_example import difference, example, lora, rates, row, series, study
 from thinwire.report import numbers
 from thinwire.report.figures import (
     curves,
@@ -154,8 +154,8 @@ def test_arms_that_differ_much_in_size_get_a_logarithmic_axis():
 
 
 def test_lines_of_one_setting_join_arms_by_the_size_that_it_changes():
-    of_parameters, of_bytes = sizes.tradeoffs(data.complete(study()))
-    assert (of_parameters.key, of_bytes.key) == ("parameters", "bytes")
+    of_parameters, of_bytes, of_bits = sizes.tradeoffs(data.complete(study()))
+    assert (of_parameters.key, of_bytes.key, of_bits.key) == ("parameters", "bytes", "bits")
     # Four weights of the cross-entropy make a longer line than three ratios, but leave the size as it is.
     assert (of_bytes.groups, of_bytes.are_lines) == (["no LoRA", "rank 16"], True)
     assert [(p.name, p.label, p.size, p.group) for p in of_bytes.points if p.group] == [
@@ -178,19 +178,72 @@ def test_lines_of_one_setting_join_arms_by_the_size_that_it_changes():
     assert ">ratio 4 (baseline)<" in drawn
 
 
+def test_an_arm_of_several_lines_is_on_all_of_them_and_has_one_mark():
+    # Without LoRA its rate does nothing, so that arm begins the lines of both rates.
+    (found,) = sizes.tradeoffs(data.complete(rates()))
+    assert (found.groups, found.are_lines) == (["lora lr 0.001", "lora lr 0.002"], True)
+    assert found.lines == [["base", *(f"r{rank}_{rate}" for rank in (4, 8, 16))] for rate in (0.001, 0.002)]
+    assert [(p.name, p.label, p.group) for p in found.points][:2] == [
+        ("base", "no LoRA", ""),
+        ("r4_0.001", "rank 4", "lora lr 0.001"),
+    ]
+    drawn = tradeoff.draw(found, 912)
+    # Ticks from 1,000 to 5,000 over 46 to 890; F1 0.25 to 0.5625, ticks from 0.2 to 0.6 over 344 to 44.
+    x, y = (lambda size: 46 + 844 * (size - 1000) / 4000), (lambda f1: 344 - 300 * (f1 - 0.2) / 0.4)
+    for colour, gain in ((0, 0.0), (1, 0.0625)):
+        spots = [(1000, 0.25), *((1000 + 250 * rank, 0.25 + rank / 64 + gain) for rank in (4, 8, 16))]
+        path = " ".join(f"{x(size):.1f},{y(f1):.1f}" for size, f1 in spots)
+        assert f'<polyline points="{path}" class="curve c{colour}"' in drawn
+    assert len(marks(drawn)) == 7
+    assert re.findall(r'class="mark (?!key)([^"]*)"', drawn)[0] == "ink"  # the baseline's own, of neither line
+
+
 def test_the_size_without_compression_is_a_line_only_where_the_sizes_reach_it():
     analysis = data.complete(study())
     analysis["bytes"]["table_bytes_original"] = 4000
-    assert sizes.tradeoffs(analysis)[1].original is None  # 3,000 is the most
+    assert sizes.tradeoffs(analysis)[1].reference is None  # 3,000 is the most
     analysis["bytes"] = None
-    assert sizes.tradeoffs(analysis)[1].original is None
+    assert sizes.tradeoffs(analysis)[1].reference is None
+
+
+def test_bits_a_token_stand_by_their_logarithm_with_the_token_id_where_they_reach_it():
+    analysis = data.complete(study())
+    # 18,432, 64 and 10 bits where the ratio is 2, 4 and 8; the id takes 16.
+    for found in analysis["rows"]:
+        if found["kind"] == "arm":
+            found["code_bits"] = {2: 18432, 4: 64, 8: 10}[found["settings"]["codec.ratio"]]
+    found = sizes.tradeoffs(analysis)[2]
+    assert (found.key, found.axis, found.reference) == ("bits", "bits a token's code takes", ("token id", 16))
+    assert found.groups == ["no LoRA", "rank 16"]
+    assert [(p.name, p.label, p.size) for p in found.points if p.group][:2] == [
+        ("ratio8", "ratio 8", 10),
+        ("ratio8_lora", "ratio 8", 10),
+    ]
+    assert tradeoff.is_log(found)
+    drawn = tradeoff.draw(found, 912)
+    # From 10 to 100,000 over 46 to 890, 211 a power of ten: log10(64) is 1.80618, log10(16) 1.20412.
+    assert {x for x, _ in marks(drawn)} == {46.0, 216.1, 735.0}  # log10(18432) is 4.26557
+    assert '<line x1="89.1" y1="344" x2="89.1" y2="44" class="threshold"/>' in drawn
+    # "token id" takes 8 x 7.28 = 58.2, and to the left of the line there are 43.1 up to the axis.
+    assert '<text x="94.1" y="337" class="tick">token id</text>' in drawn
+    assert "; token id: 16 bits." in tradeoff.describe(found)
+    analysis["bytes"]["wire_bits"] = [form for form in analysis["bytes"]["wire_bits"] if form["form"] != "token id"]
+    assert sizes.tradeoffs(analysis)[2].reference is None
+    assert sizes.tradeoffs(data.complete(study()))[2].reference is None  # 1,152 to 4,608
+
+
+def test_without_different_codes_there_is_no_figure_of_bits():
+    analysis = data.complete(study())
+    for found in analysis["rows"]:
+        found["code_bits"] = 2304 if found["name"] == "start" else 1152
+    assert [found.key for found in sizes.tradeoffs(analysis)] == ["parameters", "bytes"]
 
 
 def test_without_lines_arms_have_their_names_and_the_baseline_and_the_arm_chosen_their_own_marks():
     analysis = data.complete(study())
     kept = ("start", "ce1", "plain", "ratio8", "ratio2_lora")  # no three that differ in the size alone
     analysis["rows"] = [found for found in analysis["rows"] if found["name"] in kept]
-    (_, found) = sizes.tradeoffs(analysis)
+    found = sizes.tradeoffs(analysis)[1]
     assert (found.groups, found.are_lines) == ([], False)
     assert {point.label for point in found.points} == set(kept)
     drawn = tradeoff.draw(found, 912)
@@ -259,6 +312,17 @@ def test_the_grid_is_for_arms_that_differ_in_lora_alone():
     analysis["rows"][2]["settings"]["codec.ratio"] = 8.0
     assert data.grid(analysis) == []
     assert data.grid(data.complete(study())) == []  # one rank on the same layers
+
+
+@pytest.mark.parametrize(("path", "others"), [("lora.targets", "q_proj, v_proj"), ("lora.dropout", 0.1)])
+def test_the_grid_and_its_groups_are_not_for_arms_whose_lora_differs_in_more_than_they_show(path, others):
+    analysis = data.complete(example())
+    for found in analysis["rows"]:
+        if found["rank"]:
+            found["settings"][path] = others if found["name"] == "r8_a32_layers12" else "all-linear"
+    assert not data.differ_in_lora_alone(data.arms(analysis))
+    assert data.grid(analysis) == []
+    assert [size.groups for size in sizes.tradeoffs(analysis)] == [[]]
 
 
 def test_training_curves_keep_their_values_and_long_ones_are_means():

@@ -90,8 +90,8 @@ def test_which_figures_there_are_follows_from_what_differs_between_the_arms(page
     assert drawn(page) == ["standing", "forest", "parameters", "grid"]
     of_study = Page(html.render(study(), series()))
     assert of_study.open == []
-    by_settings = ["ladder", "sensitivity-codec-ratio", "parameters", "bytes", "sensitivity-supervision-ce_weight"]
-    assert drawn(of_study) == ["standing", "forest", *by_settings]
+    by_settings = ["ladder", "sensitivity-codec-ratio", "parameters", "bytes", "bits"]
+    assert drawn(of_study) == ["standing", "forest", *by_settings, "sensitivity-supervision-ce_weight"]
     ids = [attributes["id"] for _, attributes in of_study.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     assert "All with style auto, k tokens 4, ce weight 0.0625." in of_study.visible
@@ -198,6 +198,15 @@ def test_bytes_add_up(page):
     assert by_key["table_bytes_original"] == "56,623,104"
     assert by_key["table_bytes_total"] == "21,468,672"  # 14,155,776 + 6,981,120 + 331,776
     assert "38 %" in page.visible  # 21,468,672 / 56,623,104 = 0.379
+
+
+def test_with_several_codecs_the_bytes_name_the_arm_whose_they_are():
+    one = {"kind": "pca", "arms": ["baseline"], "code_width": 144, "code_bits": None, "figures": {}, "alarms": []}
+    analysis = example()
+    analysis["bytes"]["arm"] = "r16_a32_full"
+    for codecs, begin in (([one], "Embedding table "), ([one, one], "The codec of r16_a32_full: ")):
+        visible = Page(html.render({**analysis, "codecs": codecs}, series())).visible
+        assert f"{begin}49,152 tokens, " in " ".join(visible.split())
 
 
 def test_provenance_says_what_was_run(page):

@@ -1,5 +1,6 @@
 import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +98,69 @@ def test_no_modules_import_each_other_even_in_a_circle():
     while free := {name for name in remaining if not graph[name] & remaining}:
         remaining -= free
     assert not remaining, f"in or above a circle: {sorted(remaining)}"
+
+
+def tree(readme: str) -> dict[str, str]:
+    """What the README's tree says of each path; a folder ends in a slash."""
+    block = readme.split("\n## The tree\n")[1].split("```\n")[1]
+    found, folder, last = {}, "", ""
+    for line in block.splitlines():
+        indent, (name, _, words) = len(line) - len(line.lstrip()), line.strip().partition(" ")
+        if indent > 2:
+            if last and name != "--":  # a line goes on, or a heading between the modules
+                found[last] += " " + line.strip()
+            continue
+        folder = folder if indent else name if name.endswith("/") and not words else ""
+        last = "" if name == folder else folder + name
+        if last:
+            assert last not in found, f"the tree has {last} twice"
+            found[last] = words.strip()
+    return found
+
+
+def in_tree(file: str, found: dict[str, str]) -> bool:
+    """Whether a file has a line, lies in a folder that has one, or is named by a file beside it."""
+    if file in found or any(file.startswith(path) for path in found if path.endswith("/")):
+        return True
+    folder, _, name = file.rpartition("/")
+    return any(path.rpartition("/")[0] == folder and name in re.findall(r"[\w.]+\w", found[path]) for path in found)
+
+
+def test_the_tree_is_read_line_by_line():
+    text = """
+## The tree
+
+```
+README.md         this page
+.ci/run           runs all
+docs/
+  guide.md        using it, with
+                  page.css
+  performance/    what was measured
+                  -- work
+src/thinwire/
+  html.py         the page; style.css and code.js are its parts
+```
+"""
+    found = tree(text)
+    assert list(found) == ["README.md", ".ci/run", "docs/guide.md", "docs/performance/", "src/thinwire/html.py"]
+    assert found["docs/guide.md"] == "using it, with page.css"
+    assert found["docs/performance/"] == "what was measured"
+    there = [".ci/run", "docs/performance/pca.json", "src/thinwire/style.css", "src/thinwire/code.js", "docs/page.css"]
+    assert [file for file in there if not in_tree(file, found)] == []
+    absent = ["LICENSE", "docs/style.css", "src/thinwire/tml.py", "src/thinwire/report/html.py", "guide.md"]
+    assert [file for file in absent if in_tree(file, found)] == []
+
+
+def test_the_readmes_tree_names_every_file_of_the_repository_and_nothing_else():
+    repository = Path(__file__).parents[1]
+    if not (repository / ".git").exists():
+        pytest.skip("a copy without git does not say which files are the repository's")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=repository, capture_output=True, text=True, check=True)
+    files = [file for file in listed.stdout.split("\0") if file and (repository / file).exists()]
+    found = tree((repository / "README.md").read_text(encoding="utf-8"))
+    assert [file for file in files if not in_tree(file, found)] == []
+    assert [path for path in found if not (repository / path).exists()] == []
 
 
 def in_fresh_python(code: str) -> str:

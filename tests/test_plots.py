@@ -3,9 +3,10 @@ import sys
 
 import pytest
 
-from report_example import example, series, study
+from report_example import example, rates, series, study
 from thinwire.errors import UsageError
-from thinwire.report.figures import data
+from thinwire.report import plots
+from thinwire.report.figures import data, sizes
 
 NAMES = ["differences", "standings", "parameters", "rank_layers", "training", "frequency", "wire"]
 
@@ -59,15 +60,26 @@ def test_arms_that_differ_in_more_than_lora_have_the_figures_of_their_settings(t
     from thinwire.report.plots import write_plots
 
     files = write_plots(study(), {"training": {}, "frequency": None}, tmp_path, formats=("svg",))
-    names = ["differences", "standings", "ladder", "parameters", "bytes", "by_codec_ratio", "by_supervision_ce_weight"]
-    assert [path.stem for path in files] == [*names, "wire"]
+    names = ["differences", "standings", "ladder", "parameters", "bytes", "bits", "by_codec_ratio"]
+    assert [path.stem for path in files] == [*names, "by_supervision_ce_weight", "wire"]
     said = {path.stem: set(words(path)) for path in files}
     assert {"lora.rank 16", "prompt.style plain", "start 25.0", "several changes at once"} <= said["ladder"]
     assert {"ratio 2 (best)", "ratio 4 (baseline)", "no LoRA", "original table", "ceiling"} <= said["bytes"]
+    assert {"bits a token's code takes", "ratio 2 (best)", "no LoRA"} <= said["bits"]
     both = {"difference in F1 to the baseline (points)", "cosine of rebuilt and true embeddings"}
     assert both <= said["by_codec_ratio"]
     assert said["by_supervision_ce_weight"] & both == {"difference in F1 to the baseline (points)"}
     assert {"0", "0.0625", "0.5", "1"} <= said["by_supervision_ce_weight"]
+
+
+def test_an_arm_of_several_lines_is_plotted_on_all_of_them_and_marked_once():
+    figure = pytest.importorskip("matplotlib.figure", reason="matplotlib is not installed").Figure()
+    (found,) = sizes.tradeoffs(data.complete(rates()))
+    plots._tradeoff(figure, found)
+    (axes,) = figure.axes
+    lines = [(list(line.get_xdata()), line.get_markevery()) for line in axes.lines]
+    assert lines == [([1000, 2000, 3000, 5000], [False, True, True, True])] * 2
+    assert [collection.get_offsets().tolist() for collection in axes.collections] == [[[1000, 25]]]
 
 
 def test_the_same_data_make_the_same_file(folder, tmp_path):

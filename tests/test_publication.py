@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from run_example import load, record, write_run
+from run_example import edit, load, record, write_run
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.report.analysis import analyse
 from thinwire.report.markdown import BEGIN, END
@@ -94,14 +94,14 @@ def test_what_failed_keeps_its_error_and_has_no_figures(published):
     assert broken["f1"] is broken["collapse"] is broken["f1_difference"] is None
 
 
-def test_settings_and_bytes_of_a_row_are_carried_where_an_analysis_has_them_and_never_made_up(analysis):
+def test_settings_bytes_and_bits_of_a_row_are_carried_where_an_analysis_has_them_and_never_made_up(analysis):
     changed = copy.deepcopy(analysis)
-    changed["rows"][0] |= {"settings": {"lora.rank": 0}, "table_bytes": 21000000}
-    for key in ("settings", "table_bytes"):
+    changed["rows"][0] |= {"settings": {"lora.rank": 0}, "table_bytes": 21000000, "code_bits": 2304}
+    for key in ("settings", "table_bytes", "code_bits"):
         changed["rows"][1].pop(key, None)
     first, second, *_ = publication(changed)["rows"]
-    assert (first["settings"], first["table_bytes"]) == ({"lora.rank": 0}, 21000000)
-    assert not {"settings", "table_bytes"} & set(second)
+    assert (first["settings"], first["table_bytes"], first["code_bits"]) == ({"lora.rank": 0}, 21000000, 2304)
+    assert not {"settings", "table_bytes", "code_bits"} & set(second)
 
 
 def test_the_file_has_a_line_for_each_row_and_gives_the_record_back(published, tmp_path):
@@ -128,6 +128,14 @@ def test_other_files_are_refused_and_never_overwritten(published, tmp_path):
     other.write_text("{")
     with pytest.raises(ThinwireError, match="cannot be read as JSON"):
         read_publication(other)
+
+
+def test_a_record_of_another_format_is_replaced_for_its_sweep_is_published_anew(published, tmp_path):
+    file = tmp_path / "one.json"
+    for before in ({"kind": KIND, "format": 2}, {"kind": KIND}):
+        file.write_text(json.dumps(before))
+        write_publication(file, published)
+        assert read_publication(file) == published
 
 
 # The section
@@ -198,6 +206,19 @@ def test_codecs_have_a_table_where_there_are_several_or_one_has_an_alarm(publish
     assert "| vq, single | r4_a8_layers8 | 1 x 9 bits |  | 43.8 % | 102 |\n" in found
     assert "\n| codec | pca" not in found  # no single one to name in the origin
     assert "| vq, single | r4_a8_layers8 | 1 x 9 bits | 43.8 % | 102 |\n" in section({**published, "codecs": [vq]})
+
+
+def test_with_several_codecs_bytes_and_bits_in_the_origin_name_the_arm_whose_they_are(tmp_path):
+    run = write_run(tmp_path / "run")
+    edit(run / "r16_a32_full" / "record.json", lambda found: found["codec"].update(code_width=3, code_bits=27))
+    found = section(publication(analyse(read_results(run))))
+    # 49152 x 27 / 8 bytes are 0.2 MB; r16_a32_full is the arm chosen
+    assert "\n| bytes (r16_a32_full) | codes 0.2 MB, adapter 0.0 MB, codec 0.3 MB; " in found
+    assert "\n| bits a token (r16_a32_full) | code, 3 x 9 bits 27, token id 16, UTF-8 text 34.5 |\n" in found
+    edit(run / "r16_a32_full" / "record.json", lambda found: found.update(codec=None))
+    edit(run / "r8_a8_layers12" / "record.json", lambda found: found["codec"].update(code_width=3, code_bits=27))
+    found = section(publication(analyse(read_results(run))))
+    assert "\n| bytes (baseline) | codes 14.2 MB, " in found  # the arm chosen reads no codes: the first that does
 
 
 def test_a_sweep_of_the_baseline_alone_says_so_and_nothing_that_is_missing(tmp_path):
@@ -285,6 +306,25 @@ def test_the_command_of_a_record_is_kept_when_its_sweep_is_published_anew_and_no
 
 
 @pytest.mark.parametrize(
+    ("before", "kept"),
+    [
+        ({"sweep": {"started_at": "2026-01-02T03:04:05Z"}, "command": COMMAND}, COMMAND),
+        ({"sweep": {"started_at": "2026-01-02T03:04:06Z"}, "command": COMMAND}, None),  # another sweep
+        ({"sweep": {"started_at": "2026-01-02T03:04:05Z"}}, None),
+        ({"sweep": "the first", "command": COMMAND}, None),  # whose sweep it was cannot be told
+    ],
+)
+def test_publishing_anew_over_another_format_keeps_the_command_where_it_was_the_same_sweeps(
+    before, kept, run, tmp_path, thinwire
+):
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps({"kind": KIND, "format": 2, **before}))
+    assert thinwire("publish", run, "--record", file) == (0, f"{file}\n", "")
+    assert load(file)["command"] == kept
+    assert load(file)["format"] == 1
+
+
+@pytest.mark.parametrize(
     ("source", "options", "expected"),
     [
         ("nowhere", [], "expected the folder of a finished sweep, or a record of one"),
@@ -293,16 +333,20 @@ def test_the_command_of_a_record_is_kept_when_its_sweep_is_published_anew_and_no
         ("run", ["--record", "other.json"], "is no record of a published sweep"),
         ("run", ["--record", "new.json", "--short"], "add --into FILE.md"),
         ("run", ["--into", "missing.md"], "no file missing.md to put the section into"),
+        ("run", ["--record", "new.json", "--into", "missing.md"], "no file missing.md to put the section into"),
+        ("run", ["--record", "new.json", "--into", "broken.md"], "broken.md must hold"),
+        ("run", ["--record", "other.json", "--into", "empty.md"], "is no record of a published sweep"),
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(source, options, expected, run, tmp_path, monkeypatch, thinwire):
     monkeypatch.chdir(tmp_path)
-    Path("other.json").write_text('{"date": "2026-11-22"}')
+    before = {"other.json": '{"date": "2026-11-22"}', "broken.md": BEGIN.format(name="results new"), "empty.md": ""}
+    for name, text in before.items():
+        Path(name).write_text(text)
     code, out, err = thinwire("publish", run if source == "run" else source, *options)
     assert (code, out, len(err.strip().splitlines())) == (2, "", 1), err
     assert expected in err
-    assert [file.name for file in tmp_path.iterdir()] == ["other.json"]
-    assert Path("other.json").read_text() == '{"date": "2026-11-22"}'
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == before
 
 
 # This repository's own figures
@@ -350,10 +394,24 @@ def test_a_committed_record_is_small_and_as_the_command_writes_it(file):
     assert file.read_text(encoding="utf-8") == as_text(load(file))
 
 
-def test_arms_of_different_sizes_say_what_they_take_for_the_table(published):
-    assert "MB for the table" not in section(published), "all arms take the same"
+def test_arms_of_different_sizes_say_what_they_take_for_the_table_and_a_token(published):
+    text = section(published)
+    assert "MB for the table" not in text, "all arms take the same"
+    assert "| bits a token |" not in text.replace("\n| bits a token |", ""), "the origin alone has it"
     row_of(published, "r16_a32_full")["table_bytes"] = 7_250_000
     text = section(published)
-    assert cells(text, "r16_a32_full")[0][8] == "7.2"
-    head = next(line for line in text.splitlines() if line.startswith("| configuration | trained"))
-    assert head.split(" | ")[8] == "MB for the table"
+    assert cells(text, "r16_a32_full")[0][8:10] == ["7.2", "59.4"]
+    assert heads(text)[8:10] == ["MB for the table", "selection F1"]
+    row_of(published, "r16_a32_full")["code_bits"] = 1152
+    row_of(published, "r8_a8_layers12")["code_bits"] = None  # it reads text, say
+    text = section(published)
+    assert cells(text, "r16_a32_full")[0][8:11] == ["7.2", "1,152", "59.4"]
+    assert cells(text, "baseline")[0][9] == "2,304"  # 144 floats of 2 bytes
+    assert cells(text, "r8_a8_layers12")[0][9] == ""
+    assert heads(text)[8:11] == ["MB for the table", "bits a token", "selection F1"]
+
+
+def heads(text):
+    """The heads of the table of arms."""
+    line = next(line for line in text.splitlines() if line.startswith("| configuration | trained"))
+    return line.strip("| ").split(" | ")

@@ -156,8 +156,8 @@ def publish(
     Without --record and --into, the section is printed. The markers are named after the record's file, so that a text
     can hold several sweeps of one name; without a record, after the sweep.
     """
-    from thinwire.report.markdown import insert
-    from thinwire.report.publication import publication, read_publication, write_publication
+    from thinwire.report.markdown import insert, inserted
+    from thinwire.report.publication import earlier_command, publication, read_publication, write_publication
     from thinwire.report.published import section
     from thinwire.report.published import short as short_section
 
@@ -167,18 +167,18 @@ def publish(
         )
     found = read_publication(source) if source.is_file() else publication(_analysis(source))
     if command is None and record is not None and record.is_file():
-        before = read_publication(record)
-        same = before["sweep"]["started_at"] == found["sweep"]["started_at"]
-        command = before["command"] if same else None  # what was said of this sweep once need not be said again
+        command = earlier_command(record, found)  # what was said of this sweep once need not be said again
     if command is not None:
         found["command"] = command
+    text = short_section(found) if short else section(found)
+    file = record or (source if source.is_file() else None)
+    name = f"{'short ' if short else ''}results {file.stem if file else found['sweep']['name']}"
+    if into is not None:
+        inserted(into, name, text)  # refused before anything is written
     if record is not None:
         write_publication(record, found)
         typer.echo(record)
-    text = short_section(found) if short else section(found)
     if into is not None:
-        file = record or (source if source.is_file() else None)
-        name = f"{'short ' if short else ''}results {file.stem if file else found['sweep']['name']}"
         typer.echo(f"{into}: section {name} {'replaced' if insert(into, name, text) else 'added at the end'}")
     elif record is None:
         typer.echo(text, nl=False)

@@ -14,8 +14,8 @@ from thinwire.collapse import Diagnosis, diagnose
 from thinwire.config import VerdictConfig
 from thinwire.pairing import Run
 from thinwire.postprocess import score_extractors
-from thinwire.report.compression import alarms, codecs, sizes, table_bytes
-from thinwire.report.results import Finished, Results
+from thinwire.report.compression import alarms, code_bits, codecs, sizes, table_bytes
+from thinwire.report.results import CEILING, CODEC, TEXT, Finished, Results
 from thinwire.report.settings import differing_settings
 from thinwire.statistics import ArmComparison, Comparison, Interval
 from thinwire.statistics import compare as compare_runs
@@ -31,9 +31,6 @@ from thinwire.verdict import (
 )
 
 Analysis = dict[str, Any]
-
-CEILING, TEXT, CODEC = "text_lora", "text_zero_shot", "codec_only"
-"""Controls that the analysis looks for; each may be missing."""
 
 
 def analyse(results: Results) -> Analysis:
@@ -114,6 +111,7 @@ def _row(
         "adapter_params": parameters["adapter"],
         "lora_params": parameters["lora"],
         "table_bytes": table_bytes(results.sweep["model"], record),
+        "code_bits": code_bits(results.sweep["model"], record),
         "minutes": sum(run.record["seconds_total"] for run in runs) / 60,
         "f1_difference": _difference(f1) if f1 else None,
         "em_difference": _difference(em) if em else None,
@@ -133,8 +131,8 @@ _FIGURES = (
     *_TEST_FIGURES,
     "cosine_at_start",
     *("cosine", "relative_mse", "nearest_row_accuracy", "n", "num_seeds", "selection_f1"),
-    *("params", "adapter_params", "lora_params", "table_bytes", "f1_difference", "em_difference", "observed_tier"),
-    *("supported_tier", "questions_needed", "share_of_ceiling", "collapse", "extractors"),
+    *("params", "adapter_params", "lora_params", "table_bytes", "code_bits", "f1_difference", "em_difference"),
+    *("observed_tier", "supported_tier", "questions_needed", "share_of_ceiling", "collapse", "extractors"),
 )
 """What a training that is not done lacks."""
 

@@ -220,10 +220,7 @@ def _text(rows: list[Row], *, show_run: bool) -> str:
     parts = [format_table(arms, show_run=show_run) if arms else "no arm is finished yet"]
     if controls:
         parts.append("Controls\n" + format_table(controls, show_run=show_run))
-    parts.append(
-        "* chosen on the selection split; F1 and EM are test figures in points, `vs base` against the baseline"
-    )
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, LEGEND])
 
 
 if __name__ == "__main__":

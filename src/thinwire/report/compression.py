@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from thinwire.report.results import Results
 
 _NO_FIGURES = frozenset({"file", "code_width", "code_bits", "parameters", "bytes", "alarms"})
 """What a record says of a codec beside the codec's own figures."""
+
+TOKEN_ID = "token id"
+"""The form of a token on a wire that all others are compared with."""
 
 FIGURES = (
     ("explained_variance", "variance kept"),
@@ -27,6 +30,16 @@ FIGURES = (
     ("collisions_weighted", "tokens that collide"),
 )
 """The figures that codecs have, and what a table calls them. A perplexity counts entries; all others are shares."""
+
+
+def shown_figures(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Key and name of each figure that any of the codecs has, in the order of a table."""
+    return [(key, name) for key, name in FIGURES if any(key in codec["figures"] for codec in found)]
+
+
+def counts_entries(key: str) -> bool:
+    """Whether a codec's figure is a number of entries; else it is a share."""
+    return key.startswith("perplexity")
 
 
 def code_size(codec: Mapping[str, Any]) -> str:
@@ -74,10 +87,11 @@ def sizes(results: Results, best: str) -> dict[str, Any] | None:
     id_bits = math.ceil(math.log2(vocabulary))
     forms = {
         **_forms(codec["code_width"], codec.get("code_bits")),
-        "token id": id_bits,
+        TOKEN_ID: id_bits,
         "UTF-8 text": model["text_bits_per_token"],
     }
     return {
+        "arm": record["arm"],
         "vocabulary": vocabulary,
         "embedding_width": width,
         "code_width": codec["code_width"],
@@ -93,12 +107,20 @@ def table_bytes(model: dict[str, Any], record: dict[str, Any]) -> int | None:
     return sum(_table_parts(model, record).values()) if record["codec"] else None
 
 
+def code_bits(model: dict[str, Any], record: dict[str, Any]) -> int | None:
+    """What the code of one token takes that an arm or control reads; None where it reads text."""
+    return _stored_bits(model, record["codec"]) if record["codec"] else None
+
+
+def _stored_bits(model: dict[str, Any], codec: dict[str, Any]) -> int:
+    packed: int | None = codec.get("code_bits")
+    return 8 * int(model["bytes_per_number"]) * int(codec["code_width"]) if packed is None else packed
+
+
 def _table_parts(model: dict[str, Any], record: dict[str, Any]) -> dict[str, int]:
     codec = record["codec"]
-    bits = codec.get("code_bits")
-    stored_bits = 8 * model["bytes_per_number"] * codec["code_width"] if bits is None else bits
     return {
-        "codes": math.ceil(model["vocabulary"] * stored_bits / 8),
+        "codes": math.ceil(model["vocabulary"] * _stored_bits(model, codec) / 8),
         "adapter": record["trainable_parameters"]["adapter"] * 4,
         "codec": codec.get("bytes", codec["parameters"] * 4),
     }

@@ -100,6 +100,13 @@ def insert(report: Path, name: str, text: str) -> bool:
     Raises:
         UsageError: the file is missing, or its markers are not one pair in order.
     """
+    whole, replaced = inserted(report, name, text)
+    _write(report, whole)
+    return replaced
+
+
+def inserted(report: Path, name: str, text: str) -> tuple[str, bool]:
+    """What ``insert`` makes of ``report``, and what it returns, with nothing written; it raises the same."""
     if not report.is_file():
         raise UsageError(f"no file {report} to put the section into; create it, or leave --into out")
     begin, end = BEGIN.format(name=name), END.format(name=name)
@@ -111,14 +118,12 @@ def insert(report: Path, name: str, text: str) -> bool:
     block = f"{begin}\n{text}{end}"
     if (before.count(begin), before.count(end)) == (0, 0):
         gap = "" if not before or before.endswith("\n\n") else "\n" if before.endswith("\n") else "\n\n"
-        _write(report, f"{before}{gap}{block}\n")
-        return False
+        return f"{before}{gap}{block}\n", False
     head, found_begin, rest = before.partition(begin)
     _, found_end, tail = rest.partition(end)
     if not (found_begin and found_end) or begin in rest or end in head + tail:
         raise UsageError(f"{report} must hold {begin} and then {end}, once each; mend or remove them")
-    _write(report, f"{head}{block}{tail}")
-    return True
+    return f"{head}{block}{tail}", True
 
 
 def _write(report: Path, text: str) -> None:

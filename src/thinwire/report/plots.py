@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinwire.errors import UsageError
+from thinwire.report.compression import TOKEN_ID
 from thinwire.report.figures import (
     changes,
     curves,
@@ -186,21 +187,24 @@ def _ladder(figure: Figure, found: changes.Ladder) -> None:
 def _tradeoff(figure: Figure, found: sizes.Tradeoff) -> None:
     axes = figure.add_subplot()
     for number, group in enumerate(found.groups):
-        members = [point for point in found.points if point.group == group]
-        style = _look(number) if found.are_lines else {**_look(number), "linestyle": ""}
+        names = found.lines[number] if found.are_lines else [p.name for p in found.points if p.group == group]
+        members = [point for point in found.points if point.name in names]
+        style = {**_look(number), "markevery": [point.group == group for point in members]}
+        style |= {} if found.are_lines else {"linestyle": ""}
         axes.plot([p.size for p in members], [100 * p.f1 for p in members], label=group, linewidth=1, **style)
     for point in found.points:
         if not point.group:
             shape, css = tradeoff.LONE[point.is_baseline, point.best]
-            axes.scatter(point.size, 100 * point.f1, marker=_MARKERS[shape], color=_COLOURS[css])
+            axes.scatter(point.size, 100 * point.f1, marker=_MARKERS[shape], color=_COLOURS[css], zorder=3)
     if found.ceiling is not None:
         axes.axhline(100 * found.ceiling, color=LIGHT[1], linewidth=1, linestyle="--", label="ceiling")
-    if found.original is not None:
-        axes.axvline(found.original, color=_SOFT, linewidth=1, linestyle=":", label=tradeoff.ORIGINAL)
+    if found.reference is not None:
+        name, size = found.reference
+        axes.axvline(size, color=_SOFT, linewidth=1, linestyle=":", label=name)
     if tradeoff.is_log(found):
         axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: short(value))
-    if found.groups or found.ceiling is not None or found.original is not None:
+    if found.groups or found.ceiling is not None or found.reference is not None:
         figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=3)
     axes.set(title=found.title, xlabel=found.axis, ylabel=tradeoff.Y_AXIS)
     _labels(figure, axes, found)
@@ -310,7 +314,7 @@ def _wire(figure: Figure, forms: Sequence[Mapping[str, Any]]) -> None:
         colour, marker = (LIGHT[1], "s") if form["larger_than_id"] else (LIGHT[0], "o")
         axes.plot(form["bits"], number, marker, color=colour)
         axes.annotate(wire.bits(form["bits"]), (form["bits"], number), (7, 0), textcoords="offset points", va="center")
-        if form["form"] == "token id":
+        if form["form"] == TOKEN_ID:
             axes.axvline(form["bits"], color=_SOFT, linewidth=0.8, linestyle="--")
     axes.set_xscale("log")
     axes.set_yticks(range(len(found)), [form["form"] for form in found])

@@ -35,7 +35,7 @@ _VERDICT = (
 )
 _ROW = (
     *("name", "kind", "status", "error", "best", "is_baseline", "reads", "rank", "alpha", "layers", "num_layers"),
-    *("settings", "n", "num_seeds", "params", "adapter_params", "lora_params", "table_bytes", "minutes"),
+    *("settings", "n", "num_seeds", "params", "adapter_params", "lora_params", "table_bytes", "code_bits", "minutes"),
     *("f1", "em", "raw_f1", "selection_f1", "f1_difference", "em_difference", "observed_tier", "supported_tier"),
     *("questions_needed", "share_of_ceiling", "cosine_at_start", "cosine", "relative_mse", "nearest_row_accuracy"),
 )
@@ -76,6 +76,39 @@ def read_publication(path: Path) -> Publication:
         UsageError: the file holds something else, or a record of another format.
         ThinwireError: it cannot be read, or is no JSON.
     """
+    record = _of_any_format(path)
+    if record.get("format") != _FORMAT:
+        raise UsageError(
+            f"{path} has format {record.get('format')}, this version of Thinwire reads {_FORMAT}; "
+            "publish the sweep's folder anew, or use the version that wrote the file"
+        )
+    return record
+
+
+def earlier_command(path: Path, record: Publication) -> str | None:
+    """The command in the record that ``path`` holds, of whatever format, where that is of the same sweep.
+
+    Raises:
+        UsageError: ``path`` holds something that is no record.
+    """
+    before = _of_any_format(path)
+    sweep, command = before.get("sweep"), before.get("command")
+    same = isinstance(sweep, dict) and sweep.get("started_at") == record["sweep"]["started_at"]
+    return command if same and isinstance(command, str) else None
+
+
+def write_publication(path: Path, record: Publication) -> None:
+    """Write a record, atomically; one of another format is replaced too, as its sweep is published anew.
+
+    Raises:
+        UsageError: ``path`` holds something that is no record, which is not overwritten.
+    """
+    if path.exists():
+        _of_any_format(path)
+    write_text(path, as_text(record))
+
+
+def _of_any_format(path: Path) -> Publication:
     record = read_json(path)
     kind = record.get("kind") if isinstance(record, dict) else None
     if kind != KIND:
@@ -83,24 +116,8 @@ def read_publication(path: Path) -> Publication:
             f"{path} is no record of a published sweep (kind {kind!r}, expected {KIND!r}); "
             "make one with `thinwire publish FOLDER --record FILE.json`"
         )
-    if record.get("format") != _FORMAT:
-        raise UsageError(
-            f"{path} has format {record.get('format')}, this version of Thinwire reads {_FORMAT}; "
-            "publish the sweep's folder anew, or use the version that wrote the file"
-        )
     found: Publication = record
     return found
-
-
-def write_publication(path: Path, record: Publication) -> None:
-    """Write a record, atomically.
-
-    Raises:
-        UsageError: ``path`` holds something that is no record, which is not overwritten.
-    """
-    if path.exists():
-        read_publication(path)
-    write_text(path, as_text(record))
 
 
 def as_text(record: Publication) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from thinwire.report.analysis import CEILING, CODEC
-from thinwire.report.compression import FIGURES, code_size
+from thinwire.report.compression import code_size, counts_entries, shown_figures
 from thinwire.report.markdown import (
     CONFIGURATION,
     EM,
@@ -23,6 +22,7 @@ from thinwire.report.markdown import (
     table,
 )
 from thinwire.report.publication import Publication
+from thinwire.report.results import CEILING, CODEC
 from thinwire.report.summary import commit
 
 _READS = {
@@ -41,7 +41,7 @@ def section(record: Publication) -> str:
         _verdict(record),
         _origin(record),
         f"```bash\n{record['command']}\n```" if record["command"] else "",
-        table(arms, (*figures, P_VALUE, TIER, _CEILING, *_table_sizes(arms), _SELECTION, FORM)),
+        table(arms, (*figures, P_VALUE, TIER, _CEILING, *_sizes(arms), _SELECTION, FORM)),
         "Controls:" if controls else "",
         table(controls, (*figures, _SELECTION, FORM)),
         _legend(record, arms),
@@ -120,17 +120,20 @@ def _numbers(record: Publication, name: str) -> str:
 
 
 def _compression(record: Publication) -> dict[str, str]:
-    """The codec where it is one, and what the chosen arm's takes in a table and on a wire."""
+    """The codec where it is one, and what it takes in a table and on a wire; of several, the chosen arm's by name."""
     found = {}
     if len(record["codecs"]) == 1:
         (codec,) = record["codecs"]
-        figures = [f"{name} {_codec_figure(key, codec['figures'][key])}" for key, name in _shown([codec])]
+        figures = [f"{name} {_codec_figure(key, codec['figures'][key])}" for key, name in shown_figures([codec])]
         found["codec"] = ", ".join([codec["kind"], f"{code_size(codec)} a token", *figures])
     if sizes := record["bytes"]:
+        whose = f" ({sizes['arm']})" if len(record["codecs"]) > 1 and sizes.get("arm") else ""
         parts = [f"{part} {_megabytes(sizes[f'table_bytes_{part}'])}" for part in ("codes", "adapter", "codec")]
-        found["bytes"] = f"{', '.join(parts)}; the embedding table took {_megabytes(sizes['table_bytes_original'])}"
+        found[f"bytes{whose}"] = (
+            f"{', '.join(parts)}; the embedding table took {_megabytes(sizes['table_bytes_original'])}"
+        )
         forms = [f"{one['form']} {_bits(one['bits'])}" for one in sizes["wire_bits"] if one["bits"]]
-        found["bits a token"] = ", ".join(forms)
+        found[f"bits a token{whose}"] = ", ".join(forms)
     return found
 
 
@@ -209,13 +212,20 @@ def _lora(row: Row) -> str:
     return f"rank {row['rank']}, alpha {row['alpha']:g}, {layers}"
 
 
-def _table_sizes(arms: list[Row]) -> list[Column]:
-    """What each arm's codes, adapter and codec take, where that is not the same for all."""
-    if len({row.get("table_bytes") for row in arms if row["status"] == "done"}) < 2:
-        return []
-    return [Column("MB for the table", lambda row: f"{row['table_bytes'] / 1e6:.1f}" if row["table_bytes"] else "")]
+def _sizes(arms: list[Row]) -> list[Column]:
+    """What each arm's codes, adapter and codec take, and one code, where that is not the same for all."""
+    done = [row for row in arms if row["status"] == "done"]
+    return [_size(*size) for size in _SIZES if len({row.get(size[0]) for row in done}) > 1]
 
 
+def _size(key: str, head: str, write: Callable[[int], str]) -> Column:
+    return Column(head, lambda row: write(row[key]) if row.get(key) else "")
+
+
+_SIZES: tuple[tuple[str, str, Callable[[int], str]], ...] = (
+    ("table_bytes", "MB for the table", lambda size: f"{size / 1e6:.1f}"),
+    ("code_bits", "bits a token", _bits),
+)
 _SELECTION = Column("selection F1", lambda row: points(row["selection_f1"]))
 _CEILING = Column("of the ceiling", _of_ceiling, numeric=False)
 _READ = Column("the model reads", lambda row: _READS.get(row["name"]) or row["reads"], numeric=False)
@@ -259,21 +269,17 @@ _FORMS = (
 # Codecs
 
 
-def _shown(codecs: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    return [(key, name) for key, name in FIGURES if any(key in codec["figures"] for codec in codecs)]
-
-
 def _codec_figure(key: str, value: float | None) -> str:
     if value is None:
         return ""
-    return f"{value:,.0f}" if key.startswith("perplexity") else _percent(value)
+    return f"{value:,.0f}" if counts_entries(key) else _percent(value)
 
 
 def _codecs(codecs: list[dict[str, Any]]) -> str:
     """A line for each codec, where there is more to say than the origin does; alarms are among the notes."""
     if len(codecs) < 2 and not any(codec["alarms"] for codec in codecs):
         return ""
-    shown = _shown(codecs)
+    shown = shown_figures(codecs)
     lines = [line(["codec", "read by", "code", *(name for _, name in shown)])]
     lines.append(line(["---", "---", "---", *("---:" for _ in shown)]))
     for codec in codecs:

@@ -9,6 +9,9 @@ from typing import Any
 from thinwire.errors import UsageError
 from thinwire.records import read_json, read_jsonl
 
+CEILING, TEXT, CODEC = "text_lora", "text_zero_shot", "codec_only"
+"""The plan's controls that reports look for; each may be missing."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from thinwire.records import read_jsonl
-from thinwire.report.analysis import CODEC, TEXT, Analysis
-from thinwire.report.results import Finished, Results
+from thinwire.report.analysis import Analysis
+from thinwire.report.results import CODEC, TEXT, Finished, Results
 
 Series = dict[str, Any]
 

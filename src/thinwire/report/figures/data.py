@@ -12,19 +12,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from thinwire.report.numbers import percent
+from thinwire.report.results import CEILING, CODEC, TEXT
 
 Row = Mapping[str, Any]
 
-CEILING = "text_lora"
 CONTROL_NAMES = {
     CEILING: "text + LoRA (ceiling)",
-    "text_zero_shot": "text, untrained",
-    "codec_only": "codes, untrained",
+    TEXT: "text, untrained",
+    CODEC: "codes, untrained",
     "no_context": "text without context",
 }
 ALPHA = "\u03b1"
 MAX_STEPS = 160
 """Points of a training curve; more would weigh on the page and show no more."""
+
+_TOLD = frozenset({"lora.rank", "lora.alpha", "lora.layers"})
+"""The settings that an arm's rank, alpha and layers say."""
 
 METRICS = (
     ("loss", "Loss", "loss (weighted sum)"),
@@ -105,6 +108,7 @@ _ROW_KEYS = (
         "cosine",
         "params",
         "table_bytes",
+        "code_bits",
         "minutes",
         "f1_difference",
         "em_difference",
@@ -191,7 +195,7 @@ def standings(analysis: Mapping[str, Any]) -> list[Standing]:
 
 
 def grid(analysis: Mapping[str, Any]) -> list[Cell]:
-    """Arms with LoRA by rank and layers; none where they differ in anything beside LoRA, or all are of one kind."""
+    """Arms with LoRA by rank and layers; none where they differ in anything else, or all are of one kind."""
     rows = [row for row in arms(analysis) if row["rank"]]
     cells: dict[tuple[int, str], list[tuple[float, float, str]]] = {}
     for row in rows:
@@ -204,7 +208,7 @@ def grid(analysis: Mapping[str, Any]) -> list[Cell]:
 
 def differ_in_lora_alone(rows: Sequence[Row]) -> bool:
     """Whether rank, alpha and layers say all that there is to tell the rows apart by."""
-    others = [{path: v for path, v in row["settings"].items() if not path.startswith("lora.")} for row in rows]
+    others = [{path: v for path, v in row["settings"].items() if path not in _TOLD} for row in rows]
     return all(found == others[0] for found in others)
 
 

@@ -1,4 +1,4 @@
-"""What each arm takes and what it scores: trained parameters, and bytes in the place of the embedding table."""
+"""What each arm takes and what it scores: trained parameters, bytes in the embedding table's place, bits of a code."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from thinwire.report.compression import TOKEN_ID
 from thinwire.report.figures.data import ALPHA, Row, arms, ceiling, differ_in_lora_alone, layer_order, layers_of
 from thinwire.report.figures.settings import Line, curves, words
 
@@ -22,7 +23,7 @@ class Point:
     size: float
     f1: float
     group: str
-    """Empty for what belongs to no group."""
+    """Empty for what belongs to no group, or lies on several lines."""
     best: bool
     is_baseline: bool
 
@@ -37,16 +38,22 @@ class Tradeoff:
     unit: str
     points: list[Point]
     groups: list[str]
-    are_lines: bool
-    """Whether the arms of a group differ in one setting alone, so that a line may join them."""
+    lines: list[list[str]]
+    """For each group the names of the arms on its line, smallest first; none where groups are no lines."""
     ceiling: float | None
-    original: float | None
-    """The size without compression, where the sizes reach it."""
+    reference: tuple[str, float] | None
+    """What the sizes are to be compared with, and its own size, where they reach it."""
+
+    @property
+    def are_lines(self) -> bool:
+        """Whether the arms of a group differ in one setting alone, so that a line joins them."""
+        return bool(self.lines)
 
 
 _SIZES = (
     ("params", "parameters", "F1 against trainable parameters", "trainable parameters, adapter and LoRA", "parameters"),
     ("table_bytes", "bytes", "F1 against bytes", "bytes in the place of the embedding table", "bytes"),
+    ("code_bits", "bits", "F1 against bits a token", "bits a token's code takes", "bits"),
 )
 
 
@@ -58,10 +65,10 @@ def tradeoffs(analysis: Mapping[str, Any]) -> list[Tradeoff]:
         sizes = {row["name"]: float(row[figure]) for row in rows}
         if len(set(sizes.values())) < _ENOUGH:
             continue
-        labels, groups, are_lines = _labels(analysis, rows, sizes)
+        labels, groups, lines = _labels(analysis, rows, sizes)
         points = [_point(row, row[figure], *labels[row["name"]]) for row in rows]
-        original = _original(analysis, points) if key == "bytes" else None
-        found.append(Tradeoff(key, title, axis, unit, points, groups, are_lines, ceiling(analysis), original))
+        reference = _reference(analysis, key, points)
+        found.append(Tradeoff(key, title, axis, unit, points, groups, lines, ceiling(analysis), reference))
     return found
 
 
@@ -71,11 +78,12 @@ def _point(row: Row, size: float, label: str, group: str) -> Point:
 
 def _labels(
     analysis: Mapping[str, Any], rows: Sequence[Row], sizes: Mapping[str, float]
-) -> tuple[dict[str, tuple[str, str]], list[str], bool]:
-    """Label and group of each arm by name, the groups in order, and whether these are lines of one setting.
+) -> tuple[dict[str, tuple[str, str]], list[str], list[list[str]]]:
+    """Label and group of each arm by name, the groups in order, and the names on each line if these are lines.
 
     Where LoRA alone differs, its layers are the groups. Else lines along a setting are, of all that change the size
-    the longest, and arms are labelled by their place on it; an arm on none of them keeps its name.
+    the longest, and arms are labelled by their place on it; an arm on none of them keeps its name, and one on several
+    (without LoRA, say, whose rate does nothing then) is of none in particular.
     """
     labels = {row["name"]: (row["name"], "") for row in rows}
     if differ_in_lora_alone(rows):
@@ -83,21 +91,29 @@ def _labels(
             if row["rank"]:
                 label = row["name"] if row["is_baseline"] else f"r{row['rank']} {ALPHA}{row['alpha']:g}"
                 labels[row["name"]] = (label, layers_of(row))
-        return labels, sorted({group for _, group in labels.values() if group}, key=layer_order), False
+        return labels, sorted({group for _, group in labels.values() if group}, key=layer_order), []
     changing = [found for found in curves(analysis) if all(_changes(line, sizes) for line in found.lines)]
     along = max(changing, key=lambda found: (found.longest, -len(found.lines)), default=None)
     if along is None:
-        return labels, [], False
-    for line in along.lines:
-        for point in line.points:
-            labels[point.arm.name] = (words(along.path, point.value), line.label or along.path)
-    return labels, [line.label or along.path for line in along.lines], True
+        return labels, [], []
+    groups = [line.label or along.path for line in along.lines]
+    values = [{point.arm.name: point.value for point in line.points} for line in along.lines]
+    lines = [[name for name in sizes if name in found] for found in values]
+    for group, names, found in zip(groups, lines, values, strict=True):
+        for name in names:
+            is_shared = sum(name in others for others in lines) > 1
+            labels[name] = (words(along.path, found[name]), "" if is_shared else group)
+    return labels, groups, lines
 
 
 def _changes(line: Line, sizes: Mapping[str, float]) -> bool:
     return len({sizes.get(point.arm.name) for point in line.points}) == len(line.points)
 
 
-def _original(analysis: Mapping[str, Any], points: Sequence[Point]) -> float | None:
-    size = (analysis["bytes"] or {}).get("table_bytes_original")
-    return size if size is not None and points[0].size <= size <= 1.1 * points[-1].size else None
+def _reference(analysis: Mapping[str, Any], key: str, points: Sequence[Point]) -> tuple[str, float] | None:
+    """The table without compression, and the token id."""
+    taken = analysis["bytes"] or {"wire_bits": []}
+    bits = {form["form"]: form["bits"] for form in taken["wire_bits"]}
+    known = {"bytes": ("original table", taken.get("table_bytes_original")), "bits": (TOKEN_ID, bits.get(TOKEN_ID))}
+    name, size = known.get(key, ("", None))
+    return (name, size) if size is not None and points[0].size <= size <= 1.1 * points[-1].size else None

@@ -22,14 +22,13 @@ from thinwire.report.figures.svg import (
 from thinwire.report.numbers import points, short, whole
 
 Y_AXIS = "F1 (points)"
-ORIGINAL = "original table"
 LONE = {
     (True, True): ("square", "best"),
     (True, False): ("square", "ink"),
     (False, True): ("diamond", "best"),
     (False, False): ("circle", "soft"),
 }
-"""Shape and class of an arm in no group, by whether it is the baseline and whether it was chosen."""
+"""Shape and class of an arm of no one group, by whether it is the baseline and whether it was chosen."""
 _LOG_FROM = 12
 """With a wider range of sizes than this, the axis is logarithmic."""
 
@@ -40,11 +39,11 @@ def is_log(found: Tradeoff) -> bool:
 
 
 def draw(found: Tradeoff, width: float) -> str:
-    """Arms as marks, shape and colour by group; the ceiling and the size without compression as lines."""
+    """Arms as marks, shape and colour by group; the ceiling and the size to compare with as lines."""
     keys, rows = legend(found.groups, width, dashed=found.are_lines)
     top, left, right, height = 44 + rows, 46.0, width - 22, 300 if width >= 600 else 260
     log = is_log(found)
-    sizes = [point.size for point in found.points] + ([] if found.original is None else [found.original])
+    sizes = [point.size for point in found.points] + ([] if found.reference is None else [found.reference[1]])
     low, high = min(sizes), max(sizes)
     ticks = log_ticks(low, high) if log else nice_ticks(low, high, 4 if width < 600 else 7)
     scores = [point.f1 for point in found.points] + ([] if found.ceiling is None else [found.ceiling])
@@ -72,11 +71,13 @@ def _references(found: Tradeoff, x: Scale, y: Scale) -> tuple[str, list[Box]]:
         height, label = y(found.ceiling), f"ceiling {points(found.ceiling)}"
         parts += [line(x.start, height, x.end, height, "ceiling"), words(label, x.end, height + 16, "tick", "end")]
         taken.append((x.end - text_width(label), height - 2, x.end, height + 20))
-    if found.original is not None:
-        place = x(found.original)
+    if found.reference is not None:
+        label, place = found.reference[0], x(found.reference[1])
+        wide = text_width(label) + 5
+        on_left = place - wide >= x.start
         parts += [line(place, y.start, place, y.end, "threshold")]
-        parts += [words(ORIGINAL, place - 5, y.start - 7, "tick", "end")]
-        taken.append((place - 5 - text_width(ORIGINAL), y.start - 20, place, y.start))
+        parts += [words(label, place - 5 if on_left else place + 5, y.start - 7, "tick", "end" if on_left else None)]
+        taken.append((place - wide * on_left, y.start - 20, place + wide * (not on_left), y.start))
     return "".join(parts), taken
 
 
@@ -95,11 +96,9 @@ def _mark(point: Point, groups: list[str], unit: str, spot: Spot) -> str:
 
 
 def spots_of(found: Tradeoff, place: Callable[[Point], Spot]) -> tuple[dict[str, Spot], list[list[Spot]]]:
-    """Where each arm is, by name, and the lines through the arms of each group, if these are lines."""
-    groups = found.groups if found.are_lines else []
-    return {point.name: place(point) for point in found.points}, [
-        [place(point) for point in found.points if point.group == group] for group in groups
-    ]
+    """Where each arm is, by name, and the lines, if the groups are lines."""
+    marks = {point.name: place(point) for point in found.points}
+    return marks, [[marks[name] for name in names] for names in found.lines]
 
 
 def labels(found: Tradeoff, place: Callable[[Point], Spot], taken: Sequence[Box], limits: Box) -> dict[str, Spot]:
@@ -124,4 +123,7 @@ def describe(found: Tradeoff) -> str:
     """The figure in words, smallest arm first."""
     text = "; ".join(f"{p.name}: {whole(p.size)} {found.unit}, F1 {points(p.f1)}" for p in found.points)
     text += "" if found.ceiling is None else f"; ceiling: F1 {points(found.ceiling)}"
-    return text + ("." if found.original is None else f"; {ORIGINAL}: {whole(found.original)} {found.unit}.")
+    if found.reference is None:
+        return f"{text}."
+    name, size = found.reference
+    return f"{text}; {name}: {whole(size)} {found.unit}."

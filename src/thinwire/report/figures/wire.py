@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from thinwire.report.compression import TOKEN_ID
 from thinwire.report.figures.svg import Scale, drawing, line, log_ticks, mark, text_width, words
 from thinwire.report.numbers import decimal
 
@@ -19,9 +20,7 @@ def draw(forms: Sequence[Mapping[str, Any]], width: float) -> str:
     bottom = float(top + row_height * len(found))
     scale = Scale(ticks[0], ticks[-1], left, width - 58, log=True)
     parts = [line(scale(value), top, scale(value), bottom, "grid") for value in ticks]
-    parts += [
-        line(scale(f["bits"]), top, scale(f["bits"]), bottom, "ceiling") for f in found if f["form"] == "token id"
-    ]
+    parts += [line(scale(f["bits"]), top, scale(f["bits"]), bottom, "ceiling") for f in found if f["form"] == TOKEN_ID]
     for number, form in enumerate(found):
         y = top + row_height * (number + 0.5)
         css, shape = ("c1", "square") if form["larger_than_id"] else ("c0", "circle")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from thinwire.report.compression import FIGURES, code_size
+from thinwire.report.compression import code_size, counts_entries, shown_figures
 from thinwire.report.figures import wire
 from thinwire.report.numbers import percent, whole
 from thinwire.report.page.markup import Cell, Column, figure, pairs, paragraph, section, table, text
@@ -31,11 +31,13 @@ def bytes_(analysis: Mapping[str, Any]) -> str:
     if larger:
         caption += f" Larger than the id, so no saving on a wire: {', '.join(larger)} (squares)."
     drawn = figure(wire.TITLE, caption, wire.draw(forms, HALF)) if forms else ""
-    halves = f'<div class="halves">{_table(found)}{drawn}</div>'
+    halves = f'<div class="halves">{_table(analysis)}{drawn}</div>'
     return section("bytes", "Bytes", halves + _codecs(analysis["codecs"]))
 
 
-def _table(found: Mapping[str, Any]) -> str:
+def _table(analysis: Mapping[str, Any]) -> str:
+    found = analysis["bytes"]
+    whose = f"The codec of {found['arm']}: " if len(analysis["codecs"]) > 1 and found.get("arm") else ""
     original = found["table_bytes_original"]
     rows = [
         (
@@ -49,7 +51,7 @@ def _table(found: Mapping[str, Any]) -> str:
         for key, name in _TABLE
     ]
     shape = (
-        f"{whole(found['vocabulary'])} tokens, embeddings of {whole(found['embedding_width'])} values, "
+        f"{whose}{whole(found['vocabulary'])} tokens, embeddings of {whole(found['embedding_width'])} values, "
         f"codes of {whole(found['code_width'])}"
     )
     columns = [
@@ -63,7 +65,7 @@ def _table(found: Mapping[str, Any]) -> str:
 
 def _codecs(found: Sequence[Mapping[str, Any]]) -> str:
     """The codecs' own figures, a row each; those that none of them has are left out."""
-    shown = [(key, name) for key, name in FIGURES if any(key in codec["figures"] for codec in found)]
+    shown = shown_figures(found)
     if not shown:
         return ""
     columns = [Column(name="codec", numeric=False), Column(name="read by", numeric=False), Column(name="code")]
@@ -72,9 +74,7 @@ def _codecs(found: Sequence[Mapping[str, Any]]) -> str:
         cells = [Cell(markup=text(words)) for words in (codec["kind"], ", ".join(codec["arms"]), code_size(codec))]
         for key, _ in shown:
             value = codec["figures"].get(key)
-            # A perplexity counts entries; all other figures are shares.
-            written = whole(value) if key.startswith("perplexity") else percent(value)
-            cells.append(Cell(markup=written))
+            cells.append(Cell(markup=whole(value) if counts_entries(key) else percent(value)))
         rows.append(("", cells))
     drawn = table([*columns, *(Column(name=name) for _, name in shown)], rows, "Figures of the codecs")
     return f"<h3>Codecs</h3>{drawn}"

@@ -52,8 +52,15 @@ def _tradeoff(found: sizes.Tradeoff) -> str:
         caption = "Shape and colour say which layers LoRA was on; the square without colour is the baseline."
     else:
         caption = "The square is the baseline, the diamond the arm chosen on the selection split."
-    if found.key == "bytes":
-        caption = f"Codes, adapter and codec together. {caption}"
-    if found.original is not None:
-        caption += " The dotted line is the table without compression."
+    counted, line = _SIZES.get(found.key, ("", ""))
+    if found.reference is None:
+        line = ""
+    caption = " ".join(part for part in (counted, caption, line) if part)
     return figure(found.title, caption, tradeoff.draw(found, WIDE), tradeoff.draw(found, NARROW))
+
+
+_SIZES = {
+    "bytes": ("Codes, adapter and codec together.", "The dotted line is the table without compression."),
+    "bits": ("Integers packed, floats at the size of the model's own numbers.", "The dotted line is the token id."),
+}
+"""What a figure's sizes count, and what they are compared with."""
