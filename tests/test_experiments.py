@@ -46,6 +46,8 @@ def toy(file, inputs):
     for name, changes in (load_experiment(file).model_dump(include={"arms"}))["arms"].items():
         if changes.get("reconstruction", {}).get("steps") != 0:
             small[f"arms.{name}.reconstruction.steps"] = 2
+        if (width := changes.get("codec", {}).get("compress_dim", 0)) > 32:  # the tiny model's embeddings have 32
+            small[f"arms.{name}.codec.compress_dim"] = width // 4
         if changes.get("codec", {}).get("kind") == "vq":
             small[f"arms.{name}.codec.vq.codebook_size"] = 4 * (1 + len(name))
     return load_experiment(file, [f"{path}={value}" for path, value in small.items()])
