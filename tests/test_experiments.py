@@ -42,6 +42,7 @@ def toy(file, inputs):
         "evaluation.max_new_tokens": 2,
         "verdict.resamples": 100,
         "fused_arms": 32,
+        "codec.vq.steps": 2,
     }
     for name, changes in (load_experiment(file).model_dump(include={"arms"}))["arms"].items():
         if changes.get("reconstruction", {}).get("steps") != 0:
