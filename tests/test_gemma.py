@@ -4,8 +4,6 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
 from doubles import save_sweep_inputs, tiny_gemma, tiny_gemma_lm
@@ -27,17 +25,6 @@ def test_the_table_is_what_the_first_layer_gets():
     torch.testing.assert_close(LM.table, weight * math.sqrt(32))
     assert not LM.table.requires_grad
     model_module._check_states(LM)
-
-
-@settings(max_examples=15, deadline=None)
-@given(st.lists(st.lists(st.integers(5, 260), min_size=1, max_size=30), min_size=1, max_size=5))
-def test_a_batch_says_what_each_prompt_says_alone_in_transformers_own_generate(prompts):
-    ours = greedy(LM, LM.table, prompts, NEVER)
-    for prompt, answer in zip(prompts, ours, strict=True):
-        alone = LM.model.generate(
-            torch.tensor([prompt]), max_new_tokens=6, do_sample=False, eos_token_id=None, pad_token_id=0
-        )
-        assert list(answer.ids) == alone[0, len(prompt) :].tolist()
 
 
 def test_a_prompt_longer_than_the_window_is_refused_with_the_remedy():

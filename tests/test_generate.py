@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from doubles import EOS_ID, tiny_llama, tiny_lm, tiny_tokenizer
+from doubles import EOS_ID, tiny_gemma_lm, tiny_llama, tiny_lm, tiny_tokenizer
 from thinwire import generate
 from thinwire.attention import exchanged
 from thinwire.generate import StopRule, _advance, _cut, _lay_out, _read, greedy, greedy_batches
@@ -18,13 +18,14 @@ LM = tiny_lm()
 PROMPTS = st.lists(st.lists(st.integers(5, 260), min_size=1, max_size=30), min_size=1, max_size=6)
 
 
+@pytest.mark.parametrize("lm", [LM, tiny_gemma_lm()], ids=["llama", "gemma"])
 @settings(max_examples=25, deadline=None)
-@given(PROMPTS)
-def test_a_batch_says_what_each_prompt_says_alone_in_transformers_own_generate(prompts):
+@given(prompts=PROMPTS)
+def test_a_batch_says_what_each_prompt_says_alone_in_transformers_own_generate(lm, prompts):
     # No packing, no batch, no cache of ours: if a next token were ever read at a pad, lengths would tell.
-    ours = greedy(LM, LM.table, prompts, NEVER)
+    ours = greedy(lm, lm.table, prompts, NEVER)
     for prompt, answer in zip(prompts, ours, strict=True):
-        alone = LM.model.generate(
+        alone = lm.model.generate(
             torch.tensor([prompt]), max_new_tokens=6, do_sample=False, eos_token_id=None, pad_token_id=0
         )
         assert list(answer.ids) == alone[0, len(prompt) :].tolist()

@@ -241,7 +241,7 @@ def load(config: ModelConfig) -> LanguageModel:
 
 def _locate(name: str) -> tuple[str, str | None]:
     """Where ``from_pretrained`` finds the model, and what pins its weights (null: the hub's commit)."""
-    if name in ASSETS and name != "squad":
+    if name in ASSETS and ASSETS[name].files[0].name.endswith(".gguf"):
         gguf = next(iter(fetch(name).values()))
         return str(_dequantized(gguf)), file_hash(gguf)
     if name.endswith(".gguf"):
