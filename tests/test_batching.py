@@ -12,12 +12,13 @@ def question(prompt, answer, number=0):
 
 
 def test_a_pass_reads_the_prompt_and_all_but_the_last_supervised_token():
-    one = make_pass([question([7, 8, 7], [20, 21, 22, 23, 3]), question([9], [30, 3])], k_tokens=3)
+    questions = [question([7, 8, 7], [20, 21, 22, 23, 3]), question([9], [30, 3])]
+    one = make_pass(questions, k_tokens=3)
     # First 7 8 7 | 20 21 (22 is predicted, never read), then 9 | 30.
     assert one.tokens[one.indices].tolist() == [7, 8, 7, 20, 21, 9, 30]
     assert one.positions.tolist() == [0, 1, 2, 3, 4, 0, 1]
     assert one.segments.query_ends.tolist() == [0, 5, 7]
-    assert one.num_tokens == 7
+    assert make_batch(questions, 3, 10_000).num_tokens(3) == 7
     # Outputs at rows 2, 3, 4 predict 20, 21, 22; those at 5, 6 predict 30 and the end token 3.
     assert one.answer_rows.tolist() == [2, 3, 4, 5, 6]
     assert one.answer_ids.tolist() == [20, 21, 22, 30, 3]
@@ -47,11 +48,12 @@ def test_a_shared_beginning_is_read_once_and_counted_for_every_question():
     assert one.positions.tolist() == [*range(18), 18, 19, 18, 19]
     assert one.answer_rows.tolist() == [18, 19, 20, 21]
     assert dict(zip(one.tokens.tolist(), one.prompt_counts.tolist(), strict=True)) == {1: 1, 2: 1, 20: 0, 50: 36}
-    assert one.num_tokens == 40
+    assert make_batch(questions, 2, 10_000).num_tokens(2) == 40
     whole = make_pass(questions, k_tokens=2, share=False)
     assert whole.tokens[whole.indices].tolist() == [*beginning, 1, 20, *beginning, 2, 20]
     assert whole.answer_rows.tolist() == [18, 19, 38, 39]
-    assert (whole.num_tokens, whole.prompt_counts.tolist()) == (40, one.prompt_counts.tolist())
+    assert make_batch(questions, 2, 10_000, share=False).num_tokens(2) == 40
+    assert whole.prompt_counts.tolist() == one.prompt_counts.tolist()
 
 
 def test_the_supervised_tokens_are_the_answers_first_k_with_the_end_token_counted():
@@ -90,7 +92,8 @@ def test_a_batch_has_the_same_totals_however_it_is_split():
     )
     for batch in (whole, split):
         assert (batch.num_tokens(2), batch.num_prompt_tokens, batch.num_supervised(2)) == (24 + 4, 24, 8)
-        assert sum(one.num_tokens for one in batch.passes) == 28
+        assert sum(len(one.answer_ids) for one in batch.passes) == 8
+        assert sum(float(one.prompt_counts.sum()) for one in batch.passes) == 24
 
 
 def test_a_batch_counts_the_supervised_tokens_at_each_place_of_an_answer():
@@ -132,6 +135,7 @@ def test_grouped_epochs_visit_paragraphs_in_random_order_each_with_all_its_quest
 def test_a_grouped_step_reads_a_paragraph_once():
     # Forty shared tokens, then three of each question's own: 40 + 4 x 3 rows instead of 4 x 43.
     same = [question([*range(10, 50), 60 + n, 70 + n, 80 + n], [3], 0) for n in range(4)]
-    (one,) = make_batch(same, 1, 1_000).passes
+    batch = make_batch(same, 1, 1_000)
+    (one,) = batch.passes
     assert len(one.indices) == 52
-    assert one.num_tokens == 172
+    assert batch.num_tokens(1) == 172

@@ -38,8 +38,6 @@ class Pass:
     """``[N]`` int64: the tokens to predict."""
     answer_places: Tensor
     """``[N]`` int64: the place of each in its answer, the first is 0: arms may supervise fewer of them than others."""
-    num_tokens: int
-    """Tokens of the questions, a beginning that several share counted for each of them."""
 
     def to(self, device: torch.device) -> Pass:
         """The same pass on ``device``."""
@@ -70,7 +68,8 @@ class Batch:
         return sum(self.answer_counts[:k_tokens])
 
     def num_tokens(self, k_tokens: int) -> int:
-        """Tokens that such an arm reads: prompts, and the supervised tokens but the last of each question."""
+        """Tokens that such an arm reads: prompts, and the supervised tokens but the last of each question. A beginning
+        that several questions share counts for each of them."""
         return self.num_prompt_tokens + self.num_supervised(k_tokens) - self.answer_counts[0]
 
     def to(self, device: torch.device) -> Batch:
@@ -96,7 +95,6 @@ def make_pass(questions: Sequence[Encoded], k_tokens: int, *, share: bool = True
         answer_rows=torch.from_numpy(np.concatenate(predicting)),
         answer_ids=torch.tensor([token for answer in answers for token in answer]),
         answer_places=torch.tensor([place for answer in answers for place in range(len(answer))]),
-        num_tokens=sum(len(rows) for rows in packed.rows),
     )
 
 
