@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 
 import pytest
 
@@ -83,6 +84,21 @@ def test_plot_draws_into_the_run_or_where_it_is_told(run, tmp_path, thinwire):
     assert not (run / "figures").exists()
 
 
+def test_plot_draws_from_a_record_what_it_holds(run, tmp_path, thinwire):
+    pytest.importorskip("matplotlib")
+    thinwire("publish", run, "--record", tmp_path / "lora.json")
+    code, out, _ = thinwire("plot", tmp_path / "lora.json", "--format", "svg")
+    thinwire("plot", run, "-o", tmp_path / "all", "--format", "svg")
+    drawn, of_the_folder = (
+        {file.stem: re.findall(r"<text[^>]*>([^<]*)</text>", file.read_text()) for file in folder.iterdir()}
+        for folder in (tmp_path / "lora", tmp_path / "all")
+    )
+    assert code == 0
+    assert sorted(out.split()) == sorted(str(tmp_path / "lora" / f"{name}.svg") for name in drawn)
+    assert of_the_folder.keys() - drawn.keys() == {"training", "frequency"}
+    assert all(words and words == of_the_folder[name] for name, words in drawn.items())
+
+
 def test_postprocess_scores_every_arm_and_control_by_every_extractor(run, thinwire):
     code, out, _ = thinwire("postprocess", run)
     head, *lines = [line.split() for line in out.splitlines()]
@@ -160,6 +176,7 @@ def test_compare_names_the_columns_it_can_sort_by(run, thinwire):
 
 def test_report_into_a_file_that_is_missing_or_broken_is_a_mistake(run, tmp_path, thinwire):
     assert "create it, or leave --into out" in one_line(*thinwire("report", run, "--into", tmp_path / "no.md"))
+    assert not (run / "report.html").exists()
     broken = tmp_path / "broken.md"
     broken.write_text(BEGIN.format(name="phase1a_lora_sweep"))
     assert "once each; mend or remove them" in one_line(*thinwire("report", run, "--into", broken))

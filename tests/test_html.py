@@ -14,6 +14,7 @@ from report_example import HOSTILE, big_series, difference, example, series, stu
 from thinwire.report import html, numbers
 from thinwire.report.figures import palette
 from thinwire.report.page import embed, markup
+from thinwire.report.series import NO_SERIES
 
 VOID = {"meta", "link", "img", "br", "input"}
 
@@ -288,7 +289,7 @@ def test_endless_answers_are_cut_rather_than_the_page_too_large():
 def without(analysis, series_, what):
     if what == "everything":
         analysis["rows"] = []
-        series_ |= {"training": {}, "frequency": None, "questions": []}
+        series_ |= NO_SERIES
         analysis["bytes"] = None
         analysis["verdict"] |= {"best": None, "tier": None, "supported_tier": None, "next_steps": [], "lesson": None}
         analysis["notes"] = []

@@ -7,6 +7,7 @@ from report_example import example, rates, series, study
 from thinwire.errors import UsageError
 from thinwire.report import plots
 from thinwire.report.figures import data, sizes
+from thinwire.report.series import NO_SERIES
 
 NAMES = ["differences", "standings", "parameters", "rank_layers", "training", "frequency", "wire"]
 
@@ -59,7 +60,7 @@ def test_arms_that_differ_in_more_than_lora_have_the_figures_of_their_settings(t
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     from thinwire.report.plots import write_plots
 
-    files = write_plots(study(), {"training": {}, "frequency": None}, tmp_path, formats=("svg",))
+    files = write_plots(study(), NO_SERIES, tmp_path, formats=("svg",))
     names = ["differences", "standings", "ladder", "parameters", "bytes", "bits", "by_codec_ratio"]
     assert [path.stem for path in files] == [*names, "by_supervision_ce_weight", "wire"]
     said = {path.stem: set(words(path)) for path in files}
@@ -94,7 +95,7 @@ def test_what_has_no_data_has_no_file(tmp_path):
     from thinwire.report.plots import write_plots
 
     analysis = {**example(), "rows": example()["rows"][5:6], "bytes": None}
-    assert write_plots(analysis, {"training": {}, "frequency": None, "questions": []}, tmp_path) == []
+    assert write_plots(analysis, NO_SERIES, tmp_path) == []
 
 
 def test_without_matplotlib_the_error_says_what_to_install(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from thinwire.report.markdown import BEGIN, END
 from thinwire.report.publication import KIND, as_text, publication, read_publication, write_publication
 from thinwire.report.published import section, short
 from thinwire.report.results import read_results
+from thinwire.report.series import NO_SERIES
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -392,6 +393,26 @@ def test_the_readme_shows_the_record_that_it_names_as_it_is():
 def test_a_committed_record_is_small_and_as_the_command_writes_it(file):
     assert file.stat().st_size < 5_000 + 1_500 * len(read_publication(file)["rows"])
     assert file.read_text(encoding="utf-8") == as_text(load(file))
+
+
+CHARTS = sorted((ROOT / "docs" / "images").glob("*/*.svg"))
+
+
+@pytest.mark.parametrize("stem", sorted({chart.parent.name for chart in CHARTS}))
+def test_the_charts_in_the_docs_are_drawn_from_their_records(stem, tmp_path):
+    matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    from thinwire.report.plots import write_plots
+
+    charts = [chart for chart in CHARTS if chart.parent.name == stem]
+    if any(f"Matplotlib v{matplotlib.__version__}," not in chart.read_text(encoding="utf-8") for chart in charts):
+        pytest.skip("another release of matplotlib drew them, and each places text a little differently")
+    write_plots(read_publication(RESULTS / f"{stem}.json"), NO_SERIES, tmp_path, ("svg",))
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    for chart in charts:
+        assert f"](images/{stem}/{chart.name})" in page
+        assert chart.read_bytes() == (tmp_path / chart.name).read_bytes(), (
+            f"draw it anew: thinwire plot docs/results/{stem}.json -o docs/images/{stem} --format svg"
+        )
 
 
 def test_arms_of_different_sizes_say_what_they_take_for_the_table_and_a_token(published):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -17,12 +17,16 @@ from thinwire.errors import UsageError
 from thinwire.report import compare as compare_report
 from thinwire.scoring import score as score_predictions
 
+if TYPE_CHECKING:
+    from thinwire.report.results import Results
+
 results_app = typer.Typer()
 console = Console(stderr=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
 Unanswerable = Annotated[str, typer.Option(help="SQuAD v2.0 questions without an answer: refuse or drop.")]
 Sweep = Annotated[Path, typer.Argument(help="The folder of a finished sweep.")]
+Source = Annotated[Path, typer.Argument(help="The folder of a finished sweep, or a record that `publish` wrote.")]
 
 
 @results_app.command()
@@ -121,23 +125,22 @@ def report(
     ] = None,
 ) -> None:
     """Write report.html, report.md, sweep_summary.txt and analysis.json of a finished sweep."""
-    from thinwire.records import read_json
-    from thinwire.report.markdown import insert
+    from thinwire.report.markdown import insert, inserted
+    from thinwire.report.results import read_results
     from thinwire.report.write import write_reports
 
-    write_reports(run)
+    if into is not None:
+        inserted(into, read_results(run).sweep["name"], "")  # refused before anything is written
+    name = write_reports(run)["sweep"]["name"]
     typer.echo(run / "report.html")
     if into is not None:
-        name = read_json(run / "sweep.json")["name"]
         replaced = insert(into, name, (run / "report.md").read_text(encoding="utf-8"))
         typer.echo(f"{into}: section of {name} {'replaced' if replaced else 'added at the end'}")
 
 
 @results_app.command()
 def publish(
-    source: Annotated[
-        Path, typer.Argument(help="The folder of a finished sweep, or a record that this command wrote.")
-    ],
+    source: Source,
     record: Annotated[
         Path | None, typer.Option(metavar="FILE.json", help="Write the record, a small JSON file, here.")
     ] = None,
@@ -156,6 +159,7 @@ def publish(
     Without --record and --into, the section is printed. The markers are named after the record's file, so that a text
     can hold several sweeps of one name; without a record, after the sweep.
     """
+    from thinwire.report.analysis import analyse
     from thinwire.report.markdown import insert, inserted
     from thinwire.report.publication import earlier_command, publication, read_publication, write_publication
     from thinwire.report.published import section
@@ -165,7 +169,7 @@ def publish(
         raise UsageError(
             "--short says which section is printed or put into a file: add --into FILE.md, or leave it out"
         )
-    found = read_publication(source) if source.is_file() else publication(_analysis(source))
+    found = read_publication(source) if source.is_file() else publication(analyse(_finished(source)))
     if command is None and record is not None and record.is_file():
         command = earlier_command(record, found)  # what was said of this sweep once need not be said again
     if command is not None:
@@ -184,29 +188,38 @@ def publish(
         typer.echo(text, nl=False)
 
 
-def _analysis(run: Path) -> dict[str, Any]:
-    from thinwire.report.analysis import analyse
+def _finished(run: Path) -> Results:
     from thinwire.report.results import read_results
 
     if not run.exists():
         raise UsageError(f"no {run}; expected the folder of a finished sweep, or a record of one")
-    return analyse(read_results(run))
+    return read_results(run)
 
 
 @results_app.command()
 def plot(
-    run: Sweep,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder [default: RUN/figures].")] = None,
+    source: Source,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder [default: RUN/figures; beside a record, of its name].")
+    ] = None,
+    formats: Annotated[list[str] | None, typer.Option("--format", help="[default: svg and png]")] = None,
 ) -> None:
-    """Draw the report's figures for papers, as SVG and PNG (needs the extra `plots`)."""
+    """Draw the report's figures for papers (needs the extra `plots`).
+
+    A record has neither training curves nor figures by token frequency: for those, name the sweep's folder.
+    """
     from thinwire.report.analysis import analyse
     from thinwire.report.plots import write_plots
-    from thinwire.report.results import read_results
-    from thinwire.report.series import collect
+    from thinwire.report.publication import read_publication
+    from thinwire.report.series import NO_SERIES, collect
 
-    results = read_results(run)
-    analysis = analyse(results)
-    for path in write_plots(analysis, collect(results, analysis), output or run / "figures"):
+    if source.is_file():
+        analysis, series, folder = read_publication(source), NO_SERIES, source.with_suffix("")
+    else:
+        results = _finished(source)
+        analysis, folder = analyse(results), source / "figures"
+        series = collect(results, analysis)
+    for path in write_plots(analysis, series, output or folder, formats or ("svg", "png")):
         typer.echo(path)
 
 

@@ -10,6 +10,9 @@ from thinwire.report.results import CODEC, TEXT, Finished, Results
 
 Series = dict[str, Any]
 
+NO_SERIES: Series = {"training": {}, "frequency": None, "questions": []}
+"""What is known where the sweep's folder is gone."""
+
 _CURVES = ("step", "loss", "cosine", "ce", "grad_norm_adapter", "grad_norm_lora")
 
 
