@@ -13,8 +13,8 @@ ROOT = Path(thinwire.__file__).parent
 LAYERS = (
     "errors config experiment_file records seeding",
     "scoring squad prompts postprocess collapse pairing statistics verdict",
-    "assets determinism codecs adapter reader packing attention batching objective model memory lora compilation "
-    "replay questions splits progress provenance",
+    "assets dequantize determinism codecs adapter reader packing attention batching objective model memory lora "
+    "compilation replay questions splits progress provenance",
     "reconstruction learner train generate evaluate checkpoint finished export evaluation_run",
     "workbench arm fused sweep dry_run report tensorboard",
     "cli cli_results __main__",

@@ -1,4 +1,5 @@
-"""The two kinds of error that reach a person: they asked for something impossible, or the work failed."""
+"""The two kinds of error that reach a person: they asked for something impossible, or the work failed. And what any
+error says in short."""
 
 
 class ThinwireError(Exception):
@@ -11,3 +12,8 @@ class UsageError(ThinwireError, ValueError):
     """A request that cannot be carried out as given; the message says what to change. Exit code 2."""
 
     exit_code = 2
+
+
+def summary(error: BaseException) -> str:
+    """What an error says first, as a part of a sentence."""
+    return str(error).strip().split("\n")[0].rstrip(".")

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
+from thinwire.dequantize import quiet_transformers
 from thinwire.errors import UsageError
 from thinwire.finished import FinishedArm, opened
-from thinwire.model import quiet_transformers
 
 
 def export(arm: FinishedArm, target: Path) -> None:

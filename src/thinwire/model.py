@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.util import find_spec
@@ -24,13 +21,13 @@ from huggingface_hub.errors import (
 )
 from torch import Tensor
 
-from thinwire.assets import ASSETS, cache_dir, fetch, locked
+from thinwire.assets import ASSETS, fetch
 from thinwire.attention import exchanged
 from thinwire.config import ModelConfig
-from thinwire.errors import UsageError
+from thinwire.dequantize import dequantized, quiet_transformers
+from thinwire.errors import UsageError, summary
 from thinwire.packing import Segments, pack
-from thinwire.prompts import end_of_turn_id
-from thinwire.records import content_hash, file_hash, read_json
+from thinwire.records import file_hash, read_json
 
 logger = logging.getLogger(__name__)
 
@@ -243,12 +240,12 @@ def _locate(name: str) -> tuple[str, str | None]:
     """Where ``from_pretrained`` finds the model, and what pins its weights (null: the hub's commit)."""
     if name in ASSETS and ASSETS[name].files[0].name.endswith(".gguf"):
         gguf = next(iter(fetch(name).values()))
-        return str(_dequantized(gguf)), file_hash(gguf)
+        return str(dequantized(gguf)), file_hash(gguf)
     if name.endswith(".gguf"):
         gguf = Path(name)
         if not gguf.is_file():
             raise UsageError(f"no GGUF file {name}; give {DEFAULT_MODEL}, a Hugging Face id, a folder or a .gguf file")
-        return str(_dequantized(gguf)), file_hash(gguf)
+        return str(dequantized(gguf)), file_hash(gguf)
     return name, None
 
 
@@ -290,54 +287,15 @@ def _remedy(name: str, error: BaseException) -> str:
             f"then run `hf auth login`; or use --set model.name={DEFAULT_MODEL}"
         )
     if Path(name).is_dir():
-        return f"the folder {name} holds no checkpoint that transformers can load ({_first_line(error)})"
+        return f"the folder {name} holds no checkpoint that transformers can load ({summary(error)})"
     if any(isinstance(cause, (RepositoryNotFoundError, HFValidationError)) for cause in causes):
         return f"no model {name} on the Hugging Face hub and no such folder; check the name, or use {DEFAULT_MODEL}"
     if any(isinstance(cause, (LocalEntryNotFoundError, ConnectionError, OSError)) for cause in causes):
         return (
-            f"model {name} is no local folder and the Hugging Face hub did not give it ({_first_line(error)}); "
+            f"model {name} is no local folder and the Hugging Face hub did not give it ({summary(error)}); "
             f"check the name and the network, or use {DEFAULT_MODEL}"
         )
-    return f"model {name} cannot be loaded as a causal LM ({_first_line(error)})"
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".")
-
-
-def _dequantized(gguf: Path) -> Path:
-    """A bf16 checkpoint folder made of ``gguf`` once: reading a quantised file takes many times longer."""
-    made_by = {"gguf": file_hash(gguf), "transformers": transformers.__version__, "format": 1}
-    folder = cache_dir() / "models" / f"{gguf.stem}-{content_hash(made_by)[:12]}"
-    with locked(folder.with_name(f".{folder.name}")):
-        if not folder.exists():
-            logger.info("dequantising %s to bfloat16, once", gguf.name)
-            with (
-                tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making.") as temporary,
-                quiet_transformers(),
-            ):
-                _dequantize(gguf, Path(temporary) / "checkpoint")
-                (Path(temporary) / "checkpoint").rename(folder)
-    return folder
-
-
-def _dequantize(gguf: Path, target: Path) -> None:
-    # Newer releases keep GGUF weights packed unless told otherwise; older ones lack the class and always unpack.
-    gguf_config = getattr(transformers, "GgufConfig", None)
-    unpack = {"quantization_config": gguf_config(dequantize=True)} if gguf_config else {}
-    source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(**source)
-        model = transformers.AutoModelForCausalLM.from_pretrained(**source, dtype=torch.bfloat16, **unpack)
-    except (OSError, ValueError, KeyError) as error:
-        raise UsageError(f"{gguf} cannot be read as a GGUF model ({_first_line(error)})") from error
-    if tokenizer.chat_template:
-        # The end token in a GGUF header is not to be trusted (transformers 5.17 reads id 1 for SmolLM2's 2).
-        end_id = end_of_turn_id(tokenizer)
-        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end_id)
-        model.config.eos_token_id = model.generation_config.eos_token_id = end_id
-    model.save_pretrained(target)
-    tokenizer.save_pretrained(target)
+    return f"model {name} cannot be loaded as a causal LM ({summary(error)})"
 
 
 def _check_states(lm: LanguageModel) -> None:
@@ -360,18 +318,3 @@ def _check_states(lm: LanguageModel) -> None:
                     f"difference {error:.2g}); scaled or capped logits and attention other than "
                     "causal softmax attention are not supported yet"
                 )
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Silence the library's progress bars and advice while it loads or saves; restore its settings after."""
-    settings = transformers.utils.logging
-    verbosity, bars = settings.get_verbosity(), settings.is_progress_bar_enabled()
-    settings.set_verbosity_error()
-    settings.disable_progress_bar()
-    try:
-        yield
-    finally:
-        settings.set_verbosity(verbosity)
-        if bars:
-            settings.enable_progress_bar()

@@ -1,0 +1,97 @@
+"""GGUF files as bf16 checkpoints: reading a quantised file takes many times longer, so it is done once."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from gguf import GGUFReader
+from tokenizers.models import Unigram
+
+from thinwire.assets import cache_dir, locked
+from thinwire.errors import UsageError, summary
+from thinwire.prompts import end_of_turn_id
+from thinwire.records import content_hash, file_hash
+
+logger = logging.getLogger(__name__)
+
+
+def dequantized(gguf: Path) -> Path:
+    """The folder of a bf16 checkpoint made of ``gguf``, in the cache.
+
+    Raises:
+        UsageError: the file is no GGUF model, or this release of transformers reads it wrongly.
+    """
+    made_by = {"gguf": file_hash(gguf), "transformers": transformers.__version__, "format": 2}
+    folder = cache_dir() / "models" / f"{gguf.stem}-{content_hash(made_by)[:12]}"
+    with locked(folder.with_name(f".{folder.name}")):
+        if not folder.exists():
+            logger.info("dequantising %s to bfloat16, once", gguf.name)
+            with (
+                tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making.") as temporary,
+                quiet_transformers(),
+            ):
+                _dequantize(gguf, Path(temporary) / "checkpoint")
+                (Path(temporary) / "checkpoint").rename(folder)
+    return folder
+
+
+def _dequantize(gguf: Path, target: Path) -> None:
+    # Newer releases keep GGUF weights packed unless told otherwise; older ones lack the class and always unpack.
+    gguf_config = getattr(transformers, "GgufConfig", None)
+    unpack = {"quantization_config": gguf_config(dequantize=True)} if gguf_config else {}
+    source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(**source)
+        model = transformers.AutoModelForCausalLM.from_pretrained(**source, dtype=torch.bfloat16, **unpack)
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(f"{gguf} cannot be read as a GGUF model ({summary(error)})") from error
+    hold_to_header(tokenizer, gguf)
+    if tokenizer.chat_template:
+        # The end token in a GGUF header is not to be trusted (transformers 5.17 reads id 1 for SmolLM2's 2).
+        end_id = end_of_turn_id(tokenizer)
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end_id)
+        model.config.eos_token_id = model.generation_config.eos_token_id = end_id
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+
+
+def hold_to_header(tokenizer: Any, gguf: Path) -> None:
+    """Make ``tokenizer`` begin a text as the file's header says, which some releases of transformers do not.
+
+    Raises:
+        UsageError: words fall apart into other pieces than the model was trained on.
+    """
+    fields = GGUFReader(gguf).fields
+    kind, begins = (
+        fields[key].contents() if key in fields else None
+        for key in ("tokenizer.ggml.model", "tokenizer.ggml.add_bos_token")
+    )
+    if kind == "llama" and isinstance(tokenizer.backend_tokenizer.model, Unigram):
+        # "llama" is byte-pair encoding; 5.17 takes the ranks of Gemma's merges for probabilities of pieces.
+        raise UsageError(
+            f"transformers {transformers.__version__} reads the tokenizer of {gguf.name} wrongly; install 5.18 or newer"
+        )
+    if begins and tokenizer.bos_token is not None:  # 5.18 to 5.22 leave Gemma's beginning out
+        tokenizer.add_bos_token = True
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Silence the library's progress bars and advice while it loads or saves; restore its settings after."""
+    settings = transformers.utils.logging
+    verbosity, bars = settings.get_verbosity(), settings.is_progress_bar_enabled()
+    settings.set_verbosity_error()
+    settings.disable_progress_bar()
+    try:
+        yield
+    finally:
+        settings.set_verbosity(verbosity)
+        if bars:
+            settings.enable_progress_bar()

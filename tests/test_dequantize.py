@@ -1,0 +1,51 @@
+"""What is taken from a GGUF file's header where the library that reads the file might not."""
+
+import pytest
+from gguf import GGUFWriter
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from thinwire.dequantize import hold_to_header
+from thinwire.errors import UsageError
+
+
+def header(path, **says):
+    """A GGUF file of a header alone."""
+    writer = GGUFWriter(path, "llama")
+    for key, value in says.items():
+        (writer.add_bool if isinstance(value, bool) else writer.add_string)(f"tokenizer.ggml.{key}", value)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    return path
+
+
+def tokenizer(kind="bpe"):
+    pieces = ["<unk>", "<bos>", "one", "two"]
+    if kind == "bpe":
+        model = models.WordLevel({piece: i for i, piece in enumerate(pieces)}, unk_token="<unk>")
+    else:
+        model = models.Unigram([(piece, -float(i)) for i, piece in enumerate(pieces)], unk_id=0)
+    made = Tokenizer(model)
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<bos>", unk_token="<unk>")
+
+
+@pytest.mark.parametrize(
+    ("says", "ids"),
+    [({"add_bos_token": True}, [1, 2, 3]), ({"add_bos_token": False}, [2, 3]), ({}, [2, 3])],
+    ids=["beginning", "none", "nothing said"],
+)
+def test_a_text_begins_as_the_header_says(says, ids, tmp_path):
+    words = tokenizer()
+    hold_to_header(words, header(tmp_path / "some.gguf", model="llama", **says))
+    assert words("one two").input_ids == ids
+    assert words("one two", add_special_tokens=False).input_ids == [2, 3]
+    words.save_pretrained(tmp_path / "saved")
+    assert PreTrainedTokenizerFast.from_pretrained(tmp_path / "saved")("one two").input_ids == ids
+
+
+def test_merges_read_as_probabilities_are_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"reads the tokenizer of some\.gguf wrongly; install 5\.18 or newer"):
+        hold_to_header(tokenizer("unigram"), header(tmp_path / "some.gguf", model="llama"))
+    hold_to_header(tokenizer("unigram"), header(tmp_path / "t5.gguf", model="t5"))  # a Unigram model by its own account
