@@ -27,7 +27,6 @@ ARMS = {
     "quick": {"lora": LORA, "training": {"adapter_lr": 1e-2, "lora_lr": 1e-2, "clip_norm": 0.1}},
 }
 CONTROLS = {"codec_only": {"reads": "codec"}, "text_lora": {"reads": "text", "lora": {"rank": 2, "dropout": 0.0}}}
-# In groups of at most four: the arms, then the control that trains; the one that does not train, alone.
 NAMES = [*ARMS, "controls/codec_only", "controls/text_lora"]
 
 
@@ -51,7 +50,7 @@ def both(folder):
     """The folders of one sweep, its arms in groups and one by one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("THINWIRE_CACHE", str(folder / "cache"))
-        for name, most in (("together", 4), ("alone", 1)):
+        for name, most in (("together", 5), ("alone", 1)):
             sweep(folder, folder / name, fused_arms=most)
     return folder / "together", folder / "alone"
 
@@ -77,10 +76,19 @@ def test_a_group_takes_what_can_train_together_and_the_order_is_kept():
     assert names(group(runs, 9)) == [["a", "b", "c"], ["other"]]
 
 
-def test_a_group_holds_no_more_than_asked():
-    runs = planned(**{name: {} for name in "abcde"})
-    assert names(group(runs, 2)) == [["a", "b"], ["c", "d"], ["e"]]
-    assert names(group(runs, 1)) == [["a"], ["b"], ["c"], ["d"], ["e"]]
+@pytest.mark.parametrize(
+    ("most", "expected"),
+    [(6, ["abcdef"]), (5, ["abc", "def"]), (4, ["abc", "def"]), (2, ["ab", "cd", "ef"]), (1, "abcdef")],
+)
+def test_groups_hold_no_more_than_asked_and_about_as_many_each(most, expected):
+    runs = planned(**{name: {} for name in "abcdef"})
+    assert names(group(runs, most)) == [list(members) for members in expected]
+
+
+def test_groups_that_cannot_be_equal_differ_by_one():
+    runs = planned(**{name: {} for name in "abcdefg"})
+    assert [len(members) for members in group(runs, 3)] == [2, 2, 3]
+    assert [len(members) for members in group(runs, 5)] == [3, 4]
 
 
 def test_every_member_of_a_group_can_train_with_every_other():
@@ -121,8 +129,8 @@ def test_arms_trained_together_have_the_results_of_arms_trained_one_by_one(both,
 def test_a_record_says_how_many_arms_trained_together(both):
     found = [[record_of(run, name)["training"] for name in NAMES] for run in both]
     counts = [[training and training["trained_together"] for training in run] for run in found]
-    # Four arms fill a group; the control that trains is left to itself, the one that does not train has no training.
-    assert counts == [[4, 4, 4, 4, None, 1], [1, 1, 1, 1, None, 1]]
+    # Four arms and the control that trains; the other control has no training.
+    assert counts == [[5, 5, 5, 5, None, 5], [1, 1, 1, 1, None, 1]]
 
 
 @pytest.mark.parametrize("name", ARMS)
@@ -133,7 +141,7 @@ def test_a_log_holds_its_own_arms_steps_and_no_other_arms(both, name):
     steps = [row for row in lines(both[0] / name / "diagnostics.jsonl") if row["event"] == "step"]
     assert losses == [round(row["loss"], 4) for row in steps]
     assert len(re.findall(rf"{name} epoch \d: selection F1", text)) == 2
-    assert "training 4 arms together: baseline, r2, r4, quick" in text
+    assert "training 5 arms together: baseline, r2, r4, quick, text_lora" in text
     for other in set(ARMS) - {name}:
         assert not re.search(rf"\b{other}(:| epoch)", text)
 

@@ -25,16 +25,23 @@ logger = logging.getLogger(__name__)
 
 
 def group(planned: Sequence[Planned], most: int) -> list[list[Planned]]:
-    """Arms that can train together in groups of at most ``most``; groups and members keep the order given."""
-    groups: list[list[Planned]] = []
+    """Arms that can train together, in groups of at most ``most`` and of about equal size: a few arms take a GPU
+    hardly less time than some more. Members keep the order given."""
+    alike: list[list[Planned]] = []
     for one in planned:
-        for others in groups:
-            if len(others) < most and all(can_train_together(one.config, other.config) for other in others):
+        for others in alike:
+            if all(can_train_together(one.config, other.config) for other in others):
                 others.append(one)
                 break
         else:
-            groups.append([one])
-    return groups
+            alike.append([one])
+    return [part for members in alike for part in _evenly(members, most)]
+
+
+def _evenly(members: list[Planned], most: int) -> Iterator[list[Planned]]:
+    num_parts = -(-len(members) // most)
+    for part in range(num_parts):
+        yield members[part * len(members) // num_parts : (part + 1) * len(members) // num_parts]
 
 
 def run_arms(
