@@ -149,6 +149,13 @@ def test_a_folder_that_is_no_sweeps_is_a_mistake(command, tmp_path, thinwire):
     assert "is no sweep's folder: it has no sweep.json" in one_line(*thinwire(command, tmp_path))
 
 
+def test_plot_names_the_formats_that_it_can_write(run, tmp_path, thinwire):
+    pytest.importorskip("matplotlib")
+    said = one_line(*thinwire("plot", run, "-o", tmp_path / "drawn", "--format", "gif", "--format", "doc"))
+    assert "--format doc is none that matplotlib writes: " in said
+    assert not (tmp_path / "drawn").exists()
+
+
 @pytest.mark.parametrize("command", ["report", "plot", "postprocess"])
 def test_a_sweep_that_has_not_ended_is_a_mistake(command, run, thinwire):
     (run / "r16_a32_full" / "record.json").unlink()

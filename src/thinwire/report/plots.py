@@ -62,13 +62,16 @@ def write_plots(
     """Write every figure that has data to ``folder``, in each format, and return the files.
 
     Raises:
-        UsageError: matplotlib is not installed.
+        UsageError: matplotlib is not installed, or cannot write one of the formats.
     """
     try:
         from matplotlib import rc_context
         from matplotlib.figure import Figure
     except ImportError:
         raise UsageError("plots need matplotlib, which is not installed: pip install 'thinwire[plots]'") from None
+    known = Figure().canvas.get_supported_filetypes()
+    if unknown := [suffix for suffix in formats if suffix not in known]:
+        raise UsageError(f"--format {unknown[0]} is none that matplotlib writes: {', '.join(sorted(known))}")
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, size, draw in _plots(data.complete(analysis), series):
