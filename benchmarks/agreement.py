@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from plain_loop import Reading, answer
 
 from thinwire.config import ModelConfig, PromptConfig
 from thinwire.determinism import deterministic_kernels
-from thinwire.evaluate import Prediction, answer_questions, score_answer, summarize
+from thinwire.evaluate import Prediction, answer_questions, summarize
 from thinwire.memory import decoding_pass_tokens
 from thinwire.model import LanguageModel, load
 from thinwire.prompts import Encoded, PromptEncoder
@@ -39,25 +40,20 @@ def batched(lm: LanguageModel, encoder: PromptEncoder, questions: list[Encoded])
         return answer_questions(lm, lm.table, encoder, questions, max_new_tokens=NEW_TOKENS, pass_tokens=tokens)
 
 
-@torch.no_grad()
 def one_by_one(lm: LanguageModel, encoder: PromptEncoder, questions: list[Encoded]) -> list[Prediction]:
-    """``generate()``'s answers."""
-    stops = sorted(lm.stop_ids(encoder.end_id))
-    found = []
-    for question in questions:
-        ids = torch.tensor([question.prompt_ids], device=lm.device)
-        said = lm.model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=NEW_TOKENS,
-            do_sample=False,
-            eos_token_id=stops,
-            pad_token_id=stops[0],
-        )[0, ids.shape[1] :].tolist()
-        length = next((place for place, token in enumerate(said) if token in stops), len(said))
-        text = lm.tokenizer.decode(said[:length], skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        found.append(score_answer(question, text, "end" if length < len(said) else "length"))
-    return found
+    """``generate()``'s answers, the model reading its own embeddings."""
+    own = Reading(adapter=torch.nn.Identity(), codes=lm.table, table=lm.table, mean_square=1.0)
+    stops = lm.stop_ids(encoder.end_id)
+    return answer(
+        lm.model,
+        lm.tokenizer,
+        own,
+        questions,
+        stop_ids=stops,
+        batch_size=1,
+        max_new_tokens=NEW_TOKENS,
+        autocast=False,
+    )
 
 
 def main() -> None:
@@ -73,9 +69,9 @@ def main() -> None:
         encoder = PromptEncoder(lm.tokenizer, PromptConfig())
         drawn = draw(load_questions("squad", "test"), args.questions, 0, "test")
         questions = [encoder.encode(example) for example in drawn]
-        for name, answer in (("Thinwire", batched), ("generate()", one_by_one)):
+        for name, said in (("Thinwire", batched), ("generate()", one_by_one)):
             started = time.perf_counter()
-            found = answers[f"{name} {dtype}"] = answer(lm, encoder, questions)
+            found = answers[f"{name} {dtype}"] = said(lm, encoder, questions)
             f1 = record["f1"][f"{name} {dtype}"] = summarize(found)["f1"]
             print(f"{name} {dtype}: F1 {100 * f1:.2f}, {time.perf_counter() - started:.0f} s", flush=True)
     for one, other in combinations(answers, 2):

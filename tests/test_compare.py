@@ -11,6 +11,7 @@ from run_example import FINISHED_AT, edit, write_run
 from thinwire.records import read_json
 from thinwire.report import compare
 from thinwire.report.compare import best_arm, format_table, load_rows, main, sort_rows
+from thinwire.report.results import read_results
 from thinwire.report.summary import summary_text
 from thinwire.report.write import write_reports
 
@@ -302,7 +303,7 @@ def test_the_summary_of_a_checkout_without_a_commit_says_so(tmp_path):
 @pytest.fixture
 def analysed(tmp_path):
     run = write_run(tmp_path / "run")
-    return run, write_reports(run)
+    return run, write_reports(read_results(run))
 
 
 def test_rows_of_a_finished_sweep_hold_the_analysis_intervals_p_values_and_tiers(analysed):
@@ -359,7 +360,7 @@ def test_an_analysis_with_the_sweeps_own_end_is_used_and_one_with_another_is_not
 def test_a_resumed_sweep_is_read_from_its_records_though_its_old_analysis_lies_beside_them(tmp_path):
     # It was stopped in its last arm, reported on as it was, and goes on: neither header has an end.
     run = write_run(tmp_path / "run", finished_at=None)
-    write_reports(run)
+    write_reports(read_results(run))
     edit(run / "baseline" / "record.json", lambda record: record["test"].update(f1=0.0625))
     assert by_name(load_rows(run))["baseline"]["f1"] == 0.0625
 
@@ -429,7 +430,7 @@ def test_the_summary_of_the_plans_sweep_is_at_most_100_columns_wide(tmp_path):
 def test_the_summary_wraps_its_verdict_and_its_failures(tmp_path):
     run = write_run(tmp_path / "run")
     edit(run / "broken" / "record.json", lambda record: record.update(error="word " * 60))
-    analysis = write_reports(run)
+    analysis = write_reports(read_results(run))
     text = (run / "sweep_summary.txt").read_text(encoding="utf-8")
     assert max(map(len, text.splitlines())) <= 100
     plain = " ".join(text.split())

@@ -20,12 +20,12 @@ def header(path, **says):
     return path
 
 
-def tokenizer(kind="bpe"):
-    pieces = ["<unk>", "<bos>", "one", "two"]
-    if kind == "bpe":
-        model = models.WordLevel({piece: i for i, piece in enumerate(pieces)}, unk_token="<unk>")
-    else:
-        model = models.Unigram([(piece, -float(i)) for i, piece in enumerate(pieces)], unk_id=0)
+PIECES = ["<unk>", "<bos>", "one", "two"]
+WORDS = models.WordLevel({piece: i for i, piece in enumerate(PIECES)}, unk_token="<unk>")
+UNIGRAM = models.Unigram([(piece, -float(i)) for i, piece in enumerate(PIECES)], unk_id=0)
+
+
+def tokenizer(model):
     made = Tokenizer(model)
     made.pre_tokenizer = pre_tokenizers.Whitespace()
     return PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<bos>", unk_token="<unk>")
@@ -37,7 +37,7 @@ def tokenizer(kind="bpe"):
     ids=["beginning", "none", "nothing said"],
 )
 def test_a_text_begins_as_the_header_says(says, ids, tmp_path):
-    words = tokenizer()
+    words = tokenizer(WORDS)
     hold_to_header(words, header(tmp_path / "some.gguf", model="llama", **says))
     assert words("one two").input_ids == ids
     assert words("one two", add_special_tokens=False).input_ids == [2, 3]
@@ -45,7 +45,15 @@ def test_a_text_begins_as_the_header_says(says, ids, tmp_path):
     assert PreTrainedTokenizerFast.from_pretrained(tmp_path / "saved")("one two").input_ids == ids
 
 
+def test_a_beginning_that_is_there_is_not_put_there_again(tmp_path):
+    words = tokenizer(WORDS)
+    words.add_bos_token = True
+    before = words.backend_tokenizer.to_str()
+    hold_to_header(words, header(tmp_path / "some.gguf", model="llama", add_bos_token=True))
+    assert words.backend_tokenizer.to_str() == before
+
+
 def test_merges_read_as_probabilities_are_refused(tmp_path):
     with pytest.raises(UsageError, match=r"reads the tokenizer of some\.gguf wrongly; install 5\.18 or newer"):
-        hold_to_header(tokenizer("unigram"), header(tmp_path / "some.gguf", model="llama"))
-    hold_to_header(tokenizer("unigram"), header(tmp_path / "t5.gguf", model="t5"))  # a Unigram model by its own account
+        hold_to_header(tokenizer(UNIGRAM), header(tmp_path / "some.gguf", model="llama"))
+    hold_to_header(tokenizer(UNIGRAM), header(tmp_path / "t5.gguf", model="t5"))  # a Unigram model by its own account

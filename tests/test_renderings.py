@@ -9,6 +9,7 @@ import pytest
 
 from run_example import load, write_run
 from thinwire.records import read_jsonl
+from thinwire.report.results import read_results
 from thinwire.report.write import write_reports
 
 MINUS, DASH = "\u2212", "\u2013"
@@ -18,7 +19,7 @@ NAMES = ("baseline", "r4_a8_layers8", "r8_a8_layers12", "r16_a32_full", "text_lo
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = write_run(tmp_path_factory.mktemp("renderings") / "run")
-    write_reports(folder)
+    write_reports(read_results(folder))
     return folder
 
 

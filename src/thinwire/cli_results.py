@@ -129,9 +129,11 @@ def report(
     from thinwire.report.results import read_results
     from thinwire.report.write import write_reports
 
+    results = read_results(run)
+    name = results.sweep["name"]
     if into is not None:
-        inserted(into, read_results(run).sweep["name"], "")  # refused before anything is written
-    name = write_reports(run)["sweep"]["name"]
+        inserted(into, name, "")  # refused before anything is written
+    write_reports(results)
     typer.echo(run / "report.html")
     if into is not None:
         replaced = insert(into, name, (run / "report.md").read_text(encoding="utf-8"))

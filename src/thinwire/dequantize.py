@@ -47,12 +47,11 @@ def _dequantize(gguf: Path, target: Path) -> None:
     gguf_config = getattr(transformers, "GgufConfig", None)
     unpack = {"quantization_config": gguf_config(dequantize=True)} if gguf_config else {}
     source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
-    try:
+    with _reading(gguf):
         tokenizer = transformers.AutoTokenizer.from_pretrained(**source)
-        model = transformers.AutoModelForCausalLM.from_pretrained(**source, dtype=torch.bfloat16, **unpack)
-    except (OSError, ValueError, KeyError) as error:
-        raise UsageError(f"{gguf} cannot be read as a GGUF model ({summary(error)})") from error
     hold_to_header(tokenizer, gguf)
+    with _reading(gguf):
+        model = transformers.AutoModelForCausalLM.from_pretrained(**source, dtype=torch.bfloat16, **unpack)
     if tokenizer.chat_template:
         # The end token in a GGUF header is not to be trusted (transformers 5.17 reads id 1 for SmolLM2's 2).
         end_id = end_of_turn_id(tokenizer)
@@ -60,6 +59,14 @@ def _dequantize(gguf: Path, target: Path) -> None:
         model.config.eos_token_id = model.generation_config.eos_token_id = end_id
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)
+
+
+@contextmanager
+def _reading(gguf: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(f"{gguf} cannot be read as a GGUF model ({summary(error)})") from error
 
 
 def hold_to_header(tokenizer: Any, gguf: Path) -> None:
@@ -78,8 +85,9 @@ def hold_to_header(tokenizer: Any, gguf: Path) -> None:
         raise UsageError(
             f"transformers {transformers.__version__} reads the tokenizer of {gguf.name} wrongly; install 5.18 or newer"
         )
-    if begins and tokenizer.bos_token is not None:  # 5.18 to 5.22 leave Gemma's beginning out
-        tokenizer.add_bos_token = True
+    beginning = tokenizer.bos_token_id
+    if begins and beginning is not None and tokenizer("a")["input_ids"][0] != beginning:
+        tokenizer.add_bos_token = True  # 5.18 to 5.22 leave Gemma's out
 
 
 @contextmanager

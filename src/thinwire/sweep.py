@@ -23,7 +23,7 @@ from thinwire.progress import Display
 from thinwire.provenance import environment, now
 from thinwire.records import content_hash, read_json, write_json, write_text
 from thinwire.report import compare
-from thinwire.report.results import is_complete, record_folder
+from thinwire.report.results import is_complete, read_results, record_folder
 from thinwire.report.summary import summary_text
 from thinwire.report.write import write_reports
 from thinwire.tensorboard import check_available, write_scalars
@@ -89,7 +89,7 @@ def run_sweep(
                 write_text(folder / "sweep_summary.txt", summary_text(folder))
         write_json(folder / "sweep.json", {**header, "finished_at": now()})
         if is_complete(folder):
-            write_reports(folder)
+            write_reports(read_results(folder))
     return [records[run.name] for run in runs]
 
 
