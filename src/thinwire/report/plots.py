@@ -127,7 +127,7 @@ def _forest(figure: Figure, compared: data.Forest) -> None:
     axes.axvline(0, color=_INK, linewidth=0.8)
     axes.set_yticks(range(len(compared.rows)), [row.name for row in compared.rows])
     axes.invert_yaxis()
-    axes.set_title(forest.TITLE, pad=18)
+    axes.set_title(forest.TITLE, pad=28)
     axes.set(xlabel=f"{forest.AXIS}, simultaneous {compared.confidence} intervals")
 
 
@@ -137,12 +137,12 @@ def _levels(axes: Axes, thresholds: Sequence[float], ceiling: float | None) -> N
         _above(axes, value, signed(value))
     if ceiling is not None:
         axes.axvline(100 * ceiling, color=LIGHT[1], linewidth=1, linestyle="--")
-        _above(axes, ceiling, f"ceiling {signed(ceiling)}")
+        _above(axes, ceiling, f"ceiling {signed(ceiling)}", 14)  # higher up: it may lie between two thresholds
 
 
-def _above(axes: Axes, value: float, label: str) -> None:
+def _above(axes: Axes, value: float, label: str, height: float = 4) -> None:
     place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "ha": "center"}
-    axes.annotate(label, (100 * value, 1), (0, 4), fontsize=8, color=_SOFT, **place)
+    axes.annotate(label, (100 * value, 1), (0, height), fontsize=8, color=_SOFT, **place)
 
 
 def _standings(figure: Figure, items: Sequence[data.Standing]) -> None:
