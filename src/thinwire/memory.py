@@ -46,7 +46,7 @@ def decoding_pass_tokens(lm: LanguageModel, setting: int | str) -> int:
     kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     bytes_per_token = 2 * 2 * 2 * lm.num_layers * kv_heads * head_dim
-    return _resolve(lm, setting, bytes_per_token, most={"cuda": 524_288, "cpu": 8_192})
+    return _resolve(lm, setting, bytes_per_token, most={"cuda": 1_048_576, "cpu": 8_192})
 
 
 def free_memory(device: torch.device) -> int:
