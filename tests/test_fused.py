@@ -4,6 +4,7 @@ import json
 import math
 import re
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -97,6 +98,12 @@ def test_every_member_of_a_group_can_train_with_every_other():
         baseline={}, none={"lora": {"rank": 1, "dropout": 0}}, some={"lora": {"rank": 1, "dropout": 0.1}}, last={}
     )
     assert names(group(runs, 9)) == [["baseline", "none", "last"], ["some"]]
+
+
+def test_those_that_go_on_after_an_epoch_train_together_and_with_nobody_else():
+    fresh, *others = planned(a={}, b={}, c={}, d={})
+    b, c, d = (replace(one, epochs_done=done) for one, done in zip(others, (1, 2, 1), strict=True))
+    assert names(group([fresh, b, c, d], 9)) == [["a"], ["b", "d"], ["c"]]
 
 
 def test_seeds_are_never_mixed():

@@ -74,6 +74,11 @@ def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def timeless(path):
+    """Its rows without what depends on the clock."""
+    return [{k: v for k, v in row.items() if k != "tokens_per_second"} for row in lines(path)]
+
+
 @pytest.fixture(scope="module")
 def swept(folder):
     with pytest.MonkeyPatch.context() as patch:
@@ -250,6 +255,52 @@ def test_an_interrupted_arm_is_recorded_set_aside_and_run_again(folder, tmp_path
     assert len(lines(run / "r2" / "diagnostics.jsonl")) == 7, "nothing of the first try is mixed in"
 
 
+@pytest.mark.parametrize("lines_before", [5, 6, 7])
+def test_an_arm_interrupted_after_an_epoch_goes_on_and_ends_as_if_it_had_not_been(
+    lines_before, folder, swept, tmp_path, monkeypatch
+):
+    """Two steps and a selection an epoch, then the test: it is stopped after its last step, its last selection, or the
+    test."""
+    real, calls = arm_module.append_jsonl, []
+
+    def interrupt(path, row):
+        real(path, row)
+        calls.append(row)
+        if len(calls) == lines_before:
+            raise KeyboardInterrupt
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(arm_module, "append_jsonl", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run_sweep(experiment(folder), run, only=["r2"])
+    assert (run / "r2" / "unfinished.safetensors").exists()
+    (record,) = run_sweep(experiment(folder), run, only=["r2"], resume=True)
+    whole = swept[0] / "r2"
+    assert timeless(run / "r2" / "diagnostics.jsonl") == timeless(whole / "diagnostics.jsonl")
+    assert (run / "r2" / "predictions.jsonl").read_text() == (whole / "predictions.jsonl").read_text()
+    assert record["selection"] == json.loads((whole / "record.json").read_text())["selection"]
+    assert record["status"] == "done"
+    assert not (run / "unfinished").exists()
+    assert not (run / "r2" / "unfinished.safetensors").exists()
+
+
+def test_an_unfinished_arm_of_other_settings_starts_again(folder, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(arm_module, "write_jsonl", interrupted)  # of the test's predictions
+        with pytest.raises(KeyboardInterrupt):
+            run_sweep(experiment(folder), run, only=["r2"])
+    changed = experiment(folder, arms={"baseline": {}, "r2": {"lora": {"rank": 3, "alpha": 4, "layers": 1}}})
+    (record,) = run_sweep(changed, run, only=["r2"], resume=True)
+    assert record["status"] == "done"
+    assert (run / "unfinished" / "r2-1" / "unfinished.safetensors").exists()
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
 def test_a_killed_arm_leaves_no_record_and_counts_as_not_done(folder, tmp_path):
     run = tmp_path / "run"
     run_sweep(experiment(folder), run, only=["r2"])
@@ -262,10 +313,6 @@ def test_a_killed_arm_leaves_no_record_and_counts_as_not_done(folder, tmp_path):
 def test_same_seed_same_machine_gives_identical_diagnostics(folder, swept, tmp_path):
     run, _ = swept
     run_sweep(experiment(folder), tmp_path / "again", only=["r2"])
-
-    def timeless(path):
-        return [{k: v for k, v in row.items() if k != "tokens_per_second"} for row in lines(path)]
-
     again = tmp_path / "again" / "r2"
     assert timeless(run / "r2" / "diagnostics.jsonl") == timeless(again / "diagnostics.jsonl")
     assert (run / "r2" / "predictions.jsonl").read_text() == (again / "predictions.jsonl").read_text()

@@ -1,5 +1,6 @@
 """Training on the tiny model: five questions, what arms read, and what training them together leaves."""
 
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from thinwire.objective import table_mean_square
 from thinwire.prompts import PromptEncoder
 from thinwire.reader import AdapterReader, CodecReader, Reader
 from thinwire.train import train
+from thinwire.training_state import TrainingState
 
 QUESTIONS = [
     ("Ada wrote the first program in 1843.", "1843"),
@@ -69,6 +71,8 @@ class Trained:
 
     outcome: Any
     steps: list
+    kept: list[TrainingState]
+    """After each epoch."""
     state: dict[str, torch.Tensor]
     """Copies of all that it trained, by name."""
 
@@ -78,9 +82,11 @@ class Trained:
         return [{k: v for k, v in step.as_dict().items() if k != "tokens_per_second"} for step in self.steps]
 
 
-def learner(config, reader, *, on_step=lambda *_: None, select=lambda epoch: float(epoch)) -> Learner:
+def learner(
+    config, reader, *, on_step=lambda *_: None, select=lambda epoch: float(epoch), keep=lambda _: None, begun=None
+) -> Learner:
     """By default the last epoch is the best one."""
-    return Learner(config=config, reader=reader, on_step=on_step, select=select)
+    return Learner(config=config, reader=reader, on_step=on_step, select=select, keep=keep, begun=begun)
 
 
 def trained_numbers(reader, lora, arm=0) -> dict[str, torch.Tensor]:
@@ -89,19 +95,30 @@ def trained_numbers(reader, lora, arm=0) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().clone() for name, tensor in named.items()}
 
 
-def train_together(*configs, change_reader=lambda number, reader: reader, lm=None, pass_tokens=WHOLE, **hooks):
-    """Train fresh arms together; one ``Trained`` for each."""
+def train_together(
+    *configs, begun=None, change_reader=lambda number, reader: reader, lm=None, pass_tokens=WHOLE, **hooks
+):
+    """Train fresh arms together, or go on with those that have ``begun``; one ``Trained`` for each."""
     setting = Setting(lm)
     readers = [change_reader(number, setting.reader(config)) for number, config in enumerate(configs)]
-    steps = [[] for _ in configs]
+    steps, kept = [[] for _ in configs], [[] for _ in configs]
     with (
         deterministic_kernels(),
         attached(setting.lm.model, [c.lora for c in configs], [c.seed for c in configs]) as lora,
     ):
         learners = [
-            learner(config, reader, on_step=lambda metrics, _, own=own: own.append(metrics), **hooks)
-            for config, reader, own in zip(configs, readers, steps, strict=True)
+            learner(
+                config,
+                reader,
+                on_step=lambda metrics, _, own=own: own.append(metrics),
+                keep=lambda state, own_states=own_states: own_states.append(deepcopy(state)),
+                begun=before,
+                **hooks,
+            )
+            for config, reader, own, own_states, before in zip(
+                configs, readers, steps, kept, begun or [None] * len(configs), strict=True
+            )
         ]
         outcomes = setting.train(learners, lora, pass_tokens)
         states = [trained_numbers(reader, lora, number) for number, reader in enumerate(readers)]
-    return [Trained(*parts) for parts in zip(outcomes, steps, states, strict=True)]
+    return [Trained(*parts) for parts in zip(outcomes, steps, kept, states, strict=True)]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 import traceback
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
+import thinwire
 from thinwire.checkpoint import save_checkpoint, trainable_parameters
 from thinwire.compilation import uncompiled
 from thinwire.config import ArmConfig
@@ -23,11 +27,15 @@ from thinwire.progress import Display, Task, clock
 from thinwire.prompts import Encoded
 from thinwire.provenance import environment, now
 from thinwire.records import append_jsonl, content_hash, write_json, write_jsonl
+from thinwire.training_state import TrainingState, epochs_done
 from thinwire.workbench import Workbench
 
 logger = logging.getLogger(__name__)
 
 Kind = Literal["arm", "control"]
+
+STATE_FILE = "unfinished.safetensors"
+"""Of an arm between two epochs; gone when the arm is done."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +47,8 @@ class Planned:
     arm: str
     kind: Kind
     config: ArmConfig
+    epochs_done: int = 0
+    """By an earlier run that did not get to the end, and left its state."""
 
 
 class ArmRun:
@@ -66,6 +76,27 @@ class ArmRun:
             "started_at": now(),
         }
         self._log("info", "%s %s", planned.kind, planned.name)
+        self._begun = self._take_up() if planned.epochs_done else None
+
+    def _take_up(self) -> TrainingState:
+        """Go on after the last whole epoch: what was written down after it is dropped, and will come again."""
+        state, books = TrainingState.load(self.folder / STATE_FILE)
+        os.truncate(self._diagnostics, books["diagnostics_bytes"])
+        (self.folder / "record.json").unlink(missing_ok=True)  # it says how the earlier run ended
+        self._selections, self.seconds = books["selections"], books["seconds"]
+        self.record["started_at"] = books["started_at"]
+        self._log("info", "%s: going on after epoch %d", self.name, state.epoch)
+        return state
+
+    def _keep(self, state: TrainingState) -> None:
+        made_for = _identity(self.config, self.record["data"], self._bench.lm)
+        books = {
+            "diagnostics_bytes": self._diagnostics.stat().st_size,
+            "selections": self._selections,
+            "seconds": self.seconds,
+            "started_at": self.record["started_at"],
+        }
+        state.save(self.folder / STATE_FILE, made_for, books)
 
     def prepare(self) -> None:
         """Make what the arm reads, after a look at whether the model has what the arm's LoRA adapts."""
@@ -92,7 +123,14 @@ class ArmRun:
                 figures = f"{metrics.tokens_per_second:,.0f} tokens/s"
             task.update(metrics.step, total, figures)
 
-        return Learner(config=self.config, reader=self.reader, on_step=on_step, select=self.select)
+        return Learner(
+            config=self.config,
+            reader=self.reader,
+            on_step=on_step,
+            select=self.select,
+            keep=self._keep,
+            begun=self._begun,
+        )
 
     def select(self, epoch: int) -> float:
         """Score the present weights on the selection split: the figure that epochs and arms are chosen by."""
@@ -150,6 +188,8 @@ class ArmRun:
     def _end(self, status: str, error: str | None = None) -> None:
         self.record |= {"status": status, "error": error, "finished_at": now(), "seconds_total": self.seconds}
         write_json(self.folder / "record.json", self.record)
+        if status == "done":
+            (self.folder / STATE_FILE).unlink(missing_ok=True)
 
     def _answer(self, label: str, questions: list[Encoded]) -> tuple[list[Prediction], float]:
         """Answer with the present weights, folded into a table and merged: what an exported arm would say."""
@@ -192,6 +232,18 @@ class ArmRun:
     def _log(self, level: str, message: str, *values: object) -> None:
         # Named, so that the logs of arms that train together can be told apart.
         getattr(logger, level)(message, *values, extra={"arm": self.name})
+
+
+def with_epochs_done(planned: Planned, folder: Path, bench: Workbench) -> Planned:
+    """``planned`` with the epochs that an unfinished run of the same settings, questions, model and versions left in
+    ``folder``."""
+    made_for = _identity(planned.config, bench.questions(planned.config).hashes(), bench.lm)
+    return replace(planned, epochs_done=epochs_done(folder / STATE_FILE, made_for))
+
+
+def _identity(config: ArmConfig, data: dict[str, str], lm: LanguageModel) -> str:
+    made_by = [thinwire.__version__, torch.__version__, lm.device.type]
+    return content_hash([config.model_dump(mode="json"), data, lm.identity(), made_by])
 
 
 def check_done(

@@ -30,12 +30,16 @@ def group(planned: Sequence[Planned], most: int) -> list[list[Planned]]:
     alike: list[list[Planned]] = []
     for one in planned:
         for others in alike:
-            if all(can_train_together(one.config, other.config) for other in others):
+            if all(_can_train_together(one, other) for other in others):
                 others.append(one)
                 break
         else:
             alike.append([one])
     return [part for members in alike for part in _evenly(members, most)]
+
+
+def _can_train_together(one: Planned, other: Planned) -> bool:
+    return one.epochs_done == other.epochs_done and can_train_together(one.config, other.config)
 
 
 def _evenly(members: list[Planned], most: int) -> Iterator[list[Planned]]:
@@ -47,7 +51,8 @@ def _evenly(members: list[Planned], most: int) -> Iterator[list[Planned]]:
 def run_arms(
     bench: Workbench, planned: Sequence[Planned], folders: Sequence[Path], display: Display
 ) -> list[dict[str, Any]]:
-    """Run one arm, or several that can train together, each in its empty folder.
+    """Run one arm, or several that can train together, each in its own folder: an empty one, or that of an unfinished
+    run which it goes on with.
 
     A failure is recorded, not raised: one arm's error must not end a sweep. An interruption is recorded and raised.
 
@@ -56,7 +61,7 @@ def run_arms(
     """
     with ExitStack() as logs:
         for one, folder in zip(planned, folders, strict=True):
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=one.epochs_done > 0)
             logs.enter_context(_logging_to(folder, one.name))
         runs = [ArmRun(bench, one, folder, display) for one, folder in zip(planned, folders, strict=True)]
         try:
@@ -122,6 +127,7 @@ def _train(
     if len(runs) > 1:
         logger.info("training %d arms together: %s", len(runs), ", ".join(run.name for run in runs))
     label = runs[0].name if len(runs) == 1 else f"{len(runs)} arms"
+    # All epochs: an arm that goes on after some must be compiled if it was in those, or its sums round otherwise.
     num_tokens = first.training.epochs * len(runs) * sum(len(question.prompt_ids) for question in questions)
     logger.info("%s: training begins", label)
     with display.task(label) as task, compiled_layers(lm, bench.compile_layers, num_tokens):

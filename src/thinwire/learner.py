@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 from thinwire.config import ArmConfig
 from thinwire.reader import Reader
+from thinwire.training_state import TrainingState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,3 +61,8 @@ class Learner:
     """Called after every optimiser step with its metrics and the number of steps in all."""
     select: Callable[[int], float]
     """Called after every epoch (from 1) with its number; returns the score to choose by, higher is better."""
+    keep: Callable[[TrainingState], None] = lambda _: None
+    """Called after that with what training would need to go on from there. Its tensors are those that go on training:
+    to be written or copied at once."""
+    begun: TrainingState | None = None
+    """Where to go on from, if not from the start."""

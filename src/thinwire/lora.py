@@ -111,12 +111,22 @@ class StackedLora:
 
     def factors(self, arm: int) -> dict[str, Tensor]:
         """An arm's factors by their names in peft's format, without padding, sharing memory with the model's."""
+        return self.factors_in(self._values[arm], arm)
+
+    def factors_in(self, row: Tensor, arm: int) -> dict[str, Tensor]:
+        """The same of any ``row`` ``[P]`` laid out as ``self.row(arm)`` is: a copy of it, or an optimiser's moments.
+        How it is laid out depends on the arms beside this one; its factors do not."""
         rank = self._settings[arm].rank
         named = {}
+        start = 0
         for place in self._places:
+            down, up = place.linear.down[arm], place.linear.up[arm]
+            middle, end = start + down.numel(), start + down.numel() + up.numel()
             if place.linear.scale[arm] != 0:
-                named[f"base_model.model.{place.name}.lora_A.weight"] = place.linear.down.detach()[arm, :rank]
-                named[f"base_model.model.{place.name}.lora_B.weight"] = place.linear.up.detach()[arm, :, :rank]
+                first, second = row[start:middle].view(down.shape), row[middle:end].view(up.shape)
+                named[f"base_model.model.{place.name}.lora_A.weight"] = first[:rank]
+                named[f"base_model.model.{place.name}.lora_B.weight"] = second[:, :rank]
+            start = end
         return named
 
     def set_dropout(self, active: bool) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import yaml
 from filelock import FileLock, Timeout
 
-from thinwire.arm import Planned, check_done
+from thinwire.arm import Planned, check_done, with_epochs_done
 from thinwire.config import Experiment
 from thinwire.errors import UsageError
 from thinwire.fused import group, run_arms
@@ -50,7 +50,8 @@ def run_sweep(
     """Run the arms of ``experiment`` and write everything below ``folder``.
 
     Args:
-        resume: continue in a folder that holds results; arms whose record says done are kept.
+        resume: continue in a folder that holds results; arms whose record says done are kept, others go on after their
+            last whole epoch.
         only: run these arms or controls alone, instead of all.
         controls: ``auto`` leaves controls that train out of a run of 500 samples or fewer.
         tensorboard: also write each finished training's diagnostics as TensorBoard scalars, into its folder.
@@ -78,7 +79,7 @@ def run_sweep(
         shutil.copyfile(Path(compare.__file__), folder / "compare_results.py")
         records = _finished(bench, runs, folder)
         with display.overall("sweep") as task:
-            left = [run for run in runs if run.name not in records]
+            left = [_as_left(bench, run, folder) for run in runs if run.name not in records]
             for together in group(left, fused_arms(lm, experiment.fused_arms)):
                 task.update(len(records), len(runs), ", ".join(run.name for run in together))
                 for record in _run_together(bench, together, folder, display):
@@ -174,18 +175,23 @@ def _run_together(
 ) -> list[dict[str, Any]]:
     """Run arms together, or one after the other should all of them fail together (memory, say)."""
     folders = [record_folder(sweep_folder, run.name, run.kind) for run in runs]
-    for folder in folders:
-        if folder.exists():
+    for run, folder in zip(runs, folders, strict=True):
+        if folder.exists() and not run.epochs_done:
             _set_aside(folder, sweep_folder / "unfinished")
     records = run_arms(bench, runs, folders, display)
     if len(runs) > 1 and all(record["status"] == "failed" for record in records):
         logger.warning("%d arms failed together (%s); running them one by one", len(runs), records[0]["error"])
-        return [record for run in runs for record in _run_together(bench, [run], sweep_folder, display)]
+        alone = [_as_left(bench, run, sweep_folder) for run in runs]
+        return [record for run in alone for record in _run_together(bench, [run], sweep_folder, display)]
     return records
 
 
+def _as_left(bench: Workbench, run: Planned, sweep_folder: Path) -> Planned:
+    return with_epochs_done(run, record_folder(sweep_folder, run.name, run.kind), bench)
+
+
 def _set_aside(folder: Path, attic: Path) -> None:
-    """Move what an unfinished arm left out of the way: nothing is deleted, and nothing is appended to it."""
+    """Move what an unfinished arm left out of the way, where it cannot be gone on with."""
     number = 1
     while (target := attic / f"{folder.name}-{number}").exists():
         number += 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from thinwire.lora import StackedLora
 from thinwire.model import LanguageModel
 from thinwire.objective import check_finite, cross_entropy, distillation, reconstruction_terms
 from thinwire.prompts import Encoded
+from thinwire.training_state import TrainingState
 
 Part = Literal["adapter", "lora"]
 
@@ -39,7 +40,8 @@ def train(
     """Train readers and LoRA in place, and leave each arm as it was after its best epoch.
 
     Args:
-        learners: arms that may differ in what ``can_train_together`` leaves free, in the order of ``lora``'s.
+        learners: arms that may differ in what ``can_train_together`` leaves free, in the order of ``lora``'s. All of
+            them begin, or all go on after the same epoch.
         mean_square: of the embedding table (``objective.table_mean_square``): the unit of the squared error.
         pass_tokens: most tokens in one pass, of all arms together.
 
@@ -51,57 +53,55 @@ def train(
         UsageError: LoRA with no supervision that could reach it, or nothing to train.
     """
     arms = [_Arm(learner, lora, number) for number, learner in enumerate(learners)]
-    shared = learners[0].config
+    training = learners[0].config.training
     optimizer = torch.optim.AdamW(_parameter_groups(arms), fused=True)
-    num_steps = shared.training.epochs * -(-len(questions) // shared.training.batch_size)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, [_schedule(group["training"], num_steps) for group in optimizer.param_groups]
-    )
+    steps_an_epoch = -(-len(questions) // training.batch_size)
+    (done,) = {arm.go_on(optimizer, steps_an_epoch) for arm in arms}
     run = _Run(lm, arms, lora, mean_square, pass_tokens)
-    step = 0
-    seconds = 0.0
-    num_tokens = [0] * len(arms)
-    with seeded(shared.seed, "dropout"), _strided_gradients_are_meant():
-        for epoch in range(1, shared.training.epochs + 1):
-            if lora:
-                lora.set_dropout(True)
-            batches = run.batches(questions, epoch)
-            batch = next(batches, None)
-            while batch is not None and run.living():
-                started = time.perf_counter()
-                step += 1
-                sums = run.backward(batch)
-                upcoming = next(batches, None)  # made while a GPU is still at work on this one
-                figures = run.settle(batch, sums, step)
-                optimizer.step()
-                rates = {(group["part"], group["training"]): group["lr"] for group in optimizer.param_groups}
-                schedule.step()
-                elapsed = time.perf_counter() - started
-                seconds += elapsed
-                read = [batch.num_tokens(arm.config.supervision.k_tokens) for arm in arms]
-                num_tokens = [before + now for before, now in zip(num_tokens, read, strict=True)]
-                for arm in run.living():
-                    arm.learner.on_step(
-                        StepMetrics(
-                            step=step,
-                            epoch=epoch,
-                            **figures[arm.number],
-                            lr_adapter=rates["adapter", arm.config.training] if arm.adapter else None,
-                            lr_lora=None if arm.row is None else rates["lora", arm.config.training],
-                            tokens_per_second=sum(read) / elapsed,
-                        ),
-                        num_steps,
-                    )
-                batch = upcoming
-            if lora:
-                lora.set_dropout(False)
-            for arm in run.living():
-                arm.remember_if_best(epoch, arm.learner.select(epoch))
-    return [
-        arm.failure
-        or arm.outcome(num_steps=step, num_tokens=tokens, seconds=seconds / len(arms), trained_together=len(arms))
-        for arm, tokens in zip(arms, num_tokens, strict=True)
-    ]
+    for epoch in range(done + 1, training.epochs + 1):
+        with _dropping(lora, learners[0].config.seed, epoch), _strided_gradients_are_meant():
+            _train_epoch(run, optimizer, run.batches(questions, epoch), epoch, steps_an_epoch)
+        for arm in run.living():
+            arm.remember_if_best(epoch, arm.learner.select(epoch))
+            arm.learner.keep(arm.state(epoch, optimizer))
+    num_steps = training.epochs * steps_an_epoch
+    return [arm.failure or arm.outcome(num_steps=num_steps, trained_together=len(arms)) for arm in arms]
+
+
+def _train_epoch(
+    run: _Run, optimizer: torch.optim.Optimizer, batches: Iterator[Batch], epoch: int, num_steps: int
+) -> None:
+    """``num_steps`` steps, one for each batch; fewer if no arm is left."""
+    total = run.arms[0].config.training.epochs * num_steps
+    batch = next(batches, None)
+    step = (epoch - 1) * num_steps
+    while batch is not None and run.living():
+        started = time.perf_counter()
+        step += 1
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * _rate(step - 1, total, group["training"])
+        sums = run.backward(batch)
+        upcoming = next(batches, None)  # made while a GPU is still at work on this one
+        figures = run.settle(batch, sums, step)
+        optimizer.step()
+        rates = {(group["part"], group["training"]): group["lr"] for group in optimizer.param_groups}
+        elapsed = time.perf_counter() - started
+        read = [batch.num_tokens(arm.config.supervision.k_tokens) for arm in run.arms]
+        for arm in run.living():
+            arm.seconds += elapsed / len(run.arms)
+            arm.num_tokens += read[arm.number]
+            arm.learner.on_step(
+                StepMetrics(
+                    step=step,
+                    epoch=epoch,
+                    **figures[arm.number],
+                    lr_adapter=rates["adapter", arm.config.training] if arm.adapter else None,
+                    lr_lora=None if arm.row is None else rates["lora", arm.config.training],
+                    tokens_per_second=sum(read) / elapsed,
+                ),
+                total,
+            )
+        batch = upcoming
 
 
 def can_train_together(one: ArmConfig, other: ArmConfig) -> bool:
@@ -125,7 +125,9 @@ class _Arm:
         self.learner, self.number, self.config, self.reader = learner, number, config, learner.reader
         self.adapter = list(learner.reader.parameters())
         self.row = lora.row(number) if lora else None
+        self._lora = lora
         self.failure: ThinwireError | None = None
+        self.num_tokens, self.seconds = 0, 0.0
         self._best: tuple[float, int, list[Tensor]] | None = None
         if config.lora.rank > 0 and not config.is_supervised:
             raise UsageError("lora.rank > 0, but supervision.ce_weight and kd_weight are 0: nothing would train LoRA")
@@ -146,13 +148,72 @@ class _Arm:
         if self._best is None or score > self._best[0]:
             self._best = (score, epoch, [parameter.detach().cpu().clone() for parameter in self.parameters()])
 
-    def outcome(self, **figures: float) -> Outcome:
+    def state(self, epoch: int, optimizer: torch.optim.Optimizer) -> TrainingState:
+        """All that going on after ``epoch`` would need."""
+        assert self._best is not None, "every epoch ends with a look at its score"
+        score, best_epoch, best = self._best
+        left = [] if epoch == self.config.training.epochs else self.parameters()
+        moments = [optimizer.state[parameter] for parameter in left]
+        return TrainingState(
+            epoch=epoch,
+            num_tokens=self.num_tokens,
+            seconds=self.seconds,
+            best_epoch=best_epoch,
+            best_score=score,
+            best=self._tensors(best),
+            now=self._tensors([parameter.detach() for parameter in left]),
+            first_moments=self._tensors([moment["exp_avg"] for moment in moments]),
+            second_moments=self._tensors([moment["exp_avg_sq"] for moment in moments]),
+        )
+
+    def go_on(self, optimizer: torch.optim.Optimizer, steps_an_epoch: int) -> int:
+        """Take up what an earlier run has done. Returns the number of its epochs, 0 where there was none."""
+        begun = self.learner.begun
+        if begun is None:
+            return 0
+        self.num_tokens, self.seconds = begun.num_tokens, begun.seconds
+        parameters = [parameter.detach() for parameter in self.parameters()]
+        best = [torch.zeros_like(parameter, device="cpu") for parameter in parameters]
+        self._fill(best, begun.best)
+        self._best = begun.best_score, begun.best_epoch, best
+        if begun.epoch < self.config.training.epochs:
+            first, second = ([torch.zeros_like(parameter) for parameter in parameters] for _ in range(2))
+            for blank, saved in (
+                (parameters, begun.now),
+                (first, begun.first_moments),
+                (second, begun.second_moments),
+            ):
+                self._fill(blank, saved)
+            for number, parameter in enumerate(self.parameters()):
+                steps = torch.tensor(float(begun.epoch * steps_an_epoch), device=parameter.device)
+                moments = {"exp_avg": first[number], "exp_avg_sq": second[number]}
+                optimizer.state[parameter] = {"step": steps, **moments}
+        return begun.epoch
+
+    def _tensors(self, parameters: list[Tensor]) -> list[Tensor]:
+        """Of tensors like ``parameters()``, what does not depend on the arms beside this one: without padding."""
+        rows = parameters[len(self.adapter) :]
+        factors = [factor for row in rows if self._lora for factor in self._lora.factors_in(row, self.number).values()]
+        return [*parameters[: len(self.adapter)], *factors]
+
+    def _fill(self, parameters: list[Tensor], saved: list[Tensor]) -> None:
+        for tensor, value in zip(self._tensors(parameters), saved, strict=True):
+            tensor.copy_(value)
+
+    def outcome(self, *, num_steps: int, trained_together: int) -> Outcome:
         """Put the best epoch's weights back, and say which it was."""
         assert self._best is not None, "an arm that trains has at least one epoch"
         score, epoch, weights = self._best
         for parameter, best in zip(self.parameters(), weights, strict=True):
             parameter.data.copy_(best)
-        return Outcome(best_epoch=epoch, best_score=score, **figures)  # type: ignore[arg-type]
+        return Outcome(
+            best_epoch=epoch,
+            best_score=score,
+            num_steps=num_steps,
+            num_tokens=self.num_tokens,
+            seconds=self.seconds,
+            trained_together=trained_together,
+        )
 
 
 class _Run:
@@ -161,7 +222,7 @@ class _Run:
     def __init__(
         self, lm: LanguageModel, arms: list[_Arm], lora: StackedLora | None, mean_square: float, pass_tokens: int
     ) -> None:
-        self._lm, self._arms, self._lora = lm, arms, lora
+        self._lm, self.arms, self._lora = lm, arms, lora
         self._mean_square, self._pass_tokens = mean_square, pass_tokens
         configs = [arm.config for arm in arms]
         rebuilds = [config.reads == "adapter" for config in configs]
@@ -181,13 +242,13 @@ class _Run:
         self._failed = torch.zeros(len(arms), dtype=torch.bool, device=lm.device)
 
     def living(self) -> list[_Arm]:
-        return [arm for arm in self._arms if arm.failure is None]
+        return [arm for arm in self.arms if arm.failure is None]
 
     def batches(self, questions: Sequence[Encoded], epoch: int) -> Iterator[Batch]:
         """The batches of an epoch, each cut into passes that hold the tokens of all arms."""
-        config = self._arms[0].config
+        config = self.arms[0].config
         training = config.training
-        per_arm = max(1, self._pass_tokens // len(self._arms))
+        per_arm = max(1, self._pass_tokens // len(self.arms))
         grouped = training.batching == "grouped"
         for some in epoch_batches(questions, training.batch_size, config.seed, epoch, grouped=grouped):
             yield make_batch(some, max(self._k_tokens), per_arm, share=training.share_prefixes).to(self._lm.device)
@@ -195,7 +256,7 @@ class _Run:
     def backward(self, batch: Batch) -> Tensor:
         """Leave every living arm's gradient, clipped, in its parameters. Returns ``[7, A]``, still on the device: the
         sums of ``_SUMS`` over the passes, and the norms of the gradients of adapter and LoRA before clipping."""
-        for arm in self._arms:
+        for arm in self.arms:
             for parameter in arm.adapter:
                 parameter.grad = None
         if self._lora:
@@ -203,8 +264,8 @@ class _Run:
         supervised = torch.tensor([batch.num_supervised(k) for k in self._k_tokens])[:, None]
         supervised = supervised.to(self._lm.device, non_blocking=True)  # a GPU is not waited for
         sums = torch.stack([self._backward(one, batch, supervised) for one in batch.passes]).sum(0)
-        norms = torch.stack([norm for arm in self._arms for norm in _norms(arm, self._lm.device)]).view(-1, 2)
-        for arm, norm in zip(self._arms, norms.norm(dim=1), strict=True):
+        norms = torch.stack([norm for arm in self.arms for norm in _norms(arm, self._lm.device)]).view(-1, 2)
+        for arm, norm in zip(self.arms, norms.norm(dim=1), strict=True):
             nn.utils.clip_grads_with_norm_(arm.parameters(), arm.config.training.clip_norm, norm)
         return torch.cat([sums, norms.T])
 
@@ -212,7 +273,7 @@ class _Run:
         """End arms whose figures are no longer finite, before this step touches their weights. Returns each arm's
         losses and norms."""
         figures = []
-        for arm, values in zip(self._arms, sums.T.tolist(), strict=True):  # waits for the device
+        for arm, values in zip(self.arms, sums.T.tolist(), strict=True):  # waits for the device
             *values, adapter_norm, lora_norm = values
             figures.append(
                 {
@@ -240,7 +301,7 @@ class _Run:
         Args:
             supervised: ``[A, 1]``: each arm's supervised tokens in the whole batch.
         """
-        rows = torch.stack([arm.reader(one.tokens) for arm in self._arms])
+        rows = torch.stack([arm.reader(one.tokens) for arm in self.arms])
         target = self._lm.table[one.tokens]
         cosines, errors = reconstruction_terms(rows, target, one.prompt_counts, self._mean_square)
         distances = self._cosine_weight * (one.prompt_counts.sum() - cosines) + self._mse_weight * errors
@@ -301,7 +362,7 @@ def _parameter_groups(arms: Sequence[_Arm]) -> list[dict[str, Any]]:
     return [
         {
             "params": parameters,
-            "lr": {"adapter": training.adapter_lr, "lora": training.lora_lr}[part],
+            "peak": {"adapter": training.adapter_lr, "lora": training.lora_lr}[part],
             "weight_decay": training.weight_decay,
             "part": part,
             "training": training,
@@ -327,15 +388,22 @@ def _check_wiring(arm: _Arm, lora: StackedLora | None) -> None:
 
 
 @contextmanager
+def _dropping(lora: StackedLora | None, seed: int, epoch: int) -> Iterator[None]:
+    """LoRA dropout for the length of the block. An epoch's masks depend on no epoch before it."""
+    with seeded(seed, "dropout", epoch):
+        if lora:
+            lora.set_dropout(True)
+        yield
+        if lora:
+            lora.set_dropout(False)
+
+
+@contextmanager
 def _strided_gradients_are_meant() -> Iterator[None]:
     """Drop torch's advice on the stacked factors, whose gradients lie in rows by arm on purpose."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "grad and param do not obey the gradient layout contract")
         yield
-
-
-def _schedule(training: TrainingConfig, num_steps: int) -> Callable[[int], float]:
-    return lambda step: _rate(step, num_steps, training)
 
 
 def _rate(step: int, total: int, config: TrainingConfig) -> float:

@@ -1,0 +1,67 @@
+"""An arm between two epochs, in memory and on disk: all that its training needs to go on as if it had not stopped."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from thinwire.records import replacing
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingState:
+    """Lists have an entry for each trained tensor, float32: those of the adapter, then LoRA's factors, the arm's own
+    without the padding that the arms beside it made necessary."""
+
+    epoch: int
+    """Epochs done."""
+    num_tokens: int
+    seconds: float
+    best_epoch: int
+    best_score: float
+    best: list[Tensor]
+    """As they were after the best epoch."""
+    now: list[Tensor]
+    """As they are after ``epoch``; like the moments, empty once no epoch is left."""
+    first_moments: list[Tensor]
+    """Of AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), and the second ones below."""
+    second_moments: list[Tensor]
+
+    def save(self, path: Path, made_for: str, books: dict[str, Any]) -> None:
+        """Write the state, what it was ``made_for`` (a hash), and JSON for whoever keeps the arm's books."""
+        tensors = {f"{name}.{i}": one for name in _LISTS for i, one in enumerate(getattr(self, name))}
+        numbers = {name: getattr(self, name) for name in _NUMBERS}
+        with replacing(path) as temporary:
+            metadata = {"made_for": made_for, "numbers": json.dumps(numbers), "books": json.dumps(books)}
+            save_file({name: one.cpu().contiguous() for name, one in tensors.items()}, temporary, metadata)
+
+    @classmethod
+    def load(cls, path: Path) -> tuple[TrainingState, dict[str, Any]]:
+        """What ``save`` wrote: the state, on the CPU, and the books."""
+        with safe_open(path, framework="pt") as file:
+            metadata, names = file.metadata(), list(file.keys())
+            lists: dict[str, Any] = {
+                name: [file.get_tensor(f"{name}.{i}") for i in range(sum(n.startswith(f"{name}.") for n in names))]
+                for name in _LISTS
+            }
+        return cls(**json.loads(metadata["numbers"]), **lists), json.loads(metadata["books"])
+
+
+_NUMBERS = ("epoch", "num_tokens", "seconds", "best_epoch", "best_score")
+_LISTS = ("best", "now", "first_moments", "second_moments")
+
+
+def epochs_done(path: Path, made_for: str) -> int:
+    """Epochs of the state in ``path``; 0 if there is none, or one that was made for something else."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+    except (FileNotFoundError, SafetensorError):
+        return 0
+    return int(json.loads(metadata["numbers"])["epoch"]) if metadata["made_for"] == made_for else 0
