@@ -80,8 +80,8 @@ SEGMENTS = Segments(
     query_ends=torch.tensor([0, 2, 3, 6, 8], dtype=torch.int32),
     key_rows=torch.tensor([0, 1, 0, 1, 2, 0, 1, 3, 4, 5, 6, 7]),
     key_ends=torch.tensor([0, 2, 5, 10, 12], dtype=torch.int32),
-    own_keys=torch.tensor([0, 1, 4, 7, 8, 9, 10, 11]),
-    ancestor_keys=torch.tensor([2, 3, 5, 6]),
+    readers=torch.tensor([0, 2, 5, 1, 3, 6, 4, 7, 8, 9, 10, 11]),
+    reader_ends=torch.tensor([0, 3, 6, 7, 8, 9, 10, 11, 12]),
     longest_query=3,
     longest_key=5,
 )

@@ -47,10 +47,10 @@ def test_a_template_a_paragraph_and_questions_make_a_tree_of_three_levels():
     assert packed.segments.query_ends.tolist() == [0, 20, 45, 47, 50, 69]
     assert packed.segments.key_ends.tolist() == [0, 20, 65, 112, 160, 199]
     assert (packed.segments.longest_query, packed.segments.longest_key) == (25, 48)
-    # Of the second segment's keys (entries 20 to 64) the first 20 are the template's, and so on.
-    ancestors = [*range(20, 40), *range(65, 110), *range(112, 157), *range(160, 180)]
-    assert packed.segments.ancestor_keys.tolist() == ancestors
-    assert packed.segments.own_keys.tolist() == sorted(set(range(199)) - set(ancestors))
+    # The first row is the template's: every segment's keys begin with it. The 21st is the paragraph's: three read it.
+    # The last has its own segment alone.
+    ends, readers = packed.segments.reader_ends.tolist(), packed.segments.readers.tolist()
+    assert [readers[ends[row] : ends[row + 1]] for row in (0, 20, 68)] == [[0, 20, 65, 112, 160], [40, 85, 132], [198]]
 
 
 @pytest.mark.parametrize(("length", "shared"), [(MIN_SHARED - 1, False), (MIN_SHARED, True)])
@@ -137,12 +137,10 @@ def test_a_segment_looks_at_its_ancestors_and_itself_in_the_order_of_positions(s
         users = [rows.tolist() for rows in packed.rows if start in rows]
         assert users
         assert all(rows[: len(own_keys)] == own_keys for rows in users)
-    assert s.key_rows[s.own_keys].tolist() == list(range(len(packed.ids))), "each row in its own segment, once"
-    own = [
-        range(last - (end - start), last) for (start, end), last in zip(queries, s.key_ends[1:].tolist(), strict=True)
-    ]
-    assert s.own_keys.tolist() == list(itertools.chain(*own))
-    assert sorted([*s.own_keys.tolist(), *s.ancestor_keys.tolist()]) == list(range(len(s.key_rows)))
+    ends = s.reader_ends.tolist()
+    assert (ends[0], ends[-1], len(ends)) == (0, len(s.key_rows), len(packed.ids) + 1)
+    for row, (first, last) in enumerate(itertools.pairwise(ends)):
+        assert s.readers[first:last].tolist() == (s.key_rows == row).nonzero().flatten().tolist()
     assert s.longest_query == max(end - start for start, end in queries)
     assert s.longest_key == max(map(len, keys))
 

@@ -122,26 +122,25 @@ def _flash(q: Tensor, k: Tensor, v: Tensor, segments: Segments, scale: float) ->
 
 
 class _GatherKeys(torch.autograd.Function):
-    """``source[key_rows]``, with a gradient that adds up in float32 what many segments return to a shared row, and
-    only that: most rows are read by their own segment alone, and adding in a fixed order is slow."""
+    """``source[key_rows]``. What segments return to a row is added up in float32, in a fixed order, by one kernel; what
+    torch would do to add deterministically is sort the rows anew in every layer."""
 
     @staticmethod
-    def forward(ctx: Any, source: Tensor, key_rows: Tensor, own_keys: Tensor, ancestor_keys: Tensor) -> Tensor:
-        ctx.save_for_backward(key_rows, own_keys, ancestor_keys)
+    def forward(ctx: Any, source: Tensor, key_rows: Tensor, readers: Tensor, reader_ends: Tensor) -> Tensor:
+        ctx.save_for_backward(readers, reader_ends)
         return source[key_rows]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         (gradient,) = gradients
-        key_rows, own_keys, ancestor_keys = ctx.saved_tensors
-        total = gradient[own_keys].float()
-        total.index_add_(0, key_rows[ancestor_keys], gradient[ancestor_keys].float())
-        return total.to(gradient.dtype), None, None, None
+        readers, reader_ends = ctx.saved_tensors
+        sums, *_ = torch.embedding_bag(gradient.flatten(1), readers, reader_ends, include_last_offset=True)
+        return sums.view(-1, *gradient.shape[1:]), None, None, None
 
 
 def _gather_keys(source: Tensor, segments: Segments) -> Tensor:
     gathered: Tensor = _GatherKeys.apply(  # type: ignore[no-untyped-call]
-        source, segments.key_rows, segments.own_keys, segments.ancestor_keys
+        source, segments.key_rows, segments.readers, segments.reader_ends
     )
     return gathered
 

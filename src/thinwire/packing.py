@@ -35,10 +35,11 @@ class Segments:
     """``[K]`` int64: for one segment after the other, the rows of its ancestors and its own."""
     key_ends: Tensor
     """``[S + 1]`` int32: where each segment's part of ``key_rows`` begins."""
-    own_keys: Tensor
-    """``[T]`` int64: for each packed row, the entry of ``key_rows`` that is its own segment's."""
-    ancestor_keys: Tensor
-    """``[K - T]`` int64: the other entries of ``key_rows``, by which later segments look at a row."""
+    readers: Tensor
+    """``[K]`` int64: the entries of ``key_rows``, ordered by the row that they name, then as they come: for each row,
+    who reads it."""
+    reader_ends: Tensor
+    """``[T + 1]`` int64: where each row's part of ``readers`` begins."""
     longest_query: int
     longest_key: int
 
@@ -46,7 +47,7 @@ class Segments:
         """The same for ``times`` copies of the packed row, laid end to end."""
         if times == 1:
             return self
-        num_rows, num_keys = len(self.own_keys), len(self.key_rows)
+        num_rows, num_keys = len(self.reader_ends) - 1, len(self.key_rows)
         copies = torch.arange(times, device=self.key_rows.device)[:, None]
 
         def ends(one: Tensor, total: int) -> Tensor:
@@ -56,8 +57,8 @@ class Segments:
             query_ends=ends(self.query_ends, num_rows),
             key_rows=(copies * num_rows + self.key_rows).flatten(),
             key_ends=ends(self.key_ends, num_keys),
-            own_keys=(copies * num_keys + self.own_keys).flatten(),
-            ancestor_keys=(copies * num_keys + self.ancestor_keys).flatten(),
+            readers=(copies * num_keys + self.readers).flatten(),
+            reader_ends=ends(self.reader_ends, num_keys),
             longest_query=self.longest_query,
             longest_key=self.longest_key,
         )
@@ -68,8 +69,8 @@ class Segments:
             query_ends=self.query_ends.to(device, non_blocking=True),
             key_rows=self.key_rows.to(device, non_blocking=True),
             key_ends=self.key_ends.to(device, non_blocking=True),
-            own_keys=self.own_keys.to(device, non_blocking=True),
-            ancestor_keys=self.ancestor_keys.to(device, non_blocking=True),
+            readers=self.readers.to(device, non_blocking=True),
+            reader_ends=self.reader_ends.to(device, non_blocking=True),
             longest_query=self.longest_query,
             longest_key=self.longest_key,
         )
@@ -111,8 +112,8 @@ def pack(sequences: Sequence[Sequence[int]], *, share: bool = True) -> Packed:
         query_ends=torch.from_numpy(np.concatenate([[0], row_ends]).astype(np.int32)),
         key_rows=torch.from_numpy(key_rows),
         key_ends=torch.from_numpy(np.concatenate([[0], key_ends]).astype(np.int32)),
-        own_keys=torch.from_numpy(_ranges(first_keys + starts, own)),
-        ancestor_keys=torch.from_numpy(_ranges(first_keys, starts)),
+        readers=torch.from_numpy(np.argsort(key_rows, kind="stable")),
+        reader_ends=torch.from_numpy(np.concatenate([[0], np.bincount(key_rows).cumsum()])),
         longest_query=int(own.max()),
         longest_key=int(ends.max()),
     )
