@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from doubles import save_sweep_inputs
-from test_sweep import experiment, lines
+from test_sweep import experiment, lines, timeless
 from thinwire import arm as arm_module
 from thinwire import fused
 from thinwire.arm import Planned
@@ -41,9 +41,9 @@ def _own_cache(folder, monkeypatch):
     monkeypatch.setenv("THINWIRE_CACHE", str(folder / "cache"))
 
 
-def sweep(folder, target, **changes):
+def sweep(folder, target, *, resume=False, **changes):
     made = experiment(folder, **{"arms": ARMS, "controls": CONTROLS, "fused_arms": 4, **changes})
-    return run_sweep(made, target, controls="all")
+    return run_sweep(made, target, controls="all", resume=resume)
 
 
 @pytest.fixture(scope="module")
@@ -240,6 +240,81 @@ def test_an_arm_that_cannot_start_fails_alone_and_the_others_train_together(fold
     assert wrong["status"] == "failed"
     assert said in wrong["error"]
     assert not (tmp_path / "run" / "unfinished").exists()
+
+
+@pytest.mark.parametrize("selection", [5, 6, 8])
+def test_a_group_interrupted_while_its_arms_are_scored_goes_on_together(folder, tmp_path, monkeypatch, selection):
+    """Four arms, scored after each of two epochs: it is stopped in its second epoch's scoring."""
+    real, calls = arm_module.answer_questions, []
+
+    def interrupt(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == selection:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(arm_module, "answer_questions", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            sweep(folder, tmp_path / "run", controls={})
+    (tmp_path / "run" / "r2" / ".unfinished.safetensors.half").touch()
+    records = sweep(folder, tmp_path / "run", controls={}, resume=True)
+    whole = sweep(folder, tmp_path / "whole", controls={})
+    assert not (tmp_path / "run" / "unfinished").exists()
+    for record, other in zip(records, whole, strict=True):
+        assert record["training"]["trained_together"] == 4
+        assert record["resumed"] == [{"epoch": 1, "environment": record["environment"]}]
+        assert other["resumed"] == []
+        assert record["seconds_total"] > record["training"]["seconds"]
+        for name in ("test", "selection", "reconstruction"):
+            assert record[name] == other[name]
+        here, there = (timeless(tmp_path / at / record["name"] / "diagnostics.jsonl") for at in ("run", "whole"))
+        assert here == there
+        assert not list((tmp_path / "run" / record["name"]).glob("*unfinished*"))
+
+
+def test_a_group_that_fails_in_its_second_epoch_goes_on_one_by_one(folder, tmp_path, monkeypatch):
+    real, calls = arm_module.ArmRun.select, []
+
+    def select(run, epoch):
+        calls.append(epoch)
+        if len(calls) == 5:
+            raise MemoryError("all of it")
+        return real(run, epoch)
+
+    monkeypatch.setattr(arm_module.ArmRun, "select", select)
+    records = sweep(folder, tmp_path / "run", controls={})
+    assert [record["status"] for record in records] == ["done"] * 4
+    assert [record["training"]["trained_together"] for record in records] == [4] * 4
+    assert not (tmp_path / "run" / "unfinished").exists()
+    assert calls == [1, 1, 1, 1, 2, 2, 2, 2, 2]
+    assert all(len(lines(tmp_path / "run" / r["name"] / "diagnostics.jsonl")) == 7 for r in records)
+
+
+@pytest.mark.parametrize("spoiled", ["diagnostics short", "diagnostics gone", "state unwritable"])
+def test_an_arm_whose_state_cannot_be_used_starts_again(folder, tmp_path, monkeypatch, spoiled):
+    def unwritable(*_):
+        raise OSError("no space left")
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(arm_module, "write_jsonl", interrupted)  # the first arm's predictions: all have trained
+        if spoiled == "state unwritable":
+            patch.setattr(arm_module.TrainingState, "save", unwritable)
+        with pytest.raises(KeyboardInterrupt):
+            sweep(folder, tmp_path / "run", controls={})
+    diagnostics = tmp_path / "run" / "r2" / "diagnostics.jsonl"
+    if spoiled == "diagnostics short":
+        diagnostics.write_bytes(diagnostics.read_bytes()[:100])
+    if spoiled == "diagnostics gone":
+        diagnostics.unlink()
+    records = {record["name"]: record for record in sweep(folder, tmp_path / "run", controls={}, resume=True)}
+    assert {record["status"] for record in records.values()} == {"done"}
+    assert records["r2"]["resumed"] == []
+    assert (tmp_path / "run" / "unfinished" / "r2-1").exists()
+    assert bool(records["baseline"]["resumed"]) == (spoiled != "state unwritable")
 
 
 def test_an_interruption_is_recorded_in_every_arm_of_the_group(folder, tmp_path, monkeypatch):

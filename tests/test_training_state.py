@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from thinwire.training_state import TrainingState, epochs_done
+from thinwire.training_state import TrainingState, look_at
 from train_example import arm_config, train_together
 
 EPOCHS = {"epochs": 3, "batch_size": 3, "warmup_steps": 2}
@@ -61,9 +62,12 @@ def test_the_last_state_holds_the_best_weights_and_nothing_else():
 def test_a_state_counts_for_what_it_was_made_for_and_keeps_the_books(tmp_path):
     (arm,) = train(configs(dropout=0)[0])
     file = tmp_path / "state"
-    assert epochs_done(file, "an arm") == 0
+    assert look_at(file, "an arm") is None
     arm.kept[1].save(file, "an arm", {"lines": [1, 2]})
-    assert (epochs_done(file, "an arm"), epochs_done(file, "another")) == (2, 0)
+    assert look_at(file, "an arm") == (2, {"lines": [1, 2]})
+    assert look_at(file, "another") is None
     assert TrainingState.load(file)[1] == {"lines": [1, 2]}
     file.write_bytes(file.read_bytes()[:40])
-    assert epochs_done(file, "an arm") == 0, "half a file is none"
+    assert look_at(file, "an arm") is None, "half a file is none"
+    save_file({"one": torch.zeros(1)}, file)
+    assert look_at(file, "an arm") is None, "and another program's is none"

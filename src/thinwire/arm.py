@@ -1,4 +1,4 @@
-"""One arm's books, from its empty folder to its record: diagnostics, selection, the test split, the checkpoint."""
+"""One arm's books, from a folder, empty or begun, to the record: diagnostics, selection, the test, the checkpoint."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 
 import thinwire
 from thinwire.checkpoint import save_checkpoint, trainable_parameters
@@ -27,13 +28,14 @@ from thinwire.progress import Display, Task, clock
 from thinwire.prompts import Encoded
 from thinwire.provenance import environment, now
 from thinwire.records import append_jsonl, content_hash, write_json, write_jsonl
-from thinwire.training_state import TrainingState, epochs_done
+from thinwire.training_state import TrainingState, look_at
 from thinwire.workbench import Workbench
 
 logger = logging.getLogger(__name__)
 
 Kind = Literal["arm", "control"]
 
+DIAGNOSTICS_FILE = "diagnostics.jsonl"
 STATE_FILE = "unfinished.safetensors"
 """Of an arm between two epochs; gone when the arm is done."""
 
@@ -57,7 +59,7 @@ class ArmRun:
     def __init__(self, bench: Workbench, planned: Planned, folder: Path, display: Display) -> None:
         self.name, self.config, self.folder = planned.name, planned.config, folder
         self._bench, self._display = bench, display
-        self._diagnostics = folder / "diagnostics.jsonl"
+        self._diagnostics = folder / DIAGNOSTICS_FILE
         self._selections: list[dict[str, Any]] = []
         self.seconds = 0.0
         """The arm's own time; of what it shares with others (a training together), its share."""
@@ -74,19 +76,20 @@ class ArmRun:
             "model": bench.lm.identity(),
             "data": bench.questions(planned.config).hashes(),
             "started_at": now(),
+            "resumed": [],
         }
         self._log("info", "%s %s", planned.kind, planned.name)
-        self._begun = self._take_up() if planned.epochs_done else None
+        self.epochs_done = planned.epochs_done
+        self._begun: TrainingState | None = None
 
-    def _take_up(self) -> TrainingState:
+    def _take_up(self) -> None:
         """Go on after the last whole epoch: what was written down after it is dropped, and will come again."""
-        state, books = TrainingState.load(self.folder / STATE_FILE)
+        self._begun, books = TrainingState.load(self.folder / STATE_FILE)
         os.truncate(self._diagnostics, books["diagnostics_bytes"])
         (self.folder / "record.json").unlink(missing_ok=True)  # it says how the earlier run ended
         self._selections, self.seconds = books["selections"], books["seconds"]
-        self.record["started_at"] = books["started_at"]
-        self._log("info", "%s: going on after epoch %d", self.name, state.epoch)
-        return state
+        self.record |= {"started_at": books["started_at"], "resumed": books["runs"]}
+        self._log("info", "%s: going on after epoch %d", self.name, self.epochs_done)
 
     def _keep(self, state: TrainingState) -> None:
         made_for = _identity(self.config, self.record["data"], self._bench.lm)
@@ -95,12 +98,18 @@ class ArmRun:
             "selections": self._selections,
             "seconds": self.seconds,
             "started_at": self.record["started_at"],
+            "runs": [*self.record["resumed"], {"epoch": state.epoch, "environment": self.record["environment"]}],
         }
-        state.save(self.folder / STATE_FILE, made_for, books)
+        try:
+            state.save(self.folder / STATE_FILE, made_for, books)
+        except (OSError, SafetensorError) as error:
+            self._log("warning", "%s: epoch %d cannot be gone on from: %s", self.name, state.epoch, error)
 
     def prepare(self) -> None:
         """Make what the arm reads, after a look at whether the model has what the arm's LoRA adapts."""
         bench, config = self._bench, self.config
+        if self.epochs_done:
+            self._take_up()
         adapted_modules(bench.lm.model, config.lora)
         self.reader = bench.reader(config)
         no_figures = {"reconstruction": None, "by_frequency": None}
@@ -190,6 +199,8 @@ class ArmRun:
         write_json(self.folder / "record.json", self.record)
         if status == "done":
             (self.folder / STATE_FILE).unlink(missing_ok=True)
+            for half in self.folder.glob(f".{STATE_FILE}.*"):  # what a kill leaves of one that is being written
+                half.unlink()
 
     def _answer(self, label: str, questions: list[Encoded]) -> tuple[list[Prediction], float]:
         """Answer with the present weights, folded into a table and merged: what an exported arm would say."""
@@ -238,7 +249,10 @@ def with_epochs_done(planned: Planned, folder: Path, bench: Workbench) -> Planne
     """``planned`` with the epochs that an unfinished run of the same settings, questions, model and versions left in
     ``folder``."""
     made_for = _identity(planned.config, bench.questions(planned.config).hashes(), bench.lm)
-    return replace(planned, epochs_done=epochs_done(folder / STATE_FILE, made_for))
+    found, diagnostics = look_at(folder / STATE_FILE, made_for), folder / DIAGNOSTICS_FILE
+    if found and diagnostics.exists() and diagnostics.stat().st_size >= found[1]["diagnostics_bytes"]:
+        return replace(planned, epochs_done=found[0])
+    return replace(planned, epochs_done=0)
 
 
 def _identity(config: ArmConfig, data: dict[str, str], lm: LanguageModel) -> str:

@@ -44,7 +44,10 @@ Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Folder of the results [default: runs/NAME, after the experiment]."),
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Continue in a folder that holds results; keep finished arms.")]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Continue in a folder that holds results: keep finished arms, go on with others."),
+]
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Also write scalars for TensorBoard, arm by arm.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 

@@ -31,7 +31,7 @@ from thinwire.sweep import Controls, check_folder, plan
 from thinwire.workbench import resolved
 
 State = Literal["done", "unfinished", "to do"]
-"""Kept; begun earlier and begun anew; not begun."""
+"""Kept; begun earlier, to be gone on with after its last whole epoch if it had one; not begun."""
 
 
 @dataclass(frozen=True, kw_only=True)

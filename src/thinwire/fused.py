@@ -124,13 +124,15 @@ def _train(
 ) -> list[Outcome | ThinwireError | None]:
     lm, first = bench.lm, runs[0].config
     questions = bench.encoded(first).train
-    if len(runs) > 1:
-        logger.info("training %d arms together: %s", len(runs), ", ".join(run.name for run in runs))
     label = runs[0].name if len(runs) == 1 else f"{len(runs)} arms"
+    epochs_left = first.training.epochs > runs[0].epochs_done
+    if epochs_left and len(runs) > 1:
+        logger.info("training %d arms together: %s", len(runs), ", ".join(run.name for run in runs))
     # All epochs: an arm that goes on after some must be compiled if it was in those, or its sums round otherwise.
     num_tokens = first.training.epochs * len(runs) * sum(len(question.prompt_ids) for question in questions)
-    logger.info("%s: training begins", label)
-    with display.task(label) as task, compiled_layers(lm, bench.compile_layers, num_tokens):
+    if epochs_left:
+        logger.info("%s: training begins", label)
+    with display.task(label) as task, compiled_layers(lm, epochs_left and bench.compile_layers, num_tokens):
         learners = [run.learner(task, arms_beside=len(runs) - 1) for run in runs]
         pass_tokens = training_pass_tokens(lm, first.training.pass_tokens)
         return list(train(lm, learners, lora, questions, bench.mean_square(first), pass_tokens))

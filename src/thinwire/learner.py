@@ -48,7 +48,7 @@ class Outcome:
     seconds: float
     """Training alone, selection not counted: this arm's share of the time that its group took."""
     trained_together: int
-    """Arms in the group, this one counted."""
+    """Arms in the group, this one counted; the most that there were, if the group changed with an interruption."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,13 +41,17 @@ class _Lines:
     def __init__(self, name: str, every: float = _LINE_SECONDS) -> None:
         self._name, self._every = name, every
         self._started = self._last = time.monotonic()
+        self._before: int | None = None
+        """Done when this began: resumed work does not begin at nothing."""
 
     def update(self, done: int, total: int, figures: str = "") -> None:
         now = time.monotonic()
+        if self._before is None:
+            self._before = max(0, done - 1)
         if now - self._last < self._every or not done:
             return
         self._last = now
-        left = (now - self._started) / done * (total - done)
+        left = (now - self._started) / max(1, done - self._before) * (total - done)
         logger.info("%s %d/%d  %s  %s left", self._name, done, total, figures, clock(left))
 
 

@@ -62,10 +62,11 @@ def train(
         with _dropping(lora, learners[0].config.seed, epoch), _strided_gradients_are_meant():
             _train_epoch(run, optimizer, run.batches(questions, epoch), epoch, steps_an_epoch)
         for arm in run.living():
+            arm.trained_together = max(arm.trained_together, len(arms))
             arm.remember_if_best(epoch, arm.learner.select(epoch))
+        for arm in run.living():  # not before all are scored: those that stop here are to go on together
             arm.learner.keep(arm.state(epoch, optimizer))
-    num_steps = training.epochs * steps_an_epoch
-    return [arm.failure or arm.outcome(num_steps=num_steps, trained_together=len(arms)) for arm in arms]
+    return [arm.failure or arm.outcome(num_steps=training.epochs * steps_an_epoch) for arm in arms]
 
 
 def _train_epoch(
@@ -127,7 +128,7 @@ class _Arm:
         self.row = lora.row(number) if lora else None
         self._lora = lora
         self.failure: ThinwireError | None = None
-        self.num_tokens, self.seconds = 0, 0.0
+        self.num_tokens, self.seconds, self.trained_together = 0, 0.0, 0
         self._best: tuple[float, int, list[Tensor]] | None = None
         if config.lora.rank > 0 and not config.is_supervised:
             raise UsageError("lora.rank > 0, but supervision.ce_weight and kd_weight are 0: nothing would train LoRA")
@@ -158,6 +159,7 @@ class _Arm:
             epoch=epoch,
             num_tokens=self.num_tokens,
             seconds=self.seconds,
+            trained_together=self.trained_together,
             best_epoch=best_epoch,
             best_score=score,
             best=self._tensors(best),
@@ -172,6 +174,7 @@ class _Arm:
         if begun is None:
             return 0
         self.num_tokens, self.seconds = begun.num_tokens, begun.seconds
+        self.trained_together = begun.trained_together
         parameters = [parameter.detach() for parameter in self.parameters()]
         best = [torch.zeros_like(parameter, device="cpu") for parameter in parameters]
         self._fill(best, begun.best)
@@ -200,7 +203,7 @@ class _Arm:
         for tensor, value in zip(self._tensors(parameters), saved, strict=True):
             tensor.copy_(value)
 
-    def outcome(self, *, num_steps: int, trained_together: int) -> Outcome:
+    def outcome(self, *, num_steps: int) -> Outcome:
         """Put the best epoch's weights back, and say which it was."""
         assert self._best is not None, "an arm that trains has at least one epoch"
         score, epoch, weights = self._best
@@ -212,7 +215,7 @@ class _Arm:
             num_steps=num_steps,
             num_tokens=self.num_tokens,
             seconds=self.seconds,
-            trained_together=trained_together,
+            trained_together=self.trained_together,
         )
 
 

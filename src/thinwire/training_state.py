@@ -23,6 +23,7 @@ class TrainingState:
     """Epochs done."""
     num_tokens: int
     seconds: float
+    trained_together: int
     best_epoch: int
     best_score: float
     best: list[Tensor]
@@ -34,7 +35,12 @@ class TrainingState:
     second_moments: list[Tensor]
 
     def save(self, path: Path, made_for: str, books: dict[str, Any]) -> None:
-        """Write the state, what it was ``made_for`` (a hash), and JSON for whoever keeps the arm's books."""
+        """Write the state, the hash of what it was ``made_for``, and what whoever keeps the arm's books needs to go on
+        with them, as JSON.
+
+        Raises:
+            OSError, SafetensorError: it cannot be written; a state that was there before stays.
+        """
         tensors = {f"{name}.{i}": one for name in _LISTS for i, one in enumerate(getattr(self, name))}
         numbers = {name: getattr(self, name) for name in _NUMBERS}
         with replacing(path) as temporary:
@@ -53,15 +59,18 @@ class TrainingState:
         return cls(**json.loads(metadata["numbers"]), **lists), json.loads(metadata["books"])
 
 
-_NUMBERS = ("epoch", "num_tokens", "seconds", "best_epoch", "best_score")
+_NUMBERS = ("epoch", "num_tokens", "seconds", "trained_together", "best_epoch", "best_score")
 _LISTS = ("best", "now", "first_moments", "second_moments")
 
 
-def epochs_done(path: Path, made_for: str) -> int:
-    """Epochs of the state in ``path``; 0 if there is none, or one that was made for something else."""
+def look_at(path: Path, made_for: str) -> tuple[int, dict[str, Any]] | None:
+    """The epochs done and the books of the state in ``path``, without its tensors; None if there is no whole one, or
+    one that was made for something else."""
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
-    except (FileNotFoundError, SafetensorError):
-        return 0
-    return int(json.loads(metadata["numbers"])["epoch"]) if metadata["made_for"] == made_for else 0
+            metadata = file.metadata() or {}
+        if metadata.get("made_for") != made_for:
+            return None
+        return int(json.loads(metadata["numbers"])["epoch"]), json.loads(metadata["books"])
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return None
