@@ -15,7 +15,7 @@ LAYERS = (
     "scoring squad prompts postprocess collapse pairing statistics verdict",
     "assets dequantize determinism codecs adapter reader packing attention batching objective model memory lora "
     "compilation replay questions splits progress provenance training_state",
-    "reconstruction learner train generate evaluate checkpoint finished export evaluation_run",
+    "reconstruction learner trainee train generate evaluate checkpoint finished export evaluation_run",
     "workbench arm fused sweep dry_run report tensorboard",
     "cli cli_results __main__",
 )

@@ -104,7 +104,7 @@ def test_an_arm_finished_over_other_weights_does_not_count(run, made, monkeypatc
     bench = Workbench(whole, load(whole.model), run / "codec", Display())
     arm = bench.resolve(whole.arm("r2"))
     with pytest.raises(ThinwireError, match=r"another model \(base_bits 8, now None\)"):
-        check_done(record, arm, bench.questions(arm).hashes(), bench.lm)
+        check_done(record, arm, bench.questions(arm).hashes, bench.lm)
 
 
 def test_without_bitsandbytes_the_message_says_what_to_install(quantized, monkeypatch):

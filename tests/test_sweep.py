@@ -386,7 +386,7 @@ def test_arms_of_other_prompts_and_scoring_keep_their_own_in_one_sweep(folder, t
     assert prompts["baseline"] == prompts["raw"] == prompts["text_raw"]
     assert prompts["right"] == prompts["baseline"][:140]
     assert bench.encoded(configs["plain"]).encoder.style == "plain"
-    assert len({str(bench.questions(config).hashes()) for config in configs.values()}) == 1
+    assert len({str(bench.questions(config).hashes) for config in configs.values()}) == 1
 
     records = {record["name"]: record for record in run_sweep(made, tmp_path / "run", controls="all")}
     assert {record["status"] for record in records.values()} == {"done"}

@@ -74,7 +74,7 @@ class ArmRun:
             "config_hash": content_hash(config_json),
             "environment": environment(bench.lm.device),
             "model": bench.lm.identity(),
-            "data": bench.questions(planned.config).hashes(),
+            "data": bench.questions(planned.config).hashes,
             "started_at": now(),
             "resumed": [],
         }
@@ -248,7 +248,7 @@ class ArmRun:
 def with_epochs_done(planned: Planned, folder: Path, bench: Workbench) -> Planned:
     """``planned`` with the epochs that an unfinished run of the same settings, questions, model and versions left in
     ``folder``."""
-    made_for = _identity(planned.config, bench.questions(planned.config).hashes(), bench.lm)
+    made_for = _identity(planned.config, bench.questions(planned.config).hashes, bench.lm)
     found, diagnostics = look_at(folder / STATE_FILE, made_for), folder / DIAGNOSTICS_FILE
     if found and diagnostics.exists() and diagnostics.stat().st_size >= found[1]["diagnostics_bytes"]:
         return replace(planned, epochs_done=found[0])

@@ -108,7 +108,7 @@ def _state(run: Planned, folder: Path, splits: Splits) -> State:
     own = record_folder(folder, run.name, run.kind)
     record = read_json(own / "record.json") if (own / "record.json").exists() else None
     if record and record["status"] == "done":
-        check_done(record, run.config, splits.drawn(run.config).hashes())
+        check_done(record, run.config, splits.drawn(run.config).hashes)
         return "done"
     return "unfinished" if own.exists() else "to do"
 

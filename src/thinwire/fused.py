@@ -132,7 +132,9 @@ def _train(
     num_tokens = first.training.epochs * len(runs) * sum(len(question.prompt_ids) for question in questions)
     if epochs_left:
         logger.info("%s: training begins", label)
-    with display.task(label) as task, compiled_layers(lm, epochs_left and bench.compile_layers, num_tokens):
+    steps_done = runs[0].epochs_done * -(-len(questions) // first.training.batch_size)
+    compiled = compiled_layers(lm, epochs_left and bench.compile_layers, num_tokens)
+    with display.task(label, before=steps_done) as task, compiled:
         learners = [run.learner(task, arms_beside=len(runs) - 1) for run in runs]
         pass_tokens = training_pass_tokens(lm, first.training.pass_tokens)
         return list(train(lm, learners, lora, questions, bench.mean_square(first), pass_tokens))

@@ -27,31 +27,27 @@ class Display:
     """Plain lines through the logger, at most one in 20 seconds a task: for files, pipes and schedulers."""
 
     @contextmanager
-    def task(self, name: str) -> Iterator[Task]:
-        """Show a piece of work for the length of the block."""
-        yield _Lines(name)
+    def task(self, name: str, before: int = 0) -> Iterator[Task]:
+        """Show a piece of work for the length of the block; ``before`` of it was done earlier, in no time of now."""
+        yield _Lines(name, before)
 
     @contextmanager
-    def overall(self, name: str) -> Iterator[Task]:
+    def overall(self, name: str, before: int = 0) -> Iterator[Task]:
         """Show the work that the other tasks are part of."""
-        yield _Lines(name, every=0.0)
+        yield _Lines(name, before, every=0.0)
 
 
 class _Lines:
-    def __init__(self, name: str, every: float = _LINE_SECONDS) -> None:
-        self._name, self._every = name, every
+    def __init__(self, name: str, before: int, every: float = _LINE_SECONDS) -> None:
+        self._name, self._before, self._every = name, before, every
         self._started = self._last = time.monotonic()
-        self._before: int | None = None
-        """Done when this began: resumed work does not begin at nothing."""
 
     def update(self, done: int, total: int, figures: str = "") -> None:
         now = time.monotonic()
-        if self._before is None:
-            self._before = max(0, done - 1)
-        if now - self._last < self._every or not done:
+        if now - self._last < self._every or done <= self._before:
             return
         self._last = now
-        left = (now - self._started) / max(1, done - self._before) * (total - done)
+        left = (now - self._started) / (done - self._before) * (total - done)
         logger.info("%s %d/%d  %s  %s left", self._name, done, total, figures, clock(left))
 
 
@@ -77,8 +73,8 @@ class RichDisplay(Display):
         self._progress.stop()
 
     @contextmanager
-    def task(self, name: str) -> Iterator[Task]:
-        task_id = self._progress.add_task(name, total=None, figures="")
+    def task(self, name: str, before: int = 0) -> Iterator[Task]:
+        task_id = self._progress.add_task(name, total=None, completed=before, figures="")
         try:
             yield _Bar(self._progress, task_id)
         finally:

@@ -19,9 +19,11 @@ class Questions:
     selection: list[Example]
     test: list[Example]
 
+    @cached_property
     def hashes(self) -> dict[str, str]:
         """Content hash of each split."""
-        return {name: content_hash([asdict(example) for example in split]) for name, split in vars(self).items()}
+        splits = {"train": self.train, "selection": self.selection, "test": self.test}
+        return {name: content_hash([asdict(example) for example in split]) for name, split in splits.items()}
 
 
 class Splits:

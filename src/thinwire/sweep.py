@@ -78,7 +78,7 @@ def run_sweep(
         write_json(folder / "sweep.json", header)
         shutil.copyfile(Path(compare.__file__), folder / "compare_results.py")
         records = _finished(bench, runs, folder)
-        with display.overall("sweep") as task:
+        with display.overall("sweep", before=len(records)) as task:
             left = [_as_left(bench, run, folder) for run in runs if run.name not in records]
             for together in group(left, fused_arms(lm, experiment.fused_arms)):
                 task.update(len(records), len(runs), ", ".join(run.name for run in together))
@@ -164,7 +164,7 @@ def _finished(bench: Workbench, runs: Sequence[Planned], sweep_folder: Path) -> 
     for run in runs:
         record_file = record_folder(sweep_folder, run.name, run.kind) / "record.json"
         if record_file.exists() and (record := read_json(record_file))["status"] == "done":
-            check_done(record, run.config, bench.questions(run.config).hashes(), bench.lm)
+            check_done(record, run.config, bench.questions(run.config).hashes, bench.lm)
             logger.info("%s is done already", run.name)
             records[run.name] = record
     return records
