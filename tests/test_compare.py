@@ -100,6 +100,7 @@ def test_a_row_holds_fractions_and_sums(tmp_path):
         "selection_f1": 0.375,
         "cosine": 0.961,
         "params": 235567,  # 1000 + 234567
+        "code_bits": None,  # no codec in this record
         "distinct": 0.9,
         "minutes": 1.5,
         "best": False,
@@ -166,6 +167,21 @@ def test_the_table_shows_points_and_marks_the_chosen_arm(tmp_path):
     assert line_of(table, "baseline") == ["baseline", "1,000", "25.0", "12.5", *"----", "25.0", "90%", "1.5"]
     assert line_of(table, "broken") == ["broken", "-", "failed", *"------", "0.1"]
     assert table.count("*") == 1
+
+
+def test_codes_of_different_size_have_their_bits_in_a_column(tmp_path):
+    four_floats, nine_bits = {"code_width": 4}, {"code_width": 1, "code_bits": 9}
+    records = [BASELINE | {"codec": four_floats}, LUCKY | {"codec": nine_bits}, CONTROL | {"codec": None}, BROKEN]
+    run = make_run(tmp_path / "run", records)
+    edit(run / "sweep.json", lambda sweep: sweep["model"].update(bytes_per_number=2))
+    rows = load_rows(run)
+    table = format_table(rows)
+    assert table.splitlines()[0].split()[:3] == ["configuration", "bits", "trained"]
+    assert line_of(table, "baseline")[:3] == ["baseline", "64", "1,000"]
+    assert line_of(table, "lucky")[:4] == ["*", "lucky", "9", "235,567"]
+    assert line_of(table, "text")[:2] == ["text", "-"]
+    assert line_of(table, "broken")[:4] == ["broken", "-", "-", "failed"]
+    assert "bits" not in format_table([row for row in rows if row["name"] != "lucky"])
 
 
 def test_the_columns_of_the_table_line_up(tmp_path):

@@ -147,7 +147,7 @@ def test_an_unresolved_sweep_asks_for_questions_and_keeps_the_branch_for_later()
     assert not found.helped
     assert found.lesson == (
         "Whether LoRA helps the model read the reconstructed embeddings is not resolved: best gains +6.0 F1 points "
-        "over the baseline (95% interval over all arms +1.0 to +11.0, 1000 questions)."
+        "over the baseline (95% interval over all arms +1.0 to +11.0, 1,000 questions)."
     )
     assert found.next_steps == (
         "Evaluate about 1,563 questions: if the observed difference is the true one, that resolves it with a "

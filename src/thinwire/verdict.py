@@ -235,7 +235,7 @@ def _gain(comparison: Comparison, best: str) -> str:
     if arm.simultaneous is None:
         return f"{text} ({arm.reason})"
     ends = f"{arm.simultaneous.low * 100:+.1f} to {arm.simultaneous.high * 100:+.1f}"
-    return f"{text} ({comparison.confidence:.0%} interval over all arms {ends}, {arm.num_questions} questions)"
+    return f"{text} ({comparison.confidence:.0%} interval over all arms {ends}, {arm.num_questions:,} questions)"
 
 
 def _resolve(verdict: ArmVerdict, power: float) -> str:

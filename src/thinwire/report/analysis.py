@@ -14,7 +14,8 @@ from thinwire.collapse import Diagnosis, diagnose
 from thinwire.config import VerdictConfig
 from thinwire.pairing import Run
 from thinwire.postprocess import score_extractors
-from thinwire.report.compression import alarms, code_bits, codecs, sizes, table_bytes
+from thinwire.report.compare import code_bits
+from thinwire.report.compression import alarms, codecs, sizes, table_bytes
 from thinwire.report.results import CEILING, CODEC, TEXT, Finished, Results
 from thinwire.report.settings import differing_settings
 from thinwire.statistics import ArmComparison, Comparison, Interval
@@ -111,7 +112,7 @@ def _row(
         "adapter_params": parameters["adapter"],
         "lora_params": parameters["lora"],
         "table_bytes": table_bytes(results.sweep["model"], record),
-        "code_bits": code_bits(results.sweep["model"], record),
+        "code_bits": code_bits(results.sweep["model"], record["codec"]) if record["codec"] else None,
         "minutes": sum(run.record["seconds_total"] for run in runs) / 60,
         "f1_difference": _difference(f1) if f1 else None,
         "em_difference": _difference(em) if em else None,

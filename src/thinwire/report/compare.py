@@ -26,7 +26,7 @@ Row = dict[str, Any]
 
 LEGEND = "* chosen on the selection split; F1 and EM are test figures in points, `vs base` against the baseline"
 
-COLUMNS = ("f1", "em", "difference", "p", "selection_f1", "cosine", "params", "distinct", "minutes")
+COLUMNS = ("f1", "em", "difference", "p", "selection_f1", "cosine", "params", "code_bits", "distinct", "minutes")
 
 
 def load_rows(run: Path) -> list[Row]:
@@ -59,6 +59,7 @@ def _analysed_row(row: dict[str, Any], run_name: str) -> Row:
     return {
         "run": run_name,
         **{key: row[key] for key in kept},
+        "code_bits": row.get("code_bits"),
         "difference": difference.get("estimate"),
         "low": difference.get("low"),
         "high": difference.get("high"),
@@ -71,7 +72,7 @@ def _analysed_row(row: dict[str, Any], run_name: str) -> Row:
 
 def _rows_of_records(run: Path, sweep: dict[str, Any]) -> list[Row]:
     files = sorted(run.glob("*/record.json")) + sorted(run.glob("controls/*/record.json"))
-    rows = [_read_row(file, sweep["name"]) for file in files]
+    rows = [_read_row(file, sweep) for file in files]
     order = list(sweep["planned"])
     rows.sort(key=lambda row: order.index(row["name"]) if row["name"] in order else len(order))
     best = best_arm(rows)
@@ -89,19 +90,19 @@ def _with_differences(rows: list[Row], baseline_name: str) -> list[Row]:
     return rows
 
 
-def _read_row(file: Path, run_name: str) -> Row:
+def _read_row(file: Path, sweep: dict[str, Any]) -> Row:
     try:
-        return _row(_read(file), run_name)
+        return _row(_read(file), sweep)
     except (KeyError, TypeError) as error:
         raise ValueError(f"{file} is no complete record ({type(error).__name__}: {error})") from None
 
 
-def _row(record: dict[str, Any], run_name: str) -> Row:
+def _row(record: dict[str, Any], sweep: dict[str, Any]) -> Row:
     done = record["status"] == "done"
     test = record["test"] if done else {}
     reconstruction = record["reconstruction"] if done else None
     return {
-        "run": run_name,
+        "run": sweep["name"],
         "name": record["name"],
         "kind": record["kind"],
         "status": record["status"],
@@ -114,6 +115,7 @@ def _row(record: dict[str, Any], run_name: str) -> Row:
         "selection_f1": record["selection"]["f1"] if done else None,
         "cosine": reconstruction["cosine"] if reconstruction else None,
         "params": sum(record["trainable_parameters"].values()) if done else None,
+        "code_bits": code_bits(sweep["model"], record["codec"]) if done and record.get("codec") else None,
         "difference": None,
         "low": None,
         "high": None,
@@ -122,6 +124,12 @@ def _row(record: dict[str, Any], run_name: str) -> Row:
         "distinct": test["collapse"]["distinct_share"] if done else None,
         "minutes": record["seconds_total"] / 60,
     }
+
+
+def code_bits(model: dict[str, Any], codec: dict[str, Any]) -> int:
+    """What the code of one token takes: integers packed, floats at the size of the model's own numbers."""
+    packed: int | None = codec.get("code_bits")
+    return 8 * int(model["bytes_per_number"]) * int(codec["code_width"]) if packed is None else packed
 
 
 def best_arm(rows: list[Row]) -> Row | None:
@@ -150,8 +158,12 @@ def format_table(rows: list[Row], *, show_run: bool = False) -> str:
 
 
 def table_cells(rows: list[Row], *, show_run: bool = False) -> list[list[str]]:
-    """A header and a line for each row. F1 and EM are points (0 to 100); ``*`` marks the arm that selection chose."""
+    """A header and a line for each row. F1 and EM are points (0 to 100); ``*`` marks the arm that selection chose.
+    Where codes differ in size, there is a column for it: bits a token."""
     header = ["configuration", "trained", "F1", "EM", "vs base", "interval", "p", "tier", "sel F1", "unique", "min"]
+    codes_differ = len({row["code_bits"] for row in rows if row["code_bits"] is not None}) > 1
+    if codes_differ:
+        header.insert(1, "bits")
     lines = [(["run"] if show_run else []) + header]
     for row in rows:
         interval = f"{_points(row['low'], '+')} to {_points(row['high'], '+')}" if row["low"] is not None else "-"
@@ -170,6 +182,8 @@ def table_cells(rows: list[Row], *, show_run: bool = False) -> list[list[str]]:
         ]
         if row["status"] != "done":
             cells[2:4] = [row["status"], ""]
+        if codes_differ:
+            cells.insert(1, "-" if row["code_bits"] is None else f"{row['code_bits']:,}")
         lines.append(([row["run"]] if show_run else []) + cells)
     return lines
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from thinwire.report.compare import code_bits
 from thinwire.report.results import Results
 
 _NO_FIGURES = frozenset({"file", "code_width", "code_bits", "parameters", "bytes", "alarms"})
@@ -107,20 +108,10 @@ def table_bytes(model: dict[str, Any], record: dict[str, Any]) -> int | None:
     return sum(_table_parts(model, record).values()) if record["codec"] else None
 
 
-def code_bits(model: dict[str, Any], record: dict[str, Any]) -> int | None:
-    """What the code of one token takes that an arm or control reads; None where it reads text."""
-    return _stored_bits(model, record["codec"]) if record["codec"] else None
-
-
-def _stored_bits(model: dict[str, Any], codec: dict[str, Any]) -> int:
-    packed: int | None = codec.get("code_bits")
-    return 8 * int(model["bytes_per_number"]) * int(codec["code_width"]) if packed is None else packed
-
-
 def _table_parts(model: dict[str, Any], record: dict[str, Any]) -> dict[str, int]:
     codec = record["codec"]
     return {
-        "codes": math.ceil(model["vocabulary"] * _stored_bits(model, codec) / 8),
+        "codes": math.ceil(model["vocabulary"] * code_bits(model, codec) / 8),
         "adapter": record["trainable_parameters"]["adapter"] * 4,
         "codec": codec.get("bytes", codec["parameters"] * 4),
     }
