@@ -232,6 +232,34 @@ def test_bits_a_token_stand_by_their_logarithm_with_the_token_id_where_they_reac
     assert sizes.tradeoffs(data.complete(study()))[2].reference is None  # 1,152 to 4,608
 
 
+def test_codes_of_different_kinds_are_told_apart_where_no_lines_join_most_arms():
+    arms = [
+        ("floats", 2304, {"codec.kind": "pca", "lora.rank": 0}),
+        ("floats_lora", 2304, {"codec.kind": "pca", "lora.rank": 16}),
+        ("rounded", 576, {"codec.kind": "pca", "codec.bits": 4, "lora.rank": 0}),
+        ("books_lora", 72, {"codec.kind": "vq", "codec.vq.form": "residual", "lora.rank": 16}),
+        ("book", 9, {"codec.kind": "vq", "codec.vq.form": "single", "lora.rank": 0}),
+    ]
+    analysis = data.complete(study())
+    analysis["rows"] = [
+        row(name, 0.25, code_bits=bits, params=1000, table_bytes=1000, settings=settings)
+        for name, bits, settings in arms
+    ]
+    (found,) = sizes.tradeoffs(analysis)
+    assert (found.key, found.are_lines) == ("bits", False)
+    assert found.groups == ["pca, no LoRA", "pca, rank 16", "vq, residual, rank 16", "vq, single, no LoRA"]
+    assert {point.name: (point.label, point.group) for point in found.points} == {
+        "floats": ("floats", "pca, no LoRA"),
+        "floats_lora": ("floats_lora", "pca, rank 16"),
+        "rounded": ("rounded", "pca, no LoRA"),
+        "books_lora": ("books_lora", "vq, residual, rank 16"),
+        "book": ("book", "vq, single, no LoRA"),
+    }
+    # Ranks 0, 8 and 16 are a quantity, no kind.
+    analysis["rows"][-1]["settings"]["lora.rank"] = 8
+    assert sizes.tradeoffs(analysis)[0].groups == ["pca", "vq, residual", "vq, single"]
+
+
 def test_without_different_codes_there_is_no_figure_of_bits():
     analysis = data.complete(study())
     for found in analysis["rows"]:

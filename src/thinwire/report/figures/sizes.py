@@ -13,6 +13,9 @@ from thinwire.report.figures.settings import Line, curves, words
 _ENOUGH = 3
 """Different sizes: of two, the differences say which is better."""
 
+_MOST_KINDS = 8
+"""More would be hard to tell apart."""
+
 
 @dataclass(frozen=True)
 class Point:
@@ -83,7 +86,8 @@ def _labels(
 
     Where LoRA alone differs, its layers are the groups. Else lines along a setting are, of all that change the size
     the longest, and arms are labelled by their place on it; an arm on none of them keeps its name, and one on several
-    (without LoRA, say, whose rate does nothing then) is of none in particular.
+    (without LoRA, say, whose rate does nothing then) is of none in particular. Where most arms are on none, their kinds
+    of code are the groups, if these differ.
     """
     labels = {row["name"]: (row["name"], "") for row in rows}
     if differ_in_lora_alone(rows):
@@ -94,6 +98,11 @@ def _labels(
         return labels, sorted({group for _, group in labels.values() if group}, key=layer_order), []
     changing = [found for found in curves(analysis) if all(_changes(line, sizes) for line in found.lines)]
     along = max(changing, key=lambda found: (found.longest, -len(found.lines)), default=None)
+    on_lines = {point.arm.name for line in (along.lines if along else []) for point in line.points}
+    kinds = _kinds(rows)
+    if kinds and 2 * len(on_lines) < len(rows):
+        in_order = sorted(set(kinds.values()), key=lambda kind: kind.split(", "))
+        return {name: (name, kind) for name, kind in kinds.items()}, in_order, []
     if along is None:
         return labels, [], []
     groups = [line.label or along.path for line in along.lines]
@@ -104,6 +113,23 @@ def _labels(
             is_shared = sum(name in others for others in lines) > 1
             labels[name] = (words(along.path, found[name]), "" if is_shared else group)
     return labels, groups, lines
+
+
+def _kinds(rows: Sequence[Row]) -> dict[str, str]:
+    """For each arm its kind of code in words, and its LoRA where there is one rank or none. Nothing where codes are of
+    one kind."""
+    ranks = {row["settings"].get("lora.rank") for row in rows}
+    told_by = [path for path in ("codec.kind", "codec.vq.form") if any(path in row["settings"] for row in rows)]
+    told_by += ["lora.rank"] if len(ranks) == 2 and 0 in ranks else []
+    kinds = {
+        row["name"]: ", ".join(
+            value if isinstance(value, str) else words(path, value)
+            for path in told_by
+            if (value := row["settings"].get(path)) is not None
+        )
+        for row in rows
+    }
+    return kinds if "codec.kind" in told_by and len(set(kinds.values())) <= _MOST_KINDS else {}
 
 
 def _changes(line: Line, sizes: Mapping[str, float]) -> bool:
