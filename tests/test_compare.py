@@ -23,6 +23,7 @@ def record(name, *, f1, em, selection, kind="arm", params=(1000, 0), cosine=0.96
         "status": "done",
         "error": None,
         "trainable_parameters": {"adapter": params[0], "lora": params[1]},
+        "codec": None,
         "reconstruction": None if cosine is None else {"cosine": cosine},
         "selection": {"f1": selection},
         "test": {"f1": f1, "exact_match": em, "raw_f1": f1 / 2, "n": 1000, "collapse": {"distinct_share": distinct}},
@@ -100,7 +101,7 @@ def test_a_row_holds_fractions_and_sums(tmp_path):
         "selection_f1": 0.375,
         "cosine": 0.961,
         "params": 235567,  # 1000 + 234567
-        "code_bits": None,  # no codec in this record
+        "code_bits": None,  # it reads text
         "distinct": 0.9,
         "minutes": 1.5,
         "best": False,
@@ -171,7 +172,7 @@ def test_the_table_shows_points_and_marks_the_chosen_arm(tmp_path):
 
 def test_codes_of_different_size_have_their_bits_in_a_column(tmp_path):
     four_floats, nine_bits = {"code_width": 4}, {"code_width": 1, "code_bits": 9}
-    records = [BASELINE | {"codec": four_floats}, LUCKY | {"codec": nine_bits}, CONTROL | {"codec": None}, BROKEN]
+    records = [BASELINE | {"codec": four_floats}, LUCKY | {"codec": nine_bits}, CONTROL, BROKEN]
     run = make_run(tmp_path / "run", records)
     edit(run / "sweep.json", lambda sweep: sweep["model"].update(bytes_per_number=2))
     rows = load_rows(run)
@@ -427,7 +428,7 @@ def test_the_summary_of_the_plans_sweep_is_at_most_100_columns_wide(tmp_path):
     rows = [
         {
             **{key: row[key] for key in ("name", "kind", "status", "error", "best", "f1", "em", "n", "raw_f1")},
-            **{key: row[key] for key in ("selection_f1", "cosine", "params")},
+            **{key: row[key] for key in ("selection_f1", "cosine", "params", "code_bits")},
             "f1_difference": {"estimate": 0.125, "low": -0.1234, "high": 0.1555, "p_adjusted": 0.0123},
             "supported_tier": "significant",
             "collapse": {"figures": {"distinct_share": 1.0}},

@@ -55,11 +55,11 @@ def _read(file: Path) -> Any:
 
 def _analysed_row(row: dict[str, Any], run_name: str) -> Row:
     difference = row["f1_difference"] or {}
-    kept = ("name", "kind", "status", "error", "best", "f1", "em", "n", "raw_f1", "selection_f1", "cosine", "params")
+    kept = ["name", "kind", "status", "error", "best", "f1", "em", "n", "raw_f1"]
+    kept += ["selection_f1", "cosine", "params", "code_bits"]
     return {
         "run": run_name,
         **{key: row[key] for key in kept},
-        "code_bits": row.get("code_bits"),
         "difference": difference.get("estimate"),
         "low": difference.get("low"),
         "high": difference.get("high"),
@@ -115,7 +115,7 @@ def _row(record: dict[str, Any], sweep: dict[str, Any]) -> Row:
         "selection_f1": record["selection"]["f1"] if done else None,
         "cosine": reconstruction["cosine"] if reconstruction else None,
         "params": sum(record["trainable_parameters"].values()) if done else None,
-        "code_bits": code_bits(sweep["model"], record["codec"]) if done and record.get("codec") else None,
+        "code_bits": code_bits(sweep["model"], record["codec"]) if done and record["codec"] else None,
         "difference": None,
         "low": None,
         "high": None,

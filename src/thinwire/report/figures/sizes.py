@@ -123,9 +123,9 @@ def _kinds(rows: Sequence[Row]) -> dict[str, str]:
     told_by += ["lora.rank"] if len(ranks) == 2 and 0 in ranks else []
     kinds = {
         row["name"]: ", ".join(
-            value if isinstance(value, str) else words(path, value)
+            words(path, row["settings"][path]) if path == "lora.rank" else row["settings"][path]
             for path in told_by
-            if (value := row["settings"].get(path)) is not None
+            if path in row["settings"]
         )
         for row in rows
     }
