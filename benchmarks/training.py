@@ -30,7 +30,7 @@ from thinwire.determinism import deterministic_kernels, generator
 from thinwire.experiment_file import load_experiment
 from thinwire.learner import Learner, Outcome
 from thinwire.lora import attached
-from thinwire.memory import fused_arms, training_pass_tokens
+from thinwire.memory import fused_arms, replays_passes, training_pass_tokens
 from thinwire.model import LanguageModel, load
 from thinwire.objective import table_mean_square
 from thinwire.prompts import Encoded, PromptEncoder
@@ -115,8 +115,16 @@ class Sides:
                 )
                 for arm in arms
             ]
-            pass_tokens = training_pass_tokens(self._lm, "auto")
-            outcomes = train(self._lm, learners, lora, self._questions, self._mean_square, pass_tokens)
+            replay = replays_passes(self._lm, "auto")
+            outcomes = train(
+                self._lm,
+                learners,
+                lora,
+                self._questions,
+                self._mean_square,
+                pass_tokens=training_pass_tokens(self._lm, "auto", replay=replay),
+                replay=replay,
+            )
         for outcome in outcomes:
             if not isinstance(outcome, Outcome):
                 raise outcome

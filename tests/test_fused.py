@@ -206,11 +206,11 @@ def test_an_arm_whose_results_cannot_be_written_does_not_fail_the_others(folder,
 def test_arms_that_all_fail_together_are_run_one_by_one(folder, both, tmp_path, monkeypatch):
     groups = []
 
-    def cramped(lm, learners, *rest):
+    def cramped(lm, learners, *rest, **settings):
         groups.append(len(learners))
         if len(learners) > 1:
             raise RuntimeError("out of memory")
-        return real(lm, learners, *rest)
+        return real(lm, learners, *rest, **settings)
 
     real = fused.train
     monkeypatch.setattr(fused, "train", cramped)
@@ -318,7 +318,7 @@ def test_an_arm_whose_state_cannot_be_used_starts_again(folder, tmp_path, monkey
 
 
 def test_an_interruption_is_recorded_in_every_arm_of_the_group(folder, tmp_path, monkeypatch):
-    def interrupted(*_):
+    def interrupted(*_, **settings):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(fused, "train", interrupted)

@@ -7,7 +7,8 @@ import torch
 
 from doubles import tiny_lm
 from thinwire import memory
-from thinwire.memory import decoding_pass_tokens, fused_arms, training_pass_tokens
+from thinwire.errors import UsageError
+from thinwire.memory import decoding_pass_tokens, fused_arms, replays_passes, training_pass_tokens
 from thinwire.model import LanguageModel
 
 
@@ -29,7 +30,11 @@ def test_arms_train_together_on_a_gpu_with_a_small_model_and_one_by_one_elsewher
     assert fused_arms(tiny_lm(), 5) == fused_arms(on_gpu(), 5) == 5
 
 
-@pytest.mark.parametrize(("tokens", "most"), [(training_pass_tokens, 524_288), (decoding_pass_tokens, 1_048_576)])
+def launched_one_by_one(lm, setting):
+    return training_pass_tokens(lm, setting, replay=False)
+
+
+@pytest.mark.parametrize(("tokens", "most"), [(launched_one_by_one, 524_288), (decoding_pass_tokens, 1_048_576)])
 def test_a_pass_takes_what_fits_its_share_of_the_free_memory_within_limits(tokens, most, monkeypatch):
     free = {"bytes": 1e12}
     monkeypatch.setattr(memory, "free_memory", lambda device: free["bytes"])
@@ -39,7 +44,30 @@ def test_a_pass_takes_what_fits_its_share_of_the_free_memory_within_limits(token
     assert tokens(tiny_lm(), "auto") == 256
     # Two layers of width 32 and an MLP of 48: 2 x 2 x (14 x 32 + 3 x 48) bytes in training. In decoding, keys and
     # values of two heads of 8 numbers at 2 bytes, two layers, twice: 2 x 2 x 2 x 2 x 2 x 8.
-    each = {training_pass_tokens: 2368, decoding_pass_tokens: 256}[tokens]
+    each = {launched_one_by_one: 2368, decoding_pass_tokens: 256}[tokens]
     free["bytes"] = each * 1000 / 0.6 + 1
     assert tokens(tiny_lm(), "auto") == 1000
     assert tokens(tiny_lm(), 7) == 7
+
+
+def test_replayed_passes_need_their_memory_twice(monkeypatch):
+    monkeypatch.setattr(memory, "free_memory", lambda device: 2368 * 1000 / 0.6 + 1)
+    assert training_pass_tokens(tiny_lm(), "auto", replay=True) == 500
+
+
+def test_passes_are_replayed_on_a_gpu_with_a_small_model(monkeypatch):
+    assert not replays_passes(tiny_lm(), "auto")
+    assert replays_passes(on_gpu(), "auto")
+    assert not replays_passes(on_gpu(), False)
+    monkeypatch.setattr(memory, "_SMALL_PARAMETERS", 1000)
+    assert not replays_passes(on_gpu(), "auto")
+    assert replays_passes(on_gpu(), True)
+    with pytest.raises(UsageError, match="needs a CUDA device"):
+        replays_passes(tiny_lm(), True)
+
+
+def test_a_quantised_model_is_not_replayed():
+    eight_bits = dataclasses.replace(on_gpu(), base_bits=8)
+    assert not replays_passes(eight_bits, "auto")
+    with pytest.raises(UsageError, match="not quantised"):
+        replays_passes(eight_bits, True)

@@ -12,6 +12,7 @@ from doubles import tiny_gemma_lm, tiny_lm
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.learner import Outcome
 from thinwire.lora import attached
+from thinwire.pass_loss import ReplayedPasses
 from thinwire.train import _rate, can_train_together
 from train_example import Setting, arm_config, learner, train_together, trained_numbers
 
@@ -280,6 +281,20 @@ def test_arms_trained_together_have_the_figures_and_weights_of_each_trained_alon
     assert sum(clipped) > 40
     assert all(math.hypot(s.grad_norm_adapter, s.grad_norm_lora) < 1 for s in by_name["all_layers"].steps)
     assert by_name["distilled"].steps[-1].loss < 0.7 * by_name["distilled"].steps[0].loss
+
+
+def test_arms_whose_passes_are_padded_and_kept_learn_the_same_but_for_rounding(monkeypatch):
+    num_sizes = []
+    monkeypatch.setattr(ReplayedPasses, "__del__", lambda self: num_sizes.append(len(self._kept)), raising=False)
+    configs = [arm_config(**changes) for changes in DIFFERENT.values()]
+    # Six arms with 400 tokens among them: several passes a step.
+    for one, other in zip(
+        train_together(*configs), train_together(*configs, replay=True, pass_tokens=6 * 100), strict=True
+    ):
+        assert_close(other, one, rel=1e-4, abs_=1e-6)
+        for tensor, expected in one.state.items():
+            torch.testing.assert_close(other.state[tensor], expected, atol=1e-6, rtol=1e-4)
+    assert 1 < num_sizes[0] < 20, "of 50 steps, each of one to three passes"
 
 
 def test_arms_that_differ_in_their_seed_alone_start_apart():

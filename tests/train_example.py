@@ -61,8 +61,8 @@ class Setting:
         adapter = Adapter(self._codec, config.adapter, generator("cpu", config.seed, "adapter"))
         return AdapterReader(codes, self._codec, adapter)
 
-    def train(self, learners, lora, pass_tokens=WHOLE):
-        return train(self.lm, learners, lora, self.questions, self.mean_square, pass_tokens)
+    def train(self, learners, lora, pass_tokens=WHOLE, replay=False):
+        return train(self.lm, learners, lora, self.questions, self.mean_square, pass_tokens=pass_tokens, replay=replay)
 
 
 @dataclass
@@ -96,7 +96,13 @@ def trained_numbers(reader, lora, arm=0) -> dict[str, torch.Tensor]:
 
 
 def train_together(
-    *configs, begun=None, change_reader=lambda number, reader: reader, lm=None, pass_tokens=WHOLE, **hooks
+    *configs,
+    begun=None,
+    change_reader=lambda number, reader: reader,
+    lm=None,
+    pass_tokens=WHOLE,
+    replay=False,
+    **hooks,
 ):
     """Train fresh arms together, or go on with those that have ``begun``; one ``Trained`` for each."""
     setting = Setting(lm)
@@ -119,6 +125,6 @@ def train_together(
                 configs, readers, steps, kept, begun or [None] * len(configs), strict=True
             )
         ]
-        outcomes = setting.train(learners, lora, pass_tokens)
+        outcomes = setting.train(learners, lora, pass_tokens, replay)
         states = [trained_numbers(reader, lora, number) for number, reader in enumerate(readers)]
     return [Trained(*parts) for parts in zip(outcomes, steps, kept, states, strict=True)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -39,6 +40,12 @@ class Pass:
     answer_places: Tensor
     """``[N]`` int64: the place of each in its answer, the first is 0: arms may supervise fewer of them than others."""
 
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All of them, in a fixed order."""
+        own = [getattr(self, field.name) for field in fields(self) if field.name != "segments"]
+        return [*own, *self.segments.tensors]
+
     def to(self, device: torch.device) -> Pass:
         """The same pass on ``device``."""
         return replace(
@@ -62,6 +69,9 @@ class Batch:
     answer_counts: tuple[int, ...]
     """For each place up to ``k_tokens``, the answers that have a token there."""
     num_prompt_tokens: int
+    totals: Tensor
+    """``[1 + k_tokens]`` float32: the prompt tokens, and the tokens that an arm supervises which has 1, 2, ..., of
+    ``k_tokens``: what the passes' sums are divided by."""
 
     def num_supervised(self, k_tokens: int) -> int:
         """Tokens that an arm of this ``k_tokens`` supervises."""
@@ -74,7 +84,8 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on ``device``."""
-        return replace(self, passes=[one.to(device) for one in self.passes])
+        passes = [one.to(device) for one in self.passes]
+        return replace(self, passes=passes, totals=self.totals.to(device, non_blocking=True))
 
 
 def make_pass(questions: Sequence[Encoded], k_tokens: int, *, share: bool = True) -> Pass:
@@ -105,10 +116,13 @@ def make_batch(questions: Sequence[Encoded], k_tokens: int, pass_tokens: int, *,
     passes = [
         make_pass([ordered[i] for i in group], k_tokens, share=share) for group in fill_passes(lengths, pass_tokens)
     ]
+    answer_counts = tuple(sum(len(q.answer_ids) > place for q in questions) for place in range(k_tokens))
+    num_prompt_tokens = sum(len(question.prompt_ids) for question in questions)
     return Batch(
         passes=passes,
-        answer_counts=tuple(sum(len(q.answer_ids) > place for q in questions) for place in range(k_tokens)),
-        num_prompt_tokens=sum(len(question.prompt_ids) for question in questions),
+        answer_counts=answer_counts,
+        num_prompt_tokens=num_prompt_tokens,
+        totals=torch.tensor([num_prompt_tokens, *accumulate(answer_counts)], dtype=torch.float32),
     )
 
 

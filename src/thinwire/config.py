@@ -53,6 +53,9 @@ class ModelConfig(Section):
     compile: bool | Auto = "auto"
     """Compile the decoder layers for training (torch.compile); ``auto`` where a compiler is at hand and the training
     is long enough to win back the time that it takes, 15 seconds to a minute."""
+    cuda_graphs: bool | Auto = "auto"
+    """Launch the kernels of a training pass as one CUDA graph (CUDA alone); ``auto`` where the model is small, and the
+    GPU would wait for the processor. Passes are padded to a few sizes for it."""
 
 
 class DataConfig(Section):

@@ -15,7 +15,7 @@ from transformers import Cache
 from thinwire.attention import exchanged
 from thinwire.model import LanguageModel
 from thinwire.packing import Packed, pack
-from thinwire.replay import replayed
+from thinwire.replay import Replayer
 
 StopReason = Literal["end", "newline", "length"]
 
@@ -140,7 +140,7 @@ def _advance(lm: LanguageModel, table: Tensor, cache: _Rows, chosen: Tensor) -> 
         hidden = lm.next_states(table[chosen], positions, cache.mask, cache)
         chosen.copy_(lm.logits(hidden).argmax(-1))
 
-    return replayed(step, lm.device) if lm.has_fixed_steps else step
+    return Replayer(lm.device).replayed(step) if lm.has_fixed_steps else step
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -95,10 +95,6 @@ class StackedLora:
         row.grad = self._gradients[arm]
         return row
 
-    def zero_grad(self) -> None:
-        """Forget all gradients."""
-        self._gradients.zero_()
-
     def unreached(self, arm: int) -> list[str]:
         """Modules of an arm whose second factor (the first one to learn: it starts at zero) has no gradient."""
         linears = [place.linear for place in self._places]

@@ -6,6 +6,7 @@ import os
 
 import torch
 
+from thinwire.errors import UsageError
 from thinwire.model import LanguageModel
 
 _SHARE = 0.6
@@ -22,20 +23,40 @@ def fused_arms(lm: LanguageModel, setting: int | str) -> int:
     """Most arms that train together, ``auto`` resolved."""
     if isinstance(setting, int):
         return setting
+    return MOST_FUSED if _leaves_a_gpu_idle(lm) else 1
+
+
+def replays_passes(lm: LanguageModel, setting: bool | str) -> bool:
+    """Whether training passes are CUDA graphs, ``auto`` resolved.
+
+    Raises:
+        UsageError: they are asked for and cannot be.
+    """
+    can = lm.device.type == "cuda" and lm.has_fixed_steps
+    if setting is True and not can:
+        raise UsageError(
+            "model.cuda_graphs=true needs a CUDA device, and a model that is not quantised (model.base_bits) and whose "
+            "rotary embeddings do not change with the length; leave it at auto"
+        )
+    return can and _leaves_a_gpu_idle(lm) if setting == "auto" else bool(setting)
+
+
+def _leaves_a_gpu_idle(lm: LanguageModel) -> bool:
     small = sum(parameter.numel() for parameter in lm.model.parameters()) < _SMALL_PARAMETERS
-    return MOST_FUSED if small and lm.device.type == "cuda" else 1
+    return small and lm.device.type == "cuda"
 
 
-def training_pass_tokens(lm: LanguageModel, setting: int | str) -> int:
+def training_pass_tokens(lm: LanguageModel, setting: int | str, *, replay: bool) -> int:
     """Tokens in one training pass, those of all arms that train together counted, ``auto`` resolved.
 
     The estimate counts what a decoder layer keeps for its backward pass, per token: 14 activations of the hidden width
     and 3 of the MLP's width, at 2 bytes each. That is the measured peak of models of 576 and of 4,096 numbers, not
-    compiled; compiled layers keep a third less.
+    compiled; compiled layers keep a third less. Where passes are replayed (``replay``), graphs keep their memory while
+    passes of a new size run without one: it is needed twice.
     """
     config = lm.model.config.get_text_config()
     mlp_width = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-    bytes_per_token = 2 * lm.num_layers * (14 * config.hidden_size + 3 * mlp_width)
+    bytes_per_token = 2 * lm.num_layers * (14 * config.hidden_size + 3 * mlp_width) * (2 if replay else 1)
     return _resolve(lm, setting, bytes_per_token, most={"cuda": 524_288, "cpu": 8_192})
 
 
@@ -52,8 +73,13 @@ def decoding_pass_tokens(lm: LanguageModel, setting: int | str) -> int:
 def free_memory(device: torch.device) -> int:
     """Bytes that can still be allocated on ``device``."""
     if device.type == "cuda":
-        # What torch holds in reserve from earlier passes is free as well, though not to others.
-        reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        # What torch holds in reserve from earlier passes is free as well, though not to others; but what CUDA graphs
+        # compute in is theirs.
+        reserve: int = sum(
+            segment["total_size"] - segment["allocated_size"]
+            for segment in torch.cuda.memory_snapshot()
+            if segment["device"] == (device.index or 0) and segment["segment_pool_id"] == (0, 0)
+        )
         return torch.cuda.mem_get_info(device)[0] + reserve
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
 

@@ -106,7 +106,7 @@ class LanguageModel:
 
     @property
     def has_fixed_steps(self) -> bool:
-        """Whether decoding one more token always takes the same kernels, and none waits for a number: not where
+        """Whether inputs of the same shapes always take the same kernels, and none waits for a number: not where
         rotary embeddings change with the length, or where quantised layers look for outliers."""
         rotary = str(getattr(self.model.config.get_text_config(), "rope_parameters", None))
         return self.base_bits is None and not any(kind in rotary for kind in ("dynamic", "longrope"))

@@ -43,6 +43,11 @@ class Segments:
     longest_query: int
     longest_key: int
 
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All of them, in a fixed order."""
+        return [self.query_ends, self.key_rows, self.key_ends, self.readers, self.reader_ends]
+
     def repeated(self, times: int) -> Segments:
         """The same for ``times`` copies of the packed row, laid end to end."""
         if times == 1:
@@ -108,12 +113,13 @@ def pack(sequences: Sequence[Sequence[int]], *, share: bool = True) -> Packed:
     rows: list[Rows] = [key_rows] * len(keys)
     for index, leaf in zip(order, tree.leaves, strict=True):
         rows[index] = key_rows[first_keys[leaf] : key_ends[leaf]]
+    readers, reader_ends = readers_of(key_rows)
     segments = Segments(
         query_ends=torch.from_numpy(np.concatenate([[0], row_ends]).astype(np.int32)),
         key_rows=torch.from_numpy(key_rows),
         key_ends=torch.from_numpy(np.concatenate([[0], key_ends]).astype(np.int32)),
-        readers=torch.from_numpy(np.argsort(key_rows, kind="stable")),
-        reader_ends=torch.from_numpy(np.concatenate([[0], np.bincount(key_rows).cumsum()])),
+        readers=torch.from_numpy(readers),
+        reader_ends=torch.from_numpy(reader_ends),
         longest_query=int(own.max()),
         longest_key=int(ends.max()),
     )
@@ -123,6 +129,11 @@ def pack(sequences: Sequence[Sequence[int]], *, share: bool = True) -> Packed:
         rows=rows,
         segments=segments,
     )
+
+
+def readers_of(key_rows: Rows) -> tuple[Rows, Rows]:
+    """``Segments.readers`` and ``reader_ends`` for these ``key_rows``, which name every row at least once."""
+    return np.argsort(key_rows, kind="stable"), np.concatenate([[0], np.bincount(key_rows).cumsum()])
 
 
 _KEY_TYPE = np.dtype(">u4")

@@ -16,7 +16,7 @@ from thinwire.determinism import generator
 from thinwire.objective import check_finite, reconstruction_terms
 from thinwire.prompts import Encoded
 from thinwire.reader import AdapterReader
-from thinwire.replay import replayed
+from thinwire.replay import Replayer
 
 _WARMUP_STEPS = 50
 _AUTO_STEPS = {"cuda": 10_000, "cpu": 1_000}
@@ -159,7 +159,7 @@ def train_reconstruction(
         optimizer.step()
         figures.copy_(torch.stack([loss.detach(), cosines.detach() / seen]))
 
-    advance = replayed(descend, table.device) if same_shapes else descend
+    advance = Replayer(table.device).replayed(descend) if same_shapes else descend
     for step, drawn in zip(range(1, total + 1), draws, strict=False):
         if batch and same_shapes:
             for kept, new in zip(batch, drawn, strict=True):

@@ -11,18 +11,26 @@ from collections.abc import Callable
 import torch
 
 
-def replayed(step: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """``step`` for calling many times: itself, or on a CUDA device a graph of it from the second call on.
+class Replayer:
+    """Makes steps replayable, which then share the memory in which they compute: one of them runs at a time."""
 
-    ``step`` takes and leaves its values in tensors that stay where they are, allocates the same memory each time and
-    never waits for a result; what it does beside its kernels (a counter in Python, say) is not done again.
-    """
-    return _Replayed(step, device) if device.type == "cuda" else step
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        if device.type == "cuda":
+            self.stream, self.pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
+
+    def replayed(self, step: Callable[[], None]) -> Callable[[], None]:
+        """``step`` for calling many times: itself, or on a CUDA device a graph of it from the second call on.
+
+        ``step`` takes and leaves its values in tensors that stay where they are, allocates the same memory each time
+        and never waits for a result; what it does beside its kernels (a counter in Python, say) is not done again.
+        """
+        return _Replayed(step, self) if self._device.type == "cuda" else step
 
 
 class _Replayed:
-    def __init__(self, step: Callable[[], None], device: torch.device) -> None:
-        self._step, self._stream = step, torch.cuda.Stream(device)
+    def __init__(self, step: Callable[[], None], shared: Replayer) -> None:
+        self._step, self._stream, self._pool = step, shared.stream, shared.pool
         self._is_warm = False
         self._graph: torch.cuda.CUDAGraph | None = None
 
@@ -32,7 +40,7 @@ class _Replayed:
             return
         if self._graph is None:
             self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph, stream=self._stream):
+            with torch.cuda.graph(self._graph, pool=self._pool, stream=self._stream):
                 self._step()
         self._graph.replay()
 

@@ -224,7 +224,8 @@ def check_folder(folder: Path, experiment: Experiment, resume: bool) -> dict[str
         "fused_arms",
     }  # may grow between runs; finished arms are compared one by one
     for settings in (before, after):
-        settings["model"].pop("compile", None)  # how fast, not what
+        for how_fast in ("compile", "cuda_graphs"):
+            settings["model"].pop(how_fast, None)
     differing = sorted(key for key in after if key not in free and before.get(key) != after[key])
     if differing:
         raise UsageError(

@@ -9,20 +9,23 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from thinwire.batching import Batch, Pass, epoch_batches, make_batch
+from thinwire.batching import Batch, epoch_batches, make_batch
 from thinwire.config import ArmConfig, TrainingConfig
 from thinwire.determinism import seeded
 from thinwire.errors import ThinwireError
 from thinwire.learner import Learner, Outcome, StepMetrics
 from thinwire.lora import StackedLora
 from thinwire.model import LanguageModel
-from thinwire.objective import check_finite, cross_entropy, distillation, reconstruction_terms
+from thinwire.objective import check_finite
+from thinwire.padding import padded
+from thinwire.pass_loss import SUMS, PassLoss, ReplayedPasses
 from thinwire.prompts import Encoded
 from thinwire.trainee import Trainee
 
@@ -35,7 +38,9 @@ def train(
     lora: StackedLora | None,
     questions: Sequence[Encoded],
     mean_square: float,
+    *,
     pass_tokens: int,
+    replay: bool,
 ) -> list[Outcome | ThinwireError]:
     """Train readers and LoRA in place, and leave each arm as it was after its best epoch.
 
@@ -44,6 +49,7 @@ def train(
             them begin, or all go on after the same epoch.
         mean_square: of the embedding table (``objective.table_mean_square``): the unit of the squared error.
         pass_tokens: most tokens in one pass, of all arms together.
+        replay: pad passes to a few sizes, and on a CUDA device launch each size's kernels as one graph.
 
     Returns:
         For each learner its outcome, or the error that ended it (its loss is no longer finite; its weights are as
@@ -57,7 +63,7 @@ def train(
     optimizer = torch.optim.AdamW(_parameter_groups(arms), fused=True)
     steps_an_epoch = -(-len(questions) // training.batch_size)
     (done,) = {arm.go_on(optimizer, steps_an_epoch) for arm in arms}
-    run = _Run(lm, arms, lora, mean_square, pass_tokens)
+    run = _Run(lm, arms, lora, mean_square, pass_tokens=pass_tokens, replay=replay)
     for epoch in range(done + 1, training.epochs + 1):
         with _dropping(lora, learners[0].config.seed, epoch), _strided_gradients_are_meant():
             _train_epoch(run, optimizer, run.batches(questions, epoch), epoch, steps_an_epoch)
@@ -81,9 +87,10 @@ def _train_epoch(
         step += 1
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * _rate(step - 1, total, group["training"])
+        optimizer.zero_grad(set_to_none=False)  # a replayed step adds to the tensors that it was captured with
         sums = run.backward(batch)
         upcoming = next(batches, None)  # made while a GPU is still at work on this one
-        figures = run.settle(batch, sums, step)
+        figures = run.settle(batch, sums, step, optimizer)
         optimizer.step()
         rates = {(group["part"], group["training"]): group["lr"] for group in optimizer.param_groups}
         elapsed = time.perf_counter() - started
@@ -122,26 +129,19 @@ class _Run:
     """What the steps of one training share. Figures of all ``A`` arms are rows ``[A]``, in the arms' order."""
 
     def __init__(
-        self, lm: LanguageModel, arms: list[Trainee], lora: StackedLora | None, mean_square: float, pass_tokens: int
+        self,
+        lm: LanguageModel,
+        arms: list[Trainee],
+        lora: StackedLora | None,
+        mean_square: float,
+        *,
+        pass_tokens: int,
+        replay: bool,
     ) -> None:
-        self._lm, self.arms, self._lora = lm, arms, lora
-        self._mean_square, self._pass_tokens = mean_square, pass_tokens
-        configs = [arm.config for arm in arms]
-        rebuilds = [config.reads == "adapter" for config in configs]
-        self._cosine_weight, self._mse_weight, self._ce_weight, self._kd_weight = (
-            torch.tensor(weights, device=lm.device)
-            for weights in (
-                [config.reconstruction.cosine_weight * on for config, on in zip(configs, rebuilds, strict=True)],
-                [config.reconstruction.mse_weight * on for config, on in zip(configs, rebuilds, strict=True)],
-                [config.supervision.ce_weight for config in configs],
-                [config.supervision.kd_weight for config in configs],
-            )
-        )
-        self._k_tokens = [config.supervision.k_tokens for config in configs]
-        self._k_rows = torch.tensor(self._k_tokens, device=lm.device)[:, None]
-        self._supervised = any(config.is_supervised for config in configs)
-        self._distilled = any(config.supervision.kd_weight > 0 for config in configs)
-        self._failed = torch.zeros(len(arms), dtype=torch.bool, device=lm.device)
+        self._device, self.arms, self._lora, self._pass_tokens = lm.device, arms, lora, pass_tokens
+        self._k_tokens = max(arm.config.supervision.k_tokens for arm in arms)
+        self._loss = PassLoss(lm, [arm.config for arm in arms], [arm.reader for arm in arms], lora, mean_square)
+        self._replayed = ReplayedPasses(self._loss, lm.device) if replay else None
 
     def living(self) -> list[Trainee]:
         return [arm for arm in self.arms if arm.failure is None]
@@ -153,25 +153,22 @@ class _Run:
         per_arm = max(1, self._pass_tokens // len(self.arms))
         grouped = training.batching == "grouped"
         for some in epoch_batches(questions, training.batch_size, config.seed, epoch, grouped=grouped):
-            yield make_batch(some, max(self._k_tokens), per_arm, share=training.share_prefixes).to(self._lm.device)
+            batch = make_batch(some, self._k_tokens, per_arm, share=training.share_prefixes)
+            if self._replayed:
+                batch = replace(batch, passes=[padded(one) for one in batch.passes])
+            yield batch.to(self._device)
 
     def backward(self, batch: Batch) -> Tensor:
-        """Leave every living arm's gradient, clipped, in its parameters. Returns ``[7, A]``, still on the device: the
-        sums of ``_SUMS`` over the passes, and the norms of the gradients of adapter and LoRA before clipping."""
-        for arm in self.arms:
-            for parameter in arm.adapter:
-                parameter.grad = None
-        if self._lora:
-            self._lora.zero_grad()
-        supervised = torch.tensor([batch.num_supervised(k) for k in self._k_tokens])[:, None]
-        supervised = supervised.to(self._lm.device, non_blocking=True)  # a GPU is not waited for
-        sums = torch.stack([self._backward(one, batch, supervised) for one in batch.passes]).sum(0)
-        norms = torch.stack([norm for arm in self.arms for norm in _norms(arm, self._lm.device)]).view(-1, 2)
+        """Add to every living arm's gradient, then clip it. Returns ``[7, A]``, still on the device: the sums of
+        ``SUMS`` over the passes, and the norms of the gradients of adapter and LoRA before clipping."""
+        backward = (self._replayed or self._loss).backward
+        sums = torch.stack([backward(one, batch.totals) for one in batch.passes]).sum(0)
+        norms = torch.stack([norm for arm in self.arms for norm in _norms(arm, self._device)]).view(-1, 2)
         for arm, norm in zip(self.arms, norms.norm(dim=1), strict=True):
             nn.utils.clip_grads_with_norm_(arm.parameters(), arm.config.training.clip_norm, norm)
         return torch.cat([sums, norms.T])
 
-    def settle(self, batch: Batch, sums: Tensor, step: int) -> list[dict[str, Any]]:
+    def settle(self, batch: Batch, sums: Tensor, step: int, optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
         """End arms whose figures are no longer finite, before this step touches their weights. Returns each arm's
         losses and norms."""
         figures = []
@@ -192,57 +189,13 @@ class _Run:
                         _check_wiring(arm, self._lora)
                 except ThinwireError as error:
                     arm.failure = error
-                    self._failed[arm.number] = True
-            if arm.failure is not None:
-                arm.drop_gradients()
+                    arm.leave(optimizer)
+                    self._loss.leave_out(arm.number)
         return figures
-
-    def _backward(self, one: Pass, batch: Batch, supervised: Tensor) -> Tensor:
-        """Add one pass's share of every arm's mean loss to the gradients; returns its part of ``_SUMS``, ``[5, A]``.
-
-        Args:
-            supervised: ``[A, 1]``: each arm's supervised tokens in the whole batch.
-        """
-        rows = torch.stack([arm.reader(one.tokens) for arm in self.arms])
-        target = self._lm.table[one.tokens]
-        cosines, errors = reconstruction_terms(rows, target, one.prompt_counts, self._mean_square)
-        distances = self._cosine_weight * (one.prompt_counts.sum() - cosines) + self._mse_weight * errors
-        losses = distances / batch.num_prompt_tokens
-        ce = kd = torch.zeros_like(losses)
-        if self._supervised:
-            logits = answer_logits(self._lm, rows, one)
-            shares = (one.answer_places < self._k_rows) / supervised
-            ce = (shares * cross_entropy(logits, one.answer_ids)).sum(-1)
-            if self._distilled:
-                kd = (shares * distillation(logits, self._teacher_logits(one))).sum(-1)
-            losses = losses + self._ce_weight * ce + self._kd_weight * kd
-        # A failed arm's loss stays out: the gradients of the others do not depend on it.
-        losses.masked_fill(self._failed, 0).sum().backward()
-        return torch.stack([losses, cosines, errors, ce, kd]).detach()
-
-    @torch.no_grad()
-    def _teacher_logits(self, one: Pass) -> Tensor:
-        """What the model says when it reads the text itself: ``[N, V]``, the same for every arm."""
-        with self._lora.disabled() if self._lora else nullcontext():
-            return answer_logits(self._lm, self._lm.table[one.tokens][None], one)[0]
-
-
-def answer_logits(lm: LanguageModel, rows: Tensor, one: Pass) -> Tensor:
-    """Logits ``[A, N, V]`` at the supervised positions alone, each arm reading its ``rows`` ``[A, U, D]``."""
-    arms, num_rows, width = rows.shape
-    offsets = num_rows * torch.arange(arms, device=rows.device)[:, None]
-    embeddings = nn.functional.embedding(one.indices + offsets, rows.reshape(-1, width))
-    hidden = lm.packed_states(embeddings, one.positions, one.segments)
-    return lm.logits(hidden[:, one.answer_rows])
-
-
-_SUMS = ("loss", "cosine", "relative_mse", "ce", "kd")
-"""What is summed over the passes of a batch: means over its supervised tokens already, but for cosine and error, which
-are of its prompt tokens."""
 
 
 def _means(config: ArmConfig, values: Sequence[float], batch: Batch) -> dict[str, float | None]:
-    sums = dict(zip(_SUMS, values, strict=True))
+    sums = dict(zip(SUMS, values, strict=True))
     rebuilds, weights = config.reads == "adapter", config.supervision
     return {
         "loss": sums["loss"],

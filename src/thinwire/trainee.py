@@ -32,10 +32,11 @@ class Trainee:
         """All that trains: the adapter's tensors, then the row of LoRA factors."""
         return [*self.adapter, *([] if self.row is None else [self.row])]
 
-    def drop_gradients(self) -> None:
-        """Without a gradient, the optimiser passes over this arm."""
-        for parameter in self.parameters():
-            parameter.grad = None
+    def leave(self, optimizer: torch.optim.Optimizer) -> None:
+        """Have the optimiser change nothing of this arm from now on."""
+        own = {id(parameter) for parameter in self.parameters()}
+        for group in optimizer.param_groups:
+            group["params"] = [parameter for parameter in group["params"] if id(parameter) not in own]
 
     def remember_if_best(self, epoch: int, score: float) -> None:
         """Keep a copy of the weights, on the CPU, if no epoch before was as good."""

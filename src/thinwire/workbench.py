@@ -56,6 +56,7 @@ class Workbench:
     def __init__(self, experiment: Experiment, lm: LanguageModel, codec_folder: Path, display: Display) -> None:
         self.lm = lm
         self.compile_layers = experiment.model.compile
+        self.cuda_graphs = experiment.model.cuda_graphs
         self._seed = experiment.seed
         self._splits = Splits(experiment.data, experiment.seed)
         self._codec_folder = codec_folder
