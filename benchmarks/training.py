@@ -70,8 +70,16 @@ def random_model(shape: str, like: LanguageModel) -> LanguageModel:
 class Sides:
     """The two ways of training the same arms on the same questions."""
 
-    def __init__(self, lm: LanguageModel, questions: list[Encoded], arms: list[ArmConfig], plain_batch: int) -> None:
+    def __init__(
+        self,
+        lm: LanguageModel,
+        questions: list[Encoded],
+        arms: list[ArmConfig],
+        plain_batch: int,
+        plain_questions: int | None = None,
+    ) -> None:
         self._lm, self._questions, self._arms, self._plain_batch = lm, questions, arms, plain_batch
+        self._plain_questions = questions[:plain_questions]
         counts = token_counts(questions, len(lm.table))
         self._mean_square = table_mean_square(lm.table, counts)
         self._codec = PCACodec.fit(lm.table, counts, arms[0].codec, 0).to(lm.device)
@@ -86,7 +94,9 @@ class Sides:
                 adapter=self._adapter(arm), codes=self._codes, table=self._lm.table, mean_square=self._mean_square
             )
             with uncompiled(), with_lora(self._lm.model, arm.lora) as model:
-                steps = train_steps(model, reading, self._questions, arm.model_copy(update={"training": training}))
+                steps = train_steps(
+                    model, reading, self._plain_questions, arm.model_copy(update={"training": training})
+                )
             tokens += sum(step.tokens for step in steps)
             seconds += sum(step.seconds for step in steps)
         return Timing(seconds=seconds, units=tokens)
@@ -142,6 +152,12 @@ def main() -> None:
     parser.add_argument("--shape", choices=SHAPES, help="random weights of this size instead of the default model")
     parser.add_argument("--steps", type=int, default=6, help="of the experiment's batch size, in each run")
     parser.add_argument("--plain-batch", type=int, help="questions a step of the plain loop [as the experiment]")
+    parser.add_argument(
+        "--plain-steps",
+        type=int,
+        help="the plain loop's share of the steps [all]: its rate does not "
+        "depend on their number; that of replayed passes does, which are launched one by one at first",
+    )
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--peak-tflops", type=float, help="bf16 rate of the device: gives the share of the floor")
     parser.add_argument("--pairs", type=int, default=5, help="0 runs Thinwire alone, once")
@@ -161,7 +177,8 @@ def main() -> None:
     questions = [encoder.encode(example, keep_answer=True) for example in drawn]
     if args.shape:
         lm = random_model(args.shape, lm)
-    sides = Sides(lm, questions, arms, args.plain_batch or batch)
+    plain_steps = min(args.plain_steps or args.steps, args.steps)
+    sides = Sides(lm, questions, arms, args.plain_batch or batch, plain_steps * batch)
     on_gpu = lm.device.type == "cuda"
     floor = None
     if args.peak_tflops:
@@ -187,12 +204,16 @@ def main() -> None:
         "batch": batch,
         "plain_batch": args.plain_batch or batch,
         "steps": args.steps,
+        "plain_steps": plain_steps,
         "compiled": args.compile,
         "first_run_seconds": first,
         "peak_memory_gib": memory,
         "environment": environment(lm.device),
     }
-    print(f"{lm.name}, {len(arms)} arms, batch {batch} (plain {args.plain_batch or batch}), {args.steps} steps a run")
+    print(
+        f"{lm.name}, {len(arms)} arms, batch {batch} (plain {args.plain_batch or batch}), {args.steps} steps a run "
+        f"(plain {plain_steps})"
+    )
     print(table(record))
     print(peak)
     if args.output:
