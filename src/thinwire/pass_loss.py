@@ -13,7 +13,7 @@ from thinwire.config import ArmConfig
 from thinwire.lora import StackedLora
 from thinwire.model import LanguageModel
 from thinwire.objective import cross_entropy, distillation, reconstruction_terms
-from thinwire.padding import Sizes, sizes
+from thinwire.padding import Sizes, sizes_of
 from thinwire.reader import Reader
 from thinwire.replay import Replayer
 
@@ -93,22 +93,24 @@ def answer_logits(lm: LanguageModel, rows: Tensor, one: Pass) -> Tensor:
 
 
 class ReplayedPasses:
-    """The same ``backward``, done again for passes of the same sizes without launching its kernels one by one.
+    """The same ``backward``; for passes of ``planned`` sizes, done again without launching its kernels one by one.
 
     Gradients stay in the tensors where the first pass left them, and must stay there.
     """
 
-    def __init__(self, loss: PassLoss, device: torch.device) -> None:
-        self._loss = loss
+    def __init__(self, loss: PassLoss, planned: Sequence[Sizes], device: torch.device) -> None:
+        self._loss, self._planned = loss, planned
         self._replayer = Replayer(device)
         self._kept: dict[Sizes, _Kept] = {}
 
     def backward(self, one: Pass, totals: Tensor) -> Tensor:
         """As ``PassLoss.backward``."""
-        key = sizes(one)
-        if key not in self._kept:
-            self._kept[key] = _Kept(self._loss, self._replayer, one, totals)
-        return self._kept[key].backward(one, totals)
+        sizes = sizes_of(one)
+        if sizes not in self._planned:
+            return self._loss.backward(one, totals)
+        if sizes not in self._kept:
+            self._kept[sizes] = _Kept(self._loss, self._replayer, one, totals)
+        return self._kept[sizes].backward(one, totals)
 
 
 class _Kept:

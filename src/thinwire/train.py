@@ -24,7 +24,7 @@ from thinwire.learner import Learner, Outcome, StepMetrics
 from thinwire.lora import StackedLora
 from thinwire.model import LanguageModel
 from thinwire.objective import check_finite
-from thinwire.padding import padded
+from thinwire.padding import padded, plan_sizes, sizes_of
 from thinwire.pass_loss import SUMS, PassLoss, ReplayedPasses
 from thinwire.prompts import Encoded
 from thinwire.trainee import Trainee
@@ -49,7 +49,8 @@ def train(
             them begin, or all go on after the same epoch.
         mean_square: of the embedding table (``objective.table_mean_square``): the unit of the squared error.
         pass_tokens: most tokens in one pass, of all arms together.
-        replay: pad passes to a few sizes, and on a CUDA device launch each size's kernels as one graph.
+        replay: pad passes to the sizes that the first epoch's have, and on a CUDA device launch each size's kernels as
+            one graph.
 
     Returns:
         For each learner its outcome, or the error that ended it (its loss is no longer finite; its weights are as
@@ -63,10 +64,10 @@ def train(
     optimizer = torch.optim.AdamW(_parameter_groups(arms), fused=True)
     steps_an_epoch = -(-len(questions) // training.batch_size)
     (done,) = {arm.go_on(optimizer, steps_an_epoch) for arm in arms}
-    run = _Run(lm, arms, lora, mean_square, pass_tokens=pass_tokens, replay=replay)
+    run = _Run(lm, arms, lora, questions, mean_square, pass_tokens=pass_tokens, replay=replay)
     for epoch in range(done + 1, training.epochs + 1):
         with _dropping(lora, learners[0].config.seed, epoch), _strided_gradients_are_meant():
-            _train_epoch(run, optimizer, run.batches(questions, epoch), epoch, steps_an_epoch)
+            _train_epoch(run, optimizer, run.batches(epoch), epoch, steps_an_epoch)
         for arm in run.living():
             arm.trained_together = max(arm.trained_together, len(arms))
             arm.remember_if_best(epoch, arm.learner.select(epoch))
@@ -133,36 +134,39 @@ class _Run:
         lm: LanguageModel,
         arms: list[Trainee],
         lora: StackedLora | None,
+        questions: Sequence[Encoded],
         mean_square: float,
         *,
         pass_tokens: int,
         replay: bool,
     ) -> None:
-        self._device, self.arms, self._lora, self._pass_tokens = lm.device, arms, lora, pass_tokens
+        self._device, self.arms, self._lora, self._questions = lm.device, arms, lora, questions
+        self._pass_tokens = max(1, pass_tokens // len(arms))
         self._k_tokens = max(arm.config.supervision.k_tokens for arm in arms)
         self._loss = PassLoss(lm, [arm.config for arm in arms], [arm.reader for arm in arms], lora, mean_square)
-        self._replayed = ReplayedPasses(self._loss, lm.device) if replay else None
+        found = [sizes_of(one) for batch in self._batches(1) for one in batch.passes] if replay else []
+        self._planned = plan_sizes(found)
+        self._passes = ReplayedPasses(self._loss, self._planned, lm.device)
 
     def living(self) -> list[Trainee]:
         return [arm for arm in self.arms if arm.failure is None]
 
-    def batches(self, questions: Sequence[Encoded], epoch: int) -> Iterator[Batch]:
-        """The batches of an epoch, each cut into passes that hold the tokens of all arms."""
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """The batches of an epoch, each cut into passes that hold the tokens of all arms, on the device."""
+        for batch in self._batches(epoch):
+            passes = [padded(one, self._planned) for one in batch.passes]
+            yield replace(batch, passes=passes).to(self._device)
+
+    def _batches(self, epoch: int) -> Iterator[Batch]:
         config = self.arms[0].config
-        training = config.training
-        per_arm = max(1, self._pass_tokens // len(self.arms))
-        grouped = training.batching == "grouped"
-        for some in epoch_batches(questions, training.batch_size, config.seed, epoch, grouped=grouped):
-            batch = make_batch(some, self._k_tokens, per_arm, share=training.share_prefixes)
-            if self._replayed:
-                batch = replace(batch, passes=[padded(one) for one in batch.passes])
-            yield batch.to(self._device)
+        training, grouped = config.training, config.training.batching == "grouped"
+        for some in epoch_batches(self._questions, training.batch_size, config.seed, epoch, grouped=grouped):
+            yield make_batch(some, self._k_tokens, self._pass_tokens, share=training.share_prefixes)
 
     def backward(self, batch: Batch) -> Tensor:
         """Add to every living arm's gradient, then clip it. Returns ``[7, A]``, still on the device: the sums of
         ``SUMS`` over the passes, and the norms of the gradients of adapter and LoRA before clipping."""
-        backward = (self._replayed or self._loss).backward
-        sums = torch.stack([backward(one, batch.totals) for one in batch.passes]).sum(0)
+        sums = torch.stack([self._passes.backward(one, batch.totals) for one in batch.passes]).sum(0)
         norms = torch.stack([norm for arm in self.arms for norm in _norms(arm, self._device)]).view(-1, 2)
         for arm, norm in zip(self.arms, norms.norm(dim=1), strict=True):
             nn.utils.clip_grads_with_norm_(arm.parameters(), arm.config.training.clip_norm, norm)
