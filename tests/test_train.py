@@ -9,10 +9,12 @@ import torch
 import torch.nn.functional as F
 
 from doubles import tiny_gemma_lm, tiny_lm
+from recording import recorded
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.learner import Outcome
 from thinwire.lora import attached
 from thinwire.pass_loss import ReplayedPasses
+from thinwire.replay import Replayer
 from thinwire.train import _rate, can_train_together
 from train_example import Setting, arm_config, learner, train_together, trained_numbers
 
@@ -297,6 +299,17 @@ def test_arms_whose_passes_are_padded_and_kept_learn_the_same_but_for_rounding(m
     assert kept[0] == 0 < kept[1] <= 8, "of 50 steps, each of several passes"
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_passes_replayed_without_their_python_have_the_same_figures(dropout, monkeypatch):
+    configs = [arm_config(**changes) for changes in DIFFERENT.values()]
+    with_dropout = [c.model_copy(update={"lora": c.lora.model_copy(update={"dropout": dropout})}) for c in configs]
+    expected = train_together(*with_dropout, replay=True)
+    monkeypatch.setattr(Replayer, "replayed", recorded)
+    for one, other in zip(expected, train_together(*with_dropout, replay=True), strict=True):
+        assert other.figures == one.figures
+        assert all(torch.equal(other.state[name], tensor) for name, tensor in one.state.items())
+
+
 def test_arms_that_differ_in_their_seed_alone_start_apart():
     (one, other) = train_together(arm_config(training=SINGLE), arm_config(training=SINGLE, seed=1))
     assert any(not torch.equal(one.state[name], other.state[name]) for name in one.state if "lora_A" in name)
@@ -360,6 +373,17 @@ def test_an_arm_that_diverges_ends_alone_with_its_weights_as_before_that_step(fa
         assert isinstance(outcomes[number], Outcome)
         assert len(steps[number]) == 10
         assert [step.loss for step in steps[number]] == pytest.approx([step.loss for step in trained.steps], rel=1e-5)
+
+
+def test_the_others_are_replayed_as_before_when_an_arm_has_ended(monkeypatch):
+    training = {"epochs": 10, "batch_size": 3}
+    good, bad = arm_config(training=training), arm_config(training={**training, "adapter_lr": 1e30})
+    (expected,) = train_together(good)
+    monkeypatch.setattr(Replayer, "replayed", recorded)
+    ended, trained = train_together(bad, good, replay=True)
+    assert isinstance(ended.outcome, ThinwireError)
+    assert len(ended.steps) == 1
+    assert_close(trained, expected, rel=1e-4, abs_=1e-6)
 
 
 def test_when_no_arm_is_left_training_ends():
