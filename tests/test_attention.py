@@ -84,6 +84,7 @@ SEGMENTS = Segments(
     reader_ends=torch.tensor([0, 3, 6, 7, 8, 9, 10, 11, 12]),
     longest_query=3,
     longest_key=5,
+    key_room=5,
 )
 """Rows 0 and 1 are shared; row 2 follows them, rows 3 to 5 do too, and rows 6 and 7 stand alone."""
 

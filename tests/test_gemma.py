@@ -9,12 +9,14 @@ from transformers import AutoModelForCausalLM
 from doubles import save_sweep_inputs, tiny_gemma, tiny_gemma_lm
 from test_sweep import experiment
 from thinwire import model as model_module
+from thinwire.batching import make_pass
 from thinwire.errors import UsageError
 from thinwire.export import export
 from thinwire.finished import find_arm, opened
 from thinwire.generate import StopRule, greedy
 from thinwire.model import LanguageModel
 from thinwire.sweep import run_sweep
+from train_example import Setting, arm_config, train_together
 
 LM = tiny_gemma_lm()
 NEVER = StopRule(end_ids=frozenset(), newline_ids=frozenset(), max_new_tokens=6)
@@ -32,6 +34,15 @@ def test_a_prompt_longer_than_the_window_is_refused_with_the_remedy():
     assert greedy(short, short.table, [list(range(10, 26))], NEVER)
     with pytest.raises(UsageError, match=r"attends to the last 24 tokens alone, but .*shorten .* prompt\.max_tokens"):
         greedy(short, short.table, [list(range(10, 50))], NEVER)
+
+
+def test_padding_is_not_refused_for_a_window_that_holds_all_that_is_real():
+    config = arm_config()
+    longest = make_pass(Setting(LM).questions, config.supervision.k_tokens).segments.longest_key
+    (trained,) = train_together(config, lm=tiny_gemma_lm(window=longest), replay=True)
+    assert len(trained.steps) == 4
+    with pytest.raises(UsageError, match=f"last {longest - 1} tokens alone"):
+        train_together(config, lm=tiny_gemma_lm(window=longest - 1), replay=True)
 
 
 def test_a_sweep_refuses_prompts_that_no_window_holds_before_anything_is_made(tmp_path, monkeypatch):

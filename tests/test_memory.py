@@ -1,5 +1,6 @@
 """What ``auto`` becomes where it follows the memory and the model's size."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -50,24 +51,30 @@ def test_a_pass_takes_what_fits_its_share_of_the_free_memory_within_limits(token
     assert tokens(tiny_lm(), 7) == 7
 
 
-def test_replayed_passes_need_their_memory_twice(monkeypatch):
+def test_replayed_passes_need_their_memory_three_times(monkeypatch):
     monkeypatch.setattr(memory, "free_memory", lambda device: 2368 * 1000 / 0.6 + 1)
-    assert training_pass_tokens(tiny_lm(), "auto", replay=True) == 500
+    assert training_pass_tokens(tiny_lm(), "auto", replay=True) == 333
+
+
+def in_bfloat16(lm):
+    return dataclasses.replace(lm, model=copy.deepcopy(lm.model).bfloat16())
 
 
 def test_passes_are_replayed_on_a_gpu_with_a_small_model(monkeypatch):
-    assert not replays_passes(tiny_lm(), "auto")
-    assert replays_passes(on_gpu(), "auto")
-    assert not replays_passes(on_gpu(), False)
+    lm = in_bfloat16(on_gpu())
+    assert replays_passes(lm, "auto")
+    assert not replays_passes(lm, False)
     monkeypatch.setattr(memory, "_SMALL_PARAMETERS", 1000)
-    assert not replays_passes(on_gpu(), "auto")
-    assert replays_passes(on_gpu(), True)
-    with pytest.raises(UsageError, match="needs a CUDA device"):
-        replays_passes(tiny_lm(), True)
+    assert not replays_passes(lm, "auto")
+    assert replays_passes(lm, True)
 
 
-def test_a_quantised_model_is_not_replayed():
-    eight_bits = dataclasses.replace(on_gpu(), base_bits=8)
-    assert not replays_passes(eight_bits, "auto")
-    with pytest.raises(UsageError, match="not quantised"):
-        replays_passes(eight_bits, True)
+@pytest.mark.parametrize(
+    "lm",
+    [in_bfloat16(tiny_lm()), on_gpu(), dataclasses.replace(in_bfloat16(on_gpu()), base_bits=8)],
+    ids=["on a CPU", "in float32", "quantised"],
+)
+def test_what_cannot_be_replayed_is_not_and_says_so_when_asked(lm):
+    assert not replays_passes(lm, "auto")
+    with pytest.raises(UsageError, match="needs a CUDA device, and a model in bfloat16 that is not quantised"):
+        replays_passes(lm, True)

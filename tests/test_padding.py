@@ -89,7 +89,8 @@ def test_every_row_is_in_a_segment_and_no_segment_is_longer_than_announced(found
         segments = more.segments
         assert [row for own, _ in attended(more) for row in own] == list(range(len(more.indices)))
         assert max(len(own) for own, _ in attended(more)) <= segments.longest_query
-        assert max(len(keys) for _, keys in attended(more)) <= segments.longest_key
+        assert max(len(keys) for _, keys in attended(more)) <= segments.key_room
+        assert segments.longest_key <= max(len(keys) for other in found for _, keys in attended(other))
         assert int(segments.key_ends[-1]) == len(segments.key_rows)
         readers = [segments.readers[slice(*ends)].tolist() for ends in pairwise(segments.reader_ends.tolist())]
         keys = segments.key_rows.tolist()
@@ -114,7 +115,7 @@ def test_a_size_that_holds_too_little_of_anything_is_not_taken(size):
 
 def test_a_pass_of_one_token():
     (planned,) = plan_sizes([sizes_of(make_pass([encoded([7], [1])], k_tokens=1))])
-    assert (planned.rows, planned.inherited, planned.longest_query, planned.longest_key) == (8, 0, 1, 1)
+    assert (planned.rows, planned.inherited, planned.longest_query, planned.key_room) == (8, 0, 1, 1)
     assert planned.segments == 8  # one, and seven padding rows, each a segment as long as the longest
     assert padded(make_pass([encoded([8], [2])], k_tokens=1), [planned]).segments.query_ends.tolist() == [*range(9)]
 

@@ -287,7 +287,7 @@ def test_arms_trained_together_have_the_figures_and_weights_of_each_trained_alon
 
 def test_arms_whose_passes_are_padded_and_kept_learn_the_same_but_for_rounding(monkeypatch):
     kept = []
-    monkeypatch.setattr(ReplayedPasses, "__del__", lambda self: kept.append(len(self._kept)), raising=False)
+    monkeypatch.setattr(ReplayedPasses, "__del__", lambda self: kept.append(len(self._steps)), raising=False)
     configs = [arm_config(**changes) for changes in DIFFERENT.values()]
     # Six arms with 400 tokens among them: several passes a step.
     for one, other in zip(

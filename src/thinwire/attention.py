@@ -112,7 +112,7 @@ def _flash(q: Tensor, k: Tensor, v: Tensor, segments: Segments, scale: float) ->
         segments.query_ends,
         segments.key_ends,
         segments.longest_query,
-        segments.longest_key,
+        segments.key_room,
         scale=scale,
         window_size=(-1, 0),  # causal, the last query aligned with the last key
         **_GROUPED_HEADS,

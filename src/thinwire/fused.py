@@ -16,7 +16,7 @@ from thinwire.determinism import deterministic_kernels
 from thinwire.errors import ThinwireError
 from thinwire.learner import Outcome
 from thinwire.lora import StackedLora, attached
-from thinwire.memory import replays_passes, training_pass_tokens
+from thinwire.memory import training_pass_tokens
 from thinwire.progress import Display
 from thinwire.train import can_train_together, train
 from thinwire.workbench import Workbench
@@ -136,9 +136,8 @@ def _train(
     compiled = compiled_layers(lm, epochs_left and bench.compile_layers, num_tokens)
     with display.task(label, before=steps_done) as task, compiled:
         learners = [run.learner(task, arms_beside=len(runs) - 1) for run in runs]
-        replay = replays_passes(lm, bench.cuda_graphs)
+        replay, mean_square = bench.replay_passes, bench.mean_square(first)
         pass_tokens = training_pass_tokens(lm, first.training.pass_tokens, replay=replay)
-        mean_square = bench.mean_square(first)
         return list(train(lm, learners, lora, questions, mean_square, pass_tokens=pass_tokens, replay=replay))
 
 

@@ -30,7 +30,7 @@ class StepMetrics:
     grad_norm_lora: float | None
     """Before clipping."""
     tokens_per_second: float
-    """Tokens of all arms that train together; padding there is none."""
+    """Tokens of all arms that train together; padding does not count."""
 
     def as_dict(self) -> dict[str, float | int | None]:
         return asdict(self)

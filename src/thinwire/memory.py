@@ -1,4 +1,4 @@
-"""How many tokens fit one pass through the model: estimates from its shape and the memory that is free."""
+"""What a device can take: tokens in a pass, by the memory that is free; and what leaves a GPU idle."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SHARE = 0.6
 """Part of the free memory that a pass may take: the estimates are rough, and the optimiser needs some too."""
 
 _SMALL_PARAMETERS = 1e9
-"""Below this, the questions of one step are too few to fill a GPU, and the steps of all arms do it together."""
+"""Below this, the questions of one step are too few to fill a GPU: arms train together, and passes are graphs."""
 
 MOST_FUSED = 16
 """Arms that train together where a step alone does not fill a GPU."""
@@ -32,11 +32,12 @@ def replays_passes(lm: LanguageModel, setting: bool | str) -> bool:
     Raises:
         UsageError: they are asked for and cannot be.
     """
-    can = lm.device.type == "cuda" and lm.has_fixed_steps
+    # Attention in float32 is done segment by segment, and waits to know where they end.
+    can = lm.device.type == "cuda" and lm.has_fixed_steps and lm.dtype != torch.float32
     if setting is True and not can:
         raise UsageError(
-            "model.cuda_graphs=true needs a CUDA device, and a model that is not quantised (model.base_bits) and whose "
-            "rotary embeddings do not change with the length; leave it at auto"
+            "model.cuda_graphs=true needs a CUDA device, and a model in bfloat16 that is not quantised "
+            "(model.base_bits) and whose rotary embeddings do not change with the length; leave it at auto"
         )
     return can and _leaves_a_gpu_idle(lm) if setting == "auto" else bool(setting)
 
@@ -51,12 +52,12 @@ def training_pass_tokens(lm: LanguageModel, setting: int | str, *, replay: bool)
 
     The estimate counts what a decoder layer keeps for its backward pass, per token: 14 activations of the hidden width
     and 3 of the MLP's width, at 2 bytes each. That is the measured peak of models of 576 and of 4,096 numbers, not
-    compiled; compiled layers keep a third less. Where passes are replayed (``replay``), graphs keep their memory while
-    passes of a new size run without one: it is needed twice.
+    compiled; compiled layers keep a third less. Where passes are replayed (``replay``), it is needed three times:
+    graphs of several sizes keep up to twice what the largest takes, and a pass of a new size runs beside them.
     """
     config = lm.model.config.get_text_config()
     mlp_width = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-    bytes_per_token = 2 * lm.num_layers * (14 * config.hidden_size + 3 * mlp_width) * (2 if replay else 1)
+    bytes_per_token = 2 * lm.num_layers * (14 * config.hidden_size + 3 * mlp_width) * (3 if replay else 1)
     return _resolve(lm, setting, bytes_per_token, most={"cuda": 524_288, "cpu": 8_192})
 
 
@@ -73,14 +74,8 @@ def decoding_pass_tokens(lm: LanguageModel, setting: int | str) -> int:
 def free_memory(device: torch.device) -> int:
     """Bytes that can still be allocated on ``device``."""
     if device.type == "cuda":
-        # What torch holds in reserve from earlier passes is free as well, though not to others; but what CUDA graphs
-        # compute in is theirs.
-        reserve: int = sum(
-            segment["total_size"] - segment["allocated_size"]
-            for segment in torch.cuda.memory_snapshot()
-            if segment["device"] == (device.index or 0) and segment["segment_pool_id"] == (0, 0)
-        )
-        return torch.cuda.mem_get_info(device)[0] + reserve
+        torch.cuda.empty_cache()  # what torch holds in reserve from earlier passes is free as well
+        return torch.cuda.mem_get_info(device)[0]
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
 
 

@@ -42,6 +42,9 @@ class Segments:
     """``[T + 1]`` int64: where each row's part of ``readers`` begins."""
     longest_query: int
     longest_key: int
+    """Keys of a segment at most: as far as a token looks back."""
+    key_room: int
+    """The same for kernels; where there is padding, that may have more keys."""
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -66,6 +69,7 @@ class Segments:
             reader_ends=ends(self.reader_ends, num_keys),
             longest_query=self.longest_query,
             longest_key=self.longest_key,
+            key_room=self.key_room,
         )
 
     def to(self, device: torch.device) -> Segments:
@@ -78,6 +82,7 @@ class Segments:
             reader_ends=self.reader_ends.to(device, non_blocking=True),
             longest_query=self.longest_query,
             longest_key=self.longest_key,
+            key_room=self.key_room,
         )
 
 
@@ -122,6 +127,7 @@ def pack(sequences: Sequence[Sequence[int]], *, share: bool = True) -> Packed:
         reader_ends=torch.from_numpy(reader_ends),
         longest_query=int(own.max()),
         longest_key=int(ends.max()),
+        key_room=int(ends.max()),
     )
     return Packed(
         ids=tokens[_ranges(first_tokens[members] + starts, own)],

@@ -22,7 +22,7 @@ _MOST_SIZES = 8
 471 steps, 4, 8 and 12 sizes are 4.6, 2.6 and 2.2 % of padding; 5 to 7 steps fit none."""
 
 _LEAST_INHERITED = 64
-"""Keys that a padding segment can take beside its own rows, at least."""
+"""Keys that a padding segment can look at beside its own rows, at least: the fewer, the more segments it takes."""
 
 _NOBODYS = 2**31
 """The place of a padding answer in its answer: no arm supervises so many."""
@@ -40,6 +40,7 @@ class Sizes:
     answers: int
     longest_query: int
     longest_key: int
+    key_room: int
 
 
 def sizes_of(one: Pass) -> Sizes:
@@ -53,6 +54,7 @@ def sizes_of(one: Pass) -> Sizes:
         answers=len(one.answer_ids),
         longest_query=one.segments.longest_query,
         longest_key=one.segments.longest_key,
+        key_room=one.segments.key_room,
     )
 
 
@@ -85,7 +87,8 @@ def _room(some: Sequence[Sizes]) -> Sizes:
     """The smallest sizes that hold each of ``some``."""
     most = Sizes(**{field.name: max(getattr(one, field.name) for one in some) for field in fields(Sizes)})
     if most.inherited:
-        most = replace(most, longest_key=max(most.longest_key, most.longest_query + _LEAST_INHERITED))
+        most = replace(most, key_room=max(most.longest_key, most.longest_query + _LEAST_INHERITED))
+    # There is always a padding row: padding keys need somebody to look at them.
     rows = max(one.rows + max(1, _holders(one, most)) for one in some)
     most = replace(most, rows=-(-rows // 8) * 8)
     return replace(most, segments=max(one.segments + _num_padding_segments(one, most) for one in some))
@@ -101,11 +104,11 @@ def _holds(room: Sizes, own: Sizes) -> bool:
 def _holders(own: Sizes, room: Sizes) -> int:
     """Padding segments that it takes to look at ``room``'s keys beside their own rows."""
     more = room.inherited - own.inherited
-    return -(-more // (room.longest_key - room.longest_query)) if more else 0
+    return -(-more // (room.key_room - room.longest_query)) if more else 0
 
 
 def _num_padding_segments(own: Sizes, room: Sizes) -> int:
-    """None is longer than ``room`` allows, and each has at least one row."""
+    """So many that none is longer than ``room`` allows; rows there are enough for each to have one."""
     return max(_holders(own, room), -(-(room.rows - own.rows) // room.longest_query))
 
 
@@ -114,9 +117,11 @@ def _padded_segments(segments: Segments, own: Sizes, room: Sizes) -> Segments:
     parts = _num_padding_segments(own, room)
     rows, inherited = (_shared_out(n, parts) for n in (room.rows - own.rows, room.inherited - own.inherited))
     starts = own.rows + np.cumsum(rows) - rows
+    # All padding rows in turn: were it always the same, one thread would have to add up the gradients of all its keys.
+    others = own.rows + np.arange(room.inherited - own.inherited) % (room.rows - own.rows)
     added = [
-        np.concatenate([np.full(others, own.rows), np.arange(start, start + length)])
-        for start, length, others in zip(starts, rows, inherited, strict=True)
+        np.concatenate([looked_at, np.arange(start, start + length)])
+        for looked_at, start, length in zip(np.split(others, np.cumsum(inherited)[:-1]), starts, rows, strict=True)
     ]
     key_rows = np.concatenate([segments.key_rows.numpy(), *added])
     readers, reader_ends = readers_of(key_rows)
@@ -128,6 +133,7 @@ def _padded_segments(segments: Segments, own: Sizes, room: Sizes) -> Segments:
         reader_ends=torch.from_numpy(reader_ends),
         longest_query=room.longest_query,
         longest_key=room.longest_key,
+        key_room=room.key_room,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 import torch
@@ -33,6 +33,7 @@ class PassLoss:
         lora: StackedLora | None,
         mean_square: float,
     ) -> None:
+        self.num_arms = len(configs)
         self._lm, self._readers, self._lora, self._mean_square = lm, readers, lora, mean_square
         rebuilds = [config.reads == "adapter" for config in configs]
         self._cosine_weight, self._mse_weight, self._ce_weight, self._kd_weight = (
@@ -101,32 +102,30 @@ class ReplayedPasses:
     def __init__(self, loss: PassLoss, planned: Sequence[Sizes], device: torch.device) -> None:
         self._loss, self._planned = loss, planned
         self._replayer = Replayer(device)
-        self._kept: dict[Sizes, _Kept] = {}
+        self._steps: dict[Sizes, _Step] = {}
 
     def backward(self, one: Pass, totals: Tensor) -> Tensor:
         """As ``PassLoss.backward``."""
         sizes = sizes_of(one)
         if sizes not in self._planned:
             return self._loss.backward(one, totals)
-        if sizes not in self._kept:
-            self._kept[sizes] = _Kept(self._loss, self._replayer, one, totals)
-        return self._kept[sizes].backward(one, totals)
+        if sizes not in self._steps:
+            self._steps[sizes] = _step(self._loss, one, totals, self._replayer)
+        inputs, sums, run = self._steps[sizes]
+        for place, new in zip(inputs, [*one.tensors, totals], strict=True):
+            place.copy_(new)
+        run()
+        return sums.clone()
 
 
-class _Kept:
-    """Where passes of one size are put to be computed."""
+_Step = tuple[list[Tensor], Tensor, Callable[[], None]]
+"""Where a pass of one size is put, where its sums are found, and what is run between."""
 
-    def __init__(self, loss: PassLoss, replayer: Replayer, one: Pass, totals: Tensor) -> None:
-        self._inputs = [*one.tensors, totals]
-        self._sums = torch.empty(0)
 
-        def step() -> None:
-            self._sums = loss.backward(one, totals)
+def _step(loss: PassLoss, one: Pass, totals: Tensor, replayer: Replayer) -> _Step:
+    sums = torch.empty(len(SUMS), loss.num_arms, device=totals.device)
 
-        self._step = replayer.replayed(step)
+    def run() -> None:
+        sums.copy_(loss.backward(one, totals))
 
-    def backward(self, one: Pass, totals: Tensor) -> Tensor:
-        for kept, new in zip(self._inputs, [*one.tensors, totals], strict=True):
-            kept.copy_(new)
-        self._step()
-        return self._sums.clone()
+    return [*one.tensors, totals], sums, replayer.replayed(run)

@@ -192,7 +192,8 @@ class _Run:
                     if step == 1:
                         _check_wiring(arm, self._lora)
                 except ThinwireError as error:
-                    arm.failure = error
+                    # Its traceback would hold on to all that is in this frame, graphs included, while others go on.
+                    arm.failure = error.with_traceback(None)
                     arm.leave(optimizer)
                     self._loss.leave_out(arm.number)
         return figures

@@ -21,6 +21,7 @@ from thinwire.codecs.vq_training import resolve_vq_steps
 from thinwire.config import ArmConfig, Experiment
 from thinwire.determinism import generator
 from thinwire.errors import UsageError
+from thinwire.memory import replays_passes
 from thinwire.model import LanguageModel
 from thinwire.objective import table_mean_square
 from thinwire.progress import Display
@@ -56,7 +57,7 @@ class Workbench:
     def __init__(self, experiment: Experiment, lm: LanguageModel, codec_folder: Path, display: Display) -> None:
         self.lm = lm
         self.compile_layers = experiment.model.compile
-        self.cuda_graphs = experiment.model.cuda_graphs
+        self.replay_passes = replays_passes(lm, experiment.model.cuda_graphs)
         self._seed = experiment.seed
         self._splits = Splits(experiment.data, experiment.seed)
         self._codec_folder = codec_folder
