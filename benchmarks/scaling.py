@@ -61,7 +61,7 @@ def run(case: Case, layers: int, device: torch.device, *, compile_layers: bool) 
         model = LlamaForCausalLM(config).bfloat16().requires_grad_(False).eval()
     lm = LanguageModel(model=model, tokenizer=None, name="random", revision="random")
     arm = build(ArmConfig, {"lora": {"rank": 16, "alpha": 32}, "training": {"epochs": 1}}, where="")
-    sides = Sides(lm, made_up(case), [arm] * case.arms, plain_batch=arm.training.batch_size)
+    sides = Sides(lm, made_up(case), [arm] * case.arms, arm.training.batch_size, compiled=compile_layers)
     with compiled_layers(lm, compile_layers, 0):
         sides.thinwire()
         if device.type == "cuda":

@@ -76,9 +76,12 @@ class Sides:
         questions: list[Encoded],
         arms: list[ArmConfig],
         plain_batch: int,
+        *,
+        compiled: bool,
         plain_questions: int | None = None,
     ) -> None:
         self._lm, self._questions, self._arms, self._plain_batch = lm, questions, arms, plain_batch
+        self._compiled = compiled
         self._plain_questions = questions[:plain_questions]
         counts = token_counts(questions, len(lm.table))
         self._mean_square = table_mean_square(lm.table, counts)
@@ -132,7 +135,7 @@ class Sides:
                 lora,
                 self._questions,
                 self._mean_square,
-                pass_tokens=training_pass_tokens(self._lm, "auto", replay=replay),
+                pass_tokens=training_pass_tokens(self._lm, "auto", replay=replay, compiled=self._compiled),
                 replay=replay,
             )
         for outcome in outcomes:
@@ -178,7 +181,9 @@ def main() -> None:
     if args.shape:
         lm = random_model(args.shape, lm)
     plain_steps = min(args.plain_steps or args.steps, args.steps)
-    sides = Sides(lm, questions, arms, args.plain_batch or batch, plain_steps * batch)
+    sides = Sides(
+        lm, questions, arms, args.plain_batch or batch, compiled=args.compile, plain_questions=plain_steps * batch
+    )
     on_gpu = lm.device.type == "cuda"
     floor = None
     if args.peak_tflops:
@@ -189,12 +194,10 @@ def main() -> None:
         start = time.perf_counter()
         sides.thinwire()
         first = time.perf_counter() - start
-        if on_gpu:
-            torch.cuda.reset_peak_memory_stats()
-        alone = sides.thinwire()
         memory = (torch.cuda.max_memory_allocated() - len(ballast)) / 2**30 if on_gpu else None
         peak = f"first run {first:.1f} s" + (f", peak memory {memory:.1f} GiB" if memory else "")
         if not args.pairs:
+            alone = sides.thinwire()
             print(f"{lm.name}, {len(arms)} arms: {alone.units / alone.seconds:,.0f} tokens/s; {peak}")
             return
         timings = measure({"plain": sides.plain, "thinwire": sides.thinwire}, device=lm.device, pairs=args.pairs)

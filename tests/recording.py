@@ -34,20 +34,21 @@ class Recording(TorchDispatchMode):
                         kept.data.copy_(new)
 
 
-def recorded(_, step: Callable[[], None]) -> Callable[[], None]:
-    """In place of ``Replayer.replayed``: ``step`` is run, then recorded, then replayed, as on a GPU."""
-    calls: list[Recording | None] = []
+def recorded(replayer: object, step: Callable[[], None]) -> Callable[[], None]:
+    """In place of ``Replayer.replayed``, as on a GPU: the first of all calls runs its step; after it, the first call of
+    each step records it, and the others replay it."""
+    recording: Recording | None = None
 
     def again() -> None:
-        if not calls:
-            calls.append(None)
+        nonlocal recording
+        if not getattr(replayer, "is_warm", False):
+            replayer.is_warm = True
             step()
-        elif len(calls) == 1:
-            calls.append(Recording())
-            with calls[1]:
+        elif recording is None:
+            recording = Recording()
+            with recording:
                 step()
         else:
-            calls[1].replay()
-            calls.append(None)
+            recording.replay()
 
     return again

@@ -217,7 +217,7 @@ def test_both_sides_of_the_training_benchmark_take_the_same_tokens():
     lm = LanguageModel(model=tiny_llama(), tokenizer=tiny_tokenizer(), name="tiny", revision="test")
     encoder = PromptEncoder(lm.tokenizer, PromptConfig())
     questions = [encoder.encode(example(n)) for n in range(4)]
-    sides = training.Sides(lm, questions, arms, plain_batch=4)
+    sides = training.Sides(lm, questions, arms, plain_batch=4, compiled=False)
     plain, ours = sides.plain(), sides.thinwire()
     # Prompt and answer ("1843" and its end, of which four are supervised and three read), four questions, two arms.
     assert plain.units == ours.units == 2 * sum(len(q.prompt_ids) + 3 for q in questions)

@@ -32,7 +32,7 @@ def test_arms_train_together_on_a_gpu_with_a_small_model_and_one_by_one_elsewher
 
 
 def launched_one_by_one(lm, setting):
-    return training_pass_tokens(lm, setting, replay=False)
+    return training_pass_tokens(lm, setting, replay=False, compiled=True)
 
 
 @pytest.mark.parametrize(("tokens", "most"), [(launched_one_by_one, 524_288), (decoding_pass_tokens, 1_048_576)])
@@ -51,9 +51,10 @@ def test_a_pass_takes_what_fits_its_share_of_the_free_memory_within_limits(token
     assert tokens(tiny_lm(), 7) == 7
 
 
-def test_replayed_passes_need_their_memory_three_times(monkeypatch):
+@pytest.mark.parametrize(("compiled", "tokens"), [(False, 400), (True, 800)])
+def test_replayed_passes_need_more_memory_and_less_of_it_compiled(compiled, tokens, monkeypatch):
     monkeypatch.setattr(memory, "free_memory", lambda device: 2368 * 1000 / 0.6 + 1)
-    assert training_pass_tokens(tiny_lm(), "auto", replay=True) == 333
+    assert training_pass_tokens(tiny_lm(), "auto", replay=True, compiled=compiled) == tokens
 
 
 def in_bfloat16(lm):

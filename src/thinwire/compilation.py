@@ -20,8 +20,8 @@ _LEAST_FLOPS = {"cuda": 2e15, "cpu": 1.2e13}
 
 
 @contextmanager
-def compiled_layers(lm: LanguageModel, setting: bool | Auto, num_tokens: int) -> Iterator[None]:
-    """Compile each decoder layer for the length of the block.
+def compiled_layers(lm: LanguageModel, setting: bool | Auto, num_tokens: int) -> Iterator[bool]:
+    """Compile each decoder layer for the length of the block; gives whether it does.
 
     All layers share their code, and sizes are symbolic from the start, so there are a handful of compilations: with
     and without LoRA. ``auto`` compiles where a compiler is at hand and training ``num_tokens`` takes long enough.
@@ -31,7 +31,7 @@ def compiled_layers(lm: LanguageModel, setting: bool | Auto, num_tokens: int) ->
         kind = "cuda" if lm.device.type == "cuda" else "cpu"
         setting = lm.base_bits is None and _can_compile(kind) and 4.0 * parameters * num_tokens > _LEAST_FLOPS[kind]
     if not setting:
-        yield
+        yield False
         return
     logger.info("compiling the decoder layers; the first steps are slow")
     layers = _layers(lm)
@@ -40,7 +40,7 @@ def compiled_layers(lm: LanguageModel, setting: bool | Auto, num_tokens: int) ->
         with torch._dynamo.config.patch(recompile_limit=64):
             for layer in layers:
                 layer.compile(dynamic=True)
-            yield
+            yield True
     finally:
         for layer in layers:
             layer._compiled_call_impl = None

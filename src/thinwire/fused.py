@@ -133,11 +133,11 @@ def _train(
     if epochs_left:
         logger.info("%s: training begins", label)
     steps_done = runs[0].epochs_done * -(-len(questions) // first.training.batch_size)
-    compiled = compiled_layers(lm, epochs_left and bench.compile_layers, num_tokens)
-    with display.task(label, before=steps_done) as task, compiled:
+    compilation = compiled_layers(lm, epochs_left and bench.compile_layers, num_tokens)
+    with display.task(label, before=steps_done) as task, compilation as compiled:
         learners = [run.learner(task, arms_beside=len(runs) - 1) for run in runs]
         replay, mean_square = bench.replay_passes, bench.mean_square(first)
-        pass_tokens = training_pass_tokens(lm, first.training.pass_tokens, replay=replay)
+        pass_tokens = training_pass_tokens(lm, first.training.pass_tokens, replay=replay, compiled=compiled)
         return list(train(lm, learners, lora, questions, mean_square, pass_tokens=pass_tokens, replay=replay))
 
 

@@ -47,18 +47,20 @@ def _leaves_a_gpu_idle(lm: LanguageModel) -> bool:
     return small and lm.device.type == "cuda"
 
 
-def training_pass_tokens(lm: LanguageModel, setting: int | str, *, replay: bool) -> int:
+def training_pass_tokens(lm: LanguageModel, setting: int | str, *, replay: bool, compiled: bool) -> int:
     """Tokens in one training pass, those of all arms that train together counted, ``auto`` resolved.
 
     The estimate counts what a decoder layer keeps for its backward pass, per token: 14 activations of the hidden width
     and 3 of the MLP's width, at 2 bytes each. That is the measured peak of models of 576 and of 4,096 numbers, not
-    compiled; compiled layers keep a third less. Where passes are replayed (``replay``), it is needed three times:
-    graphs of several sizes keep up to twice what the largest takes, and a pass of a new size runs beside them.
+    compiled; compiled layers keep half to three quarters of it, and as much again is held in reserve. Where passes are
+    replayed (``replay``), it is needed two and a half times: graphs of several sizes take up to half more than the
+    largest, and a pass that no graph holds runs beside them; but little is held in reserve.
     """
     config = lm.model.config.get_text_config()
     mlp_width = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-    bytes_per_token = 2 * lm.num_layers * (14 * config.hidden_size + 3 * mlp_width) * (3 if replay else 1)
-    return _resolve(lm, setting, bytes_per_token, most={"cuda": 524_288, "cpu": 8_192})
+    bytes_per_token = 2 * lm.num_layers * (14 * config.hidden_size + 3 * mlp_width)
+    times = (1.25 if compiled else 2.5) if replay else 1.0
+    return _resolve(lm, setting, times * bytes_per_token, most={"cuda": 524_288, "cpu": 8_192})
 
 
 def decoding_pass_tokens(lm: LanguageModel, setting: int | str) -> int:
@@ -79,7 +81,7 @@ def free_memory(device: torch.device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
 
 
-def _resolve(lm: LanguageModel, setting: int | str, bytes_per_token: int, most: dict[str, int]) -> int:
+def _resolve(lm: LanguageModel, setting: int | str, bytes_per_token: float, most: dict[str, int]) -> int:
     if isinstance(setting, int):
         return setting
     kind = "cuda" if lm.device.type == "cuda" else "cpu"
