@@ -227,7 +227,7 @@ def test_there_is_no_share_of_a_ceiling_that_is_missing_or_not_above(codec, ceil
 
 
 def test_a_share_that_is_the_same_everywhere_has_no_spread():
-    found = paired_ceiling_share(run([0.5, 0.25, 0.5]), run([0.0] * 3), run([1.0, 0.5, 1.0]), num_resamples=200)
+    found = paired_ceiling_share([run([0.5, 0.25, 0.5])], run([0.0] * 3), run([1.0, 0.5, 1.0]), num_resamples=200)
     assert found.share == pytest.approx(0.5)
     assert (found.interval.low, found.interval.high) == (pytest.approx(0.5), pytest.approx(0.5))
     assert found.reason is None
@@ -235,13 +235,23 @@ def test_a_share_that_is_the_same_everywhere_has_no_spread():
 
 def test_the_interval_of_a_share_is_that_of_the_exact_distribution():
     # Two paragraphs, gains 1 and 0 of room 1 and 1: both, one, or none drawn twice make 1, 0.5, 0.
-    found = paired_ceiling_share(run([1.0, 0.0]), run([0.0] * 2), run([1.0] * 2), num_resamples=500)
+    found = paired_ceiling_share([run([1.0, 0.0])], run([0.0] * 2), run([1.0] * 2), num_resamples=500)
     assert (found.share, found.interval) == (0.5, Interval(low=0.0, high=1.0))
+
+
+def test_the_share_of_several_runs_is_of_their_mean_and_its_interval_covers_them():
+    # No paragraph differs from another. Of three runs two are drawn: means 0.2, 0.35, 0.5, 0.5, 0.65, 0.8 of nine.
+    arms = [run([score] * 2) for score in (0.2, 0.5, 0.8)]
+    found = paired_ceiling_share(arms, run([0.0] * 2), run([1.0] * 2), num_resamples=2000)
+    assert found.share == pytest.approx(0.5)
+    assert (found.interval.low, found.interval.high) == (pytest.approx(0.2), pytest.approx(0.8))
+    with pytest.raises(UsageError, match="missing"):
+        paired_ceiling_share([*arms, run([0.5])], run([0.0] * 2), run([1.0] * 2))
 
 
 def test_a_ceiling_that_is_not_surely_above_leaves_the_share_without_an_interval():
     # A quarter of the resamples draw the second paragraph twice, where codec only is above the ceiling.
-    found = paired_ceiling_share(run([0.5, 0.5]), run([0.0, 0.5]), run([1.0, 0.0]), num_resamples=500)
+    found = paired_ceiling_share([run([0.5, 0.5])], run([0.0, 0.5]), run([1.0, 0.0]), num_resamples=500)
     assert found.share == pytest.approx((0.5 - 0.25) / (0.5 - 0.25))
     assert found.interval is None
     assert "not surely above" in found.reason
@@ -249,9 +259,9 @@ def test_a_ceiling_that_is_not_surely_above_leaves_the_share_without_an_interval
 
 def test_paired_shares_that_cannot_be_are_stated():
     one = run([0.5])
-    assert paired_ceiling_share(one, None, one).share is None
-    assert paired_ceiling_share(one, one, one).share is None
-    alone = paired_ceiling_share(one, run([0.0]), run([1.0]))
+    assert paired_ceiling_share([one], None, one).share is None
+    assert paired_ceiling_share([one], one, one).share is None
+    alone = paired_ceiling_share([one], run([0.0]), run([1.0]))
     assert (alone.share, alone.interval, alone.reason) == (0.5, None, "one paragraph only")
     with pytest.raises(UsageError, match="missing"):
-        paired_ceiling_share(run([0.5, 0.5]), one, one)
+        paired_ceiling_share([run([0.5, 0.5])], one, one)

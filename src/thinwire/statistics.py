@@ -26,7 +26,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit  # type: ignore[import-untyped]
 
 from thinwire.errors import UsageError
-from thinwire.pairing import Floats, Missing, Panel, Run, panel, paragraph_weights
+from thinwire.pairing import Floats, Missing, Panel, Run, panel, paragraph_weights, run_weights
 
 Over = Literal["questions", "seeds", "questions and seeds"]
 Outcome = Literal["compared", "no difference", "same difference", "too few"]
@@ -235,7 +235,7 @@ def _run_weights(design: _Design, group: int, num_resamples: int, rng: np.random
     num = design.num_runs(group)
     if not design.draws_seeds(group):
         return np.full((num_resamples, num), 1 / num)
-    return rng.multinomial(num - 1, [1 / num] * num, size=num_resamples) / (num - 1)
+    return run_weights(num, num_resamples, rng)
 
 
 def _summarize(design: _Design, draws: Floats, deviations: Floats, confidence: float) -> list[ArmComparison]:

@@ -8,14 +8,15 @@ holds, the question is unresolved, and the verdict says how many questions would
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from thinwire.errors import UsageError
-from thinwire.pairing import Run, panel, paragraph_weights
+from thinwire.pairing import Run, panel, paragraph_weights, run_weights
 from thinwire.statistics import ArmComparison, Comparison, Interval, questions_needed
 
 Tier = Literal["no help", "marginal", "significant", "strong"]
@@ -291,7 +292,7 @@ class CeilingShare:
 
     share: float | None
     interval: Interval | None
-    """Percentile interval over questions, paragraphs resampled, of this arm alone."""
+    """Percentile interval of this arm alone, paragraphs and its runs resampled."""
     reason: str | None
     """Why a figure is missing; None where none is."""
 
@@ -310,7 +311,7 @@ def ceiling_share(arm: float, codec_only: float | None, ceiling: float | None) -
 
 
 def paired_ceiling_share(
-    arm: Run,
+    arm: Sequence[Run],
     codec_only: Run | None,
     ceiling: Run | None,
     *,
@@ -318,23 +319,24 @@ def paired_ceiling_share(
     num_resamples: int = 10_000,
     rng: np.random.Generator | int = 0,
 ) -> CeilingShare:
-    """The share with its interval, from scores of the same questions.
+    """The share of the mean over an arm's runs, with its interval, from scores of the same questions.
 
     There is no interval where more than ``(1 - confidence) / 2`` of the resamples put the ceiling no higher than codec
     only: the ratio has no bounds then (Fieller 1954).
     """
     if codec_only is None or ceiling is None:
         return ceiling_share(0.0, None, None)
-    data = panel([arm, codec_only, ceiling])
-    means = data.sums.sum(0) / data.sizes.sum()
-    point = ceiling_share(*map(float, means))
+    data = panel([codec_only, ceiling, *arm])
+    codec_mean, ceiling_mean, *means = (data.sums.sum(0) / data.sizes.sum()).tolist()
+    point = ceiling_share(fmean(means), codec_mean, ceiling_mean)
     if point.share is None:
         return point
     if len(data.sizes) < 2:
         return CeilingShare(share=point.share, interval=None, reason="one paragraph only")
     draws = np.random.default_rng(rng)
+    mix = run_weights(len(arm), num_resamples, draws)
     sums = np.concatenate([w @ data.sums for w in paragraph_weights(len(data.sizes), num_resamples, draws)])
-    gained, room = sums[:, 0] - sums[:, 1], sums[:, 2] - sums[:, 1]
+    gained, room = (sums[:, 2:] * mix).sum(1) - sums[:, 0], sums[:, 1] - sums[:, 0]
     above, tail = room > _ROUNDING, (1 - confidence) / 2
     if (~above).mean() > tail:
         return CeilingShare(share=point.share, interval=None, reason="text + LoRA is not surely above codec only")

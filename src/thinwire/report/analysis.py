@@ -214,19 +214,19 @@ def _form(diagnosis: Diagnosis) -> dict[str, Any]:
 
 
 def _share(results: Results, name: str, runs: list[Finished]) -> dict[str, float | None] | None:
-    """Share of the ceiling of an arm's first run; controls are what it is measured by."""
+    """Share of the ceiling of the mean of an arm's runs; controls are what it is measured by."""
     if name not in results.arms:
         return None
     codec, ceiling = (results.controls.get(control) for control in (CODEC, CEILING))
     share = paired_ceiling_share(
-        Run.of_rows(runs[0].predictions),
+        [Run.of_rows(run.predictions) for run in runs],
         Run.of_rows(codec.predictions) if codec else None,
         Run.of_rows(ceiling.predictions) if ceiling else None,
     )
     if share.share is None:
         return None
     low, high = _ends(share.interval)
-    return {"estimate": share.share, "low": low, "high": high}
+    return {"estimate": share.share, "low": low, "high": high, "num_seeds": len(runs)}
 
 
 def _verdict(

@@ -186,10 +186,15 @@ def _legend(record: Publication, arms: list[Row]) -> str:
     if any(row["share_of_ceiling"] for row in arms):
         said.append(f"Of the ceiling: how much of the way from `{CODEC}` to `{CEILING}`.")
     if any(row["num_seeds"] not in (1, None) for row in arms):
-        said.append(
-            "Figures are means over an arm's seeds, but the share of the ceiling and the form of the answers are those "
-            "of the first seed."
+        # Records of earlier versions do not say how many seeds a share is of: it was the first's.
+        shares = [(row["num_seeds"], row["share_of_ceiling"]) for row in arms if row["share_of_ceiling"]]
+        of_one = any(share.get("num_seeds", 1) != num_seeds for num_seeds, share in shares)
+        alone = (
+            "the share of the ceiling and the form of the answers are those"
+            if of_one
+            else "the form of answers is that"
         )
+        said.append(f"Figures are means over an arm's seeds, but {alone} of the first seed.")
     said.append(
         "Selection F1, on held-out training articles, chose each arm's epoch and the arm in bold; its questions are "
         "others, so it is not to be compared with F1. Trained: parameters."
