@@ -82,7 +82,7 @@ def test_what_an_arms_other_settings_make_idle_is_no_difference():
             one_of("a"),
             one_of("b", supervision={"k_tokens": 8}),
             one_of("c", supervision={"ce_weight": 0, "k_tokens": 2}, lora={"alpha": 64, "dropout": 0}),
-            one_of("d", codec={"compress_dim": 100, "ratio": 2, "vq": {"steps": 7}}),
+            one_of("d", codec={"compress_dim": 100, "ratio": 2, "vq": {"steps": 7}, "autoencoder": {"steps": 7}}),
         ],
         num_layers=30,
     )

@@ -27,6 +27,7 @@ ARMS = {
     "single": {"codec": vq(), **LORA},
     "residual": {"codec": vq(form="residual", num_codebooks=3), **LORA},
     "product": {"codec": vq(form="product", num_codebooks=4), **LORA},
+    "learned": {"codec": {"kind": "autoencoder", "autoencoder": {"hidden": 8, "steps": 20}}, **LORA},
     "int8": {"codec": {"bits": 8}, **LORA},
     "int4": {"codec": {"bits": 4}, **LORA},
     # 300 entries are more than the table's 261 rows: an arm that fails, alone.
@@ -40,6 +41,7 @@ CODES = {  # numbers and bits of a code
     "single": (1, 4, torch.uint8),
     "residual": (3, 12, torch.uint8),
     "product": (4, 16, torch.uint8),
+    "learned": (8, None, torch.float32),
     "int8": (8, 64, torch.int8),
     "int4": (8, 32, torch.int8),
     "controls/codes_only": (1, 4, torch.uint8),

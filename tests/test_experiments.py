@@ -43,6 +43,8 @@ def toy(file, inputs):
         "verdict.resamples": 100,
         "fused_arms": 32,
         "codec.vq.steps": 2,
+        "codec.autoencoder.steps": 2,
+        "codec.autoencoder.hidden": 8,
     }
     for name, changes in (load_experiment(file).model_dump(include={"arms"}))["arms"].items():
         if changes.get("reconstruction", {}).get("steps") != 0:

@@ -14,7 +14,7 @@ LAYERS = (
     "errors config experiment_file records seeding",
     "scoring squad prompts postprocess collapse pairing statistics verdict",
     "assets dequantize determinism codecs adapter reader packing attention batching objective model memory lora "
-    "padding compilation replay questions splits progress provenance training_state",
+    "padding compilation replay residual questions splits progress provenance training_state",
     "pass_loss reconstruction learner trainee train generate evaluate checkpoint finished export evaluation_run",
     "workbench arm fused sweep dry_run report tensorboard",
     "cli cli_results __main__",

@@ -5,12 +5,13 @@ from doubles import example, tiny_lm
 from thinwire.adapter import Adapter
 from thinwire.batching import token_counts
 from thinwire.codecs import PCACodec
+from thinwire.codecs.table_training import resolve_steps
 from thinwire.config import AdapterConfig, CodecConfig, PromptConfig, ReconstructionConfig
 from thinwire.determinism import generator
 from thinwire.objective import table_mean_square
 from thinwire.prompts import PromptEncoder
 from thinwire.reader import AdapterReader
-from thinwire.reconstruction import measure, resolve_steps, train_reconstruction
+from thinwire.reconstruction import measure, train_reconstruction
 
 
 def setting():
@@ -87,6 +88,6 @@ def test_rows_that_no_prompt_holds_are_learned_through_the_uniform_share():
 
 
 def test_the_budget_follows_the_device():
-    assert resolve_steps(ReconstructionConfig(), torch.device("cpu")) == 1_000
-    assert resolve_steps(ReconstructionConfig(), torch.device("cuda")) == 10_000
-    assert resolve_steps(ReconstructionConfig(steps=7), torch.device("cuda")) == 7
+    assert resolve_steps("auto", torch.device("cpu")) == 1_000
+    assert resolve_steps("auto", torch.device("cuda")) == 10_000
+    assert resolve_steps(7, torch.device("cuda")) == 7

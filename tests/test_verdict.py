@@ -240,13 +240,20 @@ def test_the_interval_of_a_share_is_that_of_the_exact_distribution():
 
 
 def test_the_share_of_several_runs_is_of_their_mean_and_its_interval_covers_them():
-    # No paragraph differs from another. Of three runs two are drawn: means 0.2, 0.35, 0.5, 0.5, 0.65, 0.8 of nine.
+    # No paragraph differs from another: what is left is a t interval of three runs, spread 0.3, two degrees of freedom.
     arms = [run([score] * 2) for score in (0.2, 0.5, 0.8)]
-    found = paired_ceiling_share(arms, run([0.0] * 2), run([1.0] * 2), num_resamples=2000)
+    found = paired_ceiling_share(arms, run([0.0] * 2), run([1.0] * 2), num_resamples=200)
+    reach = 4.302653 * 0.3 / 3**0.5
     assert found.share == pytest.approx(0.5)
-    assert (found.interval.low, found.interval.high) == (pytest.approx(0.2), pytest.approx(0.8))
+    assert (found.interval.low, found.interval.high) == (pytest.approx(0.5 - reach), pytest.approx(0.5 + reach))
     with pytest.raises(UsageError, match="missing"):
         paired_ceiling_share([*arms, run([0.5])], run([0.0] * 2), run([1.0] * 2))
+
+
+def test_equal_runs_leave_the_share_the_spread_over_questions():
+    # As above, 0, 0.5 and 1 with a quarter, a half and a quarter: a standard deviation of the root of 1 / 8.
+    found = paired_ceiling_share([run([1.0, 0.0])] * 3, run([0.0] * 2), run([1.0] * 2), num_resamples=20_000)
+    assert found.interval.high - 0.5 == pytest.approx(1.95996 * 0.125**0.5, rel=0.02)
 
 
 def test_a_ceiling_that_is_not_surely_above_leaves_the_share_without_an_interval():

@@ -52,9 +52,10 @@ def training_pass_tokens(lm: LanguageModel, setting: int | str, *, replay: bool,
 
     The estimate counts what a decoder layer keeps for its backward pass, per token: 14 activations of the hidden width
     and 3 of the MLP's width, at 2 bytes each. That is the measured peak of models of 576 and of 4,096 numbers, not
-    compiled; compiled layers keep half to three quarters of it, and as much again is held in reserve. Where passes are
-    replayed (``replay``), it is needed two and a half times: graphs of several sizes take up to half more than the
-    largest, and a pass that no graph holds runs beside them; but little is held in reserve.
+    compiled. Where passes are replayed (``replay``), it is needed two and a half times: graphs of several sizes take up
+    to half more than the largest, and a pass that no graph holds runs beside them. Compiled layers keep three quarters
+    of the estimate; replayed, they are given half, for the passes that run beside graphs are few, and what questions
+    share, here counted for each, is computed once. (Not replayed, what they keep less is held in reserve.)
     """
     config = lm.model.config.get_text_config()
     mlp_width = getattr(config, "intermediate_size", None) or 4 * config.hidden_size

@@ -99,13 +99,3 @@ def paragraph_weights(num_paragraphs: int, num_resamples: int, rng: np.random.Ge
         drawn = rng.integers(num_paragraphs, size=(num, num_paragraphs)) + np.arange(num)[:, None] * num_paragraphs
         counts = np.bincount(drawn.ravel(), minlength=num * num_paragraphs)
         yield counts.reshape(num, num_paragraphs).astype(np.float64)
-
-
-def run_weights(num_runs: int, num_resamples: int, rng: np.random.Generator) -> Floats:
-    """How much each run of an arm counts in each resample: ``[num_resamples, num_runs]``, rows sum to 1.
-
-    One run fewer is drawn than there are, so that the variance of their mean is unbiased (Rao & Wu 1988).
-    """
-    if num_runs == 1:
-        return np.ones((num_resamples, 1))
-    return rng.multinomial(num_runs - 1, [1 / num_runs] * num_runs, size=num_resamples) / (num_runs - 1)

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
 
 from thinwire.batching import epoch_batches
-from thinwire.codecs.weights import row_shares
+from thinwire.codecs.table_training import Batches, OnStep, rows_by_count, train_to_rebuild
 from thinwire.config import ReconstructionConfig
 from thinwire.determinism import generator
-from thinwire.objective import check_finite, reconstruction_terms
+from thinwire.objective import reconstruction_terms
 from thinwire.prompts import Encoded
 from thinwire.reader import AdapterReader
-from thinwire.replay import Replayer
-
-_WARMUP_STEPS = 50
-_AUTO_STEPS = {"cuda": 10_000, "cpu": 1_000}
-
-OnStep = Callable[[int, int, float], None]
-"""Called with the steps done, the steps in all and the batch's mean cosine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,13 +101,6 @@ def measure_by_frequency(reconstructed: Tensor, table: Tensor, counts: Tensor) -
     return buckets
 
 
-def resolve_steps(config: ReconstructionConfig, device: torch.device) -> int:
-    """The step budget, ``auto`` resolved for ``device``."""
-    if config.steps == "auto":
-        return _AUTO_STEPS["cuda" if device.type == "cuda" else "cpu"]
-    return config.steps
-
-
 def train_reconstruction(
     reader: AdapterReader,
     table: Tensor,
@@ -131,73 +116,19 @@ def train_reconstruction(
     ``table`` mode draws rows by ``counts`` (``[V]``), mixed with a uniform share; ``sequence`` mode takes the prompts
     of ``questions`` in shuffled order, as the plan does. Both see the same loss as an arm does.
     """
-    total = resolve_steps(config, table.device)
-    same_shapes = config.mode == "table" and table.device.type == "cuda"
-    optimizer = torch.optim.AdamW(
-        reader.parameters(),
-        lr=torch.tensor(config.learning_rate, device=table.device) if same_shapes else config.learning_rate,
-        weight_decay=0.0,
-        fused=True,
-        capturable=same_shapes,
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, total))
-    draws = (
-        _rows_by_count(counts, config, table.device, seed)
-        if config.mode == "table"
+    draw = generator(table.device, seed, "reconstruction rows")
+    by_rows = config.mode == "table"
+    batches = (
+        rows_by_count(counts, config, table.device, draw)
+        if by_rows
         else _prompts_in_turn(questions, config, table.device, seed)
     )
-    batch: list[Tensor] = []
-    figures = torch.zeros(2, device=table.device)
-
-    def descend() -> None:
-        tokens, weights = batch
-        cosines, errors = reconstruction_terms(reader(tokens), table[tokens], weights, mean_square)
-        seen = weights.sum()
-        loss = config.cosine_weight * (1 - cosines / seen) + config.mse_weight * errors / seen
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        figures.copy_(torch.stack([loss.detach(), cosines.detach() / seen]))
-
-    advance = Replayer(table.device).replayed(descend) if same_shapes else descend
-    for step, drawn in zip(range(1, total + 1), draws, strict=False):
-        if batch and same_shapes:
-            for kept, new in zip(batch, drawn, strict=True):
-                kept.copy_(new)
-        else:
-            batch[:] = drawn
-        advance()
-        schedule.step()
-        if step % 100 == 0 or step in (1, total):
-            loss, cosine = figures.tolist()
-            check_finite("reconstruction loss", loss)
-            on_step(step, total, cosine)
-
-
-def _rate(step: int, total: int) -> float:
-    warmup = min(1.0, (step + 1) / min(_WARMUP_STEPS, max(1, total // 10)))
-    return warmup * 0.5 * (1 + math.cos(math.pi * step / total))
-
-
-def _rows_by_count(
-    counts: Tensor, config: ReconstructionConfig, device: torch.device, seed: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    shares = row_shares(counts, config.uniform_share).to(device, torch.float32)
-    draw = generator(device, seed, "reconstruction rows")
-    while True:
-        rows = torch.multinomial(shares, config.batch_rows, replacement=True, generator=draw)
-        if device.type == "cuda":
-            # Counting repetitions makes the processor wait for the GPU, which takes longer than computing them.
-            yield rows, torch.ones_like(rows, dtype=torch.float32)
-            continue
-        # Frequent rows are drawn many times: computing each once and weighing it is the same loss for less work.
-        tokens, weights = rows.unique(return_counts=True)
-        yield tokens, weights.float()
+    train_to_rebuild(reader, table, mean_square, batches, config, same_shapes=by_rows, on_step=on_step)
 
 
 def _prompts_in_turn(
     questions: Sequence[Encoded], config: ReconstructionConfig, device: torch.device, seed: int
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Batches:
     epoch = 0
     ids: list[int] = []
     while True:

@@ -26,7 +26,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit  # type: ignore[import-untyped]
 
 from thinwire.errors import UsageError
-from thinwire.pairing import Floats, Missing, Panel, Run, panel, paragraph_weights, run_weights
+from thinwire.pairing import Floats, Missing, Panel, Run, panel, paragraph_weights
 
 Over = Literal["questions", "seeds", "questions and seeds"]
 Outcome = Literal["compared", "no difference", "same difference", "too few"]
@@ -235,7 +235,7 @@ def _run_weights(design: _Design, group: int, num_resamples: int, rng: np.random
     num = design.num_runs(group)
     if not design.draws_seeds(group):
         return np.full((num_resamples, num), 1 / num)
-    return run_weights(num, num_resamples, rng)
+    return rng.multinomial(num - 1, [1 / num] * num, size=num_resamples) / (num - 1)
 
 
 def _summarize(design: _Design, draws: Floats, deviations: Floats, confidence: float) -> list[ArmComparison]:
@@ -247,7 +247,7 @@ def _summarize(design: _Design, draws: Floats, deviations: Floats, confidence: f
     found = []
     for k, (p_value, adjusted) in enumerate(zip(p_values, holm(p_values), strict=True)):
         centre, error = float(design.estimates[k]), float(design.standard_errors[k])
-        reach = _student(critical, design.degrees_of_freedom(k))
+        reach = student(critical, design.degrees_of_freedom(k))
         flat = error < _ZERO
         outcome: Outcome = "compared" if not flat else "no difference" if abs(centre) < _ZERO else "same difference"
         found.append(
@@ -287,7 +287,7 @@ def _p_value(design: _Design, k: int, deviations: Floats) -> float:
     return float(1 + (np.abs(deviations) >= observed).sum()) * least
 
 
-def _student(normal: float, df: float) -> float:
+def student(normal: float, df: float) -> float:
     """The value of Student's t whose tail is that of ``normal``."""
     return normal if math.isinf(df) else -float(stdtrit(df, ndtr(-normal)))
 

@@ -7,6 +7,7 @@ holds, the question is unresolved, and the verdict says how many questions would
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,10 +15,11 @@ from statistics import fmean
 from typing import Any, Literal, get_args
 
 import numpy as np
+from scipy.special import ndtri  # type: ignore[import-untyped]
 
 from thinwire.errors import UsageError
-from thinwire.pairing import Run, panel, paragraph_weights, run_weights
-from thinwire.statistics import ArmComparison, Comparison, Interval, questions_needed
+from thinwire.pairing import Run, panel, paragraph_weights
+from thinwire.statistics import ArmComparison, Comparison, Interval, questions_needed, student
 
 Tier = Literal["no help", "marginal", "significant", "strong"]
 TIERS: tuple[Tier, ...] = get_args(Tier)
@@ -292,7 +294,8 @@ class CeilingShare:
 
     share: float | None
     interval: Interval | None
-    """Percentile interval of this arm alone, paragraphs and its runs resampled."""
+    """Of this arm alone: over questions, and over its runs where there are several. The controls have one run each,
+    whose luck is not covered."""
     reason: str | None
     """Why a figure is missing; None where none is."""
 
@@ -321,8 +324,10 @@ def paired_ceiling_share(
 ) -> CeilingShare:
     """The share of the mean over an arm's runs, with its interval, from scores of the same questions.
 
-    There is no interval where more than ``(1 - confidence) / 2`` of the resamples put the ceiling no higher than codec
-    only: the ratio has no bounds then (Fieller 1954).
+    Of one run, the interval is the percentiles over resampled paragraphs. Of several, their standard error and that of
+    the runs' mean add up, with Student's t for the few runs (Satterthwaite's degrees of freedom). There is no interval
+    where more than ``(1 - confidence) / 2`` of the resamples put the ceiling no higher than codec only: the ratio has
+    no bounds then (Fieller 1954).
     """
     if codec_only is None or ceiling is None:
         return ceiling_share(0.0, None, None)
@@ -334,11 +339,17 @@ def paired_ceiling_share(
     if len(data.sizes) < 2:
         return CeilingShare(share=point.share, interval=None, reason="one paragraph only")
     draws = np.random.default_rng(rng)
-    mix = run_weights(len(arm), num_resamples, draws)
     sums = np.concatenate([w @ data.sums for w in paragraph_weights(len(data.sizes), num_resamples, draws)])
-    gained, room = (sums[:, 2:] * mix).sum(1) - sums[:, 0], sums[:, 1] - sums[:, 0]
+    gained, room = sums[:, 2:].mean(1) - sums[:, 0], sums[:, 1] - sums[:, 0]
     above, tail = room > _ROUNDING, (1 - confidence) / 2
     if (~above).mean() > tail:
         return CeilingShare(share=point.share, interval=None, reason="text + LoRA is not surely above codec only")
-    low, high = np.quantile(gained[above] / room[above], [tail, 1 - tail])
+    shares = gained[above] / room[above]
+    low, high = np.quantile(shares, [tail, 1 - tail])
+    if len(arm) > 1:
+        of_runs = float(np.std(means, ddof=1)) / len(arm) ** 0.5 / (ceiling_mean - codec_mean)
+        error = math.hypot(of_runs, float(shares.std()))
+        df = (len(arm) - 1) * (error / of_runs) ** 4 if of_runs > _ROUNDING else math.inf
+        reach = student(-float(ndtri(tail)), df) * error
+        low, high = point.share - reach, point.share + reach
     return CeilingShare(share=point.share, interval=Interval(low=float(low), high=float(high)), reason=None)

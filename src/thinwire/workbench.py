@@ -16,7 +16,8 @@ import thinwire
 from thinwire.adapter import Adapter
 from thinwire.assets import cache_dir, locked
 from thinwire.batching import token_counts
-from thinwire.codecs import Codec, codec_class
+from thinwire.codecs import Codec, PCACodec, codec_class
+from thinwire.codecs.table_training import resolve_steps
 from thinwire.codecs.vq_training import resolve_vq_steps
 from thinwire.config import ArmConfig, Experiment
 from thinwire.determinism import generator
@@ -27,12 +28,7 @@ from thinwire.objective import table_mean_square
 from thinwire.progress import Display
 from thinwire.prompts import Encoded, PromptEncoder
 from thinwire.reader import AdapterReader, CodecReader, Reader
-from thinwire.reconstruction import (
-    measure,
-    measure_by_frequency,
-    resolve_steps,
-    train_reconstruction,
-)
+from thinwire.reconstruction import measure, measure_by_frequency, train_reconstruction
 from thinwire.records import content_hash, read_json, replacing, write_json
 from thinwire.splits import Questions, Splits
 
@@ -208,8 +204,8 @@ class Workbench:
         questions, (codec, _) = self.encoded(arm).train, self.codec(arm)
         return {
             **self._codec_key(arm),
-            # Rounding moves float codes by as little; it makes some integers others, and with them their features.
-            "codes": None if codec.code_bits is None else codec.fingerprint(),
+            # Rounding moves PCA's floats by as little; it makes some integers others, and a training goes its own way.
+            "codes": None if type(codec) is PCACodec else codec.fingerprint(),
             "made_by": [thinwire.__version__, torch.__version__, self.lm.device.type],
             "prompts": [q.prompt_ids for q in questions] if arm.reconstruction.mode == "sequence" else None,
             "adapter": arm.adapter.model_dump(),
@@ -259,11 +255,13 @@ def resolved(arm: ArmConfig, device: torch.device) -> ArmConfig:
         numbers["samples"] = 1000 if on_gpu else 100
     if arm.evaluation.selection_samples == "auto":
         numbers["selection_samples"] = 500 if on_gpu else 50
-    steps, vq_steps = resolve_steps(arm.reconstruction, device), resolve_vq_steps(arm.codec.vq, device)
+    steps, codec = resolve_steps(arm.reconstruction.steps, device), arm.codec
+    vq = codec.vq.model_copy(update={"steps": resolve_vq_steps(codec.vq, device)})
+    autoencoder = codec.autoencoder.model_copy(update={"steps": resolve_steps(codec.autoencoder.steps, device)})
     return arm.model_copy(
         update={
             "evaluation": arm.evaluation.model_copy(update=numbers),
-            "codec": arm.codec.model_copy(update={"vq": arm.codec.vq.model_copy(update={"steps": vq_steps})}),
+            "codec": codec.model_copy(update={"vq": vq, "autoencoder": autoencoder}),
             "reconstruction": arm.reconstruction.model_copy(update={"steps": steps}),
         }
     )

@@ -1,5 +1,6 @@
 """Compressions of the embedding table, one a file."""
 
+from thinwire.codecs.autoencoder import AutoencoderCodec
 from thinwire.codecs.base import Codec
 from thinwire.codecs.pca import PCACodec
 from thinwire.codecs.quantize import QuantizedPCACodec
@@ -7,9 +8,9 @@ from thinwire.codecs.vq import VQCodec
 from thinwire.config import CodecConfig
 from thinwire.errors import UsageError
 
-__all__ = ["CODECS", "Codec", "PCACodec", "QuantizedPCACodec", "VQCodec", "codec_class"]
+__all__ = ["CODECS", "AutoencoderCodec", "Codec", "PCACodec", "QuantizedPCACodec", "VQCodec", "codec_class"]
 
-CODECS: dict[str, type[Codec]] = {"pca": PCACodec, "vq": VQCodec}
+CODECS: dict[str, type[Codec]] = {"pca": PCACodec, "vq": VQCodec, "autoencoder": AutoencoderCodec}
 
 
 def codec_class(config: CodecConfig) -> type[Codec]:

@@ -57,6 +57,11 @@ class Codec(ABC):
     def linear_decoder(self) -> tuple[Tensor, Tensor, Tensor]:
         """The decoder as (weight ``[D, F]``, bias ``[D]``, spread of each feature ``[F]``): where an adapter starts."""
 
+    def residual_decoder(self) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
+        """What the codec's own decoder adds to the linear one, if it has more: the MLP of a ``LinearWithResidual``, as
+        (hidden weight ``[H, F]``, hidden bias ``[H]``, output weight ``[D, H]``, output bias ``[D]``)."""
+        return None
+
     def decode(self, codes: Tensor) -> Tensor:
         """``[N, K]`` codes to ``[N, D]`` embeddings, float32: the codec's own reconstruction, no adapter trained."""
         weight, bias, _ = self.linear_decoder()

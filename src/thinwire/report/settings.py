@@ -42,8 +42,7 @@ def _effective(record: Mapping[str, Any], num_layers: int) -> Settings:
         found["lora.layers"] = num_layers
     if found["supervision.ce_weight"] == found["supervision.kd_weight"] == 0:
         idle.append("supervision.k_tokens")
-    if found["codec.kind"] != "vq":
-        idle.append("codec.vq.")
+    idle += [f"codec.{kind}." for kind in ("vq", "autoencoder") if kind != found["codec.kind"]]
     if found["codec.compress_dim"] is not None:
         idle.append("codec.ratio")
     if record["name"] != record.get("arm", record["name"]):
