@@ -158,8 +158,8 @@ def main() -> None:
     parser.add_argument(
         "--plain-steps",
         type=int,
-        help="the plain loop's share of the steps [all]: its rate does not "
-        "depend on their number; that of replayed passes does, which are launched one by one at first",
+        help="the plain loop's share of the steps [all]: its rate does not depend on their number; that of replayed "
+        "passes does, which are captured first",
     )
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--peak-tflops", type=float, help="bf16 rate of the device: gives the share of the floor")

@@ -36,6 +36,12 @@ class LinearWithResidual(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """``[N, I]`` to ``[N, O]``, float32."""
-        hidden = nn.functional.gelu(self.hidden(inputs * self.inverse_spread))
-        out: Tensor = self.linear(inputs) + self.output(hidden)
-        return out
+        scaled = inputs * self.inverse_spread
+        linear: Tensor = self.linear(inputs)
+        return linear + mlp(scaled, self.hidden.weight, self.hidden.bias, self.output.weight, self.output.bias)
+
+
+def mlp(inputs: Tensor, hidden_weight: Tensor, hidden_bias: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """One hidden layer of H: ``[N, I]`` to ``[N, O]``, by ``[H, I]``, ``[H]``, ``[O, H]`` and ``[O]``."""
+    hidden = nn.functional.gelu(nn.functional.linear(inputs, hidden_weight, hidden_bias))
+    return nn.functional.linear(hidden, weight, bias)

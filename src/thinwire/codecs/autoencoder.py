@@ -7,7 +7,7 @@ what a *linear* decoder needs most; these codes are learned for a decoder with a
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -21,7 +21,7 @@ from thinwire.codecs.weights import row_weights
 from thinwire.config import CodecConfig, ReconstructionConfig
 from thinwire.determinism import generator
 from thinwire.objective import table_mean_square
-from thinwire.residual import LinearWithResidual
+from thinwire.residual import LinearWithResidual, mlp
 
 logger = logging.getLogger(__name__)
 
@@ -94,18 +94,9 @@ class AutoencoderCodec(Codec):
             "decoder_output_weight": decoder.output.weight,
             "decoder_output_bias": decoder.output.bias,
             "spread": unit,
-            "explained_variance": pca.total_variance,
+            "explained_variance": 1 - autoencoder.lost(weights) / pca.total_variance,
         }
-        codec = cls(**{name: tensor.detach() for name, tensor in tensors.items()})
-        return replace(codec, explained_variance=1 - codec._lost(table, weights) / pca.total_variance)
-
-    def _lost(self, table: Tensor, weights: Tensor) -> Tensor:
-        """Weighted mean squared distance of the rows from what ``decode`` makes of their codes."""
-        lost = torch.zeros((), dtype=torch.float64, device=table.device)
-        for rows in weights.nonzero()[:, 0].split(_BLOCK_ROWS):
-            error = table[rows].float() - self.decode(self.encode(table[rows]))
-            lost += weights[rows] @ error.double().square().sum(1)
-        return lost / weights.sum()
+        return cls(**{name: tensor.detach() for name, tensor in tensors.items()})
 
     @property
     def code_width(self) -> int:
@@ -120,10 +111,9 @@ class AutoencoderCodec(Codec):
         return torch.cat([self._encoded(block.float()) for block in embeddings.split(_BLOCK_ROWS)])
 
     def _encoded(self, embeddings: Tensor) -> Tensor:
-        linear = nn.functional.linear
-        hidden = nn.functional.gelu(linear(embeddings, self.encoder_hidden_weight, self.encoder_hidden_bias))
-        added = linear(hidden, self.encoder_output_weight, self.encoder_output_bias)
-        return linear(embeddings, self.encoder_weight, self.encoder_bias) + added
+        linear = nn.functional.linear(embeddings, self.encoder_weight, self.encoder_bias)
+        layers = self.encoder_hidden_weight, self.encoder_hidden_bias
+        return linear + mlp(embeddings, *layers, self.encoder_output_weight, self.encoder_output_bias)
 
     def linear_decoder(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.decoder_weight, self.decoder_bias, self.spread
@@ -133,11 +123,6 @@ class AutoencoderCodec(Codec):
             *(self.decoder_hidden_weight, self.decoder_hidden_bias),
             *(self.decoder_output_weight, self.decoder_output_bias),
         )
-
-    def decode(self, codes: Tensor) -> Tensor:
-        hidden_weight, hidden_bias, output_weight, output_bias = self.residual_decoder()
-        hidden = nn.functional.gelu(nn.functional.linear(codes / self.spread, hidden_weight, hidden_bias))
-        return super().decode(codes) + nn.functional.linear(hidden, output_weight, output_bias)
 
     def figures(self) -> dict[str, float]:
         """The share of the total variance that the codec's own decoder keeps."""
@@ -167,6 +152,15 @@ class _Autoencoder(nn.Module):
         codes = self.unit * self.encoder(self._table[tokens].float())
         out: Tensor = self.decoder(codes)
         return out
+
+    @torch.no_grad()
+    def lost(self, weights: Tensor) -> Tensor:
+        """Mean squared distance of rows from what they are rebuilt as, weighing ``weights`` (``[V]``, float64)."""
+        lost = torch.zeros_like(weights[0])
+        for tokens in weights.nonzero()[:, 0].split(_BLOCK_ROWS):
+            error = self._table[tokens].float() - self(tokens)
+            lost += weights[tokens] @ error.double().square().sum(1)
+        return lost / weights.sum()
 
 
 def _floored(spread: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from typing_extensions import Self
 
 from thinwire.config import CodecConfig
 from thinwire.records import replacing
+from thinwire.residual import mlp
 
 
 class Codec(ABC):
@@ -58,14 +59,16 @@ class Codec(ABC):
         """The decoder as (weight ``[D, F]``, bias ``[D]``, spread of each feature ``[F]``): where an adapter starts."""
 
     def residual_decoder(self) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
-        """What the codec's own decoder adds to the linear one, if it has more: the MLP of a ``LinearWithResidual``, as
-        (hidden weight ``[H, F]``, hidden bias ``[H]``, output weight ``[D, H]``, output bias ``[D]``)."""
+        """What the codec's own decoder adds to the linear one, if it has more: ``residual.mlp`` of the features in
+        units of their spread, as (hidden weight ``[H, F]``, its bias ``[H]``, output weight ``[D, H]``, bias ``[D]``).
+        """
         return None
 
     def decode(self, codes: Tensor) -> Tensor:
         """``[N, K]`` codes to ``[N, D]`` embeddings, float32: the codec's own reconstruction, no adapter trained."""
-        weight, bias, _ = self.linear_decoder()
-        return self.features(codes) @ weight.T + bias
+        features, (weight, bias, spread) = self.features(codes), self.linear_decoder()
+        decoded, more = features @ weight.T + bias, self.residual_decoder()
+        return decoded if more is None else decoded + mlp(features / spread, *more)
 
     @abstractmethod
     def figures(self) -> dict[str, float]:
@@ -84,7 +87,7 @@ class Codec(ABC):
         return digest.hexdigest()
 
     def num_bytes(self) -> int:
-        """Bytes of the fitted state."""
+        """Bytes of the fitted state; a codec may leave out what encoding alone needs."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self.state().values())
 
     def state(self) -> dict[str, Tensor]:
