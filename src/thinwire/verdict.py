@@ -7,19 +7,13 @@ holds, the question is unresolved, and the verdict says how many questions would
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from statistics import fmean
 from typing import Any, Literal, get_args
 
-import numpy as np
-from scipy.special import ndtri  # type: ignore[import-untyped]
-
 from thinwire.errors import UsageError
-from thinwire.pairing import Run, panel, paragraph_weights
-from thinwire.statistics import ArmComparison, Comparison, Interval, questions_needed, student
+from thinwire.statistics import ArmComparison, Comparison, Interval, questions_needed
 
 Tier = Literal["no help", "marginal", "significant", "strong"]
 TIERS: tuple[Tier, ...] = get_args(Tier)
@@ -58,6 +52,8 @@ class Claim:
     fails: str
     lessons: Mapping[Tier, str]
     unresolved: str
+    unresolved_gain: str
+    """Where only the size of a gain is in doubt."""
     next_steps: Mapping[Tier, tuple[str, ...]]
 
 
@@ -71,6 +67,7 @@ LORA_HELPS = Claim(
         "strong": "LoRA strongly helps the model read the reconstructed embeddings",
     },
     unresolved="Whether LoRA helps the model read the reconstructed embeddings is not resolved",
+    unresolved_gain="LoRA helps the model read the reconstructed embeddings, but by how much is not resolved",
     next_steps=NEXT_STEPS,
 )
 """The plan's claim, where LoRA is all that tells the arm from the baseline."""
@@ -85,6 +82,7 @@ ARM_IS_BETTER = Claim(
         "strong": "{arm} is much better than the baseline",
     },
     unresolved="Whether {arm} is better than the baseline is not resolved",
+    unresolved_gain="{arm} is better than the baseline, but by how much is not resolved",
     next_steps=dict.fromkeys(TIERS, ()),
 )
 """Of arms that differ in anything else: what to do next is for whoever asked."""
@@ -127,6 +125,8 @@ class ArmVerdict:
     supported: Tier | None
     """None where the data decide neither for help nor against it."""
     unresolved: bool
+    gains: bool
+    """Whether the whole interval is above zero, however little."""
     questions_to_resolve: int | None
     """Questions after which the arm would be supported as helping (or as no help, if that is what is observed), were
     the observed difference the true one; None where it is resolved or no number would do."""
@@ -156,6 +156,7 @@ def arm_verdict(arm: ArmComparison, tiers: Tiers | None = None, *, power: float 
         observed=observed,
         supported=supported,
         unresolved=supported is None,
+        gains=arm.simultaneous is not None and arm.simultaneous.low > 0,
         questions_to_resolve=resolving if supported is None else None,
         questions_needed=needed,
     )
@@ -209,7 +210,8 @@ def sweep_verdict(
     arms = {name: arm_verdict(arm, tiers, power=power) for name, arm in comparison.arms.items()}
     verdict = arms[best]
     resolved = verdict.supported
-    lesson = claim.lessons[resolved] if resolved else claim.unresolved
+    in_doubt = claim.unresolved_gain if verdict.gains else claim.unresolved
+    lesson = claim.lessons[resolved] if resolved else in_doubt
     return SweepVerdict(
         best=best,
         verdict=verdict,
@@ -223,6 +225,8 @@ def sweep_verdict(
 
 
 def _headline(verdict: ArmVerdict, claim: Claim) -> str:
+    if verdict.supported is None and verdict.gains:
+        return f"Not resolved: a gain, the estimate is {verdict.observed}, but the data do not settle its tier"
     if verdict.supported is None:
         return f"Not resolved: the estimate is {verdict.observed}, the data do not settle it"
     if verdict.supported == "no help":
@@ -286,70 +290,3 @@ def baseline_check(
         difference_to_text=None if text_f1 is None else baseline_f1 - text_f1,
         share_of_text=baseline_f1 / text_f1 if text_f1 else None,
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class CeilingShare:
-    """(arm - codec only) / (text + LoRA - codec only): 0 is no better than the bare codec, 1 is the ceiling."""
-
-    share: float | None
-    interval: Interval | None
-    """Of this arm alone: over questions, and over its runs where there are several. The controls have one run each,
-    whose luck is not covered."""
-    reason: str | None
-    """Why a figure is missing; None where none is."""
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-def ceiling_share(arm: float, codec_only: float | None, ceiling: float | None) -> CeilingShare:
-    """The share from mean scores alone, without an interval."""
-    if codec_only is None or ceiling is None:
-        return CeilingShare(share=None, interval=None, reason="no codec-only control or no text + LoRA control")
-    if ceiling - codec_only <= _ROUNDING:
-        return CeilingShare(share=None, interval=None, reason="text + LoRA is not above codec only")
-    share = (arm - codec_only) / (ceiling - codec_only)
-    return CeilingShare(share=share, interval=None, reason="no paired scores to resample")
-
-
-def paired_ceiling_share(
-    arm: Sequence[Run],
-    codec_only: Run | None,
-    ceiling: Run | None,
-    *,
-    confidence: float = 0.95,
-    num_resamples: int = 10_000,
-    rng: np.random.Generator | int = 0,
-) -> CeilingShare:
-    """The share of the mean over an arm's runs, with its interval, from scores of the same questions.
-
-    Of one run, the interval is the percentiles over resampled paragraphs. Of several, their standard error and that of
-    the runs' mean add up, with Student's t for the few runs (Satterthwaite's degrees of freedom). There is no interval
-    where more than ``(1 - confidence) / 2`` of the resamples put the ceiling no higher than codec only: the ratio has
-    no bounds then (Fieller 1954).
-    """
-    if codec_only is None or ceiling is None:
-        return ceiling_share(0.0, None, None)
-    data = panel([codec_only, ceiling, *arm])
-    codec_mean, ceiling_mean, *means = (data.sums.sum(0) / data.sizes.sum()).tolist()
-    point = ceiling_share(fmean(means), codec_mean, ceiling_mean)
-    if point.share is None:
-        return point
-    if len(data.sizes) < 2:
-        return CeilingShare(share=point.share, interval=None, reason="one paragraph only")
-    draws = np.random.default_rng(rng)
-    sums = np.concatenate([w @ data.sums for w in paragraph_weights(len(data.sizes), num_resamples, draws)])
-    gained, room = sums[:, 2:].mean(1) - sums[:, 0], sums[:, 1] - sums[:, 0]
-    above, tail = room > _ROUNDING, (1 - confidence) / 2
-    if (~above).mean() > tail:
-        return CeilingShare(share=point.share, interval=None, reason="text + LoRA is not surely above codec only")
-    shares = gained[above] / room[above]
-    low, high = np.quantile(shares, [tail, 1 - tail])
-    if len(arm) > 1:
-        of_runs = float(np.std(means, ddof=1)) / len(arm) ** 0.5 / (ceiling_mean - codec_mean)
-        error = math.hypot(of_runs, float(shares.std()))
-        df = (len(arm) - 1) * (error / of_runs) ** 4 if of_runs > _ROUNDING else math.inf
-        reach = student(-float(ndtri(tail)), df) * error
-        low, high = point.share - reach, point.share + reach
-    return CeilingShare(share=point.share, interval=Interval(low=float(low), high=float(high)), reason=None)

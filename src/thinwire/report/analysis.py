@@ -10,6 +10,7 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
+from thinwire.ceiling import paired_ceiling_share
 from thinwire.collapse import Diagnosis, diagnose
 from thinwire.config import VerdictConfig
 from thinwire.pairing import Run
@@ -27,7 +28,6 @@ from thinwire.verdict import (
     Tiers,
     arm_verdict,
     baseline_check,
-    paired_ceiling_share,
     sweep_verdict,
 )
 
