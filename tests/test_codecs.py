@@ -105,6 +105,28 @@ def test_sqrt_weighting_by_hand():
     assert codec.variances.tolist() == pytest.approx([16])
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"kind": "pca"},
+        {"kind": "autoencoder", "autoencoder": {"hidden": 16, "steps": 200, "learning_rate": 0.02}},
+        {"kind": "vq", "vq": {"steps": 100, "codebook_size": 16}},
+    ],
+    ids=lambda kind: kind["kind"],
+)
+def test_rows_that_weigh_more_are_rebuilt_better_by_every_codec(kind):
+    table, _ = table_and_counts()
+    counts = torch.where(torch.arange(200) < 100, 1000.0, 1.0).double()
+
+    def error_of_the_rare(weighting):
+        config = CodecConfig(compress_dim=4, weighting=weighting, **kind)
+        codec = codec_class(config).fit(table, counts, config, 0)
+        return float((codec.decode(codec.encode(table)) - table)[100:].square().mean())
+
+    assert error_of_the_rare("uniform") < 0.95 * error_of_the_rare("sqrt")
+    assert error_of_the_rare("sqrt") < error_of_the_rare("counts")
+
+
 def test_the_features_of_a_float_code_are_the_code():
     table, counts = table_and_counts()
     codec = pca(table, counts, 5)

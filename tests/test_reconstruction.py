@@ -5,7 +5,7 @@ from doubles import example, tiny_lm
 from thinwire.adapter import Adapter
 from thinwire.batching import token_counts
 from thinwire.codecs import PCACodec
-from thinwire.codecs.table_training import resolve_steps
+from thinwire.codecs.table_training import resolve_steps, rows_by_count
 from thinwire.config import AdapterConfig, CodecConfig, PromptConfig, ReconstructionConfig
 from thinwire.determinism import generator
 from thinwire.objective import table_mean_square
@@ -85,6 +85,17 @@ def test_rows_that_no_prompt_holds_are_learned_through_the_uniform_share():
         return measure(reader.table(torch.float32), lm.table, (counts == 0).double(), mean_square).cosine
 
     assert unseen_cosine(0.5) > unseen_cosine(0.0) + 0.05
+
+
+@pytest.mark.parametrize(
+    ("weighting", "shares"), [("counts", [16 / 17, 1 / 17, 0]), ("sqrt", [4 / 5, 1 / 5, 0]), ("uniform", [1 / 3] * 3)]
+)
+def test_rows_are_drawn_as_often_as_they_weigh(weighting, shares):
+    config = ReconstructionConfig(weighting=weighting, uniform_share=0, batch_rows=20_000)
+    draw = torch.Generator().manual_seed(0)
+    tokens, times = next(rows_by_count(torch.tensor([16, 1, 0]), config, torch.device("cpu"), draw))
+    drawn = torch.zeros(3).index_add(0, tokens, times / config.batch_rows)
+    assert drawn.tolist() == pytest.approx(shares, abs=0.02)
 
 
 def test_the_budget_follows_the_device():

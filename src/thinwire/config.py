@@ -21,6 +21,7 @@ PositiveInt = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
+Weighting = Literal["counts", "sqrt", "uniform"]
 
 ARM_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"
 """Arm names become folder names, so they are restricted to what every file system takes."""
@@ -143,8 +144,9 @@ class CodecConfig(Section):
     """Embedding width over code width; for ``vq``, over the width of the latent vectors that are quantised."""
     compress_dim: PositiveInt | None = None
     """That width itself; overrides ``ratio``."""
-    weighting: Literal["counts", "sqrt", "uniform"] = "counts"
-    """What a row of the table weighs in the PCA: its occurrences in the training prompts, their square root, or 1."""
+    weighting: Weighting = "counts"
+    """What a row of the table weighs in PCA, and is drawn by to train other codecs: its occurrences in the training
+    prompts, their square root, or 1."""
     bits: Literal[16, 8, 4] | None = None
     """Bits of each number of a PCA code, rounded to integers; by default codes are floats."""
     vq: VQConfig = VQConfig()
@@ -188,6 +190,9 @@ class ReconstructionConfig(Section):
     """Table rows a step (``table``); ``sequence`` takes whole prompts, at least this many tokens."""
     learning_rate: Rate = 2e-3
     """Peak rate of AdamW; linear warm-up over 50 steps, then cosine decay to zero."""
+    weighting: Weighting = "counts"
+    """What a row is drawn by before an arm (``table``): its occurrences in the training prompts, their square root, or
+    1. During an arm, rows count as often as they occur."""
     uniform_share: Fraction = 0.1
     """Share of table rows drawn uniformly, so that tokens absent from the training prompts are learned too."""
     cosine_weight: Weight = 1.0

@@ -72,9 +72,11 @@ class AutoencoderCodec(Codec):
     def fit(cls, table: Tensor, counts: Tensor, config: CodecConfig, seed: int) -> Self:
         """Train on the rows of ``table``, drawn and weighed as adapters are by default; see ``Codec.fit``."""
         settings, device = config.autoencoder, table.device
-        pca, weights = PCACodec.fit(table, counts, config, seed), row_weights(counts.to(device), config)
+        pca, weights = PCACodec.fit(table, counts, config, seed), row_weights(counts.to(device), config.weighting)
         autoencoder = _Autoencoder(table, weights, pca, settings.hidden, seed)
-        training = ReconstructionConfig(steps=settings.steps, learning_rate=settings.learning_rate)
+        training = ReconstructionConfig(
+            steps=settings.steps, learning_rate=settings.learning_rate, weighting=config.weighting
+        )
         logger.info("fitting codec autoencoder: %d steps", resolve_steps(training.steps, device))
         batches = rows_by_count(counts, training, device, generator(device, seed, "autoencoder rows"))
         mean_square = table_mean_square(table, counts)

@@ -41,7 +41,7 @@ class PCACodec(Codec):
     def fit(cls, table: Tensor, counts: Tensor, config: CodecConfig, seed: int) -> Self:
         """Eigendecomposition of the weighted covariance in float64; see ``Codec.fit``. Nothing is random here."""
         code_width = config.code_width(table.shape[1])
-        weights = row_weights(counts.to(table.device), config)
+        weights = row_weights(counts.to(table.device), config.weighting)
         # Most of a vocabulary never occurs in a corpus, and a row that weighs nothing adds nothing.
         seen = weights.nonzero()[:, 0]
         mean, covariance = _moments(table, seen, weights[seen] / weights.sum())

@@ -41,7 +41,7 @@ class QuantizedPCACodec(PCACodec):
         """PCA, then the scales; see ``Codec.fit``. Nothing is random here."""
         assert config.bits is not None, "codec_class chooses this codec by its bits"
         pca = PCACodec.fit(table, counts, config, seed)
-        weights = row_weights(counts.to(table.device), config)
+        weights = row_weights(counts.to(table.device), config.weighting)
         rows = weights.nonzero()[:, 0]
         codes, shares = pca.encode(table[rows]), weights[rows] / weights.sum()
         scale, error = _best_scale(codes, shares, _most(config.bits))

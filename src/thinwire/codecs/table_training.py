@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from thinwire.codecs.weights import row_shares
+from thinwire.codecs.weights import row_shares, row_weights
 from thinwire.config import Auto, ReconstructionConfig
 from thinwire.objective import check_finite, reconstruction_terms
 from thinwire.replay import Replayer
@@ -85,8 +85,9 @@ def train_to_rebuild(
 
 
 def rows_by_count(counts: Tensor, config: ReconstructionConfig, device: torch.device, draw: torch.Generator) -> Batches:
-    """Batches of rows drawn by their ``counts`` (``[V]``), some of them uniformly; of one shape on a CUDA device."""
-    shares = row_shares(counts, config.uniform_share).to(device, torch.float32)
+    """Batches of rows drawn by their ``counts`` (``[V]``) as ``config`` weighs them, some of them uniformly; of one
+    shape on a CUDA device."""
+    shares = row_shares(row_weights(counts, config.weighting), config.uniform_share).to(device, torch.float32)
     while True:
         rows = torch.multinomial(shares, config.batch_rows, replacement=True, generator=draw)
         if device.type == "cuda":

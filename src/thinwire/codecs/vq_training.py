@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from thinwire.codecs.pca import PCACodec
-from thinwire.codecs.weights import row_shares
+from thinwire.codecs.weights import row_shares, row_weights
 from thinwire.config import CodecConfig, ReconstructionConfig, VQConfig
 from thinwire.determinism import generator, seeded
 from thinwire.errors import UsageError
@@ -51,7 +51,7 @@ def train_quantizer(table: Tensor, counts: Tensor, config: CodecConfig, seed: in
     pca = PCACodec.fit(table, counts, config, seed)
     # In units of the table's root mean square, commitment and reconstruction mean the same for every model.
     unit = table_mean_square(table, counts) ** 0.5
-    shares = row_shares(counts, _LOSS.uniform_share).to(device, torch.float32)
+    shares = row_shares(row_weights(counts, config.weighting), _LOSS.uniform_share).to(device, torch.float32)
     draw = generator(device, seed, "vq rows")
     total = resolve_vq_steps(vq, device)
     logger.info("fitting codec vq (%s): %d steps", vq.form, total)
