@@ -6,7 +6,7 @@ import torch
 from test_codecs import pca, table_and_counts
 from thinwire.adapter import Adapter
 from thinwire.codecs import AutoencoderCodec, Codec, codec_class
-from thinwire.codecs.table_training import rows_by_count, train_to_rebuild
+from thinwire.codecs.table_training import drawn_rows, train_to_rebuild
 from thinwire.config import AdapterConfig, CodecConfig, ReconstructionConfig
 from thinwire.objective import reconstruction_terms, table_mean_square
 from thinwire.reader import AdapterReader
@@ -67,7 +67,7 @@ def error_of_an_adapter(codec, table, counts):
     reader = AdapterReader(codec.encode(table), codec, Adapter(codec, AdapterConfig(hidden=32), draw))
     mean_square = table_mean_square(table, counts)
     training = ReconstructionConfig(steps=400, batch_rows=256, learning_rate=0.02)
-    batches = rows_by_count(counts, training, table.device, draw)
+    batches = drawn_rows(counts, training, table.device, draw)
     train_to_rebuild(reader, table, mean_square, batches, training)
     with torch.no_grad():
         _, error = reconstruction_terms(reader(torch.arange(len(table))), table, counts.float(), mean_square)

@@ -108,9 +108,10 @@ def test_sqrt_weighting_by_hand():
 @pytest.mark.parametrize(
     "kind",
     [
-        {"kind": "pca"},
-        {"kind": "autoencoder", "autoencoder": {"hidden": 16, "steps": 200, "learning_rate": 0.02}},
-        {"kind": "vq", "vq": {"steps": 100, "codebook_size": 16}},
+        {"kind": "pca", "compress_dim": 4},
+        {"kind": "autoencoder", "compress_dim": 4, "autoencoder": {"hidden": 16, "steps": 200, "learning_rate": 0.02}},
+        # All axes: what it starts from then keeps every row alike, and only the rows that it trains on tell.
+        {"kind": "vq", "compress_dim": 24, "vq": {"steps": 100, "codebook_size": 16}},
     ],
     ids=lambda kind: kind["kind"],
 )
@@ -119,12 +120,12 @@ def test_rows_that_weigh_more_are_rebuilt_better_by_every_codec(kind):
     counts = torch.where(torch.arange(200) < 100, 1000.0, 1.0).double()
 
     def error_of_the_rare(weighting):
-        config = CodecConfig(compress_dim=4, weighting=weighting, **kind)
+        config = CodecConfig(weighting=weighting, **kind)
         codec = codec_class(config).fit(table, counts, config, 0)
         return float((codec.decode(codec.encode(table)) - table)[100:].square().mean())
 
     assert error_of_the_rare("uniform") < 0.95 * error_of_the_rare("sqrt")
-    assert error_of_the_rare("sqrt") < error_of_the_rare("counts")
+    assert error_of_the_rare("sqrt") < 0.99 * error_of_the_rare("counts")
 
 
 def test_the_features_of_a_float_code_are_the_code():

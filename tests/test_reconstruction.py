@@ -5,7 +5,7 @@ from doubles import example, tiny_lm
 from thinwire.adapter import Adapter
 from thinwire.batching import token_counts
 from thinwire.codecs import PCACodec
-from thinwire.codecs.table_training import resolve_steps, rows_by_count
+from thinwire.codecs.table_training import drawn_rows, resolve_steps
 from thinwire.config import AdapterConfig, CodecConfig, PromptConfig, ReconstructionConfig
 from thinwire.determinism import generator
 from thinwire.objective import table_mean_square
@@ -93,7 +93,7 @@ def test_rows_that_no_prompt_holds_are_learned_through_the_uniform_share():
 def test_rows_are_drawn_as_often_as_they_weigh(weighting, shares):
     config = ReconstructionConfig(weighting=weighting, uniform_share=0, batch_rows=20_000)
     draw = torch.Generator().manual_seed(0)
-    tokens, times = next(rows_by_count(torch.tensor([16, 1, 0]), config, torch.device("cpu"), draw))
+    tokens, times = next(drawn_rows(torch.tensor([16, 1, 0]), config, torch.device("cpu"), draw))
     drawn = torch.zeros(3).index_add(0, tokens, times / config.batch_rows)
     assert drawn.tolist() == pytest.approx(shares, abs=0.02)
 

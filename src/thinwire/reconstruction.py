@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from thinwire.batching import epoch_batches
-from thinwire.codecs.table_training import Batches, OnStep, rows_by_count, train_to_rebuild
+from thinwire.codecs.table_training import Batches, OnStep, drawn_rows, train_to_rebuild
 from thinwire.config import ReconstructionConfig
 from thinwire.determinism import generator
 from thinwire.objective import reconstruction_terms
@@ -119,7 +119,7 @@ def train_reconstruction(
     draw = generator(table.device, seed, "reconstruction rows")
     by_rows = config.mode == "table"
     batches = (
-        rows_by_count(counts, config, table.device, draw)
+        drawn_rows(counts, config, table.device, draw)
         if by_rows
         else _prompts_in_turn(questions, config, table.device, seed)
     )

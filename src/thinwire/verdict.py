@@ -179,7 +179,7 @@ class SweepVerdict:
     """Of the best arm."""
     arms: dict[str, ArmVerdict]
     helped: bool
-    """Whether the data support that the best arm helps."""
+    """Whether the data support at least the lowest tier that helps; ``verdict.gains`` is less."""
     headline: str
     lesson: str
     next_steps: tuple[str, ...]

@@ -16,7 +16,7 @@ from typing_extensions import Self
 
 from thinwire.codecs.base import Codec
 from thinwire.codecs.pca import PCACodec
-from thinwire.codecs.table_training import resolve_steps, rows_by_count, train_to_rebuild
+from thinwire.codecs.table_training import drawn_rows, resolve_steps, train_to_rebuild
 from thinwire.codecs.weights import row_weights
 from thinwire.config import CodecConfig, ReconstructionConfig
 from thinwire.determinism import generator
@@ -70,7 +70,7 @@ class AutoencoderCodec(Codec):
 
     @classmethod
     def fit(cls, table: Tensor, counts: Tensor, config: CodecConfig, seed: int) -> Self:
-        """Train on the rows of ``table``, drawn and weighed as adapters are by default; see ``Codec.fit``."""
+        """Train on rows of ``table`` drawn as ``config`` weighs them, by the loss of adapters; see ``Codec.fit``."""
         settings, device = config.autoencoder, table.device
         pca, weights = PCACodec.fit(table, counts, config, seed), row_weights(counts.to(device), config.weighting)
         autoencoder = _Autoencoder(table, weights, pca, settings.hidden, seed)
@@ -78,7 +78,7 @@ class AutoencoderCodec(Codec):
             steps=settings.steps, learning_rate=settings.learning_rate, weighting=config.weighting
         )
         logger.info("fitting codec autoencoder: %d steps", resolve_steps(training.steps, device))
-        batches = rows_by_count(counts, training, device, generator(device, seed, "autoencoder rows"))
+        batches = drawn_rows(counts, training, device, generator(device, seed, "autoencoder rows"))
         mean_square = table_mean_square(table, counts)
         train_to_rebuild(autoencoder, table, mean_square, batches, training, name="codec autoencoder", same_shapes=True)
         encoder, decoder, unit = autoencoder.encoder, autoencoder.decoder, autoencoder.unit

@@ -84,7 +84,7 @@ def train_to_rebuild(
             on_step(step, total, cosine)
 
 
-def rows_by_count(counts: Tensor, config: ReconstructionConfig, device: torch.device, draw: torch.Generator) -> Batches:
+def drawn_rows(counts: Tensor, config: ReconstructionConfig, device: torch.device, draw: torch.Generator) -> Batches:
     """Batches of rows drawn by their ``counts`` (``[V]``) as ``config`` weighs them, some of them uniformly; of one
     shape on a CUDA device."""
     shares = row_shares(row_weights(counts, config.weighting), config.uniform_share).to(device, torch.float32)

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 _AUTO_STEPS = {"cuda": 2_000, "cpu": 500}
 _LOSS = ReconstructionConfig()
-"""Rows are drawn, and errors weighed, as adapters are trained by default."""
+"""Errors are weighed, and some rows drawn uniformly, as adapters are trained by default."""
 
 
 def resolve_vq_steps(config: VQConfig, device: torch.device) -> int:
@@ -37,7 +37,8 @@ def resolve_vq_steps(config: VQConfig, device: torch.device) -> int:
 
 
 def train_quantizer(table: Tensor, counts: Tensor, config: CodecConfig, seed: int) -> dict[str, Tensor]:
-    """Fit encoder, codebooks and decoder to ``table`` ``[V, D]``, rows drawn by ``counts`` (``[V]``).
+    """Fit encoder, codebooks and decoder to ``table`` ``[V, D]``, rows drawn by ``counts`` (``[V]``) as
+    ``config`` weighs them.
 
     Returns:
         ``encoder_weight`` ``[L, D]``, ``encoder_bias`` ``[L]``, ``decoder_weight`` ``[D, L]``, ``decoder_bias``
