@@ -47,6 +47,7 @@ def test_a_row_holds_its_records_figures(finished):
     expected |= {"n": 16, "num_seeds": 1, "selection_f1": 0.59375}
     expected |= {"params": 5000, "adapter_params": 1000, "lora_params": 4000, "minutes": 1.5}  # 250 x rank 16; 90 s
     assert {key: row[key] for key in expected} == expected
+    assert row["rare_cosine"] == pytest.approx(0.8125)  # of the bucket of 1 to 9 occurrences
     assert row["raw_f1"] == pytest.approx((11 - 1 / 3) / 16)
 
 

@@ -131,7 +131,7 @@ _TEST_FIGURES = {"f1": "f1", "em": "exact_match", "raw_f1": "raw_f1", "raw_em": 
 _FIGURES = (
     *_TEST_FIGURES,
     "cosine_at_start",
-    *("cosine", "relative_mse", "nearest_row_accuracy", "n", "num_seeds", "selection_f1"),
+    *("cosine", "rare_cosine", "relative_mse", "nearest_row_accuracy", "n", "num_seeds", "selection_f1"),
     *("params", "adapter_params", "lora_params", "table_bytes", "code_bits", "f1_difference", "em_difference"),
     *("observed_tier", "supported_tier", "questions_needed", "share_of_ceiling", "collapse", "extractors"),
 )
@@ -160,10 +160,13 @@ def _identity(record: dict[str, Any], results: Results) -> dict[str, Any]:
 def _reconstruction(runs: list[Finished]) -> dict[str, float | None]:
     names = ("cosine", "relative_mse", "nearest_row_accuracy")
     if runs[0].record["reconstruction"] is None:
-        return {**dict.fromkeys(names), "cosine_at_start": None}
+        return {**dict.fromkeys(names), "cosine_at_start": None, "rare_cosine": None}
+    buckets = [bucket for run in runs for bucket in run.record["reconstruction_by_frequency"]]
+    rare = [bucket["cosine"] for bucket in buckets if bucket["least"] == 1]
     return {
         **{name: fmean(run.record["reconstruction"][name] for run in runs) for name in names},
         "cosine_at_start": fmean(run.record["reconstruction_at_start"]["cosine"] for run in runs),
+        "rare_cosine": fmean(rare) if rare else None,
     }
 
 

@@ -37,7 +37,8 @@ _ROW = (
     *("name", "kind", "status", "error", "best", "is_baseline", "reads", "rank", "alpha", "layers", "num_layers"),
     *("settings", "n", "num_seeds", "params", "adapter_params", "lora_params", "table_bytes", "code_bits", "minutes"),
     *("f1", "em", "raw_f1", "selection_f1", "f1_difference", "em_difference", "observed_tier", "supported_tier"),
-    *("questions_needed", "share_of_ceiling", "cosine_at_start", "cosine", "relative_mse", "nearest_row_accuracy"),
+    *("questions_needed", "share_of_ceiling", "cosine_at_start", "cosine", "rare_cosine", "relative_mse"),
+    "nearest_row_accuracy",
 )
 _FORM = ("distinct_share", "top_first_word", "top_first_word_share", "run_on_share")
 

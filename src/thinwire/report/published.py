@@ -45,8 +45,7 @@ def section(record: Publication) -> str:
         "Controls:" if controls else "",
         table(controls, (*figures, _SELECTION, FORM)),
         _legend(record, arms),
-        "Reconstruction, and the form of the answers (cut: those that the length limit cut short):",
-        table([*arms, *controls], _FORMS),
+        *_reconstruction_and_form([*arms, *controls]),
         _codecs(record["codecs"]),
         "\n".join(f"Note: {note}." for note in [*record["notes"], *_failures(record)]),
     ]
@@ -257,10 +256,23 @@ def _first_word(row: Row) -> str:
     return "" if word is None else f"{word}, {_percent(share)}"
 
 
+def _reconstruction_and_form(rows: list[Row]) -> list[str]:
+    # Records of earlier versions do not say how rare rows are rebuilt.
+    says_rare = any(row.get("rare_cosine") is not None for row in rows)
+    columns = [column for column in _FORMS if column is not _RARE or says_rare]
+    rare = "rare: the mean over rows that occur 1 to 9 times in the training prompts; " if says_rare else ""
+    return [
+        f"Reconstruction, and the form of the answers ({rare}cut: those that the length limit cut short):",
+        table(rows, columns),
+    ]
+
+
+_RARE = Column("rare cosine", _decimal("rare_cosine"))
 _FORMS = (
     CONFIGURATION,
     Column("cosine at start", _decimal("cosine_at_start")),
     Column("cosine", _decimal("cosine")),
+    _RARE,
     Column("relative MSE", _decimal("relative_mse")),
     Column("nearest row", lambda row: _percent(row["nearest_row_accuracy"])),
     Column("raw F1", lambda row: points(row["raw_f1"])),
