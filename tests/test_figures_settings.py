@@ -33,6 +33,13 @@ def test_settings_are_called_by_a_few_words():
     assert {key: words(*key) for key in cases} == cases
 
 
+def test_settings_that_end_alike_are_called_by_their_group_too():
+    both = ["codec.weighting", "reconstruction.weighting", "codec.autoencoder.hidden"]
+    assert words("reconstruction.weighting", "sqrt", both) == "reconstruction weighting sqrt"
+    assert words("codec.autoencoder.hidden", 9216, [*both, "adapter.hidden"]) == "autoencoder hidden 9216"
+    assert words("codec.autoencoder.hidden", 9216, both) == "hidden 9216"
+
+
 # Lines along one setting
 
 

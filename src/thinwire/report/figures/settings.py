@@ -55,13 +55,16 @@ class Curves:
         return max(len(line.points) for line in self.lines)
 
 
-def words(path: str, value: Any) -> str:
-    """A setting as a few words: ``rank 16``, ``no LoRA``, ``12 layers``, ``k tokens 4``."""
+def words(path: str, value: Any, beside: Iterable[str] = ()) -> str:
+    """A setting as a few words: ``rank 16``, ``no LoRA``, ``12 layers``, ``k tokens 4``; where another of the settings
+    ``beside`` it ends alike, with its group: ``codec weighting sqrt``."""
     if path == "lora.rank" and value == 0:
         return "no LoRA"
     if path == "lora.layers":
         return f"{written(value)} layers"
-    return f"{path.rsplit('.', 1)[-1].replace('_', ' ')} {written(value)}"
+    *groups, name = path.split(".")
+    ends_alike = any(other != path and other.rsplit(".", 1)[-1] == name for other in beside)
+    return " ".join([*(groups[-1:] if ends_alike else []), name.replace("_", " "), written(value)])
 
 
 def written(value: Any) -> str:
@@ -113,8 +116,9 @@ def _agree(one: Others, other: Others) -> bool:
 
 def _labelled(path: str, groups: Mapping[Others, list[Along]]) -> Curves:
     shared = [pair for pair in next(iter(groups)) if all(pair in others for others in groups)]
+    paths = {path, *(other for others in groups for other, _ in others)}
     lines = [
-        Line(_phrase(pair for pair in others if pair not in shared), groups[others])
+        Line(_phrase((pair for pair in others if pair not in shared), paths), groups[others])
         for others in sorted(groups, key=_order)
     ]
     points = [point for line in lines for point in line.points]
@@ -123,13 +127,13 @@ def _labelled(path: str, groups: Mapping[Others, list[Along]]) -> Curves:
         path=path,
         values=sorted({point.value for point in points}),
         lines=lines,
-        shared=_phrase(shared),
+        shared=_phrase(shared, paths),
         has_cosine=bool(cosines) and max(cosines) - min(cosines) >= _COSINE_VARIES,
     )
 
 
-def _phrase(pairs: Iterable[tuple[str, Any]]) -> str:
-    return ", ".join(words(path, value) for path, value in pairs)
+def _phrase(pairs: Iterable[tuple[str, Any]], beside: Iterable[str]) -> str:
+    return ", ".join(words(path, value, beside) for path, value in pairs)
 
 
 def _order(others: Others) -> list[tuple[str, bool, float, str]]:
