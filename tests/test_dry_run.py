@@ -124,11 +124,13 @@ def test_an_arm_that_is_certain_to_fail_is_named_with_its_reason(folder, tmp_pat
         "baseline": {},
         "mute": {"lora": {"rank": 2}, "supervision": {"ce_weight": 0}},
         "odd": {"codec": {"kind": "x"}},
+        "untaught": {"supervision": {"kd_weight": 1, "teacher": "nowhere"}},
     }
     planned = dry_run(experiment(folder, arms=arms), tmp_path / "run")
-    assert list(planned.obstacles) == ["mute", "odd"]
+    assert list(planned.obstacles) == ["mute", "odd", "untaught"]
     assert "nothing would train LoRA" in planned.obstacles["mute"]
     assert "codec.kind='x' is no codec" in planned.obstacles["odd"]
+    assert "nowhere is no arm's folder" in planned.obstacles["untaught"]
     records = {record["name"]: record for record in run_sweep(experiment(folder, arms=arms), tmp_path / "run")}
     assert {name for name, record in records.items() if record["status"] == "failed"} == set(planned.obstacles)
 

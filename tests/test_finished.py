@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from doubles import save_sweep_inputs, save_tiny
+from doubles import save_sweep_inputs, save_tiny, tiny_lm
 from test_sweep import experiment
+from thinwire import workbench
 from thinwire.checkpoint import load_reader
 from thinwire.config import EvaluationConfig, ModelConfig, PromptConfig
 from thinwire.errors import ThinwireError, UsageError
@@ -19,6 +20,7 @@ from thinwire.finished import find_arm, opened
 from thinwire.lora import attached
 from thinwire.model import load
 from thinwire.progress import Display
+from thinwire.reader import Reader
 from thinwire.sweep import run_sweep
 
 
@@ -54,6 +56,37 @@ def test_evaluating_a_checkpoint_gives_the_figures_and_answers_of_its_record(run
     assert metrics == record["test"]
     rows = [json.loads(line) for line in (run / name / "predictions.jsonl").read_text().splitlines()]
     assert answers == {row["id"]: row["text"] for row in rows}
+
+
+def test_a_finished_arm_teaches_another(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("THINWIRE_CACHE", str(run.parent / "cache"))
+    teachers = {"by_itself": None, "by_text_lora": str(run / "controls/text_lora"), "by_r2": str(run / "r2")}
+    pupil = {"reads": "text", "lora": {"rank": 2, "dropout": 0}}
+    arms = {
+        name: {**pupil, "supervision": {"kd_weight": 1.0, "ce_weight": 0, "teacher": teacher}}
+        for name, teacher in teachers.items()
+    }
+    records = run_sweep(experiment(run.parent, arms=arms, controls={}, baseline="by_itself"), tmp_path / "run")
+    assert [record["status"] for record in records] == ["done"] * 3
+    first = {
+        name: json.loads((tmp_path / "run" / name / "diagnostics.jsonl").read_text().splitlines()[0])["kd"]
+        for name in teachers
+    }
+    # Fresh LoRA changes nothing: there is nothing to learn from oneself, but what the others have learned.
+    assert first["by_itself"] == pytest.approx(0, abs=1e-6)
+    assert min(first["by_text_lora"], first["by_r2"]) > 1e-3
+    assert first["by_text_lora"] != pytest.approx(first["by_r2"])
+
+
+def test_an_arm_of_another_vocabulary_cannot_teach(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("THINWIRE_CACHE", str(run.parent / "cache"))
+    smaller = tiny_lm()
+    smaller.model.resize_token_embeddings(200)
+    monkeypatch.setattr(workbench, "opened", lambda arm: (smaller, Reader(smaller.table)))
+    arms = {"baseline": {"supervision": {"kd_weight": 1.0, "teacher": str(run / "r2")}}}
+    (record,) = run_sweep(experiment(run.parent, arms=arms, controls={}), tmp_path / "run")
+    assert record["status"] == "failed"
+    assert "cannot teach: the vocabulary of its tiny has 200 entries, that of" in record["error"]
 
 
 def test_a_bare_model_reads_plain_text(run):

@@ -38,11 +38,16 @@ def assert_close(one, other, *, rel, abs_=1e-7):
         assert {name: others[name] for name in numbers} == pytest.approx(numbers, rel=rel, abs=abs_)
 
 
+@pytest.mark.parametrize("taught", [False, True])
 @pytest.mark.parametrize("share", [True, False])
 @pytest.mark.parametrize("make_lm", [tiny_lm, tiny_gemma_lm])
-def test_the_gradient_of_a_step_is_that_of_the_loss_written_out_plainly(share, make_lm):
-    """One question at a time, full logits, embeddings per position: the formula, with nothing trimmed or shared."""
-    setting = Setting(make_lm())
+def test_the_gradient_of_a_step_is_that_of_the_loss_written_out_plainly(share, make_lm, taught):
+    """One question at a time, full logits, embeddings per position: the formula, with nothing trimmed or shared. The
+    teacher is the model reading text, or another one that reads codes."""
+    setting, other = Setting(make_lm()), make_lm()
+    for weight in other.model.parameters():
+        weight.data.mul_(1.1)
+    other_reader = setting.reader(arm_config(reads="codec"))
     lm, questions = setting.lm, setting.questions
     config = arm_config(
         supervision={"k_tokens": 3, "ce_weight": 0.3, "kd_weight": 0.2},
@@ -65,7 +70,8 @@ def test_the_gradient_of_a_step_is_that_of_the_loss_written_out_plainly(share, m
             loss = loss + ((1 - cosine).sum() + 0.1 * error.sum()) / prompt_tokens
             logits = lm.model(inputs_embeds=embeddings[None]).logits[0, start - 1 : -1]
             with torch.no_grad(), lora.disabled():
-                teacher = lm.model(input_ids=ids[None]).logits[0, start - 1 : -1]
+                said = other.model(inputs_embeds=other_reader(ids)[None]) if taught else lm.model(input_ids=ids[None])
+                teacher = said.logits[0, start - 1 : -1]
             ce = F.cross_entropy(logits, ids[start:], reduction="sum")
             kd = (teacher.softmax(-1) * (teacher.log_softmax(-1) - logits.log_softmax(-1))).sum()
             loss = loss + (0.3 * ce + 0.2 * kd) / answer_tokens
@@ -78,7 +84,8 @@ def test_the_gradient_of_a_step_is_that_of_the_loss_written_out_plainly(share, m
             steps.append(metrics)
             captured.update(enumerate(p.grad.clone() for p in parameters))
 
-        setting.train([learner(config, reader, on_step=capture)], lora)
+        pupil = learner(config, reader, on_step=capture)
+        setting.train([pupil], lora, teacher=(other, other_reader) if taught else None)
         assert steps[0].loss == pytest.approx(loss.item(), rel=1e-5)
         norm = math.sqrt(sum(float(g.square().sum()) for g in expected))
         assert math.hypot(steps[0].grad_norm_adapter, steps[0].grad_norm_lora) == pytest.approx(norm, rel=1e-4)
@@ -428,6 +435,9 @@ LORA = {"rank": 2, "dropout": 0.1}
         ({}, {"lora": {"rank": 0, "dropout": 0.5}}, True),  # no LoRA, no dropout
         ({}, {"lora": {"rank": 2, "dropout": 0.5}}, False),
         ({}, {"supervision": {"ce_weight": 1.0, "kd_weight": 0.5}}, True),
+        ({}, {"supervision": {"kd_weight": 0.5, "teacher": "runs/one/text_lora"}}, True),
+        ({}, {"supervision": {"teacher": "nobody learns from it"}}, True),
+        ({"supervision": {"kd_weight": 1}}, {"supervision": {"kd_weight": 1, "teacher": "runs/one/text_lora"}}, False),
         ({}, {"supervision": {"k_tokens": 2}}, True),
         ({}, {"codec": {"ratio": 2}, "adapter": {"hidden": 4}, "reconstruction": {"steps": 5}}, True),
         ({}, {"training": {"epochs": 2, "batch_size": 3, "adapter_lr": 1, "lora_lr": 1, "warmup_steps": 3}}, True),

@@ -61,8 +61,9 @@ class Setting:
         adapter = Adapter(self._codec, config.adapter, generator("cpu", config.seed, "adapter"))
         return AdapterReader(codes, self._codec, adapter)
 
-    def train(self, learners, lora, pass_tokens=WHOLE, replay=False):
-        return train(self.lm, learners, lora, self.questions, self.mean_square, pass_tokens=pass_tokens, replay=replay)
+    def train(self, learners, lora, pass_tokens=WHOLE, replay=False, teacher=None):
+        options = {"pass_tokens": pass_tokens, "replay": replay, "teacher": teacher}
+        return train(self.lm, learners, lora, self.questions, self.mean_square, **options)
 
 
 @dataclass

@@ -111,6 +111,7 @@ class ArmRun:
         if self.epochs_done:
             self._take_up()
         adapted_modules(bench.lm.model, config.lora)
+        bench.teacher(config)  # if there is none to be had, before the time that training takes
         self.reader = bench.reader(config)
         no_figures = {"reconstruction": None, "by_frequency": None}
         self._at_start = no_figures if config.reads == "text" else bench.at_start(config, self.reader)

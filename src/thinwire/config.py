@@ -209,7 +209,9 @@ class SupervisionConfig(Section):
     ce_weight: Weight = 0.01
     """Weight of the cross-entropy on those tokens."""
     kd_weight: Weight = 0.0
-    """Weight of KL(teacher reading text || student) on those positions."""
+    """Weight of KL(teacher || student) on those positions."""
+    teacher: str | None = None
+    """Folder of the finished arm that teaches; by default the model itself does, reading text without LoRA."""
 
 
 class LoraSettings(Section):

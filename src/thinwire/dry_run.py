@@ -21,6 +21,7 @@ from thinwire.arm import Planned, check_done
 from thinwire.codecs import codec_class
 from thinwire.config import ArmConfig, Experiment
 from thinwire.errors import UsageError
+from thinwire.finished import find_arm
 from thinwire.fused import group
 from thinwire.memory import MOST_FUSED
 from thinwire.model import choose_device, choose_model
@@ -140,11 +141,13 @@ def _paths(settings: Mapping[str, Any], before: str = "") -> list[tuple[str, Any
 def _obstacle(config: ArmConfig) -> str | None:
     if config.has_trainable and config.lora.rank > 0 and not config.is_supervised:
         return "lora.rank > 0, but supervision.ce_weight and kd_weight are 0: nothing would train LoRA"
-    if config.reads != "text":
-        try:
+    try:
+        if config.reads != "text":
             codec_class(config.codec)
-        except UsageError as error:
-            return str(error)
+        if config.supervision.kd_weight > 0 and config.supervision.teacher is not None:
+            find_arm(Path(config.supervision.teacher))
+    except UsageError as error:
+        return str(error)
     return None
 
 

@@ -138,7 +138,19 @@ def _train(
         learners = [run.learner(task, arms_beside=len(runs) - 1) for run in runs]
         replay, mean_square = bench.replay_passes, bench.mean_square(first)
         pass_tokens = training_pass_tokens(lm, first.training.pass_tokens, replay=replay, compiled=compiled)
-        return list(train(lm, learners, lora, questions, mean_square, pass_tokens=pass_tokens, replay=replay))
+        teachers = [teacher for run in runs if (teacher := bench.teacher(run.config)) is not None]
+        return list(
+            train(
+                lm,
+                learners,
+                lora,
+                questions,
+                mean_square,
+                pass_tokens=pass_tokens,
+                replay=replay,
+                teacher=teachers[0] if teachers else None,
+            )
+        )
 
 
 @contextmanager

@@ -22,6 +22,10 @@ SUMS = ("loss", "cosine", "relative_mse", "ce", "kd")
 are of its prompt tokens."""
 
 
+Teacher = tuple[LanguageModel, Reader]
+"""A model, and what it reads."""
+
+
 class PassLoss:
     """Adds the gradients of ``A`` arms, which all read the same pass. Figures of theirs are rows ``[A]``."""
 
@@ -32,8 +36,9 @@ class PassLoss:
         readers: Sequence[Reader],
         lora: StackedLora | None,
         mean_square: float,
+        teacher: Teacher | None,
     ) -> None:
-        self.num_arms = len(configs)
+        self.num_arms, self._teacher = len(configs), teacher
         self._lm, self._readers, self._lora, self._mean_square = lm, readers, lora, mean_square
         rebuilds = [config.reads == "adapter" for config in configs]
         self._cosine_weight, self._mse_weight, self._ce_weight, self._kd_weight = (
@@ -79,7 +84,10 @@ class PassLoss:
 
     @torch.no_grad()
     def _teacher_logits(self, one: Pass) -> Tensor:
-        """What the model says when it reads the text itself: ``[N, V]``, the same for every arm."""
+        """What the teacher says, or the model when it reads the text itself: ``[N, V]``, the same for every arm."""
+        if self._teacher is not None:
+            lm, reader = self._teacher
+            return answer_logits(lm, reader(one.tokens)[None], one)[0]
         with self._lora.disabled() if self._lora else nullcontext():
             return answer_logits(self._lm, self._lm.table[one.tokens][None], one)[0]
 

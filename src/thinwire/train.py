@@ -25,7 +25,7 @@ from thinwire.lora import StackedLora
 from thinwire.model import LanguageModel
 from thinwire.objective import check_finite
 from thinwire.padding import padded, plan_sizes, sizes_of
-from thinwire.pass_loss import SUMS, PassLoss, ReplayedPasses
+from thinwire.pass_loss import SUMS, PassLoss, ReplayedPasses, Teacher
 from thinwire.prompts import Encoded
 from thinwire.trainee import Trainee
 
@@ -41,6 +41,7 @@ def train(
     *,
     pass_tokens: int,
     replay: bool,
+    teacher: Teacher | None = None,
 ) -> list[Outcome | ThinwireError]:
     """Train readers and LoRA in place, and leave each arm as it was after its best epoch.
 
@@ -51,6 +52,7 @@ def train(
         pass_tokens: most tokens in one pass, of all arms together.
         replay: pad passes to the sizes that the first epoch's have, and on a CUDA device launch each size's kernels as
             one graph.
+        teacher: of the arms that are distilled; by default the model itself, reading text.
 
     Returns:
         For each learner its outcome, or the error that ended it (its loss is no longer finite; its weights are as
@@ -64,7 +66,7 @@ def train(
     optimizer = torch.optim.AdamW(_parameter_groups(arms), fused=True)
     steps_an_epoch = -(-len(questions) // training.batch_size)
     (done,) = {arm.go_on(optimizer, steps_an_epoch) for arm in arms}
-    run = _Run(lm, arms, lora, questions, mean_square, pass_tokens=pass_tokens, replay=replay)
+    run = _Run(lm, arms, lora, questions, mean_square, pass_tokens=pass_tokens, replay=replay, teacher=teacher)
     for epoch in range(done + 1, training.epochs + 1):
         with _dropping(lora, learners[0].config.seed, epoch), _strided_gradients_are_meant():
             _train_epoch(run, optimizer, run.batches(epoch), epoch, steps_an_epoch)
@@ -121,9 +123,10 @@ def can_train_together(one: ArmConfig, other: ArmConfig) -> bool:
         training = arm.training.model_dump(exclude=own)
         return [arm.seed, arm.context, arm.prompt, training]
 
+    teachers = {arm.supervision.teacher for arm in (one, other) if arm.supervision.kd_weight > 0}
     dropouts = {arm.lora.dropout for arm in (one, other) if arm.lora.rank > 0}
     trained = one.has_trainable and other.has_trainable and one.is_supervised and other.is_supervised
-    return trained and len(dropouts) <= 1 and common(one) == common(other)
+    return trained and len(teachers) <= 1 and len(dropouts) <= 1 and common(one) == common(other)
 
 
 class _Run:
@@ -139,11 +142,13 @@ class _Run:
         *,
         pass_tokens: int,
         replay: bool,
+        teacher: Teacher | None,
     ) -> None:
         self._device, self.arms, self._lora, self._questions = lm.device, arms, lora, questions
         self._pass_tokens = max(1, pass_tokens // len(arms))
         self._k_tokens = max(arm.config.supervision.k_tokens for arm in arms)
-        self._loss = PassLoss(lm, [arm.config for arm in arms], [arm.reader for arm in arms], lora, mean_square)
+        configs, readers = [arm.config for arm in arms], [arm.reader for arm in arms]
+        self._loss = PassLoss(lm, configs, readers, lora, mean_square, teacher)
         found = [sizes_of(one) for batch in self._batches(1) for one in batch.passes] if replay else []
         self._planned = plan_sizes(found)
         self._passes = ReplayedPasses(self._loss, self._planned, lm.device)

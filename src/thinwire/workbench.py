@@ -22,9 +22,11 @@ from thinwire.codecs.vq_training import resolve_vq_steps
 from thinwire.config import ArmConfig, Experiment
 from thinwire.determinism import generator
 from thinwire.errors import UsageError
+from thinwire.finished import find_arm, opened
 from thinwire.memory import replays_passes
 from thinwire.model import LanguageModel
 from thinwire.objective import table_mean_square
+from thinwire.pass_loss import Teacher
 from thinwire.progress import Display
 from thinwire.prompts import Encoded, PromptEncoder
 from thinwire.reader import AdapterReader, CodecReader, Reader
@@ -155,6 +157,28 @@ class Workbench:
         if arm.reconstruction.steps != 0:
             adapter.load_state_dict(self._starting_adapter(arm, reader))
         return reader
+
+    def teacher(self, arm: ArmConfig) -> Teacher | None:
+        """The finished arm that teaches ``arm``; None where none is named, or nothing is distilled.
+
+        Raises:
+            UsageError: its folder is no finished arm's, or its model has another vocabulary.
+        """
+        folder = arm.supervision.teacher
+        if folder is None or arm.supervision.kd_weight == 0:
+            return None
+
+        def open_teacher() -> Teacher:
+            logger.info("opening %s, which teaches", folder)
+            lm, reader = opened(find_arm(Path(folder), device=str(self.lm.device)))
+            if len(lm.table) != len(self.lm.table):
+                raise UsageError(
+                    f"{folder} cannot teach: the vocabulary of its {lm.name} has {len(lm.table):,} entries, that of "
+                    f"{self.lm.name} {len(self.lm.table):,}; choose an arm of the same model (supervision.teacher)"
+                )
+            return lm, reader
+
+        return self._once(["teacher", folder], open_teacher)
 
     def figures(self, arm: ArmConfig, reader: Reader) -> dict[str, Any]:
         """How well ``reader`` rebuilds the table: ``reconstruction``, weighted by the arm's training prompts, and

@@ -40,6 +40,8 @@ def _effective(record: Mapping[str, Any], num_layers: int) -> Settings:
         idle += ["training.lora_lr", *(("supervision.", "training.") if found["reads"] != "adapter" else ())]
     elif found["lora.layers"] == "all":
         found["lora.layers"] = num_layers
+    if found["supervision.kd_weight"] == 0:
+        idle.append("supervision.teacher")
     if found["supervision.ce_weight"] == found["supervision.kd_weight"] == 0:
         idle.append("supervision.k_tokens")
     idle += [f"codec.{kind}." for kind in ("vq", "autoencoder") if kind != found["codec.kind"]]
