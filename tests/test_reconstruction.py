@@ -5,7 +5,7 @@ from doubles import example, tiny_lm
 from thinwire.adapter import Adapter
 from thinwire.batching import token_counts
 from thinwire.codecs import PCACodec
-from thinwire.codecs.table_training import drawn_rows, resolve_steps
+from thinwire.codecs.table_training import drawn_rows, products_on_tensor_cores, resolve_steps
 from thinwire.config import AdapterConfig, CodecConfig, PromptConfig, ReconstructionConfig
 from thinwire.determinism import generator
 from thinwire.objective import table_mean_square
@@ -102,3 +102,10 @@ def test_the_budget_follows_the_device():
     assert resolve_steps("auto", torch.device("cpu")) == 1_000
     assert resolve_steps("auto", torch.device("cuda")) == 10_000
     assert resolve_steps(7, torch.device("cuda")) == 7
+
+
+@pytest.mark.parametrize(("device", "precision"), [("cuda", "high"), ("cpu", "highest")])
+def test_products_are_rounded_on_a_gpu_alone_and_only_while_a_table_is_rebuilt(device, precision):
+    with products_on_tensor_cores(torch.device(device)):
+        assert torch.get_float32_matmul_precision() == precision
+    assert torch.get_float32_matmul_precision() == "highest"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -70,18 +71,19 @@ def train_to_rebuild(
         figures.copy_(torch.stack([loss.detach(), cosines.detach() / seen]))
 
     advance = Replayer(table.device).replayed(descend) if replays else descend
-    for step, drawn in zip(range(1, total + 1), batches, strict=False):
-        if batch and replays:
-            for kept, new in zip(batch, drawn, strict=True):
-                kept.copy_(new)
-        else:
-            batch[:] = drawn
-        advance()
-        schedule.step()
-        if step % 100 == 0 or step in (1, total):
-            loss, cosine = figures.tolist()
-            check_finite(f"{name} loss", loss)
-            on_step(step, total, cosine)
+    with products_on_tensor_cores(table.device):
+        for step, drawn in zip(range(1, total + 1), batches, strict=False):
+            if batch and replays:
+                for kept, new in zip(batch, drawn, strict=True):
+                    kept.copy_(new)
+            else:
+                batch[:] = drawn
+            advance()
+            schedule.step()
+            if step % 100 == 0 or step in (1, total):
+                loss, cosine = figures.tolist()
+                check_finite(f"{name} loss", loss)
+                on_step(step, total, cosine)
 
 
 def drawn_rows(counts: Tensor, config: ReconstructionConfig, device: torch.device, draw: torch.Generator) -> Batches:
@@ -97,6 +99,21 @@ def drawn_rows(counts: Tensor, config: ReconstructionConfig, device: torch.devic
         # Frequent rows are drawn many times: computing each once and weighing it is the same loss for less work.
         tokens, weights = rows.unique(return_counts=True)
         yield tokens, weights.float()
+
+
+@contextmanager
+def products_on_tensor_cores(device: torch.device) -> Iterator[None]:
+    """Let a GPU round the factors of float32 products to TF32 (10 bits of fraction), which its tensor cores multiply.
+
+    That error is far below what the rows are rebuilt with. Parameters, sums and the optimiser stay float32.
+    """
+    before = torch.get_float32_matmul_precision()
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _rate(step: int, total: int) -> float:
