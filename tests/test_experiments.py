@@ -51,6 +51,8 @@ def toy(file, inputs):
             small[f"arms.{name}.reconstruction.steps"] = 2
         if (width := changes.get("codec", {}).get("compress_dim", 0)) > 32:  # the tiny model's embeddings have 32
             small[f"arms.{name}.codec.compress_dim"] = width // 4
+        if changes.get("supervision", {}).get("kd_weight"):
+            small[f"arms.{name}.supervision.teacher"] = "null"  # the model itself: no finished arm is at hand
         if changes.get("codec", {}).get("kind") == "vq":
             small[f"arms.{name}.codec.vq.codebook_size"] = 4 * (1 + len(name))
     return load_experiment(file, [f"{path}={value}" for path, value in small.items()])
