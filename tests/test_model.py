@@ -49,6 +49,14 @@ def test_a_loaded_model_is_frozen_and_in_the_dtype_asked_for(tmp_path):
         assert not any(p.requires_grad for p in lm.model.parameters())
 
 
+@pytest.mark.parametrize(("able", "dtype"), [({"avx2": True}, torch.float32), ({"amx_bf16": True}, torch.bfloat16)])
+def test_by_default_weights_are_of_the_type_that_the_processor_is_fast_in(able, dtype, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    lm = load(ModelConfig(name=str(save_tiny(tmp_path / "model")), device="cpu"))
+    assert lm.dtype == dtype
+    assert lm.identity()["dtype"] == str(dtype).removeprefix("torch."), "what a record says"
+
+
 def test_a_folders_revision_is_its_embedding_tables_hash(tmp_path):
     one, other = save_tiny(tmp_path / "a"), save_tiny(tmp_path / "b", seed=1)
     revisions = [load(ModelConfig(name=str(folder), device="cpu")).revision for folder in (one, one, other)]

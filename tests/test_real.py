@@ -12,6 +12,7 @@ from thinwire.config import CodecConfig, Experiment, ModelConfig, PromptConfig, 
 from thinwire.evaluate import answer_questions, summarize
 from thinwire.generate import StopRule, greedy
 from thinwire.model import load
+from thinwire.precision import fast_dtype
 from thinwire.prompts import PromptEncoder
 from thinwire.questions import load_questions
 from thinwire.reader import CodecReader
@@ -114,7 +115,7 @@ def test_a_sweep_of_the_default_model_goes_the_whole_way(tmp_path):
     assert records[0]["model"] == {
         "name": "smollm2-135m",
         "revision": ASSETS["smollm2-135m"].files[0].sha256,
-        "dtype": "bfloat16",
+        "dtype": str(fast_dtype(torch.device("cpu"))).removeprefix("torch."),
     }
     # Rank 4 on 8 layers of q 576x576, k and v 576x192, o 576x576: 4 x 8 x (1152 + 768 + 768 + 1152).
     assert records[1]["trainable_parameters"]["lora"] == 122_880

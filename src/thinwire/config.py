@@ -46,8 +46,9 @@ class ModelConfig(Section):
     """``auto``, ``smollm2-135m``, ``gemma3-270m``, a Hugging Face id, a checkpoint folder or a ``.gguf`` file."""
     device: str = "auto"
     """``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1``, ..."""
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Type of the frozen weights. What is trained is float32 in either case."""
+    dtype: Literal["bfloat16", "float32", "auto"] = "auto"
+    """Type of the frozen weights; ``auto`` is bfloat16, but float32 on a processor that has no instructions for
+    bfloat16. What is trained is float32 in either case."""
     base_bits: Literal[8, 4] | None = None
     """Hold the frozen linear layers in 8 bits (LLM.int8) or 4 (NF4) through bitsandbytes, for a card that they do not
     fit otherwise; null leaves them in ``dtype``. Answers are then given with LoRA beside the weights, not merged."""

@@ -27,6 +27,7 @@ from thinwire.config import ModelConfig
 from thinwire.dequantize import dequantized, quiet_transformers
 from thinwire.errors import UsageError, summary
 from thinwire.packing import Segments, pack
+from thinwire.precision import fast_dtype
 from thinwire.records import file_hash, read_json
 
 logger = logging.getLogger(__name__)
@@ -250,7 +251,9 @@ def _locate(name: str) -> tuple[str, str | None]:
 
 
 def _from_pretrained(path: str, name: str, config: ModelConfig, device: torch.device) -> tuple[Any, Any]:
-    dtype = getattr(torch, config.dtype)
+    dtype = fast_dtype(device) if config.dtype == "auto" else getattr(torch, config.dtype)
+    if config.dtype == "auto" and dtype == torch.float32:
+        logger.info("weights in float32: this processor has no instructions for bfloat16 (model.dtype)")
     quantized = {} if config.base_bits is None else _quantized(config.base_bits, dtype, device)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(path)

@@ -13,6 +13,7 @@ from thinwire.codecs.table_training import Batches, OnStep, drawn_rows, train_to
 from thinwire.config import ReconstructionConfig
 from thinwire.determinism import generator
 from thinwire.objective import reconstruction_terms
+from thinwire.precision import fast_dtype
 from thinwire.prompts import Encoded
 from thinwire.reader import AdapterReader
 
@@ -38,7 +39,7 @@ def measure(reconstructed: Tensor, table: Tensor, counts: Tensor, mean_square: f
     counts = counts.to(table.device, torch.float64)
     seen = counts.nonzero()[:, 0]
     half_norms = table.float().square().sum(-1) / 2
-    coarse = table.bfloat16()
+    coarse = table.to(fast_dtype(table.device))
     cosine = error = nearest = 0.0
     for rows in seen.split(2048):
         predicted, weights = reconstructed[rows].float(), counts[rows]
@@ -55,9 +56,9 @@ def _nearest_is_own(predicted: Tensor, rows: Tensor, table: Tensor, coarse: Tens
     """Whether row ``rows[i]`` of ``table`` is the nearest to ``predicted[i]``: ``[N]`` bool.
 
     |x - e|^2 is smallest where x.e - |e|^2 / 2 is largest. Scores in bfloat16 settle nearly all rows in a third of the
-    time; what they leave within their rounding error is done again in float32.
+    time (where a device is fast in it); what they leave within their rounding error is done again in float32.
     """
-    others = torch.addmm(-half_norms.bfloat16(), predicted.bfloat16(), coarse.T)
+    others = torch.addmm(-half_norms.to(coarse.dtype), predicted.to(coarse.dtype), coarse.T)
     others.scatter_(1, rows[:, None], -torch.inf)
     lead = (predicted * table[rows].float()).sum(-1) - half_norms[rows] - others.amax(-1)
     # Both factors, the half norm and the score are rounded by up to 2^-9 of themselves.
