@@ -30,7 +30,7 @@ from thinwire.determinism import deterministic_kernels, generator
 from thinwire.experiment_file import load_experiment
 from thinwire.learner import Learner, Outcome
 from thinwire.lora import attached
-from thinwire.memory import fused_arms, replays_passes, training_pass_tokens
+from thinwire.memory import fused_arms, is_tried, replays_passes, training_pass_tokens
 from thinwire.model import LanguageModel, load
 from thinwire.objective import table_mean_square
 from thinwire.prompts import Encoded, PromptEncoder
@@ -128,15 +128,15 @@ class Sides:
                 )
                 for arm in arms
             ]
-            replay = replays_passes(self._lm, "auto")
             outcomes = train(
                 self._lm,
                 learners,
                 lora,
                 self._questions,
                 self._mean_square,
-                pass_tokens=training_pass_tokens(self._lm, "auto", replay=replay, compiled=self._compiled),
-                replay=replay,
+                pass_tokens=training_pass_tokens(self._lm, "auto", compiled=self._compiled),
+                is_tried=is_tried(self._lm.device, "auto"),
+                replay=replays_passes(self._lm, "auto"),
             )
         for outcome in outcomes:
             if not isinstance(outcome, Outcome):

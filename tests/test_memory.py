@@ -9,7 +9,14 @@ import torch
 from doubles import tiny_lm
 from thinwire import memory
 from thinwire.errors import UsageError
-from thinwire.memory import decoding_pass_tokens, fused_arms, replays_passes, training_pass_tokens
+from thinwire.memory import (
+    decoding_pass_tokens,
+    fused_arms,
+    halved_until_it_fits,
+    is_tried,
+    replays_passes,
+    training_pass_tokens,
+)
 from thinwire.model import LanguageModel
 
 
@@ -32,7 +39,7 @@ def test_arms_train_together_on_a_gpu_with_a_small_model_and_one_by_one_elsewher
 
 
 def launched_one_by_one(lm, setting):
-    return training_pass_tokens(lm, setting, replay=False, compiled=True)
+    return training_pass_tokens(lm, setting, compiled=False)
 
 
 @pytest.mark.parametrize(("tokens", "most"), [(launched_one_by_one, 524_288), (decoding_pass_tokens, 1_048_576)])
@@ -51,10 +58,36 @@ def test_a_pass_takes_what_fits_its_share_of_the_free_memory_within_limits(token
     assert tokens(tiny_lm(), 7) == 7
 
 
-@pytest.mark.parametrize(("compiled", "tokens"), [(False, 400), (True, 800)])
-def test_replayed_passes_need_more_memory_and_less_of_it_compiled(compiled, tokens, monkeypatch):
+def test_compiled_layers_keep_less(monkeypatch):
     monkeypatch.setattr(memory, "free_memory", lambda device: 2368 * 1000 / 0.6 + 1)
-    assert training_pass_tokens(tiny_lm(), "auto", replay=True, compiled=compiled) == tokens
+    assert training_pass_tokens(tiny_lm(), "auto", compiled=True) == 1333
+
+
+@pytest.mark.parametrize(("room", "taken"), [(5000, 5000), (4999, 2500), (700, 625), (300, 256)])
+def test_a_pass_is_halved_until_it_fits(room, taken):
+    asked = []
+
+    def attempt(tokens):
+        asked.append(tokens)
+        if tokens > room:
+            raise torch.OutOfMemoryError
+        return f"{tokens} fit"
+
+    assert halved_until_it_fits(5000, attempt) == f"{taken} fit"
+    assert asked == [5000, 2500, 1250, 625, 312, 256][: len(asked)]
+
+
+def test_what_does_not_fit_at_all_is_an_error():
+    def attempt(tokens):
+        raise torch.OutOfMemoryError(f"{tokens} do not fit")
+
+    with pytest.raises(torch.OutOfMemoryError, match="256 do not fit"):
+        halved_until_it_fits(400, attempt)
+
+
+def test_passes_are_tried_where_running_out_of_memory_can_be_caught_and_nobody_set_their_size():
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert [is_tried(gpu, "auto"), is_tried(gpu, 4096), is_tried(cpu, "auto")] == [True, False, False]
 
 
 def in_bfloat16(lm):

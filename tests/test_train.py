@@ -13,7 +13,7 @@ from recording import recorded
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.learner import Outcome
 from thinwire.lora import attached
-from thinwire.pass_loss import ReplayedPasses
+from thinwire.pass_loss import PassLoss, ReplayedPasses
 from thinwire.replay import Replayer
 from thinwire.train import _rate, can_train_together
 from train_example import Setting, arm_config, learner, train_together, trained_numbers
@@ -315,6 +315,39 @@ def test_passes_replayed_without_their_python_have_the_same_figures(dropout, mon
     for one, other in zip(expected, train_together(*with_dropout, replay=True), strict=True):
         assert other.figures == one.figures
         assert all(torch.equal(other.state[name], tensor) for name, tensor in one.state.items())
+
+
+@pytest.mark.parametrize("replay", [False, True])
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_trying_the_memory_before_training_changes_no_figure(dropout, replay, monkeypatch):
+    monkeypatch.setattr(Replayer, "replayed", recorded)
+    configs = [arm_config(lora={"rank": rank, "alpha": 4, "dropout": dropout}) for rank in (1, 3)]
+    for one, other in zip(
+        train_together(*configs, replay=replay), train_together(*configs, replay=replay, is_tried=True), strict=True
+    ):
+        assert_close(one, other, rel=0, abs_=0)
+
+
+@pytest.mark.parametrize("replay", [False, True])
+def test_passes_that_do_not_fit_the_memory_are_split_before_training(replay, monkeypatch, caplog):
+    rows = []
+    backward = PassLoss.backward
+
+    def with_room_for_220_rows(self, one, totals):
+        rows.append(len(one.indices))
+        if len(one.indices) > 220:
+            raise torch.OutOfMemoryError
+        return backward(self, one, totals)
+
+    config = arm_config()
+    (expected,) = train_together(config)
+    monkeypatch.setattr(PassLoss, "backward", with_room_for_220_rows)
+    with caplog.at_level("INFO", logger="thinwire"):
+        (split,) = train_together(config, pass_tokens=500, replay=replay, is_tried=True)
+    assert "passes do not fit the device's memory; trying 256 tokens of each arm" in caplog.messages
+    assert max(rows) > 220, "it was tried"
+    assert split.outcome.num_steps == expected.outcome.num_steps
+    assert_close(expected, split, rel=2e-3)
 
 
 def test_arms_that_differ_in_their_seed_alone_start_apart():

@@ -61,8 +61,8 @@ class Setting:
         adapter = Adapter(self._codec, config.adapter, generator("cpu", config.seed, "adapter"))
         return AdapterReader(codes, self._codec, adapter)
 
-    def train(self, learners, lora, pass_tokens=WHOLE, replay=False, teacher=None):
-        options = {"pass_tokens": pass_tokens, "replay": replay, "teacher": teacher}
+    def train(self, learners, lora, pass_tokens=WHOLE, replay=False, **options):
+        options = {"pass_tokens": pass_tokens, "replay": replay, **options}
         return train(self.lm, learners, lora, self.questions, self.mean_square, **options)
 
 
@@ -103,6 +103,7 @@ def train_together(
     lm=None,
     pass_tokens=WHOLE,
     replay=False,
+    is_tried=False,
     **hooks,
 ):
     """Train fresh arms together, or go on with those that have ``begun``; one ``Trained`` for each."""
@@ -126,6 +127,6 @@ def train_together(
                 configs, readers, steps, kept, begun or [None] * len(configs), strict=True
             )
         ]
-        outcomes = setting.train(learners, lora, pass_tokens, replay)
+        outcomes = setting.train(learners, lora, pass_tokens, replay, is_tried=is_tried)
         states = [trained_numbers(reader, lora, number) for number, reader in enumerate(readers)]
     return [Trained(*parts) for parts in zip(outcomes, steps, kept, states, strict=True)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import accumulate
 
@@ -109,13 +109,29 @@ def make_pass(questions: Sequence[Encoded], k_tokens: int, *, share: bool = True
     )
 
 
-def make_batch(questions: Sequence[Encoded], k_tokens: int, pass_tokens: int, *, share: bool = True) -> Batch:
-    """Split the questions of a step into passes of at most ``pass_tokens`` tokens, like beginnings together."""
+def make_batch(
+    questions: Sequence[Encoded],
+    k_tokens: int,
+    pass_tokens: int,
+    *,
+    share: bool = True,
+    fits: Callable[[Pass], bool] = lambda _: True,
+) -> Batch:
+    """Split the questions of a step into passes of at most ``pass_tokens`` tokens, like beginnings together. A pass of
+    several questions that ``fits`` refuses is cut in halves."""
     ordered = sorted(questions, key=lambda question: question.prompt_ids)
     lengths = [len(question.prompt_ids) + k_tokens for question in ordered]
-    passes = [
-        make_pass([ordered[i] for i in group], k_tokens, share=share) for group in fill_passes(lengths, pass_tokens)
-    ]
+
+    def fitting(some: Sequence[Encoded]) -> Iterator[Pass]:
+        one = make_pass(some, k_tokens, share=share)
+        if len(some) == 1 or fits(one):
+            yield one
+        else:
+            yield from fitting(some[: len(some) // 2])
+            yield from fitting(some[len(some) // 2 :])
+
+    groups = fill_passes(lengths, pass_tokens)
+    passes = [one for group in groups for one in fitting(ordered[group.start : group.stop])]
     answer_counts = tuple(sum(len(q.answer_ids) > place for q in questions) for place in range(k_tokens))
     num_prompt_tokens = sum(len(question.prompt_ids) for question in questions)
     return Batch(

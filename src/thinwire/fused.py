@@ -16,7 +16,7 @@ from thinwire.determinism import deterministic_kernels
 from thinwire.errors import ThinwireError
 from thinwire.learner import Outcome
 from thinwire.lora import StackedLora, attached
-from thinwire.memory import training_pass_tokens
+from thinwire.memory import is_tried, training_pass_tokens
 from thinwire.progress import Display
 from thinwire.train import can_train_together, train
 from thinwire.workbench import Workbench
@@ -137,7 +137,7 @@ def _train(
     with display.task(label, before=steps_done) as task, compilation as compiled:
         learners = [run.learner(task, arms_beside=len(runs) - 1) for run in runs]
         replay, mean_square = bench.replay_passes, bench.mean_square(first)
-        pass_tokens = training_pass_tokens(lm, first.training.pass_tokens, replay=replay, compiled=compiled)
+        setting = first.training.pass_tokens
         teachers = [teacher for run in runs if (teacher := bench.teacher(run.config)) is not None]
         return list(
             train(
@@ -146,7 +146,8 @@ def _train(
                 lora,
                 questions,
                 mean_square,
-                pass_tokens=pass_tokens,
+                pass_tokens=training_pass_tokens(lm, setting, compiled=compiled),
+                is_tried=is_tried(lm.device, setting),
                 replay=replay,
                 teacher=teachers[0] if teachers else None,
             )

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 
 from thinwire.errors import UsageError
 from thinwire.model import LanguageModel
 
+logger = logging.getLogger(__name__)
+
+Made = TypeVar("Made")
+
 _SHARE = 0.6
 """Part of the free memory that a pass may take: the estimates are rough, and the optimiser needs some too."""
 
+_ANSWERING_SHARE = 0.06
+"""Part of all memory that training leaves for answering the selection questions."""
+
 _SMALL_PARAMETERS = 1e9
 """Below this, the questions of one step are too few to fill a GPU: arms train together, and passes are graphs."""
+
+_LEAST_TOKENS = 256
 
 MOST_FUSED = 16
 """Arms that train together where a step alone does not fill a GPU."""
@@ -47,21 +60,56 @@ def _leaves_a_gpu_idle(lm: LanguageModel) -> bool:
     return small and lm.device.type == "cuda"
 
 
-def training_pass_tokens(lm: LanguageModel, setting: int | str, *, replay: bool, compiled: bool) -> int:
+def training_pass_tokens(lm: LanguageModel, setting: int | str, *, compiled: bool) -> int:
     """Tokens in one training pass, those of all arms that train together counted, ``auto`` resolved.
 
     The estimate counts what a decoder layer keeps for its backward pass, per token: 14 activations of the hidden width
-    and 3 of the MLP's width, at 2 bytes each. That is the measured peak of models of 576 and of 4,096 numbers, not
-    compiled. Where passes are replayed (``replay``), it is needed two and a half times: graphs of several sizes take up
-    to half more than the largest, and a pass that no graph holds runs beside them. Compiled layers keep three quarters
-    of the estimate; replayed, they are given half, for the passes that run beside graphs are few, and what questions
-    share, here counted for each, is computed once. (Not replayed, what they keep less is held in reserve.)
+    and 3 of the MLP's width, at 2 bytes each. That is the measured peak of models of 576 and of 4,096 numbers with LoRA
+    on attention, not compiled; compiled layers keep three quarters of it. LoRA on more modules takes more: on a GPU the
+    number is tried before training (``halved_until_it_fits``).
     """
     config = lm.model.config.get_text_config()
     mlp_width = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     bytes_per_token = 2 * lm.num_layers * (14 * config.hidden_size + 3 * mlp_width)
-    times = (1.25 if compiled else 2.5) if replay else 1.0
-    return _resolve(lm, setting, times * bytes_per_token, most={"cuda": 524_288, "cpu": 8_192})
+    return _resolve(lm, setting, (0.75 if compiled else 1.0) * bytes_per_token, most={"cuda": 524_288, "cpu": 8_192})
+
+
+def is_tried(device: torch.device, setting: int | str) -> bool:
+    """Whether the size of a pass is tried before training: where running out of memory is an error that can be caught,
+    and nobody has set the size."""
+    return setting == "auto" and device.type == "cuda"
+
+
+@contextmanager
+def held_back(device: torch.device, trained_bytes: int) -> Iterator[None]:
+    """While passes are tried, take the memory that training needs beside them: the optimiser's two moments, a copy of
+    the best epoch, and keys and values for answering between epochs."""
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        taken = torch.empty(3 * trained_bytes + int(_ANSWERING_SHARE * total), dtype=torch.uint8, device=device)
+        yield
+        del taken
+    else:
+        yield
+
+
+def halved_until_it_fits(tokens: int, attempt: Callable[[int], Made]) -> Made:
+    """``attempt(tokens)``, or as often as the device's memory does not suffice, with half as many.
+
+    Raises:
+        torch.OutOfMemoryError: the smallest pass does not fit either.
+    """
+    while True:
+        try:
+            return attempt(tokens)
+        except torch.OutOfMemoryError:
+            if tokens <= _LEAST_TOKENS:
+                raise
+        # Only here, the exception gone, is nothing held any more by the frames in which it was raised.
+        tokens = max(_LEAST_TOKENS, tokens // 2)
+        logger.info("passes do not fit the device's memory; trying %d tokens of each arm", tokens)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
 def decoding_pass_tokens(lm: LanguageModel, setting: int | str) -> int:
@@ -86,4 +134,4 @@ def _resolve(lm: LanguageModel, setting: int | str, bytes_per_token: float, most
     if isinstance(setting, int):
         return setting
     kind = "cuda" if lm.device.type == "cuda" else "cpu"
-    return max(256, min(most[kind], int(_SHARE * free_memory(lm.device) / bytes_per_token)))
+    return max(_LEAST_TOKENS, min(most[kind], int(_SHARE * free_memory(lm.device) / bytes_per_token)))

@@ -10,23 +10,23 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from thinwire.batching import Batch, epoch_batches, make_batch
+from thinwire.batching import Batch
 from thinwire.config import ArmConfig, TrainingConfig
 from thinwire.determinism import seeded
 from thinwire.errors import ThinwireError
 from thinwire.learner import Learner, Outcome, StepMetrics
 from thinwire.lora import StackedLora
+from thinwire.memory import halved_until_it_fits, held_back
 from thinwire.model import LanguageModel
 from thinwire.objective import check_finite
-from thinwire.padding import padded, plan_sizes, sizes_of
 from thinwire.pass_loss import SUMS, PassLoss, ReplayedPasses, Teacher
 from thinwire.prompts import Encoded
+from thinwire.schedule import Schedule
 from thinwire.trainee import Trainee
 
 Part = Literal["adapter", "lora"]
@@ -40,6 +40,7 @@ def train(
     mean_square: float,
     *,
     pass_tokens: int,
+    is_tried: bool = False,
     replay: bool,
     teacher: Teacher | None = None,
 ) -> list[Outcome | ThinwireError]:
@@ -50,6 +51,7 @@ def train(
             them begin, or all go on after the same epoch.
         mean_square: of the embedding table (``objective.table_mean_square``): the unit of the squared error.
         pass_tokens: most tokens in one pass, of all arms together.
+        is_tried: run the largest passes before training, and take smaller ones if the device's memory does not suffice.
         replay: pad passes to the sizes that the first epoch's have, and on a CUDA device launch each size's kernels as
             one graph.
         teacher: of the arms that are distilled; by default the model itself, reading text.
@@ -62,20 +64,46 @@ def train(
         UsageError: LoRA with no supervision that could reach it, or nothing to train.
     """
     arms = [Trainee(learner, lora, number) for number, learner in enumerate(learners)]
-    training = learners[0].config.training
+    training, seed = learners[0].config.training, learners[0].config.seed
     optimizer = torch.optim.AdamW(_parameter_groups(arms), fused=True)
     steps_an_epoch = -(-len(questions) // training.batch_size)
     (done,) = {arm.go_on(optimizer, steps_an_epoch) for arm in arms}
-    run = _Run(lm, arms, lora, questions, mean_square, pass_tokens=pass_tokens, replay=replay, teacher=teacher)
+    loss = PassLoss(lm, [arm.config for arm in arms], [arm.reader for arm in arms], lora, mean_square, teacher)
+    k_tokens = max(arm.config.supervision.k_tokens for arm in arms)
+
+    def prepared(tokens: int) -> tuple[Schedule, ReplayedPasses]:
+        schedule = Schedule(questions, arms[0].config, k_tokens=k_tokens, pass_tokens=tokens, few_sizes=replay)
+        passes = ReplayedPasses(loss, schedule.sizes, lm.device)
+        if is_tried and done < training.epochs:
+            with _dropping(lora, seed, epoch=0), _strided_gradients_are_meant():
+                _rehearse(passes, schedule, arms, k_tokens, lm.device)
+        return schedule, passes
+
+    schedule, passes = halved_until_it_fits(max(1, pass_tokens // len(arms)), prepared)
+    run = _Run(lm.device, arms, lora, loss, passes)
     for epoch in range(done + 1, training.epochs + 1):
-        with _dropping(lora, learners[0].config.seed, epoch), _strided_gradients_are_meant():
-            _train_epoch(run, optimizer, run.batches(epoch), epoch, steps_an_epoch)
+        with _dropping(lora, seed, epoch), _strided_gradients_are_meant():
+            batches = (batch.to(lm.device) for batch in schedule.batches(epoch))
+            _train_epoch(run, optimizer, batches, epoch, steps_an_epoch)
         for arm in run.living():
             arm.trained_together = max(arm.trained_together, len(arms))
             arm.remember_if_best(epoch, arm.learner.select(epoch))
         for arm in run.living():  # not before all are scored: those that stop here are to go on together
             arm.learner.keep(arm.state(epoch, optimizer))
     return [arm.failure or arm.outcome(num_steps=training.epochs * steps_an_epoch) for arm in arms]
+
+
+def _rehearse(
+    passes: ReplayedPasses, schedule: Schedule, arms: Sequence[Trainee], k_tokens: int, device: torch.device
+) -> None:
+    """Run passes of all sizes that training will have, the largest first, so that graphs of the others find room in
+    its memory. Leaves numbers in the gradients, as a step begins by clearing them."""
+    trained = sum(parameter.numel() * parameter.element_size() for arm in arms for parameter in arm.parameters())
+    totals = torch.ones(1 + k_tokens, device=device)
+    rehearsal = schedule.rehearsal()
+    with held_back(device, trained):
+        for one in (rehearsal[0], *rehearsal):  # the very first is run as it is, and no graph of it made
+            passes.backward(one.to(device), totals)
 
 
 def _train_epoch(
@@ -134,39 +162,17 @@ class _Run:
 
     def __init__(
         self,
-        lm: LanguageModel,
+        device: torch.device,
         arms: list[Trainee],
         lora: StackedLora | None,
-        questions: Sequence[Encoded],
-        mean_square: float,
-        *,
-        pass_tokens: int,
-        replay: bool,
-        teacher: Teacher | None,
+        loss: PassLoss,
+        passes: ReplayedPasses,
     ) -> None:
-        self._device, self.arms, self._lora, self._questions = lm.device, arms, lora, questions
-        self._pass_tokens = max(1, pass_tokens // len(arms))
-        self._k_tokens = max(arm.config.supervision.k_tokens for arm in arms)
-        configs, readers = [arm.config for arm in arms], [arm.reader for arm in arms]
-        self._loss = PassLoss(lm, configs, readers, lora, mean_square, teacher)
-        found = [sizes_of(one) for batch in self._batches(1) for one in batch.passes] if replay else []
-        self._planned = plan_sizes(found)
-        self._passes = ReplayedPasses(self._loss, self._planned, lm.device)
+        self._device, self.arms, self._lora = device, arms, lora
+        self._loss, self._passes = loss, passes
 
     def living(self) -> list[Trainee]:
         return [arm for arm in self.arms if arm.failure is None]
-
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        """The batches of an epoch, each cut into passes that hold the tokens of all arms, on the device."""
-        for batch in self._batches(epoch):
-            passes = [padded(one, self._planned) for one in batch.passes]
-            yield replace(batch, passes=passes).to(self._device)
-
-    def _batches(self, epoch: int) -> Iterator[Batch]:
-        config = self.arms[0].config
-        training, grouped = config.training, config.training.batching == "grouped"
-        for some in epoch_batches(self._questions, training.batch_size, config.seed, epoch, grouped=grouped):
-            yield make_batch(some, self._k_tokens, self._pass_tokens, share=training.share_prefixes)
 
     def backward(self, batch: Batch) -> Tensor:
         """Add to every living arm's gradient, then clip it. Returns ``[7, A]``, still on the device: the sums of
