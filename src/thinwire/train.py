@@ -79,7 +79,11 @@ def train(
                 _rehearse(passes, schedule, arms, k_tokens, lm.device)
         return schedule, passes
 
+    started = time.perf_counter()
     schedule, passes = halved_until_it_fits(max(1, pass_tokens // len(arms)), prepared)
+    share = (time.perf_counter() - started) / len(arms)
+    for arm in arms:
+        arm.seconds += share
     run = _Run(lm.device, arms, lora, loss, passes)
     for epoch in range(done + 1, training.epochs + 1):
         with _dropping(lora, seed, epoch), _strided_gradients_are_meant():
