@@ -91,6 +91,15 @@ def test_a_dimension_in_which_nothing_varies_is_zero():
     assert codec.decode(codec.encode(table)).isfinite().all()
 
 
+def test_beside_an_adapter_the_scales_stay():
+    table, counts = table_and_counts()
+    codec = fitted(table, counts, 4)  # 6 of 16 numbers
+    width = table.shape[1]
+    # The spread in float64, the scales in float32; the decoder's weight and bias
+    assert codec.num_bytes(with_decoder=False) == 6 * 8 + 6 * 4
+    assert codec.num_bytes(with_decoder=True) == 6 * 8 + 6 * 4 + 4 * (6 * width + width)
+
+
 def test_saving_loses_nothing(tmp_path):
     table, counts = table_and_counts()
     codec = fitted(table, counts, 4)

@@ -161,6 +161,13 @@ def test_figures_count_the_tokens_seen_and_no_others():
     torch.testing.assert_close(codec.spread, squares.sqrt().float())
 
 
+def test_beside_an_adapter_the_codebooks_stay():
+    codec = by_hand([[[0.0, 0], [1, 1]], [[0, 0], [2, 2]]], 4)
+    beside = 4 * 2 * 2 * 2 + codec.spread.numel() * 4
+    assert codec.num_bytes(with_decoder=False) == beside
+    assert codec.num_bytes(with_decoder=True) == beside + 4 * (codec.decoder_weight.numel() + codec.decoder_bias.numel())
+
+
 def test_a_fitted_codec_needs_the_library_no_more(tmp_path):
     table, counts = table_and_counts()
     codec = fitted(table, counts, form="residual")

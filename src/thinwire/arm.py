@@ -236,7 +236,7 @@ class ArmRun:
             "code_width": codec.code_width,
             "code_bits": codec.code_bits,
             "parameters": sum(tensor.numel() for tensor in codec.state().values()),
-            "bytes": codec.num_bytes(),
+            "bytes": codec.num_bytes(with_decoder=self.config.reads == "codec"),
             **codec.figures(),
             "alarms": codec.alarms(),
         }

@@ -104,11 +104,6 @@ class AutoencoderCodec(Codec):
     def code_width(self) -> int:
         return len(self.encoder_bias)
 
-    def num_bytes(self) -> int:
-        """Bytes of the decoder's state: whoever holds the codes has no use for the encoder."""
-        read = [tensor for name, tensor in self.state().items() if not name.startswith("encoder")]
-        return sum(tensor.numel() * tensor.element_size() for tensor in read)
-
     def encode(self, embeddings: Tensor) -> Tensor:
         return torch.cat([self._encoded(block.float()) for block in embeddings.split(_BLOCK_ROWS)])
 

@@ -54,6 +54,10 @@ class Codec(ABC):
         """``[N, K]`` codes to ``[N, F]`` features, float32: what an adapter reads."""
         return codes
 
+    def feature_tensors(self) -> tuple[Tensor, ...]:
+        """The fitted tensors that ``features`` reads."""
+        return ()
+
     @abstractmethod
     def linear_decoder(self) -> tuple[Tensor, Tensor, Tensor]:
         """The decoder as (weight ``[D, F]``, bias ``[D]``, spread of each feature ``[F]``): where an adapter starts."""
@@ -86,9 +90,12 @@ class Codec(ABC):
             digest.update(tensor.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
-    def num_bytes(self) -> int:
-        """Bytes of the fitted state; a codec may leave out what encoding alone needs."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in self.state().values())
+    def num_bytes(self, *, with_decoder: bool) -> int:
+        """Bytes of what turns codes into features, their spread included, and (``with_decoder``) features into
+        embeddings: an adapter takes the decoder's place. What encoding alone needs counts nowhere."""
+        weight, bias, spread = self.linear_decoder()
+        decoder = (weight, bias, *(self.residual_decoder() or ())) if with_decoder else ()
+        return sum(tensor.numel() * tensor.element_size() for tensor in (spread, *self.feature_tensors(), *decoder))
 
     def state(self) -> dict[str, Tensor]:
         """The fitted tensors by name."""

@@ -61,6 +61,9 @@ class QuantizedPCACodec(PCACodec):
         """``[N, K]`` codes to ``[N, K]`` coordinates along the axes, float32."""
         return codes * self.scale
 
+    def feature_tensors(self) -> tuple[Tensor, ...]:
+        return (self.scale,)
+
     def figures(self) -> dict[str, float]:
         """What PCA says of itself, and the share of the total variance that rounding adds as error."""
         return {**super().figures(), "rounding_error": float(self.rounding_error / self.total_variance)}

@@ -107,6 +107,9 @@ class VQCodec(Codec):
         entries = self.codebooks[torch.arange(self.code_width, device=codes.device), codes.long()]
         return entries.flatten(1) if self._is_product else entries.sum(1)
 
+    def feature_tensors(self) -> tuple[Tensor, ...]:
+        return (self.codebooks,)
+
     def linear_decoder(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.decoder_weight, self.decoder_bias, self.spread
 

@@ -54,7 +54,9 @@ def codecs(results: Results) -> list[dict[str, Any]]:
     readers: dict[str, list[dict[str, Any]]] = {}
     for name, runs in {**results.arms, **{name: [one] for name, one in results.controls.items()}}.items():
         for record in (run.record for run in runs if run.record["codec"]):
-            held = readers.setdefault(json.dumps(record["codec"], sort_keys=True), [])
+            # Arms that read one codec keep more of it, or less.
+            same = {name: value for name, value in record["codec"].items() if name != "bytes"}
+            held = readers.setdefault(json.dumps(same, sort_keys=True), [])
             held.append({"name": name, "config": record["config"]["codec"]})
     found = []
     for text, read_by in readers.items():
