@@ -99,6 +99,8 @@ def measure(
     for pair in range(pairs):
         for name in works if pair % 2 == 0 else reversed(list(works)):
             timings[name].append(run(works[name]))
+            # As it comes: a machine that is lent by the minute may be gone before the last pair.
+            print(f"pair {pair + 1} of {pairs}, {name}: {timings[name][-1].rate:,.0f} a second", flush=True)
     return timings
 
 
