@@ -38,11 +38,11 @@ def test_arms_train_together_on_a_gpu_with_a_small_model_and_one_by_one_elsewher
     assert fused_arms(tiny_lm(), 5) == fused_arms(on_gpu(), 5) == 5
 
 
-def launched_one_by_one(lm, setting):
+def in_training(lm, setting):
     return training_pass_tokens(lm, setting, compiled=False)
 
 
-@pytest.mark.parametrize(("tokens", "most"), [(launched_one_by_one, 524_288), (decoding_pass_tokens, 1_048_576)])
+@pytest.mark.parametrize(("tokens", "most"), [(in_training, 524_288), (decoding_pass_tokens, 1_048_576)])
 def test_a_pass_takes_what_fits_its_share_of_the_free_memory_within_limits(tokens, most, monkeypatch):
     free = {"bytes": 1e12}
     monkeypatch.setattr(memory, "free_memory", lambda device: free["bytes"])
@@ -52,7 +52,7 @@ def test_a_pass_takes_what_fits_its_share_of_the_free_memory_within_limits(token
     assert tokens(tiny_lm(), "auto") == 256
     # Two layers of width 32 and an MLP of 48: 2 x 2 x (14 x 32 + 3 x 48) bytes in training. In decoding, keys and
     # values of two heads of 8 numbers at 2 bytes, two layers, twice: 2 x 2 x 2 x 2 x 2 x 8.
-    each = {launched_one_by_one: 2368, decoding_pass_tokens: 256}[tokens]
+    each = {in_training: 2368, decoding_pass_tokens: 256}[tokens]
     free["bytes"] = each * 1000 / 0.6 + 1
     assert tokens(tiny_lm(), "auto") == 1000
     assert tokens(tiny_lm(), 7) == 7

@@ -106,7 +106,8 @@ def _rehearse(
     totals = torch.ones(1 + k_tokens, device=device)
     rehearsal = schedule.rehearsal()
     with held_back(device, trained):
-        for one in (rehearsal[0], *rehearsal):  # the very first is run as it is, and no graph of it made
+        # The very first is run as it is: where there are to be graphs, it comes again for its own.
+        for one in (*(rehearsal[:1] if schedule.sizes else []), *rehearsal):
             passes.backward(one.to(device), totals)
 
 
