@@ -1,10 +1,16 @@
 """A CUDA graph's rules, on a CPU: a step is recorded kernel by kernel, and done again without its Python."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
+
+from thinwire import attention, model
+from thinwire.packing import Segments
+from thinwire.plain_attention import Blocks, _by_block, _by_block_backward, blocks_of
 
 
 class Recording(TorchDispatchMode):
@@ -52,3 +58,68 @@ def recorded(replayer: object, step: Callable[[], None]) -> Callable[[], None]:
             recording.replay()
 
     return again
+
+
+def attend_as_on_a_gpu(monkeypatch: Any) -> None:
+    """Have models go the way of flash attention, whose kernels find out from tensors where a sequence ends, with a
+    kernel that does the same on a CPU."""
+    monkeypatch.setattr(model, "packed_arguments", lambda segments, dtype, **_: {"segments": segments})
+    monkeypatch.setattr(attention, "varlen_attn", _varlen_attn)
+
+
+def _varlen_attn(q, k, v, query_ends, key_ends, longest_query, longest_key, *, scale, window_size, **_):
+    """torch's, as far as it is used."""
+    assert window_size == (-1, 0), "causal"
+    return _varlen(scale * q, k, v, query_ends, key_ends, longest_query, longest_key)
+
+
+@torch.library.custom_op("thinwire_tests::varlen", mutates_args=())
+def _varlen(
+    q: Tensor, k: Tensor, v: Tensor, query_ends: Tensor, key_ends: Tensor, longest_query: int, longest_key: int
+) -> Tensor:
+    assert int(query_ends.diff().max()) <= longest_query
+    assert int(key_ends.diff().max()) <= longest_key
+    blocks = _blocks(q, k, query_ends, key_ends)
+    out, _ = _by_block(
+        *_laid_out(q, k, v, blocks), blocks.query_ends, blocks.key_ends, blocks.groups, blocks.repeats, 0
+    )
+    return out[blocks.query_places].view(q.shape)
+
+
+@torch.library.custom_op("thinwire_tests::varlen_backward", mutates_args=())
+def _varlen_backward(
+    gradient: Tensor, q: Tensor, k: Tensor, v: Tensor, query_ends: Tensor, key_ends: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    blocks = _blocks(q, k, query_ends, key_ends)
+    to_out, *rows = gradient.flatten(0, 1)[blocks.query_order], *_laid_out(q, k, v, blocks)
+    to_q, *to_keys = _by_block_backward(
+        to_out, *rows, q.new_empty(0), blocks.query_ends, blocks.key_ends, blocks.groups, blocks.repeats
+    )
+    to_k, to_v = (torch.zeros_like(k.flatten(0, 1)).index_add_(0, blocks.key_order, to) for to in to_keys)
+    return to_q[blocks.query_places].view(q.shape), to_k.view(k.shape), to_v.view(v.shape)
+
+
+_varlen.register_autograd(
+    lambda ctx, gradient: (*_varlen_backward(gradient.contiguous(), *ctx.saved_tensors), None, None, None, None),
+    setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs[:5]),
+)
+
+
+def _blocks(q: Tensor, k: Tensor, query_ends: Tensor, key_ends: Tensor) -> Blocks:
+    """Keys are gathered already: every sequence has its own."""
+    own = Segments(
+        query_ends=query_ends,
+        key_rows=torch.arange(len(k)),
+        key_ends=key_ends,
+        readers=torch.arange(len(k)),
+        reader_ends=torch.arange(len(k) + 1),
+        longest_query=0,
+        longest_key=0,
+        key_room=0,
+    )
+    return blocks_of(own, q.shape[1], k.shape[1])
+
+
+def _laid_out(q: Tensor, k: Tensor, v: Tensor, blocks: Blocks) -> tuple[Tensor, Tensor, Tensor]:
+    keys, values = (rows.flatten(0, 1)[blocks.key_order] for rows in (k, v))
+    return q.flatten(0, 1)[blocks.query_order], keys, values

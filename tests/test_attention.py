@@ -7,10 +7,13 @@ import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM, MistralConfig, MistralForCausalLM
 
 from doubles import tiny_llama, tiny_lm, tiny_tokenizer
-from thinwire.attention import _gather_keys, exchanged, plain_attention
+from thinwire import plain_attention as by_block
+from thinwire.attention import exchanged
 from thinwire.errors import UsageError
+from thinwire.gathering import gathered, permuted
 from thinwire.model import LanguageModel
 from thinwire.packing import Segments, pack
+from thinwire.plain_attention import blocks_of, plain_attention
 
 TEMPLATE = list(range(60, 90))
 SEQUENCES = [
@@ -93,49 +96,92 @@ def by_hand(dtype=torch.float64):
     """Arguments of ``plain_attention``: four heads of queries over two of keys."""
     generator = torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(8, heads, 3, dtype=dtype, generator=generator) for heads in (4, 2, 2))
-    return q, k, v, SEGMENTS.query_ends, SEGMENTS.key_rows, SEGMENTS.key_ends, 0.7
+    return q, k, v, blocks_of(SEGMENTS, 4, 2), 0.7
 
 
 SEES = {0: [0], 1: [0, 1], 2: [0, 1, 2], 3: [0, 1, 3], 4: [0, 1, 3, 4], 5: [0, 1, 3, 4, 5], 6: [6], 7: [6, 7]}
 """The rows that each row of ``SEGMENTS`` attends to."""
 
 
+@pytest.fixture(params=["one block a segment", "blocks of two queries"])
+def cut(request, monkeypatch):
+    """Segments as they are, and in several blocks."""
+    if request.param == "blocks of two queries":
+        monkeypatch.setattr(by_block, "_BLOCK_QUERIES", 2)
+    by_block._later.cache_clear()
+    yield
+    by_block._later.cache_clear()
+
+
+@pytest.mark.usefixtures("cut")
 def test_the_formula_row_by_row():
-    q, k, v, *ends, scale = by_hand()
-    out = plain_attention(q, k, v, *ends, scale)
+    q, k, v, blocks, scale = by_hand()
+    out = plain_attention(q, k, v, blocks, scale)
     for row, seen in SEES.items():
         for head in range(4):
             scores = scale * k[seen, head // 2] @ q[row, head]  # heads 0 and 1 of the queries share head 0 of the keys
             torch.testing.assert_close(out[row, head], scores.softmax(0) @ v[seen, head // 2])
 
 
-def test_the_gradient_is_that_of_finite_differences():
-    q, k, v, *ends, scale = by_hand()
+@pytest.mark.usefixtures("cut")
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_gradient_is_that_of_finite_differences(monkeypatch, kept):
+    monkeypatch.setattr(by_block, "MOST_KEPT_KEYS", 384 if kept else 0)
+    q, k, v, blocks, scale = by_hand()
+    assert (blocks.num_shares > 0) == kept
     inputs = [tensor.requires_grad_() for tensor in (q, k, v)]
     # Gradients to keys and values are summed in float32, which is far finer than this tolerance.
-    assert torch.autograd.gradcheck(lambda *qkv: plain_attention(*qkv, *ends, scale), inputs, atol=1e-5, rtol=1e-4)
+    assert torch.autograd.gradcheck(lambda *qkv: plain_attention(*qkv, blocks, scale), inputs, atol=1e-5, rtol=1e-4)
+
+
+def test_shares_are_kept_for_a_gradient_alone():
+    q, k, v, blocks, scale = by_hand()
+    # Segments of 2, 1, 3 and 2 rows look at 2, 3, 5 and 2, each of four heads.
+    assert blocks.num_shares == 4 * (2 * 2 + 1 * 3 + 3 * 5 + 2 * 2)
+    for needs_gradient, in_graph in ((True, blocks.num_shares), (False, None)):
+        node = plain_attention(q.requires_grad_(needs_gradient), k, v, blocks, scale).grad_fn
+        sizes = []
+        while node is not None:
+            sizes += [
+                len(saved) for saved in getattr(node, "saved_tensors", ()) if saved is not None and saved.dim() == 1
+            ]
+            node = next((after for after, _ in node.next_functions if after is not None), None)
+        assert (in_graph in sizes) if needs_gradient else not sizes
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_operator_is_one_that_torch_can_trace_and_compile(dtype):
-    q, k, v, *rest = by_hand(dtype)
-    torch.library.opcheck(plain_attention, (*(tensor.requires_grad_() for tensor in (q, k, v)), *rest))
+@pytest.mark.parametrize("num_shares", [0, 104])
+def test_the_operator_is_one_that_torch_can_trace_and_compile(dtype, num_shares):
+    q, k, v, blocks, _ = by_hand(dtype)
+    rows = (q.flatten(0, 1)[blocks.query_order], *(x.flatten(0, 1)[blocks.key_order] for x in (k, v)))
+    ends = (blocks.query_ends, blocks.key_ends, blocks.groups, blocks.repeats)
+    torch.library.opcheck(by_block._by_block, (*(x.requires_grad_() for x in rows), *ends, num_shares))
 
 
 def test_gathered_keys_return_their_gradients_to_the_rows_they_were_read_from():
     source = torch.randn(8, 2, 3, dtype=torch.float64, requires_grad=True)
     weights = torch.randn(12, 2, 3, dtype=torch.float64)
     (plain,) = torch.autograd.grad((source[SEGMENTS.key_rows] * weights).sum(), source)
-    gathered = _gather_keys(source, SEGMENTS)
-    assert torch.equal(gathered, source[SEGMENTS.key_rows])
-    (ours,) = torch.autograd.grad((gathered * weights).sum(), source)
+    rows = gathered(source, SEGMENTS.key_rows, SEGMENTS.readers, SEGMENTS.reader_ends)
+    assert torch.equal(rows, source[SEGMENTS.key_rows])
+    (ours,) = torch.autograd.grad((rows * weights).sum(), source)
     torch.testing.assert_close(ours, plain, atol=1e-6, rtol=1e-6)  # summed in float32
+
+
+def test_a_permutation_goes_back_the_way_it_came():
+    source = torch.arange(5.0, requires_grad=True)
+    order = torch.tensor([3, 0, 4, 1, 2])
+    rows = permuted(source, order, order.argsort())
+    assert rows.tolist() == [3, 0, 4, 1, 2]
+    (back,) = torch.autograd.grad((rows * torch.tensor([10.0, 11, 12, 13, 14])).sum(), source)
+    assert back.tolist() == [11, 13, 14, 10, 12]
 
 
 def test_gradients_of_bfloat16_keys_are_summed_before_they_are_rounded():
     packed = pack([[*range(18), 50 + n] for n in range(300)])
     rows = torch.zeros(len(packed.ids), 1, 1, dtype=torch.bfloat16, requires_grad=True)
-    _gather_keys(rows, packed.segments).sum().backward()
+    segments = packed.segments
+    gathered(rows, segments.key_rows, segments.readers, segments.reader_ends).sum().backward()
     # Its own segment and 300 others read each shared row: added up in bfloat16, ones would stop at 256.
     assert rows.grad[:18].unique().tolist() == [float(torch.tensor(301.0).bfloat16())]
     assert rows.grad[18:].unique().tolist() == [1]

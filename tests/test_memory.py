@@ -50,17 +50,22 @@ def test_a_pass_takes_what_fits_its_share_of_the_free_memory_within_limits(token
     assert tokens(on_gpu(), "auto") == most
     free["bytes"] = 0
     assert tokens(tiny_lm(), "auto") == 256
-    # Two layers of width 32 and an MLP of 48: 2 x 2 x (14 x 32 + 3 x 48) bytes in training. In decoding, keys and
-    # values of two heads of 8 numbers at 2 bytes, two layers, twice: 2 x 2 x 2 x 2 x 2 x 8.
-    each = {in_training: 2368, decoding_pass_tokens: 256}[tokens]
+    # Two layers of width 32 and an MLP of 48, and 384 keys for each of four heads, 4 bytes a number in training:
+    # 2 x 4 x (14 x 32 + 3 x 48 + 384 x 4). In decoding, keys and values of two heads of 8 numbers, twice: 2 x 2 x 4 x 2
+    # x 2 x 8.
+    each = {in_training: 17_024, decoding_pass_tokens: 512}[tokens]
     free["bytes"] = each * 1000 / 0.6 + 1
     assert tokens(tiny_lm(), "auto") == 1000
     assert tokens(tiny_lm(), 7) == 7
+    # Half the bytes a number, and flash attention keeps no shares: 2 x 2 x (14 x 32 + 3 x 48) in training.
+    each = {in_training: 2368, decoding_pass_tokens: 256}[tokens]
+    free["bytes"] = each * 1000 / 0.6 + 1
+    assert tokens(in_bfloat16(on_gpu()), "auto") == 1000
 
 
 def test_compiled_layers_keep_less(monkeypatch):
     monkeypatch.setattr(memory, "free_memory", lambda device: 2368 * 1000 / 0.6 + 1)
-    assert training_pass_tokens(tiny_lm(), "auto", compiled=True) == 1333
+    assert training_pass_tokens(in_bfloat16(on_gpu()), "auto", compiled=True) == 1333
 
 
 @pytest.mark.parametrize(("room", "taken"), [(5000, 5000), (4999, 2500), (700, 625), (300, 256)])

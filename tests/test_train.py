@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from doubles import tiny_gemma_lm, tiny_lm
-from recording import recorded
+from recording import attend_as_on_a_gpu, recorded
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.learner import Outcome
 from thinwire.lora import attached
@@ -131,7 +131,7 @@ def test_clipping_covers_adapter_and_lora_together():
     setting, config = Setting(), arm_config(training={**SINGLE, "clip_norm": 1e-3})
     reader, steps, norms = setting.reader(config), [], []
     with attached(setting.lm.model, [config.lora], [0]) as lora:
-        parameters = [*reader.parameters(), *(p for n, p in setting.lm.model.named_parameters() if p.requires_grad)]
+        parameters = [*reader.parameters(), lora.row(0)]
 
         def measure(metrics, total):
             steps.append(metrics)
@@ -310,6 +310,7 @@ def test_arms_whose_passes_are_padded_and_kept_learn_the_same_but_for_rounding(m
 def test_passes_replayed_without_their_python_have_the_same_figures(dropout, monkeypatch):
     configs = [arm_config(**changes) for changes in DIFFERENT.values()]
     with_dropout = [c.model_copy(update={"lora": c.lora.model_copy(update={"dropout": dropout})}) for c in configs]
+    attend_as_on_a_gpu(monkeypatch)
     expected = train_together(*with_dropout, replay=True)
     monkeypatch.setattr(Replayer, "replayed", recorded)
     for one, other in zip(expected, train_together(*with_dropout, replay=True), strict=True):
@@ -320,6 +321,7 @@ def test_passes_replayed_without_their_python_have_the_same_figures(dropout, mon
 @pytest.mark.parametrize("replay", [False, True])
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_trying_the_memory_before_training_changes_no_figure(dropout, replay, monkeypatch):
+    attend_as_on_a_gpu(monkeypatch)
     monkeypatch.setattr(Replayer, "replayed", recorded)
     configs = [arm_config(lora={"rank": rank, "alpha": 4, "dropout": dropout}) for rank in (1, 3)]
     for one, other in zip(
@@ -419,6 +421,7 @@ def test_the_others_are_replayed_as_before_when_an_arm_has_ended(monkeypatch):
     training = {"epochs": 10, "batch_size": 3}
     good, bad = arm_config(training=training), arm_config(training={**training, "adapter_lr": 1e30})
     (expected,) = train_together(good)
+    attend_as_on_a_gpu(monkeypatch)
     monkeypatch.setattr(Replayer, "replayed", recorded)
     ended, trained = train_together(bad, good, replay=True)
     assert isinstance(ended.outcome, ThinwireError)

@@ -10,8 +10,10 @@ from typing import TypeVar
 
 import torch
 
+from thinwire.attention import is_flash
 from thinwire.errors import UsageError
 from thinwire.model import LanguageModel
+from thinwire.plain_attention import MOST_KEPT_KEYS
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +47,8 @@ def replays_passes(lm: LanguageModel, setting: bool | str) -> bool:
     Raises:
         UsageError: they are asked for and cannot be.
     """
-    # Attention in float32 is done segment by segment, and waits to know where they end.
-    can = lm.device.type == "cuda" and lm.has_fixed_steps and lm.dtype != torch.float32
+    # Attention block by block waits to know where the blocks end.
+    can = lm.has_fixed_steps and is_flash(lm.device, lm.dtype)
     if setting is True and not can:
         raise UsageError(
             "model.cuda_graphs=true needs a CUDA device, and a model in bfloat16 that is not quantised "
@@ -64,14 +66,18 @@ def training_pass_tokens(lm: LanguageModel, setting: int | str, *, compiled: boo
     """Tokens in one training pass, those of all arms that train together counted, ``auto`` resolved.
 
     The estimate counts what a decoder layer keeps for its backward pass, per token: 14 activations of the hidden width
-    and 3 of the MLP's width, at 2 bytes each. That is the measured peak of models of 576 and of 4,096 numbers with LoRA
-    on attention, not compiled; compiled layers keep three quarters of it. LoRA on more modules takes more: on a GPU the
-    number is tried before training (``halved_until_it_fits``).
+    and 3 of the MLP's width. That is the measured peak of models of 576 and of 4,096 numbers with LoRA on attention, in
+    bfloat16, not compiled; compiled layers keep three quarters of it. Beside them, attention block by block keeps its
+    shares, of as many keys as there can be. LoRA on more modules takes more: on a GPU the number is tried before
+    training (``halved_until_it_fits``).
     """
     config = lm.model.config.get_text_config()
     mlp_width = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-    bytes_per_token = 2 * lm.num_layers * (14 * config.hidden_size + 3 * mlp_width)
-    return _resolve(lm, setting, (0.75 if compiled else 1.0) * bytes_per_token, most={"cuda": 524_288, "cpu": 8_192})
+    numbers = (0.75 if compiled else 1.0) * (14 * config.hidden_size + 3 * mlp_width)
+    if not is_flash(lm.device, lm.dtype):
+        numbers += lm.num_heads * MOST_KEPT_KEYS
+    bytes_per_token = lm.dtype.itemsize * lm.num_layers * numbers
+    return _resolve(lm, setting, bytes_per_token, most={"cuda": 524_288, "cpu": 8_192})
 
 
 def is_tried(device: torch.device, setting: int | str) -> bool:
@@ -116,9 +122,8 @@ def decoding_pass_tokens(lm: LanguageModel, setting: int | str) -> int:
     """Padded tokens in one batch of decoding, ``auto`` resolved: keys and values of all layers, twice for the moment
     in which finished rows leave."""
     config = lm.model.config.get_text_config()
-    kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    bytes_per_token = 2 * 2 * 2 * lm.num_layers * kv_heads * head_dim
+    bytes_per_token = 2 * 2 * lm.dtype.itemsize * lm.num_layers * lm.num_key_heads * head_dim
     return _resolve(lm, setting, bytes_per_token, most={"cuda": 1_048_576, "cpu": 8_192})
 
 

@@ -22,7 +22,7 @@ from huggingface_hub.errors import (
 from torch import Tensor
 
 from thinwire.assets import ASSETS, fetch
-from thinwire.attention import exchanged
+from thinwire.attention import exchanged, packed_arguments
 from thinwire.config import ModelConfig
 from thinwire.dequantize import dequantized, quiet_transformers
 from thinwire.errors import UsageError, summary
@@ -106,6 +106,17 @@ class LanguageModel:
         return int(self.model.config.get_text_config().num_hidden_layers)
 
     @property
+    def num_heads(self) -> int:
+        """Heads of queries in a layer."""
+        return int(self.model.config.get_text_config().num_attention_heads)
+
+    @property
+    def num_key_heads(self) -> int:
+        """Heads of keys and values in a layer, each serving as many heads of queries."""
+        config = self.model.config.get_text_config()
+        return int(getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
+
+    @property
     def has_fixed_steps(self) -> bool:
         """Whether inputs of the same shapes always take the same kernels, and none waits for a number: not where
         rotary embeddings change with the length, or where quantised layers look for outliers."""
@@ -130,14 +141,15 @@ class LanguageModel:
         Returns:
             ``[A, T, D]``: the last hidden state.
         """
+        own = segments.to(self.device).repeated(len(embeddings))
         with exchanged(self.model):
             out = self.model.get_decoder()(
                 inputs_embeds=embeddings.to(self.dtype),
                 attention_mask=None,
                 position_ids=positions.to(self.device)[None],
-                segments=segments.to(self.device).repeated(len(embeddings)),
                 past_key_values=cache,
                 use_cache=cache is not None,
+                **packed_arguments(own, self.dtype, heads=self.num_heads, groups=self.num_key_heads),
             )
         hidden: Tensor = out.last_hidden_state
         return hidden

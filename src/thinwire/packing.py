@@ -114,7 +114,7 @@ def pack(sequences: Sequence[Sequence[int]], *, share: bool = True) -> Packed:
     row_ends, key_ends, token_ends = np.cumsum(own), np.cumsum(ends), np.cumsum(lengths)
     first_rows, first_keys, first_tokens = row_ends - own, key_ends - ends, token_ends - lengths
     nodes = np.fromiter(chain.from_iterable(tree.chains), dtype=np.int64)
-    key_rows = _ranges(first_rows[nodes], own[nodes])
+    key_rows = ranges(first_rows[nodes], own[nodes])
     rows: list[Rows] = [key_rows] * len(keys)
     for index, leaf in zip(order, tree.leaves, strict=True):
         rows[index] = key_rows[first_keys[leaf] : key_ends[leaf]]
@@ -130,8 +130,8 @@ def pack(sequences: Sequence[Sequence[int]], *, share: bool = True) -> Packed:
         key_room=int(ends.max()),
     )
     return Packed(
-        ids=tokens[_ranges(first_tokens[members] + starts, own)],
-        positions=_ranges(starts, own),
+        ids=tokens[ranges(first_tokens[members] + starts, own)],
+        positions=ranges(starts, own),
         rows=rows,
         segments=segments,
     )
@@ -164,7 +164,7 @@ def _common_lengths(tokens: Rows, lengths: Rows) -> Rows:
     return np.where(alike.all(axis=1), width + MIN_SHARED, alike.argmin(axis=1))
 
 
-def _ranges(starts: Rows, lengths: Rows) -> Rows:
+def ranges(starts: Rows, lengths: Rows) -> Rows:
     """``arange(start, start + length)`` of each, end to end."""
     ends = np.cumsum(lengths)
     return np.repeat(starts - (ends - lengths), lengths) + np.arange(ends[-1])
