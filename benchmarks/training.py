@@ -29,7 +29,7 @@ from thinwire.config import ArmConfig
 from thinwire.determinism import deterministic_kernels, generator
 from thinwire.experiment_file import load_experiment
 from thinwire.learner import Learner, Outcome
-from thinwire.lora import attached
+from thinwire.lora import attached, breadth
 from thinwire.memory import fused_arms, is_tried, replays_passes, training_pass_tokens
 from thinwire.model import LanguageModel, load
 from thinwire.objective import table_mean_square
@@ -105,12 +105,11 @@ class Sides:
         return Timing(seconds=seconds, units=tokens)
 
     def thinwire(self) -> Timing:
-        """As many arms together as Thinwire would."""
+        """As many arms together as Thinwire would, in its order."""
         most = fused_arms(self._lm, "auto")
+        arms = sorted(self._arms, key=lambda arm: breadth(arm.lora), reverse=True)
         outcomes = [
-            outcome
-            for start in range(0, len(self._arms), most)
-            for outcome in self._together(self._arms[start : start + most])
+            outcome for start in range(0, len(arms), most) for outcome in self._together(arms[start : start + most])
         ]
         return Timing(seconds=sum(o.seconds for o in outcomes), units=sum(o.num_tokens for o in outcomes))
 

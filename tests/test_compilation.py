@@ -11,11 +11,13 @@ from thinwire.compilation import compiled_layers, uncompiled
 from train_example import arm_config, train_together
 
 CONFIGS = [
-    arm_config(lora={"rank": 0}),
-    arm_config(lora={"rank": 2, "dropout": 0.3}),
     arm_config(lora={"rank": 3, "dropout": 0.3}, supervision={"ce_weight": 0.1, "kd_weight": 0.1}),
+    arm_config(lora={"rank": 2, "dropout": 0.3}),
+    arm_config(lora={"rank": 2, "dropout": 0.3, "layers": 1}),
+    arm_config(lora={"rank": 0}),
 ]
-"""Layers run with LoRA, and without it as the teacher; dropout draws the same masks in compiled code."""
+"""Layers run with LoRA of three arms and of two, and without it as the teacher; dropout draws the same masks in
+compiled code."""
 
 
 def works(compiler):
@@ -43,7 +45,7 @@ def test_compiled_layers_give_the_same_losses_and_are_as_before_after_the_block(
             ids = torch.arange(5, 25)[None]
             torch.testing.assert_close(lm.model(input_ids=ids).logits, tiny_lm().model(input_ids=ids).logits)
     assert is_compiled(lm) == [False, False]
-    # Something was compiled; once for all layers and lengths, with LoRA and without.
+    # Something was compiled; once for all layers, arms and lengths, with LoRA and without.
     assert 1 <= statistics["unique_graphs"] - before <= 3
     for one, other in zip(plain, compiled, strict=True):
         assert [step.loss for step in other.steps] == pytest.approx([step.loss for step in one.steps], rel=1e-4)

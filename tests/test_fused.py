@@ -72,9 +72,19 @@ def names(groups):
     return [[one.name for one in group_] for group_ in groups]
 
 
-def test_a_group_takes_what_can_train_together_and_the_order_is_kept():
-    runs = planned(a={}, other={"seed": 1}, b={"lora": {"rank": 2}}, c={"reads": "text", "lora": {"rank": 1}})
-    assert names(group(runs, 9)) == [["a", "b", "c"], ["other"]]
+def test_a_group_takes_what_can_train_together_and_begins_with_those_of_which_lora_adapts_the_most():
+    runs = planned(
+        a={},
+        other={"seed": 1},
+        b={"lora": {"rank": 9, "layers": 1}},
+        c={"reads": "text", "lora": {"rank": 1}},
+        d={},
+        e={"lora": {"rank": 2, "layers": 1, "targets": ["q_proj", "k_proj"]}},
+        f={"lora": {"rank": 2}},
+    )
+    assert names(group(runs, 9)) == [["c", "f", "b", "e", "a", "d"], ["other"]]
+    # Who trains with whom is the order given.
+    assert names(group(runs, 3)) == [["c", "b", "a"], ["f", "e", "d"], ["other"]]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +107,7 @@ def test_every_member_of_a_group_can_train_with_every_other():
     runs = planned(
         baseline={}, none={"lora": {"rank": 1, "dropout": 0}}, some={"lora": {"rank": 1, "dropout": 0.1}}, last={}
     )
-    assert names(group(runs, 9)) == [["baseline", "none", "last"], ["some"]]
+    assert names(group(runs, 9)) == [["none", "baseline", "last"], ["some"]]
 
 
 def test_those_that_go_on_after_an_epoch_train_together_and_with_nobody_else():
@@ -148,7 +158,7 @@ def test_a_log_holds_its_own_arms_steps_and_no_other_arms(both, name):
     steps = [row for row in lines(both[0] / name / "diagnostics.jsonl") if row["event"] == "step"]
     assert losses == [round(row["loss"], 4) for row in steps]
     assert len(re.findall(rf"{name} epoch \d: selection F1", text)) == 2
-    assert "training 5 arms together: baseline, r2, r4, quick, text_lora" in text
+    assert "training 5 arms together: r4, text_lora, r2, quick, baseline" in text
     for other in set(ARMS) - {name}:
         assert not re.search(rf"\b{other}(:| epoch)", text)
 

@@ -287,6 +287,9 @@ def test_padding_stays_zero_through_real_training():
             for arm, s in enumerate(settings):
                 adapted = name.rsplit(".", 1)[-1] in s.targets and (s.layers == "all" or ".layers.0." in name)
                 rank = s.rank if adapted else 0
+                if arm >= len(module.down):  # a stack ends with the last arm that adapts the module
+                    assert not rank
+                    continue
                 assert not module.down[arm, rank:].any(), (name, arm)
                 assert not module.up[arm, :, rank:].any(), (name, arm)
                 assert not rank or (module.down[arm, :rank].any() and module.up[arm, :, :rank].any()), (name, arm)

@@ -15,7 +15,7 @@ from thinwire.compilation import compiled_layers
 from thinwire.determinism import deterministic_kernels
 from thinwire.errors import ThinwireError
 from thinwire.learner import Outcome
-from thinwire.lora import StackedLora, attached
+from thinwire.lora import StackedLora, attached, breadth
 from thinwire.memory import is_tried, training_pass_tokens
 from thinwire.progress import Display
 from thinwire.train import can_train_together, train
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 def group(planned: Sequence[Planned], most: int) -> list[list[Planned]]:
     """Arms that can train together, in groups of at most ``most`` and of about equal size: a few arms take a GPU
-    hardly less time than some more. Members keep the order given."""
+    hardly less time than some more. Within a group, those of which LoRA adapts the most come first."""
     alike: list[list[Planned]] = []
     for one in planned:
         for others in alike:
@@ -45,7 +45,8 @@ def _can_train_together(one: Planned, other: Planned) -> bool:
 def _evenly(members: list[Planned], most: int) -> Iterator[list[Planned]]:
     num_parts = -(-len(members) // most)
     for part in range(num_parts):
-        yield members[part * len(members) // num_parts : (part + 1) * len(members) // num_parts]
+        some = members[part * len(members) // num_parts : (part + 1) * len(members) // num_parts]
+        yield sorted(some, key=lambda one: breadth(one.config.lora), reverse=True)
 
 
 def run_arms(

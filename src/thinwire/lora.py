@@ -2,9 +2,10 @@
 
 The arms of a sweep differ in a few numbers beside a base that all of them share. Their factors are stacked, so that one
 pass over the base serves them all: each adapted linear module runs once on the tokens of every arm, and two batched
-products add each arm's own update to its own tokens. Ranks are padded with zeros to the largest, and layers that an
-arm leaves alone hold zeros; a factor pair that is zero has zero gradients, so padding stays zero however long it is
-trained. One arm alone is a stack of one.
+products add each arm's own update to its own tokens. Ranks are padded with zeros to the largest. A module's stack ends
+with the last arm that adapts it, so arms that adapt the most should come first (``breadth``); one before it that
+leaves the module alone holds zeros. A factor pair that is zero has zero gradients, so padding stays zero however long
+it is trained. One arm alone is a stack of one.
 
 Saved factors are in peft's format, and are merged through peft.
 """
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -30,19 +32,26 @@ from thinwire.errors import UsageError
 _LAYER = re.compile(r"\.(?:layers|h|blocks)\.(\d+)\.")
 
 
+def breadth(settings: LoraSettings) -> tuple[float, int]:
+    """How much of a model is adapted, for comparing: layers, then modules in each."""
+    if settings.rank == 0:
+        return 0, 0
+    return float("inf") if settings.layers == "all" else settings.layers, len(settings.targets)
+
+
 class _StackedLinear(nn.Module):
-    """A frozen linear module, and one low-rank update of it for each of ``A`` arms."""
+    """A frozen linear module, and a low-rank update of it for each of the first ``n`` of ``A`` arms."""
 
     def __init__(self, base: nn.Linear, down: Tensor, up: Tensor, scale: Tensor, dropout: float, target: str) -> None:
         super().__init__()
         self.base = base
-        self.down = nn.Parameter(down)
-        """``[A, r, in]`` float32."""
-        self.up = nn.Parameter(up)
-        """``[A, out, r]`` float32."""
-        self.scale: Tensor
-        self.register_buffer("scale", scale, persistent=False)
-        """``[A, 1, 1]`` float32: alpha over rank; zero where the arm leaves this module alone."""
+        # Neither parameters nor buffers, whose shapes a compiler takes for constants: n differs from layer to layer.
+        self.down = down.requires_grad_()
+        """``[n, r, in]`` float32."""
+        self.up = up.requires_grad_()
+        """``[n, out, r]`` float32."""
+        self.scale = scale
+        """``[n, 1, 1]`` float32: alpha over rank; zero where the arm leaves this module alone."""
         self.dropout = dropout
         self.target = target
         self.dropping = False
@@ -52,14 +61,17 @@ class _StackedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``[A, T, in]`` to ``[A, T, out]``; any shape while no arm is active, or one alone."""
         out: Tensor = self.base(x)
-        if not self.active:
-            return out
         if self.alone is not None:
             down, up = self.down[self.alone], self.up[self.alone] * self.scale[self.alone]
             return out + nn.functional.linear(nn.functional.linear(x, down.to(x.dtype)), up.to(x.dtype))
-        kept = x * keep_mask(x, self.dropout, self.target) * (1 / (1 - self.dropout)) if self.dropping else x
+        if not self.active:
+            return out
+        num_arms = len(self.scale)
+        own = x[:num_arms]
+        kept = own * keep_mask(own, self.dropout, self.target) * (1 / (1 - self.dropout)) if self.dropping else own
         small = torch.bmm(kept, self.down.to(x.dtype).transpose(1, 2))
-        return torch.baddbmm(out, small, (self.up * self.scale).to(x.dtype).transpose(1, 2))
+        update = torch.bmm(small, (self.up * self.scale).to(x.dtype).transpose(1, 2))
+        return out + nn.functional.pad(update, (0, 0, 0, 0, 0, len(x) - num_arms))
 
     def merged(self, arm: int) -> Tensor:
         """The weight with one arm's update added, in the base's dtype, rounded as peft rounds it."""
@@ -69,10 +81,14 @@ class _StackedLinear(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class _Place:
-    """Where a module's factors lie in an arm's row of numbers."""
+    """A module, and the columns of an arm's row of numbers that hold its factors."""
 
     name: str
     linear: _StackedLinear
+    arms: frozenset[int]
+    """Those that adapt it."""
+    downs: slice
+    ups: slice
 
 
 class StackedLora:
@@ -97,9 +113,10 @@ class StackedLora:
 
     def unreached(self, arm: int) -> list[str]:
         """Modules of an arm whose second factor (the first one to learn: it starts at zero) has no gradient."""
-        linears = [place.linear for place in self._places]
-        missed = [x.scale[arm].any() & ~(x.up if x.up.grad is None else x.up.grad)[arm].any() for x in linears]
-        return [place.name for place, it in zip(self._places, torch.stack(missed).tolist(), strict=True) if it]
+        gradients = self._gradients[arm]
+        adapted = self._adapted(arm)
+        reached = torch.stack([gradients[place.ups].any() for place in adapted]).tolist() if adapted else []
+        return [place.name for place, is_reached in zip(adapted, reached, strict=True) if not is_reached]
 
     def num_parameters(self, arm: int) -> int:
         """Trained numbers of an arm, padding not counted."""
@@ -114,16 +131,15 @@ class StackedLora:
         How it is laid out depends on the arms beside this one; its factors do not."""
         rank = self._settings[arm].rank
         named = {}
-        start = 0
-        for place in self._places:
-            down, up = place.linear.down[arm], place.linear.up[arm]
-            middle, end = start + down.numel(), start + down.numel() + up.numel()
-            if place.linear.scale[arm] != 0:
-                first, second = row[start:middle].view(down.shape), row[middle:end].view(up.shape)
-                named[f"base_model.model.{place.name}.lora_A.weight"] = first[:rank]
-                named[f"base_model.model.{place.name}.lora_B.weight"] = second[:, :rank]
-            start = end
+        for place in self._adapted(arm):
+            down = row[place.downs].view(place.linear.down.shape[1:])
+            up = row[place.ups].view(place.linear.up.shape[1:])
+            named[f"base_model.model.{place.name}.lora_A.weight"] = down[:rank]
+            named[f"base_model.model.{place.name}.lora_B.weight"] = up[:, :rank]
         return named
+
+    def _adapted(self, arm: int) -> list[_Place]:
+        return [place for place in self._places if arm in place.arms]
 
     def set_dropout(self, active: bool) -> None:
         """Switch LoRA dropout alone: the frozen model stays in evaluation mode always."""
@@ -149,22 +165,24 @@ class StackedLora:
 
     @contextmanager
     def _beside(self, arm: int) -> Iterator[None]:
-        for place in self._places:
-            place.linear.alone = arm
-        try:
-            yield
-        finally:
-            for place in self._places:
-                place.linear.alone = None
+        with self.disabled():
+            for place in self._adapted(arm):
+                place.linear.alone = arm
+            try:
+                yield
+            finally:
+                for place in self._places:
+                    place.linear.alone = None
 
     @contextmanager
     def _merged(self, arm: int) -> Iterator[None]:
         """The model with one arm's update added to its weights."""
+        adapted = self._adapted(arm)
         with self.disabled(), torch.no_grad():
-            weights = [place.linear.base.weight for place in self._places]
+            weights = [place.linear.base.weight for place in adapted]
             before = [weight.data for weight in weights]
             try:
-                for place, weight in zip(self._places, weights, strict=True):
+                for place, weight in zip(adapted, weights, strict=True):
                     weight.data = place.linear.merged(arm)
                 yield
             finally:
@@ -183,7 +201,7 @@ def attached(model: Any, arms: Sequence[LoraSettings], seeds: Sequence[int]) -> 
     """Attach fresh LoRA factors (the second is zero, so nothing changes yet); detach them when the block ends.
 
     Gives None where every rank is 0. Factors are float32 on any base; an arm's initial values depend on its own seed
-    and settings alone, not on the arms beside it.
+    and settings alone, not on the arms beside it. Arms of the most ``breadth`` first take the least time.
 
     Raises:
         UsageError: more layers than the model has, or a target that matches no module.
@@ -219,7 +237,7 @@ def _stack(
     values = torch.zeros(len(arms), rank * sum(sum(width) for width in widths))
     draws = [generator("cpu", seed, "lora") for seed in seeds]
     gradients = torch.zeros_like(values, device=device)
-    places, views = [], []
+    columns = []
     start = 0
     for name, (num_in, num_out) in zip(names, widths, strict=True):
         middle, end = start + rank * num_in, start + rank * (num_in + num_out)
@@ -228,22 +246,26 @@ def _stack(
                 # As peft: He et al. 2015 with a = sqrt(5), which makes the bound 1 / sqrt(in).
                 fresh = torch.empty(settings.rank, num_in).uniform_(-1, 1, generator=draws[arm]) / num_in**0.5
                 values[arm, start : start + fresh.numel()] = fresh.flatten()
-        views.append((slice(start, middle), slice(middle, end)))
+        columns.append((slice(start, middle), slice(middle, end)))
         start = end
     values = values.to(device)
-    for name, (num_in, num_out), (downs, ups) in zip(names, widths, views, strict=True):
-        scales = [s.alpha / s.rank if name in wanted[arm] else 0.0 for arm, s in enumerate(arms)]
+    places = []
+    for name, (num_in, num_out), (downs, ups) in zip(names, widths, columns, strict=True):
+        own = frozenset(arm for arm, modules in enumerate(wanted) if name in modules)
+        # At least two, where there are: torch compiles anew for a dimension of one.
+        num = max(max(own) + 1, min(2, len(arms)))
+        scales = [arms[arm].alpha / arms[arm].rank if arm in own else 0.0 for arm in range(num)]
         linear = _StackedLinear(
             linears[name],
-            values[:, downs].view(len(arms), rank, num_in),
-            values[:, ups].view(len(arms), num_out, rank),
+            values[:num, downs].view(num, rank, num_in),
+            values[:num, ups].view(num, num_out, rank),
             torch.tensor(scales, device=device)[:, None, None],
             dropout,
             name.rsplit(".", 1)[-1],
         )
-        linear.down.grad = gradients[:, downs].view(linear.down.shape)
-        linear.up.grad = gradients[:, ups].view(linear.up.shape)
-        places.append(_Place(name=name, linear=linear))
+        linear.down.grad = gradients[:num, downs].view(linear.down.shape)
+        linear.up.grad = gradients[:num, ups].view(linear.up.shape)
+        places.append(_Place(name=name, linear=linear, arms=own, downs=downs, ups=ups))
     return StackedLora(places, values, gradients, arms)
 
 
@@ -257,9 +279,16 @@ def keep_mask(like: Tensor, share: float, module: str = "") -> Tensor:
     Four 16-bit numbers from each 64-bit draw: several times as fast as torch's own dropout, on a CPU and in compiled
     code on a GPU, both of which draw once for each entry. ``share`` is thereby rounded to a multiple of 2^-16.
     """
-    draws = torch.empty(-(-like.numel() // 4), dtype=torch.int64, device=like.device).random_(-(2**63), None)
-    numbers = draws.view(torch.int16)[: like.numel()].view(like.shape)
+    numbers = _draws(-(-like.numel() // 4), like.device).view(torch.int16)[: like.numel()].view(like.shape)
     return numbers >= round(share * 2**16) - 2**15
+
+
+def _draws(number: int, device: torch.device) -> Tensor:
+    """``[number]`` int64, all bits random. On a CPU torch's generator only seeds numpy's, which is twice as fast."""
+    if device.type != "cpu":
+        return torch.empty(number, dtype=torch.int64, device=device).random_(-(2**63), None)
+    seed = int(torch.randint(2**63 - 1, ()))
+    return torch.from_numpy(np.random.SFC64(seed).random_raw(number).view(np.int64))
 
 
 @keep_mask.register_fake
