@@ -147,3 +147,14 @@ def save_sweep_inputs(folder: Path) -> Path:
     write_squad(folder / "train.json")
     write_squad(folder / "test.json", num_articles=2)
     return folder
+
+
+def who_reads(readers) -> list[list[int]]:
+    """For each row all that is said of its readers (``gathering.Readers``)."""
+    singles, slots, ends = readers.single.tolist(), readers.slots.tolist(), readers.shared_ends.tolist()
+    shared = readers.shared.tolist()
+    assert len(shared) == ends[-1], "nothing is left over, which the last row would be given"
+    return [
+        [single] if slot < 0 else shared[ends[slot] : ends[slot + 1]]
+        for single, slot in zip(singles, slots, strict=True)
+    ]

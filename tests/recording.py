@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from thinwire import attention, model
+from thinwire.gathering import readers_of
 from thinwire.packing import Segments
 from thinwire.plain_attention import Blocks, _by_block, _by_block_backward, blocks_of
 
@@ -111,8 +113,7 @@ def _blocks(q: Tensor, k: Tensor, query_ends: Tensor, key_ends: Tensor) -> Block
         query_ends=query_ends,
         key_rows=torch.arange(len(k)),
         key_ends=key_ends,
-        readers=torch.arange(len(k)),
-        reader_ends=torch.arange(len(k) + 1),
+        readers=readers_of(np.arange(len(k))),
         longest_query=0,
         longest_key=0,
         key_room=0,

@@ -6,11 +6,11 @@ import pytest
 import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM, MistralConfig, MistralForCausalLM
 
-from doubles import tiny_llama, tiny_lm, tiny_tokenizer
+from doubles import tiny_llama, tiny_lm, tiny_tokenizer, who_reads
 from thinwire import plain_attention as by_block
 from thinwire.attention import exchanged
 from thinwire.errors import UsageError
-from thinwire.gathering import gathered, permuted
+from thinwire.gathering import Readers, gathered, permuted, readers_of
 from thinwire.model import LanguageModel
 from thinwire.packing import Segments, pack
 from thinwire.plain_attention import blocks_of, plain_attention
@@ -83,8 +83,12 @@ SEGMENTS = Segments(
     query_ends=torch.tensor([0, 2, 3, 6, 8], dtype=torch.int32),
     key_rows=torch.tensor([0, 1, 0, 1, 2, 0, 1, 3, 4, 5, 6, 7]),
     key_ends=torch.tensor([0, 2, 5, 10, 12], dtype=torch.int32),
-    readers=torch.tensor([0, 2, 5, 1, 3, 6, 4, 7, 8, 9, 10, 11]),
-    reader_ends=torch.tensor([0, 3, 6, 7, 8, 9, 10, 11, 12]),
+    readers=Readers(
+        single=torch.tensor([0, 1, 4, 7, 8, 9, 10, 11]),
+        shared=torch.tensor([0, 2, 5, 1, 3, 6]),
+        shared_ends=torch.tensor([0, 3, 6]),
+        slots=torch.tensor([0, 1, -1, -1, -1, -1, -1, -1]),
+    ),
     longest_query=3,
     longest_key=5,
     key_room=5,
@@ -162,10 +166,28 @@ def test_gathered_keys_return_their_gradients_to_the_rows_they_were_read_from():
     source = torch.randn(8, 2, 3, dtype=torch.float64, requires_grad=True)
     weights = torch.randn(12, 2, 3, dtype=torch.float64)
     (plain,) = torch.autograd.grad((source[SEGMENTS.key_rows] * weights).sum(), source)
-    rows = gathered(source, SEGMENTS.key_rows, SEGMENTS.readers, SEGMENTS.reader_ends)
+    rows = gathered(source, SEGMENTS.key_rows, SEGMENTS.readers)
     assert torch.equal(rows, source[SEGMENTS.key_rows])
     (ours,) = torch.autograd.grad((rows * weights).sum(), source)
     torch.testing.assert_close(ours, plain, atol=1e-6, rtol=1e-6)  # summed in float32
+
+
+def test_readers_are_found_from_the_order_alone():
+    found = readers_of(SEGMENTS.key_rows.numpy())
+    assert all(torch.equal(one, other) for one, other in zip(found.tensors, SEGMENTS.readers.tensors, strict=True))
+
+
+@pytest.mark.parametrize(("asked", "counted"), [(0, 2), (2, 2), (5, 5), (100, 8)])
+def test_more_rows_may_count_as_shared_than_are(asked, counted):
+    readers = readers_of(SEGMENTS.key_rows.numpy(), asked)
+    assert readers.num_shared == counted
+    assert who_reads(readers) == who_reads(SEGMENTS.readers)
+
+
+def test_copies_are_read_by_their_own_readers():
+    copies, read = torch.arange(3)[:, None], who_reads(SEGMENTS.readers)
+    repeated = SEGMENTS.readers.repeated(copies, 12)
+    assert who_reads(repeated) == [[12 * copy + entry for entry in entries] for copy in range(3) for entries in read]
 
 
 def test_a_permutation_goes_back_the_way_it_came():
@@ -181,7 +203,7 @@ def test_gradients_of_bfloat16_keys_are_summed_before_they_are_rounded():
     packed = pack([[*range(18), 50 + n] for n in range(300)])
     rows = torch.zeros(len(packed.ids), 1, 1, dtype=torch.bfloat16, requires_grad=True)
     segments = packed.segments
-    gathered(rows, segments.key_rows, segments.readers, segments.reader_ends).sum().backward()
+    gathered(rows, segments.key_rows, segments.readers).sum().backward()
     # Its own segment and 300 others read each shared row: added up in bfloat16, ones would stop at 256.
     assert rows.grad[:18].unique().tolist() == [float(torch.tensor(301.0).bfloat16())]
     assert rows.grad[18:].unique().tolist() == [1]

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from doubles import who_reads
 from thinwire.packing import MIN_SHARED, Packed, pack, sort_key
 
 TEMPLATE = list(range(100, 120))
@@ -49,8 +50,9 @@ def test_a_template_a_paragraph_and_questions_make_a_tree_of_three_levels():
     assert (packed.segments.longest_query, packed.segments.longest_key) == (25, 48)
     # The first row is the template's: every segment's keys begin with it. The 21st is the paragraph's: three read it.
     # The last has its own segment alone.
-    ends, readers = packed.segments.reader_ends.tolist(), packed.segments.readers.tolist()
-    assert [readers[ends[row] : ends[row + 1]] for row in (0, 20, 68)] == [[0, 20, 65, 112, 160], [40, 85, 132], [198]]
+    readers = who_reads(packed.segments.readers)
+    assert [readers[row] for row in (0, 20, 68)] == [[0, 20, 65, 112, 160], [40, 85, 132], [198]]
+    assert packed.segments.readers.num_shared == 45
 
 
 @pytest.mark.parametrize(("length", "shared"), [(MIN_SHARED - 1, False), (MIN_SHARED, True)])
@@ -137,10 +139,7 @@ def test_a_segment_looks_at_its_ancestors_and_itself_in_the_order_of_positions(s
         users = [rows.tolist() for rows in packed.rows if start in rows]
         assert users
         assert all(rows[: len(own_keys)] == own_keys for rows in users)
-    ends = s.reader_ends.tolist()
-    assert (ends[0], ends[-1], len(ends)) == (0, len(s.key_rows), len(packed.ids) + 1)
-    for row, (first, last) in enumerate(itertools.pairwise(ends)):
-        assert s.readers[first:last].tolist() == (s.key_rows == row).nonzero().flatten().tolist()
+    assert who_reads(s.readers) == [(s.key_rows == row).nonzero().flatten().tolist() for row in range(len(packed.ids))]
     assert s.longest_query == max(end - start for start, end in queries)
     assert s.longest_key == max(map(len, keys))
 
@@ -175,7 +174,10 @@ def test_repeated_segments_are_those_of_the_copies_packed_by_hand(sequences, sha
     # Each copy has tokens of its own, so that copies share nothing.
     copies = [[token + 1000 * copy for token in sequence] for copy in range(times) for sequence in sequences]
     expected, repeated = pack(copies, share=share).segments, pack(sequences, share=share).segments.repeated(times)
-    for name, value in vars(expected).items():
-        found = getattr(repeated, name)
+    # Rows that count as shared and are not may be others.
+    assert who_reads(repeated.readers) == who_reads(expected.readers)
+    assert all(tensor.dtype == torch.int64 for tensor in repeated.readers.tensors)
+    for name in vars(expected).keys() - {"readers"}:
+        found, value = getattr(repeated, name), getattr(expected, name)
         assert torch.equal(found, value) if isinstance(value, torch.Tensor) else found == value
         assert not isinstance(value, torch.Tensor) or found.dtype == value.dtype

@@ -126,8 +126,8 @@ def _flash(q: Tensor, k: Tensor, v: Tensor, segments: Segments, scale: float) ->
     """``[T, H, d]`` queries against ``[T, G, d]`` keys and values."""
     out = varlen_attn(
         q,
-        _gather_keys(k, segments),
-        _gather_keys(v, segments),
+        gathered(k, segments.key_rows, segments.readers),
+        gathered(v, segments.key_rows, segments.readers),
         segments.query_ends,
         segments.key_ends,
         segments.longest_query,
@@ -138,7 +138,3 @@ def _flash(q: Tensor, k: Tensor, v: Tensor, segments: Segments, scale: float) ->
     )
     assert isinstance(out, Tensor), "no auxiliary output was asked for"
     return out
-
-
-def _gather_keys(source: Tensor, segments: Segments) -> Tensor:
-    return gathered(source, segments.key_rows, segments.readers, segments.reader_ends)

@@ -13,6 +13,7 @@ from torch import Tensor
 from thinwire.packing import Segments, pack
 from thinwire.prompts import Encoded
 from thinwire.seeding import stream
+from thinwire.transfer import sent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,14 +51,14 @@ class Pass:
         """The same pass on ``device``."""
         return replace(
             self,
-            tokens=self.tokens.to(device, non_blocking=True),
-            indices=self.indices.to(device, non_blocking=True),
-            positions=self.positions.to(device, non_blocking=True),
+            tokens=sent(self.tokens, device),
+            indices=sent(self.indices, device),
+            positions=sent(self.positions, device),
             segments=self.segments.to(device),
-            prompt_counts=self.prompt_counts.to(device, non_blocking=True),
-            answer_rows=self.answer_rows.to(device, non_blocking=True),
-            answer_ids=self.answer_ids.to(device, non_blocking=True),
-            answer_places=self.answer_places.to(device, non_blocking=True),
+            prompt_counts=sent(self.prompt_counts, device),
+            answer_rows=sent(self.answer_rows, device),
+            answer_ids=sent(self.answer_ids, device),
+            answer_places=sent(self.answer_places, device),
         )
 
 
@@ -85,7 +86,7 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """The same batch on ``device``."""
         passes = [one.to(device) for one in self.passes]
-        return replace(self, passes=passes, totals=self.totals.to(device, non_blocking=True))
+        return replace(self, passes=passes, totals=sent(self.totals, device))
 
 
 def make_pass(questions: Sequence[Encoded], k_tokens: int, *, share: bool = True) -> Pass:

@@ -16,10 +16,10 @@ from itertools import chain
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-Rows = NDArray[np.int64]
+from thinwire.gathering import Readers, Rows, ranges, readers_of, repeated_ends
+from thinwire.transfer import sent
 
 MIN_SHARED = 16
 """Shortest common beginning worth a segment of its own."""
@@ -35,11 +35,8 @@ class Segments:
     """``[K]`` int64: for one segment after the other, the rows of its ancestors and its own."""
     key_ends: Tensor
     """``[S + 1]`` int32: where each segment's part of ``key_rows`` begins."""
-    readers: Tensor
-    """``[K]`` int64: the entries of ``key_rows``, ordered by the row that they name, then as they come: for each row,
-    who reads it."""
-    reader_ends: Tensor
-    """``[T + 1]`` int64: where each row's part of ``readers`` begins."""
+    readers: Readers
+    """Who looks at each row, as entries of ``key_rows``."""
     longest_query: int
     longest_key: int
     """Keys of a segment at most: as far as a token looks back."""
@@ -49,24 +46,19 @@ class Segments:
     @property
     def tensors(self) -> list[Tensor]:
         """All of them, in a fixed order."""
-        return [self.query_ends, self.key_rows, self.key_ends, self.readers, self.reader_ends]
+        return [self.query_ends, self.key_rows, self.key_ends, *self.readers.tensors]
 
     def repeated(self, times: int) -> Segments:
         """The same for ``times`` copies of the packed row, laid end to end."""
         if times == 1:
             return self
-        num_rows, num_keys = len(self.reader_ends) - 1, len(self.key_rows)
+        num_rows, num_keys = len(self.readers.single), len(self.key_rows)
         copies = torch.arange(times, device=self.key_rows.device)[:, None]
-
-        def ends(one: Tensor, total: int) -> Tensor:
-            return torch.cat([(copies.to(one.dtype) * total + one[:-1]).flatten(), one[-1:] * times])
-
         return Segments(
-            query_ends=ends(self.query_ends, num_rows),
+            query_ends=repeated_ends(self.query_ends, copies, num_rows, times),
             key_rows=(copies * num_rows + self.key_rows).flatten(),
-            key_ends=ends(self.key_ends, num_keys),
-            readers=(copies * num_keys + self.readers).flatten(),
-            reader_ends=ends(self.reader_ends, num_keys),
+            key_ends=repeated_ends(self.key_ends, copies, num_keys, times),
+            readers=self.readers.repeated(copies, num_keys),
             longest_query=self.longest_query,
             longest_key=self.longest_key,
             key_room=self.key_room,
@@ -75,11 +67,10 @@ class Segments:
     def to(self, device: torch.device) -> Segments:
         """The same on ``device``."""
         return Segments(
-            query_ends=self.query_ends.to(device, non_blocking=True),
-            key_rows=self.key_rows.to(device, non_blocking=True),
-            key_ends=self.key_ends.to(device, non_blocking=True),
-            readers=self.readers.to(device, non_blocking=True),
-            reader_ends=self.reader_ends.to(device, non_blocking=True),
+            query_ends=sent(self.query_ends, device),
+            key_rows=sent(self.key_rows, device),
+            key_ends=sent(self.key_ends, device),
+            readers=self.readers.to(device),
             longest_query=self.longest_query,
             longest_key=self.longest_key,
             key_room=self.key_room,
@@ -118,13 +109,11 @@ def pack(sequences: Sequence[Sequence[int]], *, share: bool = True) -> Packed:
     rows: list[Rows] = [key_rows] * len(keys)
     for index, leaf in zip(order, tree.leaves, strict=True):
         rows[index] = key_rows[first_keys[leaf] : key_ends[leaf]]
-    readers, reader_ends = readers_of(key_rows)
     segments = Segments(
         query_ends=torch.from_numpy(np.concatenate([[0], row_ends]).astype(np.int32)),
         key_rows=torch.from_numpy(key_rows),
         key_ends=torch.from_numpy(np.concatenate([[0], key_ends]).astype(np.int32)),
-        readers=torch.from_numpy(readers),
-        reader_ends=torch.from_numpy(reader_ends),
+        readers=readers_of(key_rows),
         longest_query=int(own.max()),
         longest_key=int(ends.max()),
         key_room=int(ends.max()),
@@ -135,11 +124,6 @@ def pack(sequences: Sequence[Sequence[int]], *, share: bool = True) -> Packed:
         rows=rows,
         segments=segments,
     )
-
-
-def readers_of(key_rows: Rows) -> tuple[Rows, Rows]:
-    """``Segments.readers`` and ``reader_ends`` for these ``key_rows``, which name every row at least once."""
-    return np.argsort(key_rows, kind="stable"), np.concatenate([[0], np.bincount(key_rows).cumsum()])
 
 
 _KEY_TYPE = np.dtype(">u4")
@@ -162,12 +146,6 @@ def _common_lengths(tokens: Rows, lengths: Rows) -> Rows:
     padded[np.arange(width) < lengths[:, None]] = tokens
     alike = padded[1:] == padded[:-1]
     return np.where(alike.all(axis=1), width + MIN_SHARED, alike.argmin(axis=1))
-
-
-def ranges(starts: Rows, lengths: Rows) -> Rows:
-    """``arange(start, start + length)`` of each, end to end."""
-    ends = np.cumsum(lengths)
-    return np.repeat(starts - (ends - lengths), lengths) + np.arange(ends[-1])
 
 
 class _Tree:

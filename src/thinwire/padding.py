@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from thinwire.batching import Pass
-from thinwire.packing import Rows, Segments, readers_of
+from thinwire.gathering import Rows, readers_of
+from thinwire.packing import Segments
 
 _MOST_SIZES = 8
 """More sizes need less padding, but each is captured once. In the plan's experiment,
@@ -36,6 +37,8 @@ class Sizes:
     rows: int
     inherited: int
     """Entries of ``key_rows`` beside each row's own: what segments look at of their ancestors."""
+    shared: int
+    """Rows that several segments look at (``Readers``)."""
     segments: int
     answers: int
     longest_query: int
@@ -50,6 +53,7 @@ def sizes_of(one: Pass) -> Sizes:
         tokens=len(one.tokens),
         rows=rows,
         inherited=len(one.segments.key_rows) - rows,
+        shared=one.segments.readers.num_shared,
         segments=len(one.segments.query_ends) - 1,
         answers=len(one.answer_ids),
         longest_query=one.segments.longest_query,
@@ -96,6 +100,10 @@ def _room(some: Sequence[Sizes]) -> Sizes:
     # There is always a padding row: padding keys need somebody to look at them.
     rows = max(one.rows + max(1, _holders(one, most)) for one in some)
     most = replace(most, rows=-(-rows // 8) * 8)
+    # Padding keys name padding rows, which are shared then: as many as there can be, or one thread would have to add up
+    # the gradients of all those keys.
+    shared = max(one.shared + min(most.inherited - one.inherited, most.rows - one.rows) for one in some)
+    most = replace(most, shared=shared)
     return replace(most, segments=max(one.segments + _num_padding_segments(one, most) for one in some))
 
 
@@ -103,7 +111,8 @@ def _holds(room: Sizes, own: Sizes) -> bool:
     if any(there < needed for there, needed in zip(astuple(room), astuple(own), strict=True)):
         return False
     enough_rows = room.rows >= own.rows + max(1, _holders(own, room))
-    return enough_rows and room.segments >= own.segments + _num_padding_segments(own, room)
+    enough_shared = room.inherited == own.inherited or room.shared > own.shared
+    return enough_rows and enough_shared and room.segments >= own.segments + _num_padding_segments(own, room)
 
 
 def _holders(own: Sizes, room: Sizes) -> int:
@@ -122,20 +131,17 @@ def _padded_segments(segments: Segments, own: Sizes, room: Sizes) -> Segments:
     parts = _num_padding_segments(own, room)
     rows, inherited = (_shared_out(n, parts) for n in (room.rows - own.rows, room.inherited - own.inherited))
     starts = own.rows + np.cumsum(rows) - rows
-    # All padding rows in turn: were it always the same, one thread would have to add up the gradients of all its keys.
-    others = own.rows + np.arange(room.inherited - own.inherited) % (room.rows - own.rows)
+    others = own.rows + np.arange(room.inherited - own.inherited) % min(room.rows - own.rows, room.shared - own.shared)
     added = [
         np.concatenate([looked_at, np.arange(start, start + length)])
         for looked_at, start, length in zip(np.split(others, np.cumsum(inherited)[:-1]), starts, rows, strict=True)
     ]
     key_rows = np.concatenate([segments.key_rows.numpy(), *added])
-    readers, reader_ends = readers_of(key_rows)
     return Segments(
         query_ends=_continued(segments.query_ends, rows, 1 + room.segments),
         key_rows=torch.from_numpy(key_rows),
         key_ends=_continued(segments.key_ends, rows + inherited, 1 + room.segments),
-        readers=torch.from_numpy(readers),
-        reader_ends=torch.from_numpy(reader_ends),
+        readers=readers_of(key_rows, room.shared),
         longest_query=room.longest_query,
         longest_key=room.longest_key,
         key_room=room.key_room,

@@ -112,6 +112,11 @@ class ReplayedPasses:
         self._replayer = Replayer(device)
         self._steps: dict[Sizes, _Step] = {}
 
+    def rehearse(self, one: Pass, totals: Tensor) -> None:
+        """Take the memory that passes like this one need. The gradients are left with any numbers."""
+        with self._replayer.rehearsing():
+            self.backward(one, totals)
+
     def backward(self, one: Pass, totals: Tensor) -> Tensor:
         """As ``PassLoss.backward``."""
         sizes = sizes_of(one)

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thinwire.gathering import gathered, permuted
-from thinwire.packing import Rows, Segments, ranges, readers_of
+from thinwire.gathering import Readers, Rows, gathered, permuted, ranges, readers_of
+from thinwire.packing import Segments
 
 _BLOCK_QUERIES = 128
 
@@ -45,10 +45,8 @@ class Blocks:
     """``[K G]`` int64: rows of keys, as the blocks look at them, group by group."""
     key_ends: Tensor
     """``[B + 1]`` int64: where each block's part of ``key_order`` begins."""
-    readers: Tensor
-    """``[K G]`` int64: for each row of keys, who reads it (``Segments.readers``)."""
-    reader_ends: Tensor
-    """``[T G + 1]`` int64."""
+    readers: Readers
+    """Who looks at each row of keys, as entries of ``key_order``."""
     groups: int
     repeats: int
     """Heads of queries in a group: ``H / G``."""
@@ -76,7 +74,6 @@ def blocks_of(segments: Segments, heads: int, groups: int) -> Blocks:
     places[query_order] = np.arange(len(query_order))
     slots = _by_group(np.repeat(key_ends[:-1], parts), num_keys, groups)
     key_order = segments.key_rows.cpu().numpy()[slots // groups] * groups + slots % groups
-    readers, reader_ends = readers_of(key_order)
     num_pairs = int((num_queries * num_keys).sum())
 
     def at(rows: Rows) -> Tensor:
@@ -88,8 +85,7 @@ def blocks_of(segments: Segments, heads: int, groups: int) -> Blocks:
         query_ends=at(_ends(num_queries * heads)),
         key_order=at(key_order),
         key_ends=at(_ends(num_keys * groups)),
-        readers=at(readers),
-        reader_ends=at(reader_ends),
+        readers=readers_of(key_order).to(device),
         groups=groups,
         repeats=repeats,
         num_shares=heads * num_pairs if num_pairs <= MOST_KEPT_KEYS * int(lengths.sum()) else 0,
@@ -122,7 +118,7 @@ def plain_attention(q: Tensor, k: Tensor, v: Tensor, blocks: Blocks, scale: floa
     keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (q, k, v))
     out, _ = _by_block(
         permuted((q * scale).flatten(0, 1), blocks.query_order, blocks.query_places),
-        *(gathered(rows.flatten(0, 1), blocks.key_order, blocks.readers, blocks.reader_ends) for rows in (k, v)),
+        *(gathered(rows.flatten(0, 1), blocks.key_order, blocks.readers) for rows in (k, v)),
         blocks.query_ends,
         blocks.key_ends,
         blocks.groups,

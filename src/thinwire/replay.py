@@ -6,7 +6,8 @@ launches them. A CUDA graph (https://docs.pytorch.org/docs/stable/notes/cuda.htm
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 import torch
@@ -19,6 +20,17 @@ class Replayer:
         self._device = device
         self._pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
         self._is_warm = False
+        self._rehearses = False
+
+    @contextmanager
+    def rehearsing(self) -> Iterator[None]:
+        """Within the block, replayed steps take the memory that they need when called, but compute nothing. (The very
+        first one does, and so do all that are no graphs.)"""
+        self._rehearses = True
+        try:
+            yield
+        finally:
+            self._rehearses = False
 
     def replayed(self, step: Callable[[], None]) -> Callable[[], None]:
         """``step`` for calling many times: itself, or on a CUDA device a graph of it.
@@ -38,7 +50,8 @@ class Replayer:
                 return
             if graph is None:
                 graph = self._capture(step)
-            graph.replay()
+            if not self._rehearses:
+                graph.replay()
 
         return run
 

@@ -100,7 +100,7 @@ def train(
 def _rehearse(
     passes: ReplayedPasses, schedule: Schedule, arms: Sequence[Trainee], k_tokens: int, device: torch.device
 ) -> None:
-    """Run passes of all sizes that training will have, the largest first, so that graphs of the others find room in
+    """Try passes of all sizes that training will have, the largest first, so that graphs of the others find room in
     its memory. Leaves numbers in the gradients, as a step begins by clearing them."""
     trained = sum(parameter.numel() * parameter.element_size() for arm in arms for parameter in arm.parameters())
     totals = torch.ones(1 + k_tokens, device=device)
@@ -108,7 +108,7 @@ def _rehearse(
     with held_back(device, trained):
         # The very first is run as it is: where there are to be graphs, it comes again for its own.
         for one in (*(rehearsal[:1] if schedule.sizes else []), *rehearsal):
-            passes.backward(one.to(device), totals)
+            passes.rehearse(one.to(device), totals)
 
 
 def _train_epoch(
