@@ -3,7 +3,7 @@
 A block is up to 128 queries of one segment with all the keys that its last query sees. Rows are laid out once so that
 a block's queries, keys and values lie together, the heads of one group after the other's, and nothing is copied within
 a block; what a block computes stays in the processor's cache. At the length of a SQuAD prompt that is several times as
-fast as torch's own flash kernel for CPUs.
+fast as torch's own kernel for CPUs (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from thinwire.packing import Segments
 _BLOCK_QUERIES = 128
 
 MOST_KEPT_KEYS = 384
-"""Where queries have more keys than this on average, the backward pass computes their shares again: kept, they would
-take as much memory as all else that a layer keeps."""
+"""Where queries have more keys than this on average, the backward pass computes their shares again. This many take a
+quarter of the memory that a layer of the default model keeps beside them; how many there are grows with the length."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,18 +149,7 @@ def _by_block(
     return out, kept
 
 
-@_by_block.register_fake
-def _(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    query_ends: Tensor,
-    key_ends: Tensor,
-    groups: int,
-    repeats: int,
-    num_shares: int,
-) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(q), q.new_empty(num_shares)
+_by_block.register_fake(lambda q, *others: (torch.empty_like(q), q.new_empty(others[-1])))
 
 
 @torch.library.custom_op("thinwire::attention_by_block_backward", mutates_args=())
