@@ -60,18 +60,18 @@ class Readers:
         Args:
             copies: ``[times, 1]`` int64: their numbers, from 0.
         """
-        times, slots = len(copies), copies * self.num_shared + self.slots
+        slots = copies * self.num_shared + self.slots
         return Readers(
             single=(copies * num_entries + self.single).flatten(),
             shared=(copies * num_entries + self.shared).flatten(),
-            shared_ends=repeated_ends(self.shared_ends, copies, len(self.shared), times),
+            shared_ends=repeated_ends(self.shared_ends, copies, len(self.shared)),
             slots=torch.where(self.slots < 0, -1, slots).flatten(),
         )
 
 
-def repeated_ends(ends: Tensor, copies: Tensor, total: int, times: int) -> Tensor:
-    """Where parts begin that are repeated, ``total`` entries each time."""
-    return torch.cat([(copies.to(ends.dtype) * total + ends[:-1]).flatten(), ends[-1:] * times])
+def repeated_ends(ends: Tensor, copies: Tensor, total: int) -> Tensor:
+    """Where parts begin that are repeated, ``total`` entries each time. ``copies`` as ``Readers.repeated`` has them."""
+    return torch.cat([(copies.to(ends.dtype) * total + ends[:-1]).flatten(), ends[-1:] * len(copies)])
 
 
 def readers_of(order: Rows, num_shared: int = 2) -> Readers:

@@ -55,9 +55,9 @@ class Segments:
         num_rows, num_keys = len(self.readers.single), len(self.key_rows)
         copies = torch.arange(times, device=self.key_rows.device)[:, None]
         return Segments(
-            query_ends=repeated_ends(self.query_ends, copies, num_rows, times),
+            query_ends=repeated_ends(self.query_ends, copies, num_rows),
             key_rows=(copies * num_rows + self.key_rows).flatten(),
-            key_ends=repeated_ends(self.key_ends, copies, num_keys, times),
+            key_ends=repeated_ends(self.key_ends, copies, num_keys),
             readers=self.readers.repeated(copies, num_keys),
             longest_query=self.longest_query,
             longest_key=self.longest_key,
