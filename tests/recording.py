@@ -82,9 +82,7 @@ def _varlen(
     assert int(query_ends.diff().max()) <= longest_query
     assert int(key_ends.diff().max()) <= longest_key
     blocks = _blocks(q, k, query_ends, key_ends)
-    out, _ = _by_block(
-        *_laid_out(q, k, v, blocks), blocks.query_ends, blocks.key_ends, blocks.groups, blocks.repeats, 0
-    )
+    out, _ = _by_block(*_laid_out(q, k, v, blocks), *blocks.places, 0)
     return out[blocks.query_places].view(q.shape)
 
 
@@ -94,9 +92,7 @@ def _varlen_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     blocks = _blocks(q, k, query_ends, key_ends)
     to_out, *rows = gradient.flatten(0, 1)[blocks.query_order], *_laid_out(q, k, v, blocks)
-    to_q, *to_keys = _by_block_backward(
-        to_out, *rows, q.new_empty(0), blocks.query_ends, blocks.key_ends, blocks.groups, blocks.repeats
-    )
+    to_q, *to_keys = _by_block_backward(to_out, *rows, q.new_empty(0), *blocks.places)
     to_k, to_v = (torch.zeros_like(k.flatten(0, 1)).index_add_(0, blocks.key_order, to) for to in to_keys)
     return to_q[blocks.query_places].view(q.shape), to_k.view(k.shape), to_v.view(v.shape)
 

@@ -107,11 +107,12 @@ SEES = {0: [0], 1: [0, 1], 2: [0, 1, 2], 3: [0, 1, 3], 4: [0, 1, 3, 4], 5: [0, 1
 """The rows that each row of ``SEGMENTS`` attends to."""
 
 
-@pytest.fixture(params=["one block a segment", "blocks of two queries"])
+@pytest.fixture(params=[(128, 32), (2, 32), (2, 4), (128, 1)])
 def cut(request, monkeypatch):
-    """Segments as they are, and in several blocks."""
-    if request.param == "blocks of two queries":
-        monkeypatch.setattr(by_block, "_BLOCK_QUERIES", 2)
+    """Segments as they are and in several blocks, of keys by the number and in steps."""
+    queries, key_step = request.param
+    monkeypatch.setattr(by_block, "_BLOCK_QUERIES", queries)
+    monkeypatch.setattr(by_block, "_KEY_STEP", key_step)
     by_block._later.cache_clear()
     yield
     by_block._later.cache_clear()
@@ -138,10 +139,28 @@ def test_the_gradient_is_that_of_finite_differences(monkeypatch, kept):
     assert torch.autograd.gradcheck(lambda *qkv: plain_attention(*qkv, blocks, scale), inputs, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.usefixtures("cut")
+def test_a_segment_that_is_not_a_number_is_alone_with_it():
+    """Segments of several arms lie one behind the other, and one arm's training may fail."""
+    q, k, v, blocks, scale = by_hand()
+    inputs = [tensor.requires_grad_() for tensor in (q, k, v)]
+    clean = plain_attention(*inputs, blocks, scale)
+    expected = torch.autograd.grad(clean[:6].sum(), inputs)
+    with torch.no_grad():
+        for tensor in inputs:
+            tensor[6:] = torch.nan
+    out = plain_attention(*inputs, blocks, scale)
+    gradients = torch.autograd.grad(out.sum(), inputs)
+    assert out[6:].isnan().all()
+    torch.testing.assert_close(out[:6], clean[:6])
+    for ours, plain in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(ours[:6], plain[:6])
+
+
 def test_shares_are_kept_for_a_gradient_alone():
     q, k, v, blocks, scale = by_hand()
-    # Segments of 2, 1, 3 and 2 rows look at 2, 3, 5 and 2, each of four heads.
-    assert blocks.num_shares == 4 * (2 * 2 + 1 * 3 + 3 * 5 + 2 * 2)
+    # Segments of 2, 1, 3 and 2 rows look at 2, 3, 5 and 2, which are rounded up to 32, each of four heads.
+    assert blocks.num_shares == 4 * (2 + 1 + 3 + 2) * 32
     for needs_gradient, in_graph in ((True, blocks.num_shares), (False, None)):
         node = plain_attention(q.requires_grad_(needs_gradient), k, v, blocks, scale).grad_fn
         sizes = []
@@ -154,12 +173,11 @@ def test_shares_are_kept_for_a_gradient_alone():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("num_shares", [0, 104])
+@pytest.mark.parametrize("num_shares", [0, 1024])
 def test_the_operator_is_one_that_torch_can_trace_and_compile(dtype, num_shares):
     q, k, v, blocks, _ = by_hand(dtype)
     rows = (q.flatten(0, 1)[blocks.query_order], *(x.flatten(0, 1)[blocks.key_order] for x in (k, v)))
-    ends = (blocks.query_ends, blocks.key_ends, blocks.groups, blocks.repeats)
-    torch.library.opcheck(by_block._by_block, (*(x.requires_grad_() for x in rows), *ends, num_shares))
+    torch.library.opcheck(by_block._by_block, (*(x.requires_grad_() for x in rows), *blocks.places, num_shares))
 
 
 def test_gathered_keys_return_their_gradients_to_the_rows_they_were_read_from():

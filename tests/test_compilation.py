@@ -46,7 +46,7 @@ def test_compiled_layers_give_the_same_losses_and_are_as_before_after_the_block(
             torch.testing.assert_close(lm.model(input_ids=ids).logits, tiny_lm().model(input_ids=ids).logits)
     assert is_compiled(lm) == [False, False]
     # Something was compiled; once for all layers, arms and lengths, with LoRA and without.
-    assert 1 <= statistics["unique_graphs"] - before <= 3
+    assert 1 <= statistics["unique_graphs"] - before <= 2
     for one, other in zip(plain, compiled, strict=True):
         assert [step.loss for step in other.steps] == pytest.approx([step.loss for step in one.steps], rel=1e-4)
         for step, expected in zip(other.steps, one.steps, strict=True):

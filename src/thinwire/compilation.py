@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import nn
+from torch.fx.experimental import _config as symbols
 
 from thinwire.config import Auto
 from thinwire.model import LanguageModel
@@ -36,8 +37,12 @@ def compiled_layers(lm: LanguageModel, setting: bool | Auto, num_tokens: int) ->
     logger.info("compiling the decoder layers; the first steps are slow")
     layers = _layers(lm)
     try:
-        # A sweep compiles once for each kind of group: more often than torch allows for by default.
-        with torch._dynamo.config.patch(recompile_limit=64):
+        with (
+            # A sweep compiles once for each kind of group: more often than torch allows for by default.
+            torch._dynamo.config.patch(recompile_limit=64),
+            # Or else sizes that are equal by chance, the rank and the number of arms, say, have to be so ever after.
+            symbols.patch(use_duck_shape=False),  # type: ignore[attr-defined]
+        ):
             for layer in layers:
                 layer.compile(dynamic=True)
             yield True

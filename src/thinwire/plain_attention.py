@@ -2,17 +2,17 @@
 
 A block is up to 128 queries of one segment with all the keys that its last query sees. Rows are laid out once so that
 a block's queries, keys and values lie together, the heads of one group after the other's, and nothing is copied within
-a block; what a block computes stays in the processor's cache. At the length of a SQuAD prompt that is several times as
-fast as torch's own kernel for CPUs (docs/performance.md).
+a block; what a block computes stays in the cache of the one core that computes it. At the length of a SQuAD prompt that
+is several times as fast as torch's own kernel for CPUs (docs/performance.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,8 +20,13 @@ from torch import Tensor
 
 from thinwire.gathering import Readers, Rows, gathered, permuted, ranges, readers_of
 from thinwire.packing import Segments
+from thinwire.workers import side_by_side
 
 _BLOCK_QUERIES = 128
+
+_KEY_STEP = 32
+"""A block's keys are a multiple of this, the last ones hidden from its queries: lengths that fill a processor's vectors
+take less time than shorter ones that do not."""
 
 MOST_KEPT_KEYS = 384
 """Where queries have more keys than this on average, the backward pass computes their shares again. This many take a
@@ -45,6 +50,8 @@ class Blocks:
     """``[K G]`` int64: rows of keys, as the blocks look at them, group by group."""
     key_ends: Tensor
     """``[B + 1]`` int64: where each block's part of ``key_order`` begins."""
+    num_before: Tensor
+    """``[B]`` int64: keys of each block that come before its own rows, which every query of it sees."""
     readers: Readers
     """Who looks at each row of keys, as entries of ``key_order``."""
     groups: int
@@ -54,6 +61,11 @@ class Blocks:
     """Shares of attention, over all heads; 0 where they are too many to be kept for a backward pass."""
     longest_key: int
     """Keys of a query at most."""
+
+    @property
+    def places(self) -> tuple[Tensor, Tensor, Tensor, int, int]:
+        """Where each block lies, as the operators below are told."""
+        return self.query_ends, self.key_ends, self.num_before, self.groups, self.repeats
 
 
 def blocks_of(segments: Segments, heads: int, groups: int) -> Blocks:
@@ -66,14 +78,18 @@ def blocks_of(segments: Segments, heads: int, groups: int) -> Blocks:
     offsets = ranges(np.zeros_like(parts), parts) * _BLOCK_QUERIES
     left = np.repeat(lengths, parts) - offsets
     num_queries = np.minimum(left, _BLOCK_QUERIES)
-    num_keys = np.repeat(np.diff(key_ends), parts) - left + num_queries
+    num_before = np.repeat(np.diff(key_ends), parts) - left
+    num_keys = -(-(num_before + num_queries) // _KEY_STEP) * _KEY_STEP
     repeats = heads // groups
     queries = _by_group(np.repeat(ends[:-1], parts) + offsets, num_queries, groups)
     query_order = (queries[:, None] * repeats + np.arange(repeats)).ravel()
     places = np.empty_like(query_order)
     places[query_order] = np.arange(len(query_order))
-    slots = _by_group(np.repeat(key_ends[:-1], parts), num_keys, groups)
-    key_order = segments.key_rows.cpu().numpy()[slots // groups] * groups + slots % groups
+    keys = _by_group(np.repeat(key_ends[:-1], parts), num_keys, groups)
+    # Past a segment's end its last row is named again. It is hidden, but a share of zero times NaN would still be NaN,
+    # which another arm's row may hold.
+    last = np.repeat(np.repeat(key_ends[1:] - 1, parts), num_keys * groups)
+    key_order = segments.key_rows.cpu().numpy()[np.minimum(keys // groups, last)] * groups + keys % groups
     num_pairs = int((num_queries * num_keys).sum())
 
     def at(rows: Rows) -> Tensor:
@@ -85,6 +101,7 @@ def blocks_of(segments: Segments, heads: int, groups: int) -> Blocks:
         query_ends=at(_ends(num_queries * heads)),
         key_order=at(key_order),
         key_ends=at(_ends(num_keys * groups)),
+        num_before=at(num_before),
         readers=readers_of(key_order).to(device),
         groups=groups,
         repeats=repeats,
@@ -119,10 +136,7 @@ def plain_attention(q: Tensor, k: Tensor, v: Tensor, blocks: Blocks, scale: floa
     out, _ = _by_block(
         permuted((q * scale).flatten(0, 1), blocks.query_order, blocks.query_places),
         *(gathered(rows.flatten(0, 1), blocks.key_order, blocks.readers) for rows in (k, v)),
-        blocks.query_ends,
-        blocks.key_ends,
-        blocks.groups,
-        blocks.repeats,
+        *blocks.places,
         blocks.num_shares if keep else 0,
     )
     return permuted(out, blocks.query_places, blocks.query_order).view(q.shape)
@@ -135,6 +149,7 @@ def _by_block(
     v: Tensor,
     query_ends: Tensor,
     key_ends: Tensor,
+    num_before: Tensor,
     groups: int,
     repeats: int,
     num_shares: int,
@@ -142,10 +157,13 @@ def _by_block(
     """The result for rows in the order of the blocks; and the shares, one block's after the other's, ``[num_shares]``,
     unless that is 0."""
     out, kept = torch.empty_like(q), q.new_empty(num_shares)
-    for own, seen, its_shares in _places(query_ends, key_ends, groups):
-        queries, keys, values = (_grouped(rows, groups) for rows in (q[own], k[seen], v[seen]))
-        shares = _shares(queries, keys, repeats, kept[its_shares] if num_shares else None)
-        torch.bmm(shares, values, out=_grouped(out[own], groups))
+
+    def attend(block: _Place) -> None:
+        queries, keys, values = (_grouped(rows, groups) for rows in (q[block.own], k[block.seen], v[block.seen]))
+        shares = _shares(queries, keys, block.num_before, repeats, kept[block.shares] if num_shares else None)
+        torch.bmm(shares, values, out=_grouped(out[block.own], groups))
+
+    _for_each(attend, _places(query_ends, key_ends, num_before, groups), q.device)
     return out, kept
 
 
@@ -161,20 +179,27 @@ def _by_block_backward(
     kept: Tensor,
     query_ends: Tensor,
     key_ends: Tensor,
+    num_before: Tensor,
     groups: int,
     repeats: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients to ``q``, ``k`` and ``v``, by the shares that were kept, or else computed again."""
     to_q, to_k, to_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
-    for own, seen, its_shares in _places(query_ends, key_ends, groups):
-        queries, keys, values = (_grouped(rows, groups) for rows in (q[own], k[seen], v[seen]))
-        to_out = _grouped(gradient[own], groups)
-        shares = kept[its_shares].view(groups, -1, keys.shape[1]) if len(kept) else _shares(queries, keys, repeats)
-        torch.bmm(shares.transpose(1, 2), to_out, out=_grouped(to_v[seen], groups))
+
+    def differentiate(block: _Place) -> None:
+        queries, keys, values = (_grouped(rows, groups) for rows in (q[block.own], k[block.seen], v[block.seen]))
+        to_out = _grouped(gradient[block.own], groups)
+        if len(kept):
+            shares = kept[block.shares].view(groups, -1, keys.shape[1])
+        else:
+            shares = _shares(queries, keys, block.num_before, repeats)
+        torch.bmm(shares.transpose(1, 2), to_out, out=_grouped(to_v[block.seen], groups))
         to_shares = torch.bmm(to_out, values.transpose(1, 2))
         to_scores = torch._softmax_backward_data(to_shares, shares, -1, q.dtype)
-        torch.bmm(to_scores, keys, out=_grouped(to_q[own], groups))
-        torch.bmm(to_scores.transpose(1, 2), queries, out=_grouped(to_k[seen], groups))
+        torch.bmm(to_scores, keys, out=_grouped(to_q[block.own], groups))
+        torch.bmm(to_scores.transpose(1, 2), queries, out=_grouped(to_k[block.seen], groups))
+
+    _for_each(differentiate, _places(query_ends, key_ends, num_before, groups), q.device)
     return to_q, to_k, to_v
 
 
@@ -183,27 +208,45 @@ _by_block_backward.register_fake(lambda _, *inputs: tuple(map(torch.empty_like, 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     *tensors, ctx.groups, ctx.repeats, _ = inputs
-    q, k, v, query_ends, key_ends = tensors
+    q, k, v, *places = tensors
     ctx.mark_non_differentiable(output[1])
     ctx.set_materialize_grads(False)  # zeros for the shares' gradient would take as long as a pass over them
-    ctx.save_for_backward(q, k, v, output[1], query_ends, key_ends)
+    ctx.save_for_backward(q, k, v, output[1], *places)
 
 
 def _differentiate(ctx: Any, gradient: Tensor, _: Any) -> tuple[Tensor | None, ...]:
     to = _by_block_backward(gradient, *ctx.saved_tensors, ctx.groups, ctx.repeats)
-    return (*to, None, None, None, None, None)
+    return (*to, *[None] * 6)
 
 
 _by_block.register_autograd(_differentiate, setup_context=_keep)
 
 
-def _places(query_ends: Tensor, key_ends: Tensor, groups: int) -> Iterator[tuple[slice, slice, slice]]:
-    """For each block, where its queries lie, its keys, and its shares."""
+class _Place(NamedTuple):
+    """Where a block's queries lie, its keys, and its shares."""
+
+    own: slice
+    seen: slice
+    shares: slice
+    num_before: int
+
+
+def _places(query_ends: Tensor, key_ends: Tensor, num_before: Tensor, groups: int) -> Iterator[_Place]:
     start = 0
-    for queries, keys in zip(pairwise(query_ends.tolist()), pairwise(key_ends.tolist()), strict=True):
+    ends = (pairwise(query_ends.tolist()), pairwise(key_ends.tolist()))
+    for queries, keys, before in zip(*ends, num_before.tolist(), strict=True):
         stop = start + (queries[1] - queries[0]) * (keys[1] - keys[0]) // groups
-        yield slice(*queries), slice(*keys), slice(start, stop)
+        yield _Place(slice(*queries), slice(*keys), slice(start, stop), before)
         start = stop
+
+
+def _for_each(work: Callable[[_Place], None], places: Iterator[_Place], device: torch.device) -> None:
+    """Blocks do not depend on each other: on a processor, every core takes its own."""
+    if device.type == "cpu":
+        side_by_side(work, places)
+    else:
+        for place in places:
+            work(place)
 
 
 def _grouped(rows: Tensor, groups: int) -> Tensor:
@@ -211,17 +254,19 @@ def _grouped(rows: Tensor, groups: int) -> Tensor:
     return rows.view(groups, -1, rows.shape[-1])
 
 
-def _shares(queries: Tensor, keys: Tensor, repeats: int, kept: Tensor | None = None) -> Tensor:
-    """``[G, n R, S]``: how much each of ``[G, n R, d]`` queries takes of each of ``[G, S, d]`` keys, of which the last
-    are the block's own rows. Put into ``kept``, if it is given."""
+def _shares(queries: Tensor, keys: Tensor, num_before: int, repeats: int, kept: Tensor | None = None) -> Tensor:
+    """``[G, n R, S]``: how much each of ``[G, n R, d]`` queries takes of each of ``[G, S, d]`` keys, of which the
+    block's own rows come after ``num_before``. Put into ``kept``, if it is given."""
     scores = torch.bmm(queries, keys.transpose(1, 2))
     length = queries.shape[1] // repeats
-    later = _later(scores.dtype, scores.device)[:length, None, :length]
-    scores.unflatten(1, (length, repeats))[..., -length:].add_(later)
+    later = _later(scores.dtype, scores.device)[:length, None, : keys.shape[1] - num_before]
+    scores.unflatten(1, (length, repeats))[..., num_before:].add_(later)
     return torch.softmax(scores, -1, out=None if kept is None else kept.view(scores.shape))
 
 
 @lru_cache(maxsize=4)
 def _later(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """For the most queries of a block: minus infinity where a key (column) comes after a query (row), else zero."""
-    return torch.full((_BLOCK_QUERIES, _BLOCK_QUERIES), -torch.inf, dtype=dtype, device=device).triu_(1)
+    """For the most queries and keys of a block: minus infinity where a key (column, from the first query's) comes after
+    a query (row), else zero."""
+    most = _BLOCK_QUERIES + _KEY_STEP - 1
+    return torch.full((_BLOCK_QUERIES, most), -torch.inf, dtype=dtype, device=device).triu_(1)

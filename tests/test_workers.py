@@ -1,0 +1,55 @@
+"""Pieces of work in several threads, each of which computes alone."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+
+from thinwire.workers import side_by_side
+
+
+@pytest.fixture(params=[1, 2, 3])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def test_every_piece_is_done_once_without_gradients_by_threads_that_compute_alone(threads):
+    rows = torch.ones(20, 3, requires_grad=True)
+    doubled, seen = torch.zeros(20, 3), set()
+
+    def work(number: int) -> None:
+        assert not torch.is_grad_enabled()
+        torch.add(doubled[number], 2 * rows[number], out=doubled[number])
+        seen.add(torch.get_num_threads())
+
+    side_by_side(work, range(20))
+    assert torch.equal(doubled, torch.full((20, 3), 2.0))
+    assert seen == {1}
+    assert torch.is_grad_enabled()
+
+
+def test_they_work_at_the_same_time_and_leave_the_process_its_threads(threads):
+    all_here = threading.Barrier(threads, timeout=60)
+    side_by_side(lambda _: all_here.wait() and None, range(threads))
+    others = []
+    new = threading.Thread(target=lambda: others.append(torch.get_num_threads()))
+    new.start()
+    new.join()
+    assert (torch.get_num_threads(), others) == (threads, [threads])
+
+
+def test_what_a_piece_raises_is_raised(threads):
+    def work(number: int) -> None:
+        if number == 3:
+            raise ValueError(f"piece {number}")
+
+    with pytest.raises(ValueError, match="piece 3"):
+        side_by_side(work, range(5))
+    done = []
+    side_by_side(done.append, range(5))
+    assert sorted(done) == [0, 1, 2, 3, 4]
