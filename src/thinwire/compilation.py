@@ -40,8 +40,9 @@ def compiled_layers(lm: LanguageModel, setting: bool | Auto, num_tokens: int) ->
         with (
             # A sweep compiles once for each kind of group: more often than torch allows for by default.
             torch._dynamo.config.patch(recompile_limit=64),
-            # Or else sizes that are equal by chance, the rank and the number of arms, say, have to be so ever after.
-            symbols.patch(use_duck_shape=False),  # type: ignore[attr-defined]
+            # Or else sizes that are equal by chance, a head's width and the number of blocks, say, have to be so ever
+            # after. Blocks are for processors alone.
+            symbols.patch(use_duck_shape=lm.device.type != "cpu"),  # type: ignore[attr-defined]
         ):
             for layer in layers:
                 layer.compile(dynamic=True)
