@@ -81,20 +81,19 @@ def _varlen(
 ) -> Tensor:
     assert int(query_ends.diff().max()) <= longest_query
     assert int(key_ends.diff().max()) <= longest_key
-    blocks = _blocks(q, k, query_ends, key_ends)
-    out, _ = _by_block(*_laid_out(q, k, v, blocks), *blocks.places, 0)
-    return out[blocks.query_places].view(q.shape)
+    blocks = _blocks(k, query_ends, key_ends)
+    return _by_block(q, k[blocks.key_rows], v[blocks.key_rows], *blocks.places, 0)[0]
 
 
 @torch.library.custom_op("thinwire_tests::varlen_backward", mutates_args=())
 def _varlen_backward(
     gradient: Tensor, q: Tensor, k: Tensor, v: Tensor, query_ends: Tensor, key_ends: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    blocks = _blocks(q, k, query_ends, key_ends)
-    to_out, *rows = gradient.flatten(0, 1)[blocks.query_order], *_laid_out(q, k, v, blocks)
-    to_q, *to_keys = _by_block_backward(to_out, *rows, q.new_empty(0), *blocks.places)
-    to_k, to_v = (torch.zeros_like(k.flatten(0, 1)).index_add_(0, blocks.key_order, to) for to in to_keys)
-    return to_q[blocks.query_places].view(q.shape), to_k.view(k.shape), to_v.view(v.shape)
+    blocks = _blocks(k, query_ends, key_ends)
+    keys, values = k[blocks.key_rows], v[blocks.key_rows]
+    to_q, *to_keys = _by_block_backward(gradient, q, keys, values, q.new_empty(0), *blocks.places)
+    to_k, to_v = (torch.zeros_like(k).index_add_(0, blocks.key_rows, to) for to in to_keys)
+    return to_q, to_k, to_v
 
 
 _varlen.register_autograd(
@@ -103,7 +102,7 @@ _varlen.register_autograd(
 )
 
 
-def _blocks(q: Tensor, k: Tensor, query_ends: Tensor, key_ends: Tensor) -> Blocks:
+def _blocks(k: Tensor, query_ends: Tensor, key_ends: Tensor) -> Blocks:
     """Keys are gathered already: every sequence has its own."""
     own = Segments(
         query_ends=query_ends,
@@ -114,9 +113,4 @@ def _blocks(q: Tensor, k: Tensor, query_ends: Tensor, key_ends: Tensor) -> Block
         longest_key=0,
         key_room=0,
     )
-    return blocks_of(own, q.shape[1], k.shape[1])
-
-
-def _laid_out(q: Tensor, k: Tensor, v: Tensor, blocks: Blocks) -> tuple[Tensor, Tensor, Tensor]:
-    keys, values = (rows.flatten(0, 1)[blocks.key_order] for rows in (k, v))
-    return q.flatten(0, 1)[blocks.query_order], keys, values
+    return blocks_of(own)

@@ -10,7 +10,7 @@ from doubles import tiny_llama, tiny_lm, tiny_tokenizer, who_reads
 from thinwire import plain_attention as by_block
 from thinwire.attention import exchanged
 from thinwire.errors import UsageError
-from thinwire.gathering import Readers, gathered, permuted, readers_of
+from thinwire.gathering import Readers, gathered, readers_of
 from thinwire.model import LanguageModel
 from thinwire.packing import Segments, pack
 from thinwire.plain_attention import blocks_of, plain_attention
@@ -100,7 +100,7 @@ def by_hand(dtype=torch.float64):
     """Arguments of ``plain_attention``: four heads of queries over two of keys."""
     generator = torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(8, heads, 3, dtype=dtype, generator=generator) for heads in (4, 2, 2))
-    return q, k, v, blocks_of(SEGMENTS, 4, 2), 0.7
+    return q, k, v, blocks_of(SEGMENTS), 0.7
 
 
 SEES = {0: [0], 1: [0, 1], 2: [0, 1, 2], 3: [0, 1, 3], 4: [0, 1, 3, 4], 5: [0, 1, 3, 4, 5], 6: [6], 7: [6, 7]}
@@ -133,7 +133,7 @@ def test_the_formula_row_by_row():
 def test_the_gradient_is_that_of_finite_differences(monkeypatch, kept):
     monkeypatch.setattr(by_block, "MOST_KEPT_KEYS", 384 if kept else 0)
     q, k, v, blocks, scale = by_hand()
-    assert (blocks.num_shares > 0) == kept
+    assert (blocks.num_pairs > 0) == kept
     inputs = [tensor.requires_grad_() for tensor in (q, k, v)]
     # Gradients to keys and values are summed in float32, which is far finer than this tolerance.
     assert torch.autograd.gradcheck(lambda *qkv: plain_attention(*qkv, blocks, scale), inputs, atol=1e-5, rtol=1e-4)
@@ -159,9 +159,9 @@ def test_a_segment_that_is_not_a_number_is_alone_with_it():
 
 def test_shares_are_kept_for_a_gradient_alone():
     q, k, v, blocks, scale = by_hand()
-    # Segments of 2, 1, 3 and 2 rows look at 2, 3, 5 and 2, which are rounded up to 32, each of four heads.
-    assert blocks.num_shares == 4 * (2 + 1 + 3 + 2) * 32
-    for needs_gradient, in_graph in ((True, blocks.num_shares), (False, None)):
+    # Segments of 2, 1, 3 and 2 rows look at 2, 3, 5 and 2, which are rounded up to 32; there are four heads.
+    assert blocks.num_pairs == (2 + 1 + 3 + 2) * 32
+    for needs_gradient, in_graph in ((True, 4 * blocks.num_pairs), (False, None)):
         node = plain_attention(q.requires_grad_(needs_gradient), k, v, blocks, scale).grad_fn
         sizes = []
         while node is not None:
@@ -176,8 +176,8 @@ def test_shares_are_kept_for_a_gradient_alone():
 @pytest.mark.parametrize("num_shares", [0, 1024])
 def test_the_operator_is_one_that_torch_can_trace_and_compile(dtype, num_shares):
     q, k, v, blocks, _ = by_hand(dtype)
-    rows = (q.flatten(0, 1)[blocks.query_order], *(x.flatten(0, 1)[blocks.key_order] for x in (k, v)))
-    torch.library.opcheck(by_block._by_block, (*(x.requires_grad_() for x in rows), *blocks.places, num_shares))
+    rows = [x.requires_grad_() for x in (q, k[blocks.key_rows], v[blocks.key_rows])]
+    torch.library.opcheck(by_block._by_block, (*rows, *blocks.places, num_shares))
 
 
 def test_gathered_keys_return_their_gradients_to_the_rows_they_were_read_from():
@@ -206,15 +206,6 @@ def test_copies_are_read_by_their_own_readers():
     copies, read = torch.arange(3)[:, None], who_reads(SEGMENTS.readers)
     repeated = SEGMENTS.readers.repeated(copies, 12)
     assert who_reads(repeated) == [[12 * copy + entry for entry in entries] for copy in range(3) for entries in read]
-
-
-def test_a_permutation_goes_back_the_way_it_came():
-    source = torch.arange(5.0, requires_grad=True)
-    order = torch.tensor([3, 0, 4, 1, 2])
-    rows = permuted(source, order, order.argsort())
-    assert rows.tolist() == [3, 0, 4, 1, 2]
-    (back,) = torch.autograd.grad((rows * torch.tensor([10.0, 11, 12, 13, 14])).sum(), source)
-    assert back.tolist() == [11, 13, 14, 10, 12]
 
 
 def test_gradients_of_bfloat16_keys_are_summed_before_they_are_rounded():

@@ -59,18 +59,16 @@ def is_flash(device: torch.device, dtype: torch.dtype) -> bool:
     return device.type == "cuda" and dtype in (torch.bfloat16, torch.float16)
 
 
-def packed_arguments(segments: Segments, dtype: torch.dtype, *, heads: int, groups: int) -> dict[str, Any]:
+def packed_arguments(segments: Segments, dtype: torch.dtype) -> dict[str, Any]:
     """What a model whose attention is exchanged is to be told of ``segments``: themselves, or their blocks.
 
     Args:
         segments: where the model is.
         dtype: the model's.
-        heads: of queries.
-        groups: heads of keys.
     """
     if is_flash(segments.query_ends.device, dtype):
         return {"segments": segments}
-    return {"blocks": blocks_of(segments, heads, groups)}
+    return {"blocks": blocks_of(segments)}
 
 
 def _attend(

@@ -117,12 +117,6 @@ def gathered(source: Tensor, order: Tensor, readers: Readers) -> Tensor:
     return rows
 
 
-def permuted(source: Tensor, order: Tensor, places: Tensor) -> Tensor:
-    """``source[order]``, each row once; ``places`` is the way back."""
-    rows: Tensor = _Permute.apply(source, order, places)  # type: ignore[no-untyped-call]
-    return rows
-
-
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, source: Tensor, order: Tensor, *readers: Tensor) -> Tensor:
@@ -137,16 +131,3 @@ class _Gather(torch.autograd.Function):
         sums, *_ = torch.embedding_bag(rows, shared, shared_ends, include_last_offset=True)
         to_source = torch.where(slots[:, None] < 0, rows[single], sums[slots.clamp_min(0)])
         return to_source.view(-1, *gradient.shape[1:]), None, None, None, None, None
-
-
-class _Permute(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, source: Tensor, order: Tensor, places: Tensor) -> Tensor:
-        ctx.save_for_backward(places)
-        return source[order]
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        (gradient,) = gradients
-        (places,) = ctx.saved_tensors
-        return gradient[places], None, None

@@ -149,7 +149,7 @@ class LanguageModel:
                 position_ids=positions.to(self.device)[None],
                 past_key_values=cache,
                 use_cache=cache is not None,
-                **packed_arguments(own, self.dtype, heads=self.num_heads, groups=self.num_key_heads),
+                **packed_arguments(own, self.dtype),
             )
         hidden: Tensor = out.last_hidden_state
         return hidden

@@ -1,9 +1,8 @@
 """Attention by the plain formula, one block of queries at a time: for processors, and for float32 on any device.
 
-A block is up to 128 queries of one segment with all the keys that its last query sees. Rows are laid out once so that
-a block's queries, keys and values lie together, the heads of one group after the other's, and nothing is copied within
-a block; what a block computes stays in the cache of the one core that computes it. At the length of a SQuAD prompt that
-is several times as fast as torch's own kernel for CPUs (docs/performance.md).
+A block is up to 128 queries of one segment with all the keys that its last query sees. One core computes it, in its own
+cache, where the heads of queries that share their keys are laid one after the other. At the length of a SQuAD prompt
+that is several times as fast as torch's own kernel for CPUs (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thinwire.gathering import Readers, Rows, gathered, permuted, ranges, readers_of
+from thinwire.gathering import Readers, Rows, gathered, ranges, readers_of
 from thinwire.packing import Segments
 from thinwire.workers import side_by_side
 
@@ -35,44 +34,34 @@ quarter of the memory that a layer of the default model keeps beside them; how m
 
 @dataclass(frozen=True, kw_only=True)
 class Blocks:
-    """Who attends to whom, for ``H`` heads of queries in ``G`` groups that share their keys.
+    """Who attends to whom: ``B`` blocks of ``T`` queries, in their order, with ``K`` keys."""
 
-    ``[T, H, d]`` queries are seen as ``T H`` rows, ``[T, G, d]`` keys as ``T G``.
-    """
-
-    query_order: Tensor
-    """``[T H]`` int64: rows of queries, block by block, group by group."""
-    query_places: Tensor
-    """``[T H]`` int64: its inverse."""
     query_ends: Tensor
-    """``[B + 1]`` int64: where each block's part of ``query_order`` begins."""
-    key_order: Tensor
-    """``[K G]`` int64: rows of keys, as the blocks look at them, group by group."""
+    """``[B + 1]`` int64: where each block's queries begin."""
+    key_rows: Tensor
+    """``[K]`` int64: for one block after the other, the rows that it looks at."""
     key_ends: Tensor
-    """``[B + 1]`` int64: where each block's part of ``key_order`` begins."""
+    """``[B + 1]`` int64: where each block's part of ``key_rows`` begins."""
     num_before: Tensor
     """``[B]`` int64: keys of each block that come before its own rows, which every query of it sees."""
     readers: Readers
-    """Who looks at each row of keys, as entries of ``key_order``."""
-    groups: int
-    repeats: int
-    """Heads of queries in a group: ``H / G``."""
-    num_shares: int
-    """Shares of attention, over all heads; 0 where they are too many to be kept for a backward pass."""
+    """Who looks at each row, as entries of ``key_rows``."""
+    num_pairs: int
+    """Queries and keys that are multiplied; 0 where their shares are too many to be kept for a backward pass."""
     longest_key: int
     """Keys of a query at most."""
 
     @property
-    def places(self) -> tuple[Tensor, Tensor, Tensor, int, int]:
+    def places(self) -> tuple[Tensor, Tensor, Tensor]:
         """Where each block lies, as the operators below are told."""
-        return self.query_ends, self.key_ends, self.num_before, self.groups, self.repeats
+        return self.query_ends, self.key_ends, self.num_before
 
 
-def blocks_of(segments: Segments, heads: int, groups: int) -> Blocks:
-    """Cut ``segments``, wherever they lie, into blocks for ``heads`` of queries over ``groups`` of keys."""
+def blocks_of(segments: Segments) -> Blocks:
+    """Cut ``segments``, wherever they lie, into blocks."""
     device = segments.query_ends.device
-    ends, key_ends = segments.query_ends.cpu().numpy(), segments.key_ends.cpu().numpy()
-    lengths = np.diff(ends).astype(np.int64)
+    ends, key_ends = (tensor.cpu().numpy().astype(np.int64) for tensor in (segments.query_ends, segments.key_ends))
+    lengths = np.diff(ends)
     parts = -(-lengths // _BLOCK_QUERIES)
     # Where in its segment each block begins; a segment's last keys are its own rows.
     offsets = ranges(np.zeros_like(parts), parts) * _BLOCK_QUERIES
@@ -80,41 +69,24 @@ def blocks_of(segments: Segments, heads: int, groups: int) -> Blocks:
     num_queries = np.minimum(left, _BLOCK_QUERIES)
     num_before = np.repeat(np.diff(key_ends), parts) - left
     num_keys = -(-(num_before + num_queries) // _KEY_STEP) * _KEY_STEP
-    repeats = heads // groups
-    queries = _by_group(np.repeat(ends[:-1], parts) + offsets, num_queries, groups)
-    query_order = (queries[:, None] * repeats + np.arange(repeats)).ravel()
-    places = np.empty_like(query_order)
-    places[query_order] = np.arange(len(query_order))
-    keys = _by_group(np.repeat(key_ends[:-1], parts), num_keys, groups)
     # Past a segment's end its last row is named again. It is hidden, but a share of zero times NaN would still be NaN,
     # which another arm's row may hold.
-    last = np.repeat(np.repeat(key_ends[1:] - 1, parts), num_keys * groups)
-    key_order = segments.key_rows.cpu().numpy()[np.minimum(keys // groups, last)] * groups + keys % groups
+    last = np.repeat(np.repeat(key_ends[1:] - 1, parts), num_keys)
+    key_rows = segments.key_rows.cpu().numpy()[np.minimum(ranges(np.repeat(key_ends[:-1], parts), num_keys), last)]
     num_pairs = int((num_queries * num_keys).sum())
 
     def at(rows: Rows) -> Tensor:
         return torch.from_numpy(rows).to(device)
 
     return Blocks(
-        query_order=at(query_order),
-        query_places=at(places),
-        query_ends=at(_ends(num_queries * heads)),
-        key_order=at(key_order),
-        key_ends=at(_ends(num_keys * groups)),
+        query_ends=at(_ends(num_queries)),
+        key_rows=at(key_rows),
+        key_ends=at(_ends(num_keys)),
         num_before=at(num_before),
-        readers=readers_of(key_order).to(device),
-        groups=groups,
-        repeats=repeats,
-        num_shares=heads * num_pairs if num_pairs <= MOST_KEPT_KEYS * int(lengths.sum()) else 0,
+        readers=readers_of(key_rows).to(device),
+        num_pairs=num_pairs if num_pairs <= MOST_KEPT_KEYS * int(lengths.sum()) else 0,
         longest_key=segments.longest_key,
     )
-
-
-def _by_group(starts: Rows, lengths: Rows, groups: int) -> Rows:
-    """For each run of rows, and in it for each group: the numbers of that group's rows, where every row of ``groups``
-    has its own next to one another."""
-    group = np.repeat(np.tile(np.arange(groups), len(lengths)), np.repeat(lengths, groups))
-    return ranges(np.repeat(starts, groups), np.repeat(lengths, groups)) * groups + group
 
 
 def _ends(lengths: Rows) -> Rows:
@@ -133,13 +105,10 @@ def plain_attention(q: Tensor, k: Tensor, v: Tensor, blocks: Blocks, scale: floa
         ``[T, H, d]``.
     """
     keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (q, k, v))
-    out, _ = _by_block(
-        permuted((q * scale).flatten(0, 1), blocks.query_order, blocks.query_places),
-        *(gathered(rows.flatten(0, 1), blocks.key_order, blocks.readers) for rows in (k, v)),
-        *blocks.places,
-        blocks.num_shares if keep else 0,
-    )
-    return permuted(out, blocks.query_places, blocks.query_order).view(q.shape)
+    keys, values = (gathered(rows, blocks.key_rows, blocks.readers) for rows in (k, v))
+    num_shares = q.shape[1] * blocks.num_pairs if keep else 0
+    out: Tensor = _by_block(q * scale, keys, values, *blocks.places, num_shares)[0]
+    return out
 
 
 @torch.library.custom_op("thinwire::attention_by_block", mutates_args=())
@@ -150,20 +119,19 @@ def _by_block(
     query_ends: Tensor,
     key_ends: Tensor,
     num_before: Tensor,
-    groups: int,
-    repeats: int,
     num_shares: int,
 ) -> tuple[Tensor, Tensor]:
-    """The result for rows in the order of the blocks; and the shares, one block's after the other's, ``[num_shares]``,
-    unless that is 0."""
+    """The result of ``[T, H, d]`` queries for ``[K, G, d]`` keys and values; and the shares, one block's after the
+    other's, ``[num_shares]``, unless that is 0."""
     out, kept = torch.empty_like(q), q.new_empty(num_shares)
+    groups = k.shape[1]
 
-    def attend(block: _Place) -> None:
-        queries, keys, values = (_grouped(rows, groups) for rows in (q[block.own], k[block.seen], v[block.seen]))
-        shares = _shares(queries, keys, block.num_before, repeats, kept[block.shares] if num_shares else None)
-        torch.bmm(shares, values, out=_grouped(out[block.own], groups))
+    def attend(block: _Block) -> None:
+        queries, keys, values = (_laid_out(rows, groups) for rows in (q[block.own], k[block.seen], v[block.seen]))
+        shares = _shares(queries, keys, block, kept[block.shares] if num_shares else None)
+        _put(torch.bmm(shares, values), out[block.own])
 
-    _for_each(attend, _places(query_ends, key_ends, num_before, groups), q.device)
+    _for_each(attend, _blocks(query_ends, key_ends, num_before, q.shape[1]), q.device)
     return out, kept
 
 
@@ -180,26 +148,23 @@ def _by_block_backward(
     query_ends: Tensor,
     key_ends: Tensor,
     num_before: Tensor,
-    groups: int,
-    repeats: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients to ``q``, ``k`` and ``v``, by the shares that were kept, or else computed again."""
     to_q, to_k, to_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+    groups = k.shape[1]
 
-    def differentiate(block: _Place) -> None:
-        queries, keys, values = (_grouped(rows, groups) for rows in (q[block.own], k[block.seen], v[block.seen]))
-        to_out = _grouped(gradient[block.own], groups)
-        if len(kept):
-            shares = kept[block.shares].view(groups, -1, keys.shape[1])
-        else:
-            shares = _shares(queries, keys, block.num_before, repeats)
-        torch.bmm(shares.transpose(1, 2), to_out, out=_grouped(to_v[block.seen], groups))
+    def differentiate(block: _Block) -> None:
+        queries, to_out, keys, values = (
+            _laid_out(rows, groups) for rows in (q[block.own], gradient[block.own], k[block.seen], v[block.seen])
+        )
+        shares = kept[block.shares].view(groups, -1, keys.shape[1]) if len(kept) else _shares(queries, keys, block)
+        _put(torch.bmm(shares.transpose(1, 2), to_out), to_v[block.seen])
         to_shares = torch.bmm(to_out, values.transpose(1, 2))
         to_scores = torch._softmax_backward_data(to_shares, shares, -1, q.dtype)
-        torch.bmm(to_scores, keys, out=_grouped(to_q[block.own], groups))
-        torch.bmm(to_scores.transpose(1, 2), queries, out=_grouped(to_k[block.seen], groups))
+        _put(torch.bmm(to_scores, keys), to_q[block.own])
+        _put(torch.bmm(to_scores.transpose(1, 2), queries), to_k[block.seen])
 
-    _for_each(differentiate, _places(query_ends, key_ends, num_before, groups), q.device)
+    _for_each(differentiate, _blocks(query_ends, key_ends, num_before, q.shape[1]), q.device)
     return to_q, to_k, to_v
 
 
@@ -207,60 +172,71 @@ _by_block_backward.register_fake(lambda _, *inputs: tuple(map(torch.empty_like, 
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    *tensors, ctx.groups, ctx.repeats, _ = inputs
-    q, k, v, *places = tensors
+    q, k, v, *places, _ = inputs
     ctx.mark_non_differentiable(output[1])
     ctx.set_materialize_grads(False)  # zeros for the shares' gradient would take as long as a pass over them
     ctx.save_for_backward(q, k, v, output[1], *places)
 
 
-def _differentiate(ctx: Any, gradient: Tensor, _: Any) -> tuple[Tensor | None, ...]:
-    to = _by_block_backward(gradient, *ctx.saved_tensors, ctx.groups, ctx.repeats)
-    return (*to, *[None] * 6)
+def _differentiate(ctx: Any, gradient: Tensor | None, _: Any) -> tuple[Tensor | None, ...]:
+    to = (None, None, None) if gradient is None else _by_block_backward(gradient, *ctx.saved_tensors)
+    return (*to, None, None, None, None)
 
 
 _by_block.register_autograd(_differentiate, setup_context=_keep)
 
 
-class _Place(NamedTuple):
+class _Block(NamedTuple):
     """Where a block's queries lie, its keys, and its shares."""
 
     own: slice
     seen: slice
     shares: slice
     num_before: int
+    """Of the keys that it sees, those before its own."""
 
 
-def _places(query_ends: Tensor, key_ends: Tensor, num_before: Tensor, groups: int) -> Iterator[_Place]:
+def _blocks(query_ends: Tensor, key_ends: Tensor, num_before: Tensor, heads: int) -> Iterator[_Block]:
     start = 0
     ends = (pairwise(query_ends.tolist()), pairwise(key_ends.tolist()))
-    for queries, keys, before in zip(*ends, num_before.tolist(), strict=True):
-        stop = start + (queries[1] - queries[0]) * (keys[1] - keys[0]) // groups
-        yield _Place(slice(*queries), slice(*keys), slice(start, stop), before)
+    for (first, last), (first_key, last_key), before in zip(*ends, num_before.tolist(), strict=True):
+        stop = start + heads * (last - first) * (last_key - first_key)
+        yield _Block(slice(first, last), slice(first_key, last_key), slice(start, stop), before)
         start = stop
 
 
-def _for_each(work: Callable[[_Place], None], places: Iterator[_Place], device: torch.device) -> None:
+def _for_each(work: Callable[[_Block], None], blocks: Iterator[_Block], device: torch.device) -> None:
     """Blocks do not depend on each other: on a processor, every core takes its own."""
     if device.type == "cpu":
-        side_by_side(work, places)
+        side_by_side(work, blocks)
     else:
-        for place in places:
-            work(place)
+        for block in blocks:
+            work(block)
 
 
-def _grouped(rows: Tensor, groups: int) -> Tensor:
-    """``[G n, d]`` seen as ``[G, n, d]``."""
-    return rows.view(groups, -1, rows.shape[-1])
+def _laid_out(rows: Tensor, groups: int) -> Tensor:
+    """``[n, G R, d]``, a few heads for each of ``G`` groups, as ``[G, n R, d]``: a copy in a core's own cache."""
+    return _by_group(rows, groups).reshape(groups, -1, rows.shape[-1]).contiguous()
 
 
-def _shares(queries: Tensor, keys: Tensor, num_before: int, repeats: int, kept: Tensor | None = None) -> Tensor:
-    """``[G, n R, S]``: how much each of ``[G, n R, d]`` queries takes of each of ``[G, S, d]`` keys, of which the
-    block's own rows come after ``num_before``. Put into ``kept``, if it is given."""
+def _put(result: Tensor, rows: Tensor) -> None:
+    """Write ``[G, n R, d]`` into ``rows`` ``[n, G R, d]``."""
+    place = _by_group(rows, len(result))
+    place.copy_(result.view(place.shape))
+
+
+def _by_group(rows: Tensor, groups: int) -> Tensor:
+    """``[n, G R, d]`` seen as ``[G, n, R, d]``."""
+    return rows.view(len(rows), groups, -1, rows.shape[-1]).transpose(0, 1)
+
+
+def _shares(queries: Tensor, keys: Tensor, block: _Block, kept: Tensor | None = None) -> Tensor:
+    """``[G, n R, S]``: how much each of ``[G, n R, d]`` queries takes of each of ``[G, S, d]`` keys. Put into ``kept``,
+    if it is given."""
     scores = torch.bmm(queries, keys.transpose(1, 2))
-    length = queries.shape[1] // repeats
-    later = _later(scores.dtype, scores.device)[:length, None, : keys.shape[1] - num_before]
-    scores.unflatten(1, (length, repeats))[..., num_before:].add_(later)
+    length = block.own.stop - block.own.start
+    later = _later(scores.dtype, scores.device)[:length, None, : keys.shape[1] - block.num_before]
+    scores.unflatten(1, (length, -1))[..., block.num_before :].add_(later)
     return torch.softmax(scores, -1, out=None if kept is None else kept.view(scores.shape))
 
 
