@@ -33,6 +33,13 @@ def test_every_piece_is_done_once_without_gradients_by_threads_that_compute_alon
     assert torch.is_grad_enabled()
 
 
+def test_a_single_piece_has_all_threads_to_itself(threads):
+    seen = []
+    side_by_side(lambda _: seen.append((torch.get_num_threads(), threading.current_thread())), [0])
+    side_by_side(lambda _: seen.append("never"), [])
+    assert seen == [(threads, threading.current_thread())]
+
+
 def test_they_work_at_the_same_time_and_leave_the_process_its_threads(threads):
     all_here = threading.Barrier(threads, timeout=60)
     side_by_side(lambda _: all_here.wait() and None, range(threads))
