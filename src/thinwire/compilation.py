@@ -38,8 +38,9 @@ def compiled_layers(lm: LanguageModel, setting: bool | Auto, num_tokens: int) ->
     layers = _layers(lm)
     try:
         with (
-            # A sweep compiles once for each kind of group: more often than torch allows for by default.
-            torch._dynamo.config.patch(recompile_limit=64),
+            # A sweep compiles once for each kind of group: more often than torch allows for by default. And a model's
+            # floats are constants: looking at them as if they varied, torch begins anew when it finds that they do not.
+            torch._dynamo.config.patch(recompile_limit=64, specialize_float=True),
             # Or else sizes that are equal by chance, a head's width and the number of blocks, say, have to be so ever
             # after. Blocks are for processors alone.
             symbols.patch(use_duck_shape=lm.device.type != "cpu"),  # type: ignore[attr-defined]
