@@ -216,7 +216,7 @@ def _for_each(work: Callable[[_Block], None], blocks: Iterator[_Block], device: 
 
 def _laid_out(rows: Tensor, groups: int) -> Tensor:
     """``[n, G R, d]``, a few heads for each of ``G`` groups, as ``[G, n R, d]``: a copy in a core's own cache."""
-    return _by_group(rows, groups).reshape(groups, -1, rows.shape[-1]).contiguous()
+    return _by_group(rows, groups).contiguous().flatten(1, 2)
 
 
 def _put(result: Tensor, rows: Tensor) -> None:

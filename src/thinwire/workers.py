@@ -51,7 +51,8 @@ def _workers(number: int) -> ThreadPoolExecutor:
         all_begun.wait()
 
     pool = ThreadPoolExecutor(number, thread_name_prefix="thinwire", initializer=begin)
-    for begun in [pool.submit(int) for _ in range(number)]:
-        begun.result()
+    # Each begins a thread, and is done when all have begun.
+    for nothing in [pool.submit(int) for _ in range(number)]:
+        nothing.result()
     torch.set_num_threads(number)  # for threads that others begin: the workers' setting became the process's
     return pool
