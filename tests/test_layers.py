@@ -14,8 +14,8 @@ LAYERS = (
     "errors config experiment_file records seeding",
     "scoring squad prompts postprocess collapse pairing statistics ceiling verdict",
     "assets dequantize determinism precision codecs adapter reader transfer gathering packing workers "
-    "plain_attention attention batching objective model memory lora padding schedule compilation replay residual "
-    "questions splits progress provenance training_state",
+    "plain_attention attention batching objective model memory dropout lora padding schedule compilation replay "
+    "residual questions splits progress provenance training_state",
     "pass_loss reconstruction learner trainee train generate evaluate checkpoint finished export evaluation_run",
     "workbench arm fused sweep dry_run report tensorboard",
     "cli cli_results __main__",

@@ -11,7 +11,7 @@ from doubles import tiny_llama
 from thinwire.config import LoraSettings
 from thinwire.determinism import seeded
 from thinwire.errors import UsageError
-from thinwire.lora import attached, keep_mask, with_factors
+from thinwire.lora import attached, with_factors
 from train_example import Setting as TrainSetting
 from train_example import arm_config, learner
 
@@ -307,31 +307,6 @@ def test_modules_that_no_gradient_reaches_are_named():
         assert lora.unreached(1) == [], "an arm that leaves the second layer alone misses nothing"
 
 
-def test_a_mask_drops_its_share_and_is_the_same_for_the_same_seed():
-    like = torch.zeros(7, 4001)  # no multiple of four: draws are used in fours
-    for share in (0.05, 0.5, 0.9):
-        with seeded(1):
-            mask, another = keep_mask(like, share), keep_mask(like, share)
-        with seeded(1):
-            again = keep_mask(like, share)
-        assert mask.shape == like.shape
-        assert mask.dtype == torch.bool
-        assert torch.equal(mask, again)
-        assert not torch.equal(mask, another)
-        # A binomial share of n entries has a standard deviation of sqrt(p (1 - p) / n); five of them never happen.
-        tolerance = 5 * (share * (1 - share) / like.numel()) ** 0.5
-        assert abs(float((~mask).float().mean()) - share) < tolerance
-        # The four numbers of a draw are independent: neighbours are dropped together by chance alone.
-        dropped = ~mask.flatten()
-        for distance in (1, 2, 3, 4):
-            both = float((dropped[:-distance] & dropped[distance:]).float().mean())
-            assert abs(both - share**2) < 5 * (share**2 / like.numel()) ** 0.5 + 2 * share * tolerance
-
-
-def test_no_share_drops_nothing():
-    assert keep_mask(torch.zeros(1000), 0.0).all()
-
-
 def test_dropout_keeps_the_mean_and_scales_what_is_left():
     model = tiny_llama()
     with one(model, LoraSettings(rank=32, alpha=32, dropout=0.2, targets=("q_proj",))) as lora:
@@ -358,10 +333,6 @@ def test_every_module_and_call_drops_entries_of_its_own():
             again = logits(model)
         assert torch.equal(first, again)
         assert not torch.equal(first, second)
-
-
-def test_the_mask_is_an_operator_that_torch_can_trace():
-    torch.library.opcheck(keep_mask, (torch.zeros(3, 5), 0.5), test_utils=("test_schema", "test_faketensor"))
 
 
 def test_factors_survive_saving_and_merge_into_the_same_model(tmp_path):

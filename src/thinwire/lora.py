@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from thinwire.config import LoraSettings
 from thinwire.determinism import generator
+from thinwire.dropout import keep_mask
 from thinwire.errors import UsageError
 
 _LAYER = re.compile(r"\.(?:layers|h|blocks)\.(\d+)\.")
@@ -267,33 +267,6 @@ def _stack(
         linear.up.grad = gradients[:num, ups].view(linear.up.shape)
         places.append(_Place(name=name, linear=linear, arms=own, downs=downs, ups=ups))
     return StackedLora(places, values, gradients, arms)
-
-
-@torch.library.custom_op("thinwire::keep_mask", mutates_args=(), tags=(torch.Tag.nondeterministic_seeded,))
-def keep_mask(like: Tensor, share: float, module: str = "") -> Tensor:
-    """True but for a ``share`` of its entries, of ``like``'s shape.
-
-    ``module`` does nothing but tell calls apart: a compiler takes two calls with the same arguments for one value, and
-    the query, key and value projections, which read the same input, would share their mask.
-
-    Four 16-bit numbers from each 64-bit draw: several times as fast as torch's own dropout, on a CPU and in compiled
-    code on a GPU, both of which draw once for each entry. ``share`` is thereby rounded to a multiple of 2^-16.
-    """
-    num_draws, least = -(-like.numel() // 4), round(share * 2**16) - 2**15
-    if like.device.type == "cpu":
-        # Numpy draws twice as fast as torch and compares three times as fast; torch's generator seeds it.
-        seed = int(torch.randint(2**63 - 1, ()))
-        numbers = np.random.SFC64(seed).random_raw(num_draws).view(np.int16)
-        kept = torch.from_numpy(numbers >= least)
-    else:
-        kept = torch.empty(num_draws, dtype=torch.int64, device=like.device).random_(-(2**63), None).view(torch.int16)
-        kept = kept >= least
-    return kept[: like.numel()].view(like.shape)
-
-
-@keep_mask.register_fake
-def _(like: Tensor, share: float, module: str = "") -> Tensor:
-    return torch.empty(like.shape, dtype=torch.bool, device=like.device)
 
 
 def _linear_modules(model: Any) -> dict[str, nn.Linear]:
