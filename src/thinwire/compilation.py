@@ -42,8 +42,8 @@ def compiled_layers(lm: LanguageModel, setting: bool | Auto, num_tokens: int) ->
             # floats are constants: looking at them as if they varied, torch begins anew when it finds that they do not.
             torch._dynamo.config.patch(recompile_limit=64, specialize_float=True),
             # Or else sizes that are equal by chance, a head's width and the number of blocks, say, have to be so ever
-            # after. On a GPU, whose rates were measured with torch's default, that stays.
-            symbols.patch(use_duck_shape=lm.device.type != "cpu"),  # type: ignore[attr-defined]
+            # after.
+            symbols.patch(use_duck_shape=False),  # type: ignore[attr-defined]
         ):
             for layer in layers:
                 layer.compile(dynamic=True)
