@@ -12,6 +12,14 @@ def _two_threads():
 
 
 @pytest.fixture
+def set_threads():
+    """Sets how many threads torch uses, until the test ends."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def cache(tmp_path, monkeypatch):
     """An empty cache folder of the test's own."""
     monkeypatch.setenv("THINWIRE_CACHE", str(tmp_path / "cache"))

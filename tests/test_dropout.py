@@ -30,18 +30,14 @@ def test_no_share_drops_nothing():
     assert keep_mask(torch.zeros(1000), 0.0).all()
 
 
-def test_a_mask_is_the_same_on_any_number_of_cores(monkeypatch):
+def test_a_mask_is_the_same_on_any_number_of_cores(monkeypatch, set_threads):
     monkeypatch.setattr(dropout, "_PIECE", 1000)
     like = torch.zeros(7, 501)  # three pieces and a part of one
-    before = torch.get_num_threads()
     masks = []
-    try:
-        for number in (1, 3):
-            torch.set_num_threads(number)
-            with seeded(1):
-                masks.append(keep_mask(like, 0.5).flatten())
-    finally:
-        torch.set_num_threads(before)
+    for number in (1, 3):
+        set_threads(number)
+        with seeded(1):
+            masks.append(keep_mask(like, 0.5).flatten())
     assert torch.equal(*masks)
     whole, rest = masks[0][:3000].view(3, 1000), masks[0][3000:]
     assert len(whole.unique(dim=0)) == 3, "each piece has numbers of its own"

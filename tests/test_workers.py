@@ -11,11 +11,9 @@ from thinwire.workers import side_by_side
 
 
 @pytest.fixture(params=[1, 2, 3])
-def threads(request):
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
+def threads(request, set_threads):
+    set_threads(request.param)
+    return request.param
 
 
 def test_every_piece_is_done_once_without_gradients_by_threads_that_compute_alone(threads):

@@ -41,8 +41,7 @@ def compiled_layers(lm: LanguageModel, setting: bool | Auto, num_tokens: int) ->
             # A sweep compiles once for each kind of group: more often than torch allows for by default. And a model's
             # floats are constants: looking at them as if they varied, torch begins anew when it finds that they do not.
             torch._dynamo.config.patch(recompile_limit=64, specialize_float=True),
-            # Or else sizes that are equal by chance, a head's width and the number of blocks, say, have to be so ever
-            # after.
+            # Sizes that are equal by chance, a head's width and the number of blocks, say, need not be so ever after.
             symbols.patch(use_duck_shape=False),  # type: ignore[attr-defined]
         ):
             for layer in layers:
