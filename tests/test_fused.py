@@ -12,12 +12,12 @@ from doubles import save_sweep_inputs
 from test_sweep import experiment, lines, timeless
 from thinwire import arm as arm_module
 from thinwire import fused
-from thinwire.arm import Planned
 from thinwire.config import ArmConfig, Experiment, build
 from thinwire.fused import group, run_arms
 from thinwire.model import load
+from thinwire.plan import Planned, plan
 from thinwire.progress import Display
-from thinwire.sweep import plan, run_sweep
+from thinwire.sweep import run_sweep
 from thinwire.workbench import Workbench
 
 LORA = {"rank": 2, "alpha": 4, "layers": 1, "dropout": 0.0}

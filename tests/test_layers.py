@@ -12,7 +12,7 @@ import thinwire
 ROOT = Path(thinwire.__file__).parent
 LAYERS = (
     "errors config experiment_file records seeding",
-    "scoring squad prompts postprocess collapse pairing statistics ceiling verdict",
+    "plan scoring squad prompts postprocess collapse pairing statistics ceiling verdict",
     "assets dequantize determinism precision codecs adapter reader transfer gathering packing workers "
     "plain_attention attention batching objective model memory dropout lora padding schedule compilation replay "
     "residual questions splits progress provenance training_state",

@@ -14,8 +14,9 @@ from thinwire import arm as arm_module
 from thinwire.config import Experiment, build
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.model import load
+from thinwire.plan import plan
 from thinwire.progress import Display
-from thinwire.sweep import plan, run_sweep
+from thinwire.sweep import run_sweep
 from thinwire.workbench import Workbench
 
 PLAN_FILE = Path(__file__).parents[1] / "experiments" / "phase1a_lora.yaml"

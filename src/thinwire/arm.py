@@ -7,9 +7,9 @@ import os
 import time
 import traceback
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -24,6 +24,7 @@ from thinwire.learner import Learner, Outcome, StepMetrics
 from thinwire.lora import StackedLora, adapted_modules
 from thinwire.memory import decoding_pass_tokens
 from thinwire.model import LanguageModel
+from thinwire.plan import Planned
 from thinwire.progress import Display, Task, clock
 from thinwire.prompts import Encoded
 from thinwire.provenance import environment, now
@@ -33,24 +34,9 @@ from thinwire.workbench import Workbench
 
 logger = logging.getLogger(__name__)
 
-Kind = Literal["arm", "control"]
-
 DIAGNOSTICS_FILE = "diagnostics.jsonl"
 STATE_FILE = "unfinished.safetensors"
 """Of an arm between two epochs; gone when the arm is done."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Planned:
-    """One training to be done: an arm with one of its seeds, or a control."""
-
-    name: str
-    """Of its folder: the arm's, with the seed behind it where there are several."""
-    arm: str
-    kind: Kind
-    config: ArmConfig
-    epochs_done: int = 0
-    """By an earlier run that did not get to the end, and left its state."""
 
 
 class ArmRun:

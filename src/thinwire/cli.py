@@ -21,8 +21,8 @@ from thinwire.errors import ThinwireError, UsageError
 from thinwire.experiment_file import load_experiment
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import: only the commands that need them pay
+    from thinwire.plan import Controls
     from thinwire.progress import Display
-    from thinwire.sweep import Controls
 
 app = typer.Typer(
     name="thinwire",

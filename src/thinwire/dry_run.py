@@ -17,7 +17,7 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
-from thinwire.arm import Planned, check_done
+from thinwire.arm import check_done
 from thinwire.codecs import codec_class
 from thinwire.config import ArmConfig, Experiment
 from thinwire.errors import UsageError
@@ -25,10 +25,11 @@ from thinwire.finished import find_arm
 from thinwire.fused import group
 from thinwire.memory import MOST_FUSED
 from thinwire.model import choose_device, choose_model
+from thinwire.plan import Controls, Planned, plan
 from thinwire.records import read_json
 from thinwire.report.results import record_folder
 from thinwire.splits import Splits
-from thinwire.sweep import Controls, check_folder, plan
+from thinwire.sweep import check_folder
 from thinwire.workbench import resolved
 
 State = Literal["done", "unfinished", "to do"]

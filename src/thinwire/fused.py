@@ -10,14 +10,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from thinwire.arm import ArmRun, Planned
+from thinwire.arm import ArmRun, with_epochs_done
 from thinwire.compilation import compiled_layers
 from thinwire.determinism import deterministic_kernels
 from thinwire.errors import ThinwireError
 from thinwire.learner import Outcome
 from thinwire.lora import StackedLora, attached, breadth
 from thinwire.memory import is_tried, training_pass_tokens
+from thinwire.plan import Planned
 from thinwire.progress import Display
+from thinwire.report.results import record_folder
 from thinwire.train import can_train_together, train
 from thinwire.workbench import Workbench
 
@@ -47,6 +49,35 @@ def _evenly(members: list[Planned], most: int) -> Iterator[list[Planned]]:
     for part in range(num_parts):
         some = members[part * len(members) // num_parts : (part + 1) * len(members) // num_parts]
         yield sorted(some, key=lambda one: breadth(one.config.lora), reverse=True)
+
+
+def run_group(bench: Workbench, runs: Sequence[Planned], sweep_folder: Path, display: Display) -> list[dict[str, Any]]:
+    """Run arms together, or one after the other should all of them fail together (memory, say)."""
+    folders = [record_folder(sweep_folder, run.name, run.kind) for run in runs]
+    for run, folder in zip(runs, folders, strict=True):
+        if folder.exists() and not run.epochs_done:
+            _set_aside(folder, sweep_folder / "unfinished")
+    records = run_arms(bench, runs, folders, display)
+    if len(runs) > 1 and all(record["status"] == "failed" for record in records):
+        logger.warning("%d arms failed together (%s); running them one by one", len(runs), records[0]["error"])
+        alone = [as_left(bench, run, sweep_folder) for run in runs]
+        return [record for run in alone for record in run_group(bench, [run], sweep_folder, display)]
+    return records
+
+
+def as_left(bench: Workbench, run: Planned, sweep_folder: Path) -> Planned:
+    """``run`` with the epochs that an earlier run left of it."""
+    return with_epochs_done(run, record_folder(sweep_folder, run.name, run.kind), bench)
+
+
+def _set_aside(folder: Path, attic: Path) -> None:
+    """Move what an unfinished arm left out of the way, where it cannot be gone on with."""
+    number = 1
+    while (target := attic / f"{folder.name}-{number}").exists():
+        number += 1
+    attic.mkdir(exist_ok=True)
+    folder.rename(target)
+    logger.info("moved what the unfinished %s left to %s", folder.name, target)
 
 
 def run_arms(

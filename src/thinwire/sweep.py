@@ -1,4 +1,4 @@
-"""Running an experiment: which arms, in which order, into which folder; resuming; isolating failures."""
+"""Running an experiment: into which folder, what is left to run in it, what is written when it is over."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
 
-from thinwire.arm import Planned, check_done, with_epochs_done
+from thinwire.arm import check_done
 from thinwire.config import Experiment
 from thinwire.errors import UsageError
-from thinwire.fused import group, run_arms
+from thinwire.fused import as_left, group, run_group
 from thinwire.memory import fused_arms
 from thinwire.model import load
+from thinwire.plan import Controls, Planned, plan
 from thinwire.progress import Display
 from thinwire.provenance import environment, now
 from thinwire.records import content_hash, read_json, write_json, write_text
@@ -30,11 +31,6 @@ from thinwire.tensorboard import check_available, write_scalars
 from thinwire.workbench import Workbench
 
 logger = logging.getLogger(__name__)
-
-Controls = Literal["auto", "all", "none"]
-
-_SMALL_RUN = 500
-"""With no more training questions than this, controls that train are left out unless asked for."""
 
 
 def run_sweep(
@@ -79,10 +75,10 @@ def run_sweep(
         shutil.copyfile(Path(compare.__file__), folder / "compare_results.py")
         records = _finished(bench, runs, folder)
         with display.overall("sweep", before=len(records)) as task:
-            left = [_as_left(bench, run, folder) for run in runs if run.name not in records]
+            left = [as_left(bench, run, folder) for run in runs if run.name not in records]
             for together in group(left, fused_arms(lm, experiment.fused_arms)):
                 task.update(len(records), len(runs), ", ".join(run.name for run in together))
-                for record in _run_together(bench, together, folder, display):
+                for record in run_group(bench, together, folder, display):
                     records[record["name"]] = record
                     if tensorboard and record["status"] == "done":
                         write_scalars(record_folder(folder, record["name"], record["kind"]))
@@ -125,39 +121,6 @@ def _header(
     }
 
 
-def plan(experiment: Experiment, only: Collection[str], controls: Controls) -> list[Planned]:
-    """The trainings to do, in the order of the experiment file: arms with each of their seeds, then controls."""
-    for name in only:
-        experiment.arm(name)  # refuses unknown names
-    everything = [
-        *(run for name in experiment.arms for run in _with_seeds(name, experiment)),
-        *(Planned(name=name, arm=name, kind="control", config=experiment.arm(name)) for name in experiment.controls),
-    ]
-    if only:
-        return [run for run in everything if run.arm in only]
-    small = experiment.data.samples <= _SMALL_RUN
-    chosen = []
-    for run in everything:
-        trains = run.config.has_trainable
-        if run.kind == "control" and (controls == "none" or (controls == "auto" and small and trains)):
-            if controls == "auto":
-                logger.info(
-                    "leaving out the control %s: %d samples (--controls all)", run.name, experiment.data.samples
-                )
-            continue
-        chosen.append(run)
-    return chosen
-
-
-def _with_seeds(name: str, experiment: Experiment) -> list[Planned]:
-    config = experiment.arm(name)
-    first, *others = experiment.seeds or (config.seed,)
-    return [
-        Planned(name=run_name, arm=name, kind="arm", config=config.model_copy(update={"seed": seed}))
-        for run_name, seed in [(name, first), *((f"{name}-seed{seed}", seed) for seed in others)]
-    ]
-
-
 def _finished(bench: Workbench, runs: Sequence[Planned], sweep_folder: Path) -> dict[str, dict[str, Any]]:
     """Records of the arms that are done already, by name."""
     records = {}
@@ -168,36 +131,6 @@ def _finished(bench: Workbench, runs: Sequence[Planned], sweep_folder: Path) -> 
             logger.info("%s is done already", run.name)
             records[run.name] = record
     return records
-
-
-def _run_together(
-    bench: Workbench, runs: Sequence[Planned], sweep_folder: Path, display: Display
-) -> list[dict[str, Any]]:
-    """Run arms together, or one after the other should all of them fail together (memory, say)."""
-    folders = [record_folder(sweep_folder, run.name, run.kind) for run in runs]
-    for run, folder in zip(runs, folders, strict=True):
-        if folder.exists() and not run.epochs_done:
-            _set_aside(folder, sweep_folder / "unfinished")
-    records = run_arms(bench, runs, folders, display)
-    if len(runs) > 1 and all(record["status"] == "failed" for record in records):
-        logger.warning("%d arms failed together (%s); running them one by one", len(runs), records[0]["error"])
-        alone = [_as_left(bench, run, sweep_folder) for run in runs]
-        return [record for run in alone for record in _run_together(bench, [run], sweep_folder, display)]
-    return records
-
-
-def _as_left(bench: Workbench, run: Planned, sweep_folder: Path) -> Planned:
-    return with_epochs_done(run, record_folder(sweep_folder, run.name, run.kind), bench)
-
-
-def _set_aside(folder: Path, attic: Path) -> None:
-    """Move what an unfinished arm left out of the way, where it cannot be gone on with."""
-    number = 1
-    while (target := attic / f"{folder.name}-{number}").exists():
-        number += 1
-    attic.mkdir(exist_ok=True)
-    folder.rename(target)
-    logger.info("moved what the unfinished %s left to %s", folder.name, target)
 
 
 def check_folder(folder: Path, experiment: Experiment, resume: bool) -> dict[str, Any] | None:
