@@ -17,7 +17,7 @@ LAYERS = (
     "plain_attention attention batching objective model memory dropout lora padding schedule compilation replay "
     "residual questions splits progress provenance training_state",
     "pass_loss reconstruction learner trainee train generate evaluate checkpoint finished export evaluation_run",
-    "workbench arm fused sweep dry_run report tensorboard",
+    "workbench arm fused processes sweep dry_run report tensorboard",
     "cli cli_results __main__",
 )
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}

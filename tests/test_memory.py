@@ -15,6 +15,7 @@ from thinwire.memory import (
     halved_until_it_fits,
     is_tried,
     replays_passes,
+    side_by_side,
     training_pass_tokens,
 )
 from thinwire.model import LanguageModel
@@ -36,6 +37,45 @@ def test_arms_train_together_on_a_gpu_with_a_small_model_and_one_by_one_elsewher
     monkeypatch.setattr(memory, "_SMALL_PARAMETERS", 1000)  # the tiny model has more
     assert fused_arms(on_gpu(), "auto") == 1
     assert fused_arms(tiny_lm(), 5) == fused_arms(on_gpu(), 5) == 5
+
+
+def test_processes_are_as_many_as_have_a_core_memory_and_enough_to_do(monkeypatch, set_threads):
+    free = {"bytes": 1e12}
+    monkeypatch.setattr(memory, "free_memory", lambda device: free["bytes"])
+    set_threads(3)
+    lm = tiny_lm()
+    size = sum(parameter.numel() for parameter in lm.model.parameters())
+    enough = 2.4e13 / 4 / size
+
+    def number(setting="auto", groups=9, processes_worth=9.0):
+        return side_by_side(lm, setting, num_groups=groups, num_tokens=int(processes_worth * enough) + 1)
+
+    assert number() == 3, "as many as threads"
+    assert number(groups=2) == 2
+    assert number(processes_worth=2.5) == 2
+    assert number(processes_worth=0.5) == 1
+    # The weights in float32, a GiB, and 2,048 tokens of a pass that is not compiled (17,024 bytes each, see below).
+    each = 4 * size + 2**30 + 2048 * 17_024
+    free["bytes"] = 2 * each / 0.6 + 10
+    assert number() == 2
+    free["bytes"] = 0
+    assert number() == 1
+    assert number(setting=5) == 5
+    assert number(setting=5, groups=2) == 2
+
+
+def test_processes_are_for_a_cpu():
+    assert side_by_side(on_gpu(), "auto", num_groups=9, num_tokens=10**15) == 1
+    assert side_by_side(on_gpu(), 1, num_groups=9, num_tokens=10**15) == 1
+    with pytest.raises(UsageError, match=r"processes=2 is for arms on a CPU; on cuda .* leave it at auto"):
+        side_by_side(on_gpu(), 2, num_groups=9, num_tokens=10**15)
+
+
+def test_a_process_beside_others_takes_its_part_of_the_memory_alone(monkeypatch):
+    monkeypatch.setattr(memory, "free_memory", lambda device: 512 * 4000 / 0.6 + 1)
+    assert decoding_pass_tokens(tiny_lm(), "auto") == 4000
+    assert decoding_pass_tokens(tiny_lm(), "auto", 0.25) == 1000
+    assert decoding_pass_tokens(tiny_lm(), 7, 0.25) == 7
 
 
 def in_training(lm, setting):

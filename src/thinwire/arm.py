@@ -201,7 +201,7 @@ class ArmRun:
                 bench.encoded(self.config).encoder,
                 questions,
                 max_new_tokens=self.config.evaluation.max_new_tokens,
-                pass_tokens=decoding_pass_tokens(bench.lm, self.config.evaluation.pass_tokens),
+                pass_tokens=decoding_pass_tokens(bench.lm, self.config.evaluation.pass_tokens, bench.memory_share),
                 stop=self.config.evaluation.stop,
                 score=self.config.evaluation.score,
                 on_progress=task.update,

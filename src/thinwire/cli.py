@@ -140,16 +140,20 @@ def _run(
     from thinwire.sweep import run_sweep
 
     folder = output or Path("runs") / experiment.name
-    with _display() as display:
-        records = run_sweep(
-            experiment,
-            folder,
-            resume=resume,
-            only=only or [],
-            controls=controls,
-            tensorboard=tensorboard,
-            display=display,
-        )
+    try:
+        with _display() as display:
+            records = run_sweep(
+                experiment,
+                folder,
+                resume=resume,
+                only=only or [],
+                controls=controls,
+                tensorboard=tensorboard,
+                display=display,
+            )
+    except KeyboardInterrupt:
+        console.print("interrupted; `--resume` goes on from here", style="yellow")
+        raise  # typer ends the process
     typer.echo((folder / "sweep_summary.txt").read_text(encoding="utf-8"))
     console.print(f"results: {folder}", soft_wrap=True)
     if failed := [record["name"] for record in records if record["status"] != "done"]:
@@ -278,6 +282,3 @@ def main() -> None:
     except ThinwireError as error:
         console.print(f"error: {error}", markup=False, highlight=False, style="red", soft_wrap=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        console.print("interrupted; `--resume` continues a sweep", style="yellow")
-        sys.exit(130)

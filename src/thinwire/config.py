@@ -335,6 +335,9 @@ class Experiment(ArmConfig):
     fused_arms: PositiveInt | Auto = "auto"
     """Most arms that train together in one pass over the model, where they see the same questions in the same order;
     ``auto`` is 16 on a GPU with a small model and 1 elsewhere. Results are the same, but for rounding and dropout."""
+    processes: PositiveInt | Auto = "auto"
+    """Most groups of arms that run side by side on a CPU, each in a process with a part of the cores; ``auto`` is as
+    many as have a core, memory and enough to train. Results are the same, but for rounding."""
     verdict: VerdictConfig = VerdictConfig()
     arms: dict[Annotated[str, Field(pattern=ARM_NAME)], dict[str, Any]] = Field(min_length=1)
     """What each arm changes, by name."""

@@ -178,8 +178,8 @@ def drawn(planned: DryRun) -> Group:
 
 
 _FUSED: dict[int | str, str] = {
-    "auto": "A group trains together on a GPU with a small model; elsewhere its arms train one by one.",
-    1: "Arms train one by one: fused_arms is 1.",
+    "auto": "A group trains together on a GPU with a small model; elsewhere each of its arms trains alone.",
+    1: "Each arm trains alone: fused_arms is 1.",
 }
 
 

@@ -161,7 +161,7 @@ def _train(
     if epochs_left and len(runs) > 1:
         logger.info("training %d arms together: %s", len(runs), ", ".join(run.name for run in runs))
     # All epochs: an arm that goes on after some must be compiled if it was in those, or its sums round otherwise.
-    num_tokens = first.training.epochs * len(runs) * sum(len(question.prompt_ids) for question in questions)
+    num_tokens = len(runs) * bench.training_tokens(first)
     if epochs_left:
         logger.info("%s: training begins", label)
     steps_done = runs[0].epochs_done * -(-len(questions) // first.training.batch_size)
@@ -178,7 +178,7 @@ def _train(
                 lora,
                 questions,
                 mean_square,
-                pass_tokens=training_pass_tokens(lm, setting, compiled=compiled),
+                pass_tokens=training_pass_tokens(lm, setting, compiled=compiled, share=bench.memory_share),
                 is_tried=is_tried(lm.device, setting),
                 replay=replay,
                 teacher=teachers[0] if teachers else None,

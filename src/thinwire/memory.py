@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+import psutil
 import torch
 
 from thinwire.attention import is_flash
@@ -30,6 +30,15 @@ _SMALL_PARAMETERS = 1e9
 
 _LEAST_TOKENS = 256
 
+_PROCESS_FLOPS = 2.4e13
+"""Arithmetic of training for which another process pays: until it trains, it takes half a minute of a core."""
+
+_PROCESS_BYTES = 2**30
+"""What a process takes beside its model and its passes: Python, torch, compiled code."""
+
+_PROCESS_TOKENS = 2_048
+"""Tokens of a pass that a process ought to have memory for: smaller ones take more time."""
+
 MOST_FUSED = 16
 """Arms that train together where a step alone does not fill a GPU."""
 
@@ -39,6 +48,28 @@ def fused_arms(lm: LanguageModel, setting: int | str) -> int:
     if isinstance(setting, int):
         return setting
     return MOST_FUSED if _leaves_a_gpu_idle(lm) else 1
+
+
+def side_by_side(lm: LanguageModel, setting: int | str, *, num_groups: int, num_tokens: int) -> int:
+    """Processes that run ``num_groups`` groups of arms, ``auto`` resolved: on a processor, as many as have a core,
+    memory and enough to do, where all arms together train on ``num_tokens`` tokens.
+
+    Raises:
+        UsageError: several are asked for on another device.
+    """
+    if lm.device.type != "cpu":
+        if setting not in ("auto", 1):
+            raise UsageError(
+                f"processes={setting} is for arms on a CPU; on {lm.device} they train together (fused_arms) "
+                "or one after the other: leave it at auto"
+            )
+        return 1
+    if isinstance(setting, int):
+        return min(setting, num_groups)
+    size = sum(parameter.numel() for parameter in lm.model.parameters())
+    taken = size * lm.dtype.itemsize + _PROCESS_TOKENS * _training_bytes(lm, compiled=False) + _PROCESS_BYTES
+    fit, pay = int(_SHARE * free_memory(lm.device) / taken), int(4.0 * size * num_tokens / _PROCESS_FLOPS)
+    return max(1, min(num_groups, torch.get_num_threads(), fit, pay))
 
 
 def replays_passes(lm: LanguageModel, setting: bool | str) -> bool:
@@ -62,8 +93,14 @@ def _leaves_a_gpu_idle(lm: LanguageModel) -> bool:
     return small and lm.device.type == "cuda"
 
 
-def training_pass_tokens(lm: LanguageModel, setting: int | str, *, compiled: bool) -> int:
-    """Tokens in one training pass, those of all arms that train together counted, ``auto`` resolved.
+def training_pass_tokens(lm: LanguageModel, setting: int | str, *, compiled: bool, share: float = 1.0) -> int:
+    """Tokens in one training pass, those of all arms that train together counted, ``auto`` resolved for a process that
+    may take this ``share`` of the free memory."""
+    return _resolve(lm, setting, _training_bytes(lm, compiled=compiled), {"cuda": 524_288, "cpu": 8_192}, share)
+
+
+def _training_bytes(lm: LanguageModel, *, compiled: bool) -> float:
+    """Memory that a training pass takes for each token.
 
     The estimate counts what a decoder layer keeps for its backward pass, per token: 14 activations of the hidden width
     and 3 of the MLP's width. That is the measured peak of models of 576 and of 4,096 numbers with LoRA on attention, in
@@ -76,8 +113,7 @@ def training_pass_tokens(lm: LanguageModel, setting: int | str, *, compiled: boo
     numbers = (0.75 if compiled else 1.0) * (14 * config.hidden_size + 3 * mlp_width)
     if not is_flash(lm.device, lm.dtype):
         numbers += lm.num_heads * MOST_KEPT_KEYS
-    bytes_per_token = lm.dtype.itemsize * lm.num_layers * numbers
-    return _resolve(lm, setting, bytes_per_token, most={"cuda": 524_288, "cpu": 8_192})
+    return float(lm.dtype.itemsize * lm.num_layers * numbers)
 
 
 def is_tried(device: torch.device, setting: int | str) -> bool:
@@ -118,13 +154,13 @@ def halved_until_it_fits(tokens: int, attempt: Callable[[int], Made]) -> Made:
             torch.cuda.empty_cache()
 
 
-def decoding_pass_tokens(lm: LanguageModel, setting: int | str) -> int:
-    """Padded tokens in one batch of decoding, ``auto`` resolved: keys and values of all layers, twice for the moment
-    in which finished rows leave."""
+def decoding_pass_tokens(lm: LanguageModel, setting: int | str, share: float = 1.0) -> int:
+    """Padded tokens in one batch of decoding, ``auto`` resolved for a process that may take this ``share`` of the free
+    memory: keys and values of all layers, twice for the moment in which finished rows leave."""
     config = lm.model.config.get_text_config()
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     bytes_per_token = 2 * 2 * lm.dtype.itemsize * lm.num_layers * lm.num_key_heads * head_dim
-    return _resolve(lm, setting, bytes_per_token, most={"cuda": 1_048_576, "cpu": 8_192})
+    return _resolve(lm, setting, bytes_per_token, {"cuda": 1_048_576, "cpu": 8_192}, share)
 
 
 def free_memory(device: torch.device) -> int:
@@ -132,11 +168,11 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         torch.cuda.empty_cache()  # what torch holds in reserve from earlier passes is free as well
         return torch.cuda.mem_get_info(device)[0]
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    return int(psutil.virtual_memory().available)  # files that the system keeps in memory can go
 
 
-def _resolve(lm: LanguageModel, setting: int | str, bytes_per_token: float, most: dict[str, int]) -> int:
+def _resolve(lm: LanguageModel, setting: int | str, bytes_per_token: float, most: dict[str, int], share: float) -> int:
     if isinstance(setting, int):
         return setting
     kind = "cuda" if lm.device.type == "cuda" else "cpu"
-    return max(_LEAST_TOKENS, min(most[kind], int(_SHARE * free_memory(lm.device) / bytes_per_token)))
+    return max(_LEAST_TOKENS, min(most[kind], int(share * _SHARE * free_memory(lm.device) / bytes_per_token)))

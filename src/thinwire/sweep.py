@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ from thinwire.arm import check_done
 from thinwire.config import Experiment
 from thinwire.errors import UsageError
 from thinwire.fused import as_left, group, run_group
-from thinwire.memory import fused_arms
+from thinwire.memory import fused_arms, side_by_side
 from thinwire.model import load
 from thinwire.plan import Controls, Planned, plan
+from thinwire.processes import run_side_by_side
 from thinwire.progress import Display
 from thinwire.provenance import environment, now
 from thinwire.records import content_hash, read_json, write_json, write_text
@@ -69,25 +70,47 @@ def run_sweep(
         runs = [replace(run, config=bench.resolve(run.config)) for run in planned]
         for run in runs:
             bench.encoded(run.config)  # what cannot be read is refused here, before anything is written
+        records = _finished(bench, runs, folder)
+        left = [as_left(bench, run, folder) for run in runs if run.name not in records]
+        groups = group(left, fused_arms(lm, experiment.fused_arms))
+        num_processes = _num_processes(bench, groups, experiment.processes)
         header = _header(experiment, bench, before, runs)
         write_text(folder / "experiment.yaml", yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False))
         write_json(folder / "sweep.json", header)
         shutil.copyfile(Path(compare.__file__), folder / "compare_results.py")
-        records = _finished(bench, runs, folder)
-        with display.overall("sweep", before=len(records)) as task:
-            left = [as_left(bench, run, folder) for run in runs if run.name not in records]
-            for together in group(left, fused_arms(lm, experiment.fused_arms)):
-                task.update(len(records), len(runs), ", ".join(run.name for run in together))
-                for record in run_group(bench, together, folder, display):
-                    records[record["name"]] = record
-                    if tensorboard and record["status"] == "done":
-                        write_scalars(record_folder(folder, record["name"], record["kind"]))
-                # After every arm, so that an unfinished sweep can be read too.
+        over = _run(bench, groups, folder, display, num_processes)
+        with display.overall("sweep", before=len(records)) as task, closing(over):
+            for together in over:
+                for run in together:
+                    own = record_folder(folder, run.name, run.kind)
+                    records[run.name] = read_json(own / "record.json")
+                    if tensorboard and records[run.name]["status"] == "done":
+                        write_scalars(own)
+                task.update(len(records), len(runs))
+                # After every group, so that an unfinished sweep can be read too.
                 write_text(folder / "sweep_summary.txt", summary_text(folder))
         write_json(folder / "sweep.json", {**header, "finished_at": now()})
         if is_complete(folder):
             write_reports(read_results(folder))
     return [records[run.name] for run in runs]
+
+
+def _num_processes(bench: Workbench, groups: Sequence[Sequence[Planned]], setting: int | str) -> int:
+    num_tokens = sum(bench.training_tokens(run.config) for together in groups for run in together)
+    return side_by_side(bench.lm, setting, num_groups=len(groups), num_tokens=num_tokens)
+
+
+def _run(
+    bench: Workbench, groups: Sequence[Sequence[Planned]], folder: Path, display: Display, num_processes: int
+) -> Generator[Sequence[Planned], None, None]:
+    """Run groups of arms, in this process or in several; gives each when it is over."""
+    if num_processes > 1:
+        bench.make_shared(run.config for together in groups for run in together)
+        yield from run_side_by_side(groups, folder, display, num_processes=num_processes)
+    else:
+        for together in groups:
+            run_group(bench, together, folder, display)
+            yield together
 
 
 def _header(
@@ -155,6 +178,7 @@ def check_folder(folder: Path, experiment: Experiment, resume: bool) -> dict[str
         "verdict",
         "seeds",
         "fused_arms",
+        "processes",
     }  # may grow between runs; finished arms are compared one by one
     for settings in (before, after):
         for how_fast in ("compile", "cuda_graphs"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -52,8 +52,18 @@ class EncodedQuestions:
 class Workbench:
     """Makes what an arm needs and keeps it for the next arm that needs the same."""
 
-    def __init__(self, experiment: Experiment, lm: LanguageModel, codec_folder: Path, display: Display) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        lm: LanguageModel,
+        codec_folder: Path,
+        display: Display,
+        *,
+        memory_share: float = 1.0,
+    ) -> None:
         self.lm = lm
+        self.memory_share = memory_share
+        """Of the machine's memory, what this process may take: others may run arms beside it."""
         self.compile_layers = experiment.model.compile
         self.replay_passes = replays_passes(lm, experiment.model.cuda_graphs)
         self._seed = experiment.seed
@@ -110,6 +120,11 @@ class Workbench:
                 f"its answer have {longest}; shorten prompts: prompt.max_tokens={window - room}"
             )
 
+    def training_tokens(self, arm: ArmConfig) -> int:
+        """Tokens of the prompts that the arm trains on, in all its epochs."""
+        epochs = arm.training.epochs if arm.has_trainable else 0
+        return epochs * sum(len(question.prompt_ids) for question in self.encoded(arm).train)
+
     def counts(self, arm: ArmConfig) -> Tensor:
         """How often each token occurs in the arm's training prompts, ``[V]`` float64, on the CPU."""
         return self._once(
@@ -157,6 +172,15 @@ class Workbench:
         if arm.reconstruction.steps != 0:
             adapter.load_state_dict(self._starting_adapter(arm, reader))
         return reader
+
+    def make_shared(self, arms: Iterable[ArmConfig]) -> None:
+        """Leave the arms' codecs and starting adapters in folder and cache, for other processes to find."""
+        for arm in arms:
+            if arm.reads != "text":
+                try:
+                    self.at_start(arm, self.reader(arm))
+                except Exception:
+                    logger.debug("not made beforehand", exc_info=True)
 
     def teacher(self, arm: ArmConfig) -> Teacher | None:
         """The finished arm that teaches ``arm``; None where none is named, or nothing is distilled.

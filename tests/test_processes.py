@@ -1,0 +1,153 @@
+"""Arms side by side in processes: the same results as one after the other, and nobody left behind however it ends."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from threading import Thread
+
+import pytest
+import yaml
+
+from doubles import save_sweep_inputs
+from test_fused import ARMS, CONTROLS, NAMES
+from test_sweep import experiment, timeless
+from thinwire import processes
+from thinwire.errors import ThinwireError
+from thinwire.progress import Display
+from thinwire.sweep import run_sweep
+
+LONG = {"epochs": 100_000, "batch_size": 8}
+"""Longer than any of these tests."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_sweep_inputs(tmp_path_factory.mktemp("processes"))
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(folder, monkeypatch):
+    monkeypatch.setenv("THINWIRE_CACHE", str(folder / "cache"))
+
+
+def side_by_side(folder, **changes):
+    """An experiment whose layers are not compiled, however long they train."""
+    model = {"name": str(folder / "model"), "device": "cpu", "dtype": "float32", "compile": False}
+    return experiment(folder, **{"model": model, "processes": 2, "controls": {}, **changes})
+
+
+def status_of(run, name):
+    return json.loads((run / name / "record.json").read_text())["status"]
+
+
+def wait_for(condition, seconds=60.0):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it does not come"
+        time.sleep(0.05)
+
+
+def are_at_work(run, *names):
+    return all((run / name / "diagnostics.jsonl").exists() for name in names)
+
+
+def test_arms_in_processes_end_as_they_do_one_after_the_other(folder, tmp_path, set_threads, caplog):
+    set_threads(1)
+    everything = {"arms": ARMS, "controls": CONTROLS}
+    alone = run_sweep(side_by_side(folder, **everything, processes=1), tmp_path / "alone", controls="all")
+    set_threads(2)
+    caplog.clear()
+    with caplog.at_level(logging.INFO, logger="thinwire"):
+        records = run_sweep(side_by_side(folder, **everything), tmp_path / "beside", controls="all")
+    assert [record["name"] for record in records] == [record["name"] for record in alone]
+    for name in NAMES:
+        one, other = tmp_path / "alone" / name, tmp_path / "beside" / name
+        assert timeless(one / "diagnostics.jsonl") == timeless(other / "diagnostics.jsonl")
+        assert (one / "predictions.jsonl").read_text() == (other / "predictions.jsonl").read_text()
+        assert f"{other.name}: test F1" in next(other.glob("training_*.log")).read_text()
+        assert f"{other.name}: test F1" in caplog.text, "what happens in a process is said by the sweep"
+    assert {record["environment"]["cpu_threads"] for record in records} == {1}, "each has a part of the two cores"
+    assert caplog.text.count("codec pca") == 1, "what arms share is made and said once"
+
+
+class Watching(Display):
+    """Remembers what was shown, and what is shown now."""
+
+    def __init__(self):
+        self.shown, self.now = [], []
+
+    @contextmanager
+    def task(self, name, before=0):
+        self.shown.append(name)
+        self.now.append(name)
+        yield self
+        self.now.remove(name)
+
+    def update(self, done, total, figures=""):
+        assert 0 < done <= total
+
+
+def test_a_failing_arm_ends_alone_and_all_that_happens_is_shown(folder, tmp_path):
+    arms = {"baseline": {}, "deep": {"lora": {"rank": 2, "layers": 9}}, "r2": ARMS["r2"]}
+    display = Watching()
+    records = run_sweep(side_by_side(folder, arms=arms), tmp_path / "run", display=display)
+    assert [record["status"] for record in records] == ["done", "failed", "done"]
+    assert "the model has 2 layers" in records[1]["error"]
+    assert {"baseline", "baseline: selection", "baseline: test", "r2", "r2: test"} <= set(display.shown)
+    assert display.now == [], "no bar stays"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_however_a_sweep_ends_its_processes_record_what_they_were_at_and_end(number, folder, tmp_path):
+    made = side_by_side(folder, training=LONG)
+    (tmp_path / "file.yaml").write_text(yaml.safe_dump(made.model_dump(mode="json")))
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "thinwire", "sweep", str(tmp_path / "file.yaml"), "--output", str(run)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as parent:
+        try:
+            wait_for(lambda: are_at_work(run, "baseline", "r2"))
+        finally:
+            parent.send_signal(number)
+        said = parent.stderr.read()  # to its end: nobody holds the other end of this pipe any more
+    assert (status_of(run, "baseline"), status_of(run, "r2")) == ("cancelled", "cancelled")
+    if number == signal.SIGKILL:
+        assert parent.returncode == -number
+    else:
+        assert parent.returncode == 130
+        assert "interrupted; `--resume` goes on from here" in said
+    assert "Traceback" not in said
+
+
+def test_a_process_that_is_killed_costs_its_own_arm_alone(folder, tmp_path, monkeypatch):
+    started = []
+
+    class Recorded(subprocess.Popen):
+        def __init__(self, *arguments, **others):
+            super().__init__(*arguments, **others)
+            if processes.__name__ in self.args:
+                started.append(self.pid)
+
+    monkeypatch.setattr(subprocess, "Popen", Recorded)
+    run = tmp_path / "run"
+
+    def kill():
+        try:
+            wait_for(lambda: are_at_work(run, "endless"))
+        finally:
+            os.kill(started[0], signal.SIGKILL)
+
+    killer = Thread(target=kill)
+    killer.start()
+    arms = {"endless": {"training": LONG}, "baseline": {}, "r2": ARMS["r2"]}
+    with pytest.raises(ThinwireError, match=r"endless \(exit code -9\).*--set processes=1, and --resume"):
+        run_sweep(side_by_side(folder, arms=arms), run)
+    killer.join()
+    assert (status_of(run, "baseline"), status_of(run, "r2")) == ("done", "done")
+    assert not (run / "endless" / "record.json").exists()
+    ending = side_by_side(folder, arms={**arms, "endless": {}}, processes=1)
+    assert [record["status"] for record in run_sweep(ending, run, resume=True)] == ["done"] * 3
