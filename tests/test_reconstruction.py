@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from doubles import example, tiny_lm
+from thinwire import reconstruction
 from thinwire.adapter import Adapter
 from thinwire.batching import token_counts
 from thinwire.codecs import PCACodec
@@ -11,7 +12,7 @@ from thinwire.determinism import generator
 from thinwire.objective import table_mean_square
 from thinwire.prompts import PromptEncoder
 from thinwire.reader import AdapterReader
-from thinwire.reconstruction import measure, train_reconstruction
+from thinwire.reconstruction import train_reconstruction
 
 
 def setting():
@@ -25,12 +26,29 @@ def setting():
     return lm, questions, counts, reader, table_mean_square(lm.table, counts)
 
 
+def measure(rebuilt, table, counts, mean_square):
+    """Of a whole table."""
+    return reconstruction.measure(rebuilt, torch.arange(len(table)), table, counts, mean_square)
+
+
 def test_figures_by_hand():
     table = torch.tensor([[1.0, 0], [0, 2], [3, 3]])
     guess = torch.tensor([[1.0, 0], [2, 0], [9, 9]])
     # Row 1 has cosine 0, error (4 + 4) / 2 = 4, and row 0 is nearer than itself; row 2 was never seen.
     figures = measure(guess, table, torch.tensor([3.0, 1, 0]), mean_square=0.5)
     assert figures.as_dict() == {"cosine": 0.75, "relative_mse": 1 / 4 * 4 / 0.5, "nearest_row_accuracy": 0.75}
+
+
+def test_figures_of_some_rows_are_those_of_all_where_the_others_do_not_count():
+    generator = torch.Generator().manual_seed(0)
+    table = torch.randn(40, 6, generator=generator)
+    guess = table + torch.randn(40, 6, generator=generator)
+    counts = torch.randint(0, 3, (40,), generator=generator).double()
+    rows = counts.nonzero()[:, 0]
+    some = reconstruction.measure(guess[rows], rows, table, counts[rows], 0.5)
+    assert some.as_dict() == pytest.approx(measure(guess, table, counts, 0.5).as_dict())
+    by_frequency = reconstruction.measure_by_frequency(guess[rows], rows, table, counts[rows])
+    assert by_frequency == reconstruction.measure_by_frequency(guess, torch.arange(40), table, counts)
 
 
 def test_a_perfect_table_has_perfect_figures_also_of_rows_with_one_direction():

@@ -160,7 +160,7 @@ def decoding_pass_tokens(lm: LanguageModel, setting: int | str, share: float = 1
     config = lm.model.config.get_text_config()
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     bytes_per_token = 2 * 2 * lm.dtype.itemsize * lm.num_layers * lm.num_key_heads * head_dim
-    return _resolve(lm, setting, bytes_per_token, {"cuda": 1_048_576, "cpu": 8_192}, share)
+    return _resolve(lm, setting, bytes_per_token, {"cuda": 1_048_576, "cpu": 32_768}, share)
 
 
 def free_memory(device: torch.device) -> int:

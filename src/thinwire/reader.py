@@ -28,11 +28,14 @@ class Reader(nn.Module):
         """``[U]`` distinct token ids to ``[U, D]`` embeddings, float32."""
         return self.source[tokens].float()
 
-    @torch.no_grad()
     def table(self, dtype: torch.dtype) -> Tensor:
         """The embedding of every token id, ``[V, D]`` in ``dtype``."""
-        ids = torch.arange(len(self.source), device=self.source.device)
-        return torch.cat([self(block).to(dtype) for block in ids.split(_BLOCK_ROWS)])
+        return self.rows(torch.arange(len(self.source), device=self.source.device), dtype)
+
+    @torch.no_grad()
+    def rows(self, tokens: Tensor, dtype: torch.dtype) -> Tensor:
+        """The embeddings of any number of token ids, ``[N]`` to ``[N, D]`` in ``dtype``."""
+        return torch.cat([self(block).to(dtype) for block in tokens.split(_BLOCK_ROWS)])
 
 
 class CodecReader(Reader):

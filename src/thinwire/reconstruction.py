@@ -34,18 +34,17 @@ class ReconstructionFigures:
 
 
 @torch.no_grad()
-def measure(reconstructed: Tensor, table: Tensor, counts: Tensor, mean_square: float) -> ReconstructionFigures:
-    """Compare ``reconstructed`` ``[V, D]`` with ``table`` ``[V, D]``, over the rows with ``counts`` (``[V]``) > 0."""
+def measure(rebuilt: Tensor, rows: Tensor, table: Tensor, counts: Tensor, mean_square: float) -> ReconstructionFigures:
+    """Compare ``rebuilt`` ``[N, D]`` with the ``rows`` (``[N]``) of ``table`` ``[V, D]`` that it stands for, each
+    weighing as its ``counts`` (``[N]``) say."""
     counts = counts.to(table.device, torch.float64)
-    seen = counts.nonzero()[:, 0]
     half_norms = table.float().square().sum(-1) / 2
     coarse = table.to(fast_dtype(table.device))
     cosine = error = nearest = 0.0
-    for rows in seen.split(2048):
-        predicted, weights = reconstructed[rows].float(), counts[rows]
-        cosines, errors = reconstruction_terms(predicted, table[rows], weights, mean_square)
+    for predicted, own, weights in zip(*(one.split(2048) for one in (rebuilt.float(), rows, counts)), strict=True):
+        cosines, errors = reconstruction_terms(predicted, table[own], weights, mean_square)
         cosine, error = cosine + float(cosines), error + float(errors)
-        nearest += float(weights[_nearest_is_own(predicted, rows, table, coarse, half_norms)].sum())
+        nearest += float(weights[_nearest_is_own(predicted, own, table, coarse, half_norms)].sum())
     total = float(counts.sum())
     return ReconstructionFigures(
         cosine=cosine / total, relative_mse=error / total, nearest_row_accuracy=nearest / total
@@ -76,8 +75,11 @@ _BUCKETS = (1, 10, 100, 1_000, 10_000)
 
 
 @torch.no_grad()
-def measure_by_frequency(reconstructed: Tensor, table: Tensor, counts: Tensor) -> list[dict[str, float | int | None]]:
-    """Mean cosine of the rows that occur 1 to 9 times, 10 to 99 times, ..., each row counting once.
+def measure_by_frequency(
+    rebuilt: Tensor, rows: Tensor, table: Tensor, counts: Tensor
+) -> list[dict[str, float | int | None]]:
+    """Mean cosine of the rows that occur 1 to 9 times, 10 to 99 times, ..., each row counting once; arguments as
+    ``measure`` has them.
 
     Returns:
         A dict for each bucket that holds rows: ``least`` and ``most`` occurrences (None: no limit), ``num_rows``,
@@ -86,16 +88,17 @@ def measure_by_frequency(reconstructed: Tensor, table: Tensor, counts: Tensor) -
     counts = counts.to(table.device, torch.float64)
     buckets: list[dict[str, float | int | None]] = []
     for least, above in zip(_BUCKETS, (*_BUCKETS[1:], None), strict=True):
-        rows = ((counts >= least) & (counts < (above or torch.inf))).nonzero()[:, 0]
-        if len(rows) == 0:
+        members = ((counts >= least) & (counts < (above or torch.inf))).nonzero()[:, 0]
+        if len(members) == 0:
             continue
-        cosine = torch.nn.functional.cosine_similarity(reconstructed[rows].float(), table[rows].float(), dim=-1)
+        own = table[rows[members]].float()
+        cosine = torch.nn.functional.cosine_similarity(rebuilt[members].float(), own, dim=-1)
         buckets.append(
             {
                 "least": least,
                 "most": above and above - 1,
-                "num_rows": len(rows),
-                "share_of_tokens": float(counts[rows].sum() / counts.sum()),
+                "num_rows": len(members),
+                "share_of_tokens": float(counts[members].sum() / counts.sum()),
                 "cosine": float(cosine.double().mean()),
             }
         )

@@ -207,10 +207,12 @@ class Workbench:
     def figures(self, arm: ArmConfig, reader: Reader) -> dict[str, Any]:
         """How well ``reader`` rebuilds the table: ``reconstruction``, weighted by the arm's training prompts, and
         ``by_frequency``, the same in buckets of token frequency."""
-        rebuilt, counts = reader.table(torch.float32), self.counts(arm)
+        counts, table = self.counts(arm), self.lm.table
+        rows = counts.nonzero()[:, 0].to(table.device)
+        rebuilt, seen = reader.rows(rows, torch.float32), counts[counts > 0]
         return {
-            "reconstruction": measure(rebuilt, self.lm.table, counts, self.mean_square(arm)).as_dict(),
-            "by_frequency": measure_by_frequency(rebuilt, self.lm.table, counts),
+            "reconstruction": measure(rebuilt, rows, table, seen, self.mean_square(arm)).as_dict(),
+            "by_frequency": measure_by_frequency(rebuilt, rows, table, seen),
         }
 
     def at_start(self, arm: ArmConfig, reader: Reader) -> dict[str, Any]:
