@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import contextmanager
 from threading import Thread
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -79,7 +80,7 @@ class Watching(Display):
     """Remembers what was shown, and what is shown now."""
 
     def __init__(self):
-        self.shown, self.now = [], []
+        self.shown, self.now, self.finished = [], [], []
 
     @contextmanager
     def task(self, name, before=0):
@@ -87,6 +88,10 @@ class Watching(Display):
         self.now.append(name)
         yield self
         self.now.remove(name)
+
+    @contextmanager
+    def overall(self, name, before=0):
+        yield SimpleNamespace(update=lambda *done_and_total: self.finished.append(done_and_total))
 
     def update(self, done, total, figures=""):
         assert 0 < done <= total
@@ -100,6 +105,7 @@ def test_a_failing_arm_ends_alone_and_all_that_happens_is_shown(folder, tmp_path
     assert "the model has 2 layers" in records[1]["error"]
     assert {"baseline", "baseline: selection", "baseline: test", "r2", "r2: test"} <= set(display.shown)
     assert display.now == [], "no bar stays"
+    assert display.finished == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

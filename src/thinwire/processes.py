@@ -122,8 +122,8 @@ class _Process:
 
     def _listen(self, events: SimpleQueue[tuple[_Process, Event | None]]) -> None:
         assert self._process.stdout is not None
-        with suppress(ValueError):  # half a line is the last of a process that was interrupted
-            for line in self._process.stdout:
+        with self._process.stdout as lines, suppress(ValueError):  # an interrupted process may end within a line
+            for line in lines:
                 events.put((self, json.loads(line)))
         events.put((self, None))
 

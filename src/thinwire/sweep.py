@@ -80,6 +80,7 @@ def run_sweep(
         shutil.copyfile(Path(compare.__file__), folder / "compare_results.py")
         over = _run(bench, groups, folder, display, num_processes)
         with display.overall("sweep", before=len(records)) as task, closing(over):
+            task.update(len(records), len(runs))
             for together in over:
                 for run in together:
                     own = record_folder(folder, run.name, run.kind)
