@@ -4,6 +4,7 @@ import io
 import json
 
 import pytest
+import torch
 from rich.console import Console
 
 from doubles import save_sweep_inputs
@@ -68,6 +69,12 @@ def test_arms_that_see_the_same_questions_in_the_same_order_are_one_group(folder
 def test_no_model_is_loaded(folder, tmp_path):
     planned = dry_run(experiment(folder, model={"name": "no/such-model", "device": "cpu"}), tmp_path / "run")
     assert planned.model == "no/such-model"
+
+
+def test_processes_on_a_gpu_are_refused_as_the_sweep_would_refuse_them(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("thinwire.dry_run.choose_device", lambda name: torch.device("cuda"))
+    with pytest.raises(UsageError, match="processes=2 is for arms on a CPU"):
+        dry_run(experiment(folder, processes=2), tmp_path / "run")
 
 
 def test_auto_is_shown_as_it_would_become_here(folder, tmp_path):

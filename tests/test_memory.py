@@ -10,12 +10,12 @@ from doubles import tiny_lm
 from thinwire import memory
 from thinwire.errors import UsageError
 from thinwire.memory import (
+    arm_processes,
     decoding_pass_tokens,
     fused_arms,
     halved_until_it_fits,
     is_tried,
     replays_passes,
-    side_by_side,
     training_pass_tokens,
 )
 from thinwire.model import LanguageModel
@@ -48,7 +48,7 @@ def test_processes_are_as_many_as_have_a_core_memory_and_enough_to_do(monkeypatc
     enough = 2.4e13 / 4 / size
 
     def number(setting="auto", groups=9, processes_worth=9.0):
-        return side_by_side(lm, setting, num_groups=groups, num_tokens=int(processes_worth * enough) + 1)
+        return arm_processes(lm, setting, num_groups=groups, num_tokens=int(processes_worth * enough) + 1)
 
     assert number() == 3, "as many as threads"
     assert number(groups=2) == 2
@@ -65,10 +65,10 @@ def test_processes_are_as_many_as_have_a_core_memory_and_enough_to_do(monkeypatc
 
 
 def test_processes_are_for_a_cpu():
-    assert side_by_side(on_gpu(), "auto", num_groups=9, num_tokens=10**15) == 1
-    assert side_by_side(on_gpu(), 1, num_groups=9, num_tokens=10**15) == 1
+    assert arm_processes(on_gpu(), "auto", num_groups=9, num_tokens=10**15) == 1
+    assert arm_processes(on_gpu(), 1, num_groups=9, num_tokens=10**15) == 1
     with pytest.raises(UsageError, match=r"processes=2 is for arms on a CPU; on cuda .* leave it at auto"):
-        side_by_side(on_gpu(), 2, num_groups=9, num_tokens=10**15)
+        arm_processes(on_gpu(), 2, num_groups=9, num_tokens=10**15)
 
 
 def test_a_process_beside_others_takes_its_part_of_the_memory_alone(monkeypatch):
@@ -76,6 +76,9 @@ def test_a_process_beside_others_takes_its_part_of_the_memory_alone(monkeypatch)
     assert decoding_pass_tokens(tiny_lm(), "auto") == 4000
     assert decoding_pass_tokens(tiny_lm(), "auto", 0.25) == 1000
     assert decoding_pass_tokens(tiny_lm(), 7, 0.25) == 7
+    monkeypatch.setattr(memory, "free_memory", lambda device: 17_024 * 4000 / 0.6 + 1)
+    assert training_pass_tokens(tiny_lm(), "auto", compiled=False) == 4000
+    assert training_pass_tokens(tiny_lm(), "auto", compiled=False, share=0.25) == 1000
 
 
 def in_training(lm, setting):

@@ -36,7 +36,7 @@ def _own_cache(folder, monkeypatch):
     monkeypatch.setenv("THINWIRE_CACHE", str(folder / "cache"))
 
 
-def side_by_side(folder, **changes):
+def in_processes(folder, **changes):
     """An experiment whose layers are not compiled, however long they train."""
     model = {"name": str(folder / "model"), "device": "cpu", "dtype": "float32", "compile": False}
     return experiment(folder, **{"model": model, "processes": 2, "controls": {}, **changes})
@@ -60,11 +60,11 @@ def are_at_work(run, *names):
 def test_arms_in_processes_end_as_they_do_one_after_the_other(folder, tmp_path, set_threads, caplog):
     set_threads(1)
     everything = {"arms": ARMS, "controls": CONTROLS}
-    alone = run_sweep(side_by_side(folder, **everything, processes=1), tmp_path / "alone", controls="all")
+    alone = run_sweep(in_processes(folder, **everything, processes=1), tmp_path / "alone", controls="all")
     set_threads(2)
     caplog.clear()
     with caplog.at_level(logging.INFO, logger="thinwire"):
-        records = run_sweep(side_by_side(folder, **everything), tmp_path / "beside", controls="all")
+        records = run_sweep(in_processes(folder, **everything), tmp_path / "beside", controls="all")
     assert [record["name"] for record in records] == [record["name"] for record in alone]
     for name in NAMES:
         one, other = tmp_path / "alone" / name, tmp_path / "beside" / name
@@ -98,11 +98,11 @@ class Watching(Display):
 
 
 def test_a_failing_arm_ends_alone_and_all_that_happens_is_shown(folder, tmp_path):
-    arms = {"baseline": {}, "deep": {"lora": {"rank": 2, "layers": 9}}, "r2": ARMS["r2"]}
+    arms = {"baseline": {}, "wide": {"codec": {"compress_dim": 99}}, "r2": ARMS["r2"]}
     display = Watching()
-    records = run_sweep(side_by_side(folder, arms=arms), tmp_path / "run", display=display)
+    records = run_sweep(in_processes(folder, arms=arms), tmp_path / "run", display=display)
     assert [record["status"] for record in records] == ["done", "failed", "done"]
-    assert "the model has 2 layers" in records[1]["error"]
+    assert "compress_dim" in records[1]["error"]
     assert {"baseline", "baseline: selection", "baseline: test", "r2", "r2: test"} <= set(display.shown)
     assert display.now == [], "no bar stays"
     assert display.finished == [(0, 3), (1, 3), (2, 3), (3, 3)]
@@ -110,7 +110,7 @@ def test_a_failing_arm_ends_alone_and_all_that_happens_is_shown(folder, tmp_path
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_however_a_sweep_ends_its_processes_record_what_they_were_at_and_end(number, folder, tmp_path):
-    made = side_by_side(folder, training=LONG)
+    made = in_processes(folder, training=LONG)
     (tmp_path / "file.yaml").write_text(yaml.safe_dump(made.model_dump(mode="json")))
     run = tmp_path / "run"
     command = [sys.executable, "-m", "thinwire", "sweep", str(tmp_path / "file.yaml"), "--output", str(run)]
@@ -151,9 +151,9 @@ def test_a_process_that_is_killed_costs_its_own_arm_alone(folder, tmp_path, monk
     killer.start()
     arms = {"endless": {"training": LONG}, "baseline": {}, "r2": ARMS["r2"]}
     with pytest.raises(ThinwireError, match=r"endless \(exit code -9\).*--set processes=1, and --resume"):
-        run_sweep(side_by_side(folder, arms=arms), run)
+        run_sweep(in_processes(folder, arms=arms), run)
     killer.join()
     assert (status_of(run, "baseline"), status_of(run, "r2")) == ("done", "done")
     assert not (run / "endless" / "record.json").exists()
-    ending = side_by_side(folder, arms={**arms, "endless": {}}, processes=1)
+    ending = in_processes(folder, arms={**arms, "endless": {}}, processes=1)
     assert [record["status"] for record in run_sweep(ending, run, resume=True)] == ["done"] * 3

@@ -29,6 +29,7 @@ from thinwire.progress import Display, Task, clock
 from thinwire.prompts import Encoded
 from thinwire.provenance import environment, now
 from thinwire.records import append_jsonl, content_hash, write_json, write_jsonl
+from thinwire.report.results import record_folder
 from thinwire.training_state import TrainingState, look_at
 from thinwire.workbench import Workbench
 
@@ -232,9 +233,10 @@ class ArmRun:
         getattr(logger, level)(message, *values, extra={"arm": self.name})
 
 
-def with_epochs_done(planned: Planned, folder: Path, bench: Workbench) -> Planned:
-    """``planned`` with the epochs that an unfinished run of the same settings, questions, model and versions left in
-    ``folder``."""
+def as_left(planned: Planned, sweep_folder: Path, bench: Workbench) -> Planned:
+    """``planned`` with the epochs that an unfinished run of the same settings, questions, model and versions left of
+    it."""
+    folder = record_folder(sweep_folder, planned.name, planned.kind)
     made_for = _identity(planned.config, bench.questions(planned.config).hashes, bench.lm)
     found, diagnostics = look_at(folder / STATE_FILE, made_for), folder / DIAGNOSTICS_FILE
     if found and diagnostics.exists() and diagnostics.stat().st_size >= found[1]["diagnostics_bytes"]:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -270,13 +270,10 @@ def _logging() -> Iterator[None]:
         package.propagate = True
 
 
-def _terminated(*_: object) -> NoReturn:
-    raise KeyboardInterrupt  # a scheduler's SIGTERM is an interruption: the running arm is recorded as cancelled
-
-
 def main() -> None:
     """Run the command; exit 2 for a request that cannot be carried out, 1 for work that failed, 130 if interrupted."""
-    signal.signal(signal.SIGTERM, _terminated)
+    # A scheduler's SIGTERM is an interruption: the running arms are recorded as cancelled.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except ThinwireError as error:

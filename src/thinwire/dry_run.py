@@ -23,7 +23,7 @@ from thinwire.config import ArmConfig, Experiment
 from thinwire.errors import UsageError
 from thinwire.finished import find_arm
 from thinwire.fused import group
-from thinwire.memory import MOST_FUSED
+from thinwire.memory import MOST_FUSED, check_processes
 from thinwire.model import choose_device, choose_model
 from thinwire.plan import Controls, Planned, plan
 from thinwire.records import read_json
@@ -84,6 +84,7 @@ def dry_run(experiment: Experiment, folder: Path, *, resume: bool = False, contr
         UsageError: the sweep would be refused.
     """
     device = choose_device(experiment.model.device)
+    check_processes(device, experiment.processes)
     model, reason = choose_model(experiment.model.name, device)
     planned = plan(experiment, (), controls)
     if folder.exists():
@@ -178,7 +179,7 @@ def drawn(planned: DryRun) -> Group:
 
 
 _FUSED: dict[int | str, str] = {
-    "auto": "A group trains together on a GPU with a small model; elsewhere each of its arms trains alone.",
+    "auto": "A group trains together on a GPU with a small model; elsewhere each trains alone, on a CPU side by side.",
     1: "Each arm trains alone: fused_arms is 1.",
 }
 

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from thinwire.arm import ArmRun, with_epochs_done
+from thinwire.arm import ArmRun, as_left
 from thinwire.compilation import compiled_layers
 from thinwire.determinism import deterministic_kernels
 from thinwire.errors import ThinwireError
@@ -51,8 +51,9 @@ def _evenly(members: list[Planned], most: int) -> Iterator[list[Planned]]:
         yield sorted(some, key=lambda one: breadth(one.config.lora), reverse=True)
 
 
-def run_group(bench: Workbench, runs: Sequence[Planned], sweep_folder: Path, display: Display) -> list[dict[str, Any]]:
-    """Run arms together, or one after the other should all of them fail together (memory, say)."""
+def run_group(bench: Workbench, runs: Sequence[Planned], sweep_folder: Path, display: Display) -> None:
+    """Run arms together, or one after the other should all of them fail together (memory, say), each in its folder
+    below ``sweep_folder``; what an unfinished run left there is gone on with, or set aside."""
     folders = [record_folder(sweep_folder, run.name, run.kind) for run in runs]
     for run, folder in zip(runs, folders, strict=True):
         if folder.exists() and not run.epochs_done:
@@ -60,14 +61,8 @@ def run_group(bench: Workbench, runs: Sequence[Planned], sweep_folder: Path, dis
     records = run_arms(bench, runs, folders, display)
     if len(runs) > 1 and all(record["status"] == "failed" for record in records):
         logger.warning("%d arms failed together (%s); running them one by one", len(runs), records[0]["error"])
-        alone = [as_left(bench, run, sweep_folder) for run in runs]
-        return [record for run in alone for record in run_group(bench, [run], sweep_folder, display)]
-    return records
-
-
-def as_left(bench: Workbench, run: Planned, sweep_folder: Path) -> Planned:
-    """``run`` with the epochs that an earlier run left of it."""
-    return with_epochs_done(run, record_folder(sweep_folder, run.name, run.kind), bench)
+        for run in runs:
+            run_group(bench, [as_left(run, sweep_folder, bench)], sweep_folder, display)
 
 
 def _set_aside(folder: Path, attic: Path) -> None:

@@ -31,13 +31,14 @@ _SMALL_PARAMETERS = 1e9
 _LEAST_TOKENS = 256
 
 _PROCESS_FLOPS = 2.4e13
-"""Arithmetic of training for which another process pays: until it trains, it takes half a minute of a core."""
+"""Arithmetic of training for which another process pays: until it trains, it takes a minute of a core, for importing,
+loading and compiling (docs/performance.md)."""
 
 _PROCESS_BYTES = 2**30
 """What a process takes beside its model and its passes: Python, torch, compiled code."""
 
 _PROCESS_TOKENS = 2_048
-"""Tokens of a pass that a process ought to have memory for: smaller ones take more time."""
+"""Tokens of a pass that a process ought to have memory for: one of four times as many is hardly faster."""
 
 MOST_FUSED = 16
 """Arms that train together where a step alone does not fill a GPU."""
@@ -50,19 +51,28 @@ def fused_arms(lm: LanguageModel, setting: int | str) -> int:
     return MOST_FUSED if _leaves_a_gpu_idle(lm) else 1
 
 
-def side_by_side(lm: LanguageModel, setting: int | str, *, num_groups: int, num_tokens: int) -> int:
+def check_processes(device: torch.device, setting: int | str) -> None:
+    """Refuse several processes where arms do not run side by side.
+
+    Raises:
+        UsageError: ``device`` is no CPU.
+    """
+    if device.type != "cpu" and setting not in ("auto", 1):
+        raise UsageError(
+            f"processes={setting} is for arms on a CPU; on {device} they train together (fused_arms) "
+            "or one after the other: leave it at auto"
+        )
+
+
+def arm_processes(lm: LanguageModel, setting: int | str, *, num_groups: int, num_tokens: int) -> int:
     """Processes that run ``num_groups`` groups of arms, ``auto`` resolved: on a processor, as many as have a core,
     memory and enough to do, where all arms together train on ``num_tokens`` tokens.
 
     Raises:
         UsageError: several are asked for on another device.
     """
+    check_processes(lm.device, setting)
     if lm.device.type != "cpu":
-        if setting not in ("auto", 1):
-            raise UsageError(
-                f"processes={setting} is for arms on a CPU; on {lm.device} they train together (fused_arms) "
-                "or one after the other: leave it at auto"
-            )
         return 1
     if isinstance(setting, int):
         return min(setting, num_groups)

@@ -32,7 +32,15 @@ class Planned:
 
 
 def plan(experiment: Experiment, only: Collection[str], controls: Controls) -> list[Planned]:
-    """The trainings to do, in the order of the experiment file: arms with each of their seeds, then controls."""
+    """The trainings to do, in the order of the experiment file: arms with each of their seeds, then controls.
+
+    Args:
+        only: these alone, controls that train included.
+        controls: ``auto`` leaves controls that train out of a run of 500 samples or fewer.
+
+    Raises:
+        UsageError: ``only`` names what the experiment does not have.
+    """
     for name in only:
         experiment.arm(name)  # refuses unknown names
     everything = [

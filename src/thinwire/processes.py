@@ -26,13 +26,14 @@ from itertools import count
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread, main_thread
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
+from thinwire.arm import as_left
 from thinwire.errors import ThinwireError
 from thinwire.experiment_file import load_experiment
-from thinwire.fused import as_left, run_group
+from thinwire.fused import run_group
 from thinwire.model import load
 from thinwire.plan import Planned, plan
 from thinwire.progress import Display, Task
@@ -41,6 +42,8 @@ from thinwire.workbench import Workbench
 logger = logging.getLogger(__name__)
 
 Event = dict[str, Any]
+Events = SimpleQueue[tuple["_Process", Event | None]]
+"""What happens in the processes; None when one has ended."""
 
 _PATIENCE = 30.0
 """Seconds from an interruption to the next, if a process goes on in spite of it."""
@@ -61,7 +64,7 @@ def run_side_by_side(
         ThinwireError: a process ended by itself; the groups that others were at, or could still run, are over by then.
     """
     waiting = deque(groups)
-    events: SimpleQueue[tuple[_Process, Event | None]] = SimpleQueue()
+    events: Events = SimpleQueue()
     lost: list[str] = []
     with _started(folder, num_processes, events) as processes:
         for process in processes:
@@ -86,9 +89,10 @@ def run_side_by_side(
 
 
 @contextmanager
-def _started(folder: Path, number: int, events: SimpleQueue[tuple[_Process, Event | None]]) -> Iterator[list[_Process]]:
+def _started(folder: Path, number: int, events: Events) -> Iterator[list[_Process]]:
     """Processes that share the cores; at the end of the block they are told to stop, and waited for."""
-    cores, processes = torch.get_num_threads(), list[_Process]()
+    cores = torch.get_num_threads()
+    processes: list[_Process] = []
     try:
         for one in range(number):
             threads = max(1, cores // number + (one < cores % number))
@@ -104,9 +108,7 @@ def _started(folder: Path, number: int, events: SimpleQueue[tuple[_Process, Even
 class _Process:
     """One of the processes, seen from the sweep."""
 
-    def __init__(
-        self, folder: Path, threads: int, share: float, events: SimpleQueue[tuple[_Process, Event | None]]
-    ) -> None:
+    def __init__(self, folder: Path, threads: int, share: float, events: Events) -> None:
         numbers = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS")
         self._process = subprocess.Popen(
             [sys.executable, "-m", __spec__.name, str(folder), str(share)],
@@ -120,7 +122,7 @@ class _Process:
         self._tasks: dict[int, tuple[ExitStack, Task]] = {}
         Thread(target=self._listen, args=(events,), daemon=True).start()
 
-    def _listen(self, events: SimpleQueue[tuple[_Process, Event | None]]) -> None:
+    def _listen(self, events: Events) -> None:
         assert self._process.stdout is not None
         with self._process.stdout as lines, suppress(ValueError):  # an interrupted process may end within a line
             for line in lines:
@@ -185,23 +187,24 @@ def _serve(folder: Path, share: float) -> None:
         package.setLevel(logging.INFO)
         while True:
             group = [replace(runs[name], config=bench.resolve(runs[name].config)) for name in _next(jobs)]
-            run_group(bench, [as_left(bench, run, folder) for run in group], folder, display)
+            run_group(bench, [as_left(run, folder, bench) for run in group], folder, display)
             send({"over": True})
     with suppress(BrokenPipeError):
         out.close()
 
 
 def _receive(jobs: SimpleQueue[list[str]]) -> None:
+    """Pass on what comes in; at its end, interrupt the main thread."""
     for line in sys.stdin:
         jobs.put(json.loads(line))
-    while True:  # an interruption that falls into a destructor is lost
+    while True:  # more than once: an interruption that falls into a destructor is lost
         signal.pthread_kill(main_thread().ident or 0, signal.SIGINT)
         time.sleep(_PATIENCE)
 
 
 def _next(jobs: SimpleQueue[list[str]]) -> list[str]:
-    while True:
-        with suppress(Empty):  # nor does one end a wait that it comes just before
+    while True:  # an interruption right before a wait does not end it
+        with suppress(Empty):
             return jobs.get(timeout=1.0)
 
 
@@ -245,11 +248,7 @@ class _LogSender(logging.Handler):
         self._send({"log": {**said, "msg": record.getMessage()}})
 
 
-def _interrupted(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
 if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupted)
+        signal.signal(number, signal.default_int_handler)
     _serve(Path(sys.argv[1]), float(sys.argv[2]))

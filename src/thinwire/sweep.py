@@ -13,11 +13,11 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from thinwire.arm import check_done
+from thinwire.arm import as_left, check_done
 from thinwire.config import Experiment
 from thinwire.errors import UsageError
-from thinwire.fused import as_left, group, run_group
-from thinwire.memory import fused_arms, side_by_side
+from thinwire.fused import group, run_group
+from thinwire.memory import arm_processes, fused_arms
 from thinwire.model import load
 from thinwire.plan import Controls, Planned, plan
 from thinwire.processes import run_side_by_side
@@ -71,7 +71,7 @@ def run_sweep(
         for run in runs:
             bench.encoded(run.config)  # what cannot be read is refused here, before anything is written
         records = _finished(bench, runs, folder)
-        left = [as_left(bench, run, folder) for run in runs if run.name not in records]
+        left = [as_left(run, folder, bench) for run in runs if run.name not in records]
         groups = group(left, fused_arms(lm, experiment.fused_arms))
         num_processes = _num_processes(bench, groups, experiment.processes)
         header = _header(experiment, bench, before, runs)
@@ -98,7 +98,7 @@ def run_sweep(
 
 def _num_processes(bench: Workbench, groups: Sequence[Sequence[Planned]], setting: int | str) -> int:
     num_tokens = sum(bench.training_tokens(run.config) for together in groups for run in together)
-    return side_by_side(bench.lm, setting, num_groups=len(groups), num_tokens=num_tokens)
+    return arm_processes(bench.lm, setting, num_groups=len(groups), num_tokens=num_tokens)
 
 
 def _run(

@@ -178,7 +178,9 @@ class Workbench:
         for arm in arms:
             if arm.reads != "text":
                 try:
-                    self.at_start(arm, self.reader(arm))
+                    self.codec(arm)
+                    if arm.reads == "adapter":  # the figures of codes alone are no file
+                        self.at_start(arm, self.reader(arm))
                 except Exception:
                     logger.debug("not made beforehand", exc_info=True)
 
