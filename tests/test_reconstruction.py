@@ -6,7 +6,7 @@ from thinwire import reconstruction
 from thinwire.adapter import Adapter
 from thinwire.batching import token_counts
 from thinwire.codecs import PCACodec
-from thinwire.codecs.table_training import drawn_rows, products_on_tensor_cores, resolve_steps
+from thinwire.codecs.table_training import drawn_rows, fast_products, resolve_steps
 from thinwire.config import AdapterConfig, CodecConfig, PromptConfig, ReconstructionConfig
 from thinwire.determinism import generator
 from thinwire.objective import table_mean_square
@@ -122,8 +122,13 @@ def test_the_budget_follows_the_device():
     assert resolve_steps(7, torch.device("cuda")) == 7
 
 
-@pytest.mark.parametrize(("device", "precision"), [("cuda", "high"), ("cpu", "highest")])
-def test_products_are_rounded_on_a_gpu_alone_and_only_while_a_table_is_rebuilt(device, precision):
-    with products_on_tensor_cores(torch.device(device)):
+@pytest.mark.parametrize(
+    ("device", "able", "precision"), [("cuda", False, "high"), ("cpu", True, "medium"), ("cpu", False, "highest")]
+)
+def test_products_are_rounded_where_that_is_fast_and_only_while_a_table_is_rebuilt(
+    device, able, precision, monkeypatch
+):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": able})
+    with fast_products(torch.device(device)):
         assert torch.get_float32_matmul_precision() == precision
     assert torch.get_float32_matmul_precision() == "highest"
