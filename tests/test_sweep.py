@@ -7,15 +7,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from doubles import save_sweep_inputs
 from thinwire import arm as arm_module
 from thinwire.config import Experiment, build
 from thinwire.errors import ThinwireError, UsageError
+from thinwire.finished import find_arm, opened
 from thinwire.model import load
 from thinwire.plan import plan
 from thinwire.progress import Display
+from thinwire.reader import Reader
 from thinwire.sweep import run_sweep
 from thinwire.workbench import Workbench
 
@@ -284,6 +287,32 @@ def test_an_arm_interrupted_after_an_epoch_goes_on_and_ends_as_if_it_had_not_bee
     assert record["status"] == "done"
     assert not (run / "unfinished").exists()
     assert not (run / "r2" / "unfinished.safetensors").exists()
+
+
+@pytest.mark.parametrize(("scores", "best", "num_tables"), [([0.9, 0.1], 1, 3), ([0.1, 0.9], 2, 2)])
+def test_the_test_reads_the_best_epochs_table_which_is_not_built_again_after_the_last(
+    scores, best, num_tables, folder, tmp_path, monkeypatch
+):
+    real, selections, tables = arm_module.summarize, iter(scores), []
+    build_table = Reader.table
+
+    def scored(predictions):
+        return {**real(predictions), "f1": next(selections, 0.0)}
+
+    def built(reader, dtype):
+        tables.append(build_table(reader, dtype))
+        return tables[-1]
+
+    fast = {"epochs": 2, "batch_size": 8, "adapter_lr": 0.1}
+    with monkeypatch.context() as patch:
+        patch.setattr(arm_module, "summarize", scored)
+        patch.setattr(Reader, "table", built)
+        (record,) = run_sweep(experiment(folder, training=fast), tmp_path / "run", only=["baseline"])
+    assert record["training"]["best_epoch"] == best
+    assert len(tables) == num_tables
+    assert not torch.equal(tables[0], tables[1])
+    _, reader = opened(find_arm(tmp_path / "run" / "baseline", "cpu"))
+    assert torch.equal(tables[-1], reader.table(torch.float32)), "the checkpoint's"
 
 
 def test_an_unfinished_arm_of_other_settings_starts_again(folder, tmp_path, monkeypatch):

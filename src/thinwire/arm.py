@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import Tensor
 
 import thinwire
 from thinwire.checkpoint import save_checkpoint, trainable_parameters
@@ -68,6 +69,7 @@ class ArmRun:
         self._log("info", "%s %s", planned.kind, planned.name)
         self.epochs_done = planned.epochs_done
         self._begun: TrainingState | None = None
+        self._last_table: Tensor | None = None
 
     def _take_up(self) -> None:
         """Go on after the last whole epoch: what was written down after it is dropped, and will come again."""
@@ -132,7 +134,7 @@ class ArmRun:
     def select(self, epoch: int) -> float:
         """Score the present weights on the selection split: the figure that epochs and arms are chosen by."""
         questions = self._bench.encoded(self.config).selection
-        predictions, seconds = self._answer(f"{self.name}: selection", questions)
+        predictions, seconds = self._answer(f"{self.name}: selection", questions, epoch)
         metrics = summarize(predictions)
         # The only lines with `text_f1`: its largest value in this file is the figure that arms are chosen by.
         self._write_evaluation("selection", epoch, metrics, f1="text_f1", exact_match="text_em")
@@ -144,7 +146,7 @@ class ArmRun:
         """Score the best epoch's weights, once, on the test split; save them; write the record."""
         bench, config = self._bench, self.config
         epoch = outcome.best_epoch if outcome else 0
-        predictions, seconds = self._answer(f"{self.name}: test", bench.encoded(config).test)
+        predictions, seconds = self._answer(f"{self.name}: test", bench.encoded(config).test, epoch)
         metrics = summarize(predictions)
         self._write_evaluation("test", epoch, metrics, f1="test_f1", exact_match="test_em")
         write_jsonl(self.folder / "predictions.jsonl", (prediction.as_dict() for prediction in predictions))
@@ -190,15 +192,15 @@ class ArmRun:
             for half in self.folder.glob(f".{STATE_FILE}.*"):  # what a kill leaves of one that is being written
                 half.unlink()
 
-    def _answer(self, label: str, questions: list[Encoded]) -> tuple[list[Prediction], float]:
-        """Answer with the present weights, folded into a table and merged: what an exported arm would say."""
+    def _answer(self, label: str, questions: list[Encoded], epoch: int) -> tuple[list[Prediction], float]:
+        """Answer with the weights of ``epoch``, folded into a table and merged: what an exported arm would say."""
         started = time.perf_counter()
         bench = self._bench
         alone = self._lora.alone(self._number) if self._lora else nullcontext()
         with self._display.task(label) as task, uncompiled(), alone:
             predictions = answer_questions(
                 bench.lm,
-                self.reader.table(bench.lm.dtype),
+                self._table(epoch),
                 bench.encoded(self.config).encoder,
                 questions,
                 max_new_tokens=self.config.evaluation.max_new_tokens,
@@ -210,6 +212,15 @@ class ArmRun:
         seconds = time.perf_counter() - started
         self.seconds += seconds
         return predictions, seconds
+
+    def _table(self, epoch: int) -> Tensor:
+        """What the model reads with the weights of ``epoch``. That of the last one is kept: if no epoch was better, the
+        test follows its selection."""
+        if epoch < self.config.training.epochs:
+            return self.reader.table(self._bench.lm.dtype)
+        if self._last_table is None:
+            self._last_table = self.reader.table(self._bench.lm.dtype)
+        return self._last_table
 
     def _write_evaluation(self, split: str, epoch: int, metrics: dict[str, Any], *, f1: str, exact_match: str) -> None:
         line = {"event": "evaluation", "split": split, "epoch": epoch, "n": metrics["n"]}
