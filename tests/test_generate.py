@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from doubles import EOS_ID, tiny_gemma_lm, tiny_llama, tiny_lm, tiny_tokenizer
 from thinwire import generate
 from thinwire.attention import exchanged
-from thinwire.generate import StopRule, _advance, _cut, _lay_out, _read, greedy, greedy_batches
+from thinwire.generate import StopRule, _advance, _cut, _lay_out, _portions, _read, greedy, greedy_batches
 from thinwire.model import LanguageModel
 
 NEVER = StopRule(end_ids=frozenset(), newline_ids=frozenset(), max_new_tokens=6)
@@ -156,6 +156,25 @@ def test_batches_come_in_their_order_and_say_what_each_says_alone():
     assert list(greedy_batches(LM, LM.table, [], NEVER)) == []
 
 
+@settings(max_examples=25, deadline=None)
+@given(prompts=PROMPTS, most=st.integers(1, 60))
+def test_prompts_read_in_portions_are_followed_by_what_follows_them_when_read_at_once(prompts, most):
+    expected = greedy(LM, LM.table, prompts, NEVER)
+    with patch.dict(generate._READ_TOKENS, cpu=most):
+        assert greedy(LM, LM.table, prompts, NEVER) == expected
+
+
+def test_a_portion_has_as_many_prompts_as_fit_and_what_they_share_with_the_one_before_is_counted_once():
+    paragraph = [*range(100, 110)]
+    prompts = [[1] * 12, [*paragraph, 2, 3], [*paragraph, 4, 5, 6], [*paragraph, 7], [8, 9]]
+    # 12 alone are too many for 11; 12 + 3 + 1 are 16, and two more 18; a portion's first prompt counts whole.
+    parts = {11: [1, 1, 1, 1, 1], 13: [1, 1, 1, 2], 16: [1, 3, 1], 18: [1, 4], 29: [4, 1], 30: [5]}
+    for most, sizes in parts.items():
+        portions = [*_portions(prompts, most)]
+        assert [portion.stop - portion.start for portion in portions] == sizes
+        assert [prompt for portion in portions for prompt in prompts[portion]] == prompts
+
+
 def test_the_next_batch_is_laid_out_and_the_last_one_given_out_before_a_batch_is_waited_for(monkeypatch):
     events = []
 
@@ -183,7 +202,7 @@ class Unwaiting(TorchDispatchMode):
 
 
 def test_neither_reading_prompts_nor_a_step_waits_for_a_number():
-    layout = _lay_out([[*range(5, 40)], [*range(5, 30), 7]], room=5)
+    layout = _lay_out([[*range(5, 40)], [*range(5, 30), 7]], room=5, read_tokens=100)
     with Unwaiting(), torch.no_grad(), exchanged(LM.model):
         cache, chosen = _read(LM, LM.table, layout)
         _advance(LM, LM.table, cache, chosen)()

@@ -121,7 +121,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, source: Tensor, order: Tensor, *readers: Tensor) -> Tensor:
         ctx.save_for_backward(*readers)
-        return source[order]
+        return source.index_select(0, order)  # by the plain index, a processor takes five times as long
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,6 +27,11 @@ graph, which cost more steps there."""
 _STEPS_A_READ = {"cuda": 4, "cpu": 1}
 """Steps after which the processor looks at the tokens. A GPU is through with its work whenever they are read, and waits
 until it is given more; a few steps too many for rows that have finished cost it less, and their tokens are dropped."""
+
+_READ_TOKENS = {"cuda": sys.maxsize, "cpu": 2_048}
+"""Tokens of prompts that are read at a time. A GPU is filled by many; what a layer computes of many neither fits a
+processor's caches nor what its allocator keeps, and comes as fresh pages from the system, which takes longer than
+computing it."""
 
 _ALIGNED = 8
 """The number of keys is a multiple of this: GPUs' fast matrix products want rows that begin at 16 bytes."""
@@ -70,7 +76,8 @@ def greedy_batches(
     A GPU reads the prompts of a batch while the processor goes on. In that time the caller gets the batch before, and
     the next one is laid out, so that the GPU need not wait for either.
     """
-    layouts = (_lay_out(prompts, room=rule.max_new_tokens - 1) for prompts in batches)
+    most = _READ_TOKENS["cuda" if lm.device.type == "cuda" else "cpu"]
+    layouts = (_lay_out(prompts, room=rule.max_new_tokens - 1, read_tokens=most) for prompts in batches)
     layout, said = next(layouts, None), None
     while layout is not None:
         cache, chosen = _read(lm, table, layout)
@@ -144,61 +151,95 @@ def _advance(lm: LanguageModel, table: Tensor, cache: _Rows, chosen: Tensor) -> 
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Portion:
+    """Prompts that are read at once."""
+
+    members: slice
+    """Which of the batch they are."""
+    packed: Packed
+    rows: Tensor
+    """``[b, w]`` int64, ``w`` the longest of them: the packed rows of each prompt; padding repeats a row, and is
+    masked."""
+    last_rows: Tensor
+    """``[b]`` int64: the packed row of each prompt's last token."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Layout:
     """Prompts laid out for the device."""
 
-    packed: Packed
-    last_rows: Tensor
-    """``[B]`` int64: the packed row of each prompt's last token."""
-    rows: Tensor
-    """``[B, W]`` int64, ``W`` the longest prompt: the packed rows of each prompt; padding repeats a row, and is
-    masked."""
+    portions: list[_Portion]
+    width: int
+    """Of the longest prompt."""
     mask: Tensor
     """``[B, S]`` bool, ``S`` with room for new tokens: which keys belong to each prompt."""
     lengths: Tensor
     """``[B]`` int64."""
 
 
-def _lay_out(prompts: Sequence[Sequence[int]], room: int) -> _Layout:
-    """Pack prompts and find their places in a cache with ``room`` for more tokens."""
-    packed = pack(prompts)
-    lengths = np.array([len(one) for one in packed.rows])
+def _lay_out(prompts: Sequence[Sequence[int]], room: int, read_tokens: int) -> _Layout:
+    """Pack prompts, about ``read_tokens`` at a time, and find their places in a cache with ``room`` for more tokens."""
+    lengths = np.array([len(prompt) for prompt in prompts])
     width = int(lengths.max())
-    rows = np.zeros((len(lengths), width), dtype=np.int64)
     mask = np.zeros((len(lengths), -(-(width + room) // _ALIGNED) * _ALIGNED), dtype=np.bool_)
     mask[:, :width] = np.arange(width) < lengths[:, None]
-    rows[mask[:, :width]] = np.concatenate(packed.rows)
-    return _Layout(
-        packed=packed,
-        last_rows=torch.from_numpy(rows[np.arange(len(rows)), lengths - 1]),
-        rows=torch.from_numpy(rows),
-        mask=torch.from_numpy(mask),
-        lengths=torch.from_numpy(lengths),
-    )
+    portions = []
+    for members in _portions(prompts, read_tokens):
+        packed, own = pack(prompts[members]), lengths[members]
+        rows = np.zeros((len(own), own.max()), dtype=np.int64)
+        rows[np.arange(own.max()) < own[:, None]] = np.concatenate(packed.rows)
+        last_rows = torch.from_numpy(rows[np.arange(len(own)), own - 1])
+        portions.append(_Portion(members=members, packed=packed, rows=torch.from_numpy(rows), last_rows=last_rows))
+    return _Layout(portions=portions, width=width, mask=torch.from_numpy(mask), lengths=torch.from_numpy(lengths))
+
+
+def _portions(prompts: Sequence[Sequence[int]], most: int) -> Iterator[slice]:
+    """Neighbours with at most so many tokens, those with which one begins like the one before it not counted; or a
+    single longer one."""
+    if sum(map(len, prompts)) <= most:
+        yield slice(0, len(prompts))
+        return
+    start = taken = 0
+    for index, prompt in enumerate(prompts):
+        own = len(prompt) - (_num_alike(prompts[index - 1], prompt) if index > start else 0)
+        if index > start and taken + own > most:
+            yield slice(start, index)
+            start, taken, own = index, 0, len(prompt)
+        taken += own
+    yield slice(start, len(prompts))
+
+
+def _num_alike(one: Sequence[int], other: Sequence[int]) -> int:
+    """With how many tokens both begin."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 @torch.no_grad()
 def _read(lm: LanguageModel, table: Tensor, layout: _Layout) -> tuple[_Rows, Tensor]:
     """Read the prompts. Returns a cache with a row for each prompt, and the first new tokens, ``[B]``."""
-    packed, taken, device = layout.packed, _Taken(), lm.device
-    # All that goes to the device goes first: later, the copy would wait until the prompts are read.
-    last_rows, rows, mask, lengths = (
-        one.to(device) for one in (layout.last_rows, layout.rows, layout.mask, layout.lengths)
-    )
-    embeddings = table[torch.from_numpy(packed.ids).to(device)][None]
-    hidden = lm.packed_states(embeddings, torch.from_numpy(packed.positions), packed.segments, taken)[0]
-    return _Rows(taken.taken, rows, mask, lengths), lm.logits(hidden[last_rows]).argmax(-1)
+    device = lm.device
+    cache = _Rows(layout.mask.to(device), layout.lengths.to(device), layout.width)
+    chosen = []
+    for portion in layout.portions:
+        packed = portion.packed
+        # All that goes to the device goes first: later, the copy would wait until the prompts are read.
+        last_rows, taken = portion.last_rows.to(device), _Taken(cache, portion.members, portion.rows.to(device))
+        embeddings = table[torch.from_numpy(packed.ids).to(device)][None]
+        hidden = lm.packed_states(embeddings, torch.from_numpy(packed.positions), packed.segments, taken)[0]
+        chosen.append(lm.logits(hidden[last_rows]).argmax(-1))
+    return cache, torch.cat(chosen)
 
 
 class _Taken(Cache):  # type: ignore[misc]
-    """Takes the keys and values of packed prompts as they are, ``[1, G, T, d]`` a layer."""
+    """Takes the keys and values of packed prompts, ``[1, G, T, d]`` a layer, into the ``members``' rows of a cache."""
 
-    def __init__(self) -> None:
+    def __init__(self, cache: _Rows, members: slice, rows: Tensor) -> None:
         super().__init__(layers=[])
-        self.taken: list[tuple[Tensor, Tensor]] = []
+        self._cache, self._members, self._rows = cache, members, rows
 
     def update(self, key: Tensor, value: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        self.taken.append((key, value))
+        self._cache.take(layer, self._members, self._rows, key, value)
         return key, value
 
 
@@ -206,19 +247,23 @@ class _Rows(Cache):  # type: ignore[misc]
     """Keys and values with a row for each sequence, ``[B, G, S, d]`` a layer, ``S`` the longest prompt and the room for
     its answer. New tokens are written into one column, right of the longest prompt, for all rows alike."""
 
-    def __init__(self, packed: list[tuple[Tensor, Tensor]], rows: Tensor, mask: Tensor, lengths: Tensor) -> None:
+    def __init__(self, mask: Tensor, lengths: Tensor, width: int) -> None:
         super().__init__(layers=[])
         self.mask = mask
         """``[B, S]`` bool: which keys belong to each sequence."""
         self._lengths = lengths
-        self._column = torch.full((1,), rows.shape[1] - 1, device=mask.device)
-        self._kept = [(self._spread(keys, rows), self._spread(values, rows)) for keys, values in packed]
+        self._column = torch.full((1,), width - 1, device=mask.device)
+        self._kept: list[tuple[Tensor, Tensor]] = []
 
-    def _spread(self, packed: Tensor, where: Tensor) -> Tensor:
-        (batch, width), (_, groups, _, size) = where.shape, packed.shape
-        buffer = packed.new_zeros(batch, groups, self.mask.shape[1], size)  # masked or not, values must be numbers
-        buffer[:, :, :width] = packed[0].transpose(0, 1)[where].transpose(1, 2)
-        return buffer
+    def take(self, layer: int, members: slice, rows: Tensor, key: Tensor, value: Tensor) -> None:
+        """Copy packed keys and values, ``[1, G, T, d]``: ``rows`` (``[b, w]``) of them for each of the ``members``."""
+        _, groups, _, size = key.shape
+        if layer == len(self._kept):  # masked or not, values must be numbers
+            shape = (len(self.mask), groups, self.mask.shape[1], size)
+            self._kept.append((key.new_zeros(shape), value.new_zeros(shape)))
+        for buffer, packed in zip(self._kept[layer], (key, value), strict=True):
+            taken = packed[0].transpose(0, 1).index_select(0, rows.flatten())
+            buffer[members, :, : rows.shape[1]] = taken.view(*rows.shape, groups, size).transpose(1, 2)
 
     def grow(self) -> Tensor:
         """Begin one more token. Returns its position in each sequence, ``[B]``."""
