@@ -158,10 +158,12 @@ def test_batches_come_in_their_order_and_say_what_each_says_alone():
 
 @settings(max_examples=25, deadline=None)
 @given(prompts=PROMPTS, most=st.integers(1, 60))
-def test_prompts_read_in_portions_are_followed_by_what_follows_them_when_read_at_once(prompts, most):
-    expected = greedy(LM, LM.table, prompts, NEVER)
+def test_prompts_read_in_portions_are_followed_by_what_follows_each_alone(prompts, most):
+    # Every other token is an end: rows leave at all times, and with them whole portions.
+    rule = StopRule(end_ids=frozenset(range(0, 260, 2)), newline_ids=frozenset(), max_new_tokens=6)
+    alone = [greedy(LM, LM.table, [prompt], rule)[0] for prompt in prompts]
     with patch.dict(generate._READ_TOKENS, cpu=most):
-        assert greedy(LM, LM.table, prompts, NEVER) == expected
+        assert greedy(LM, LM.table, prompts, rule) == alone
 
 
 def test_a_portion_has_as_many_prompts_as_fit_and_what_they_share_with_the_one_before_is_counted_once():

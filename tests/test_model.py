@@ -36,7 +36,7 @@ def test_a_next_token_is_the_same_whatever_gaps_its_cache_has(side):
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     lm.model.get_decoder()(input_ids=padded, attention_mask=mask, position_ids=positions, past_key_values=cache)
     key_mask = torch.cat([mask.bool(), torch.ones(1, 1, dtype=torch.bool)], 1)
-    found = lm.next_states(lm.table[ids[:, -1]], torch.tensor([9]), key_mask, cache)
+    found = lm.next_states(lm.table[ids[:, -1]], torch.tensor([9]), [key_mask], cache)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 

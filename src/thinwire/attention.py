@@ -7,7 +7,7 @@ the plain formula, block by block: see ``plain_attention``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from inspect import signature
 from typing import Any
@@ -32,7 +32,8 @@ def exchanged(model: Any) -> Iterator[None]:
     """Make ``model`` attend by this module, for the length of the block. Its forward call then takes either of
 
     - ``segments`` or ``blocks`` (``packed_arguments``): packed sequences, as training and reading prompts have them;
-    - ``key_mask`` (``[B, S]`` bool): one more token of each of ``B`` sequences, over the keys that are true.
+    - ``key_masks``, for some neighbouring sequences after the others ``[b, s]`` bool: one more token of each sequence,
+      over those of its last ``s`` keys that are true.
 
     Raises:
         UsageError: the model's attention cannot be exchanged.
@@ -80,7 +81,7 @@ def _attend(
     *,
     segments: Segments | None = None,
     blocks: Blocks | None = None,
-    key_mask: Tensor | None = None,
+    key_masks: Sequence[Tensor] = (),
     scaling: float | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
@@ -89,8 +90,7 @@ def _attend(
     _refuse_what_is_not_plain(key.shape[2] if packed is None else packed.longest_key, **others)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if packed is None:
-        assert key_mask is not None, "over a cache, there is a mask"
-        return _next_token(query, key, value, key_mask, scale), None
+        return _next_tokens(query, key, value, key_masks, scale), None
     q, k, v = (tensor.transpose(1, 2).flatten(0, 1) for tensor in (query, key, value))
     if segments is not None:
         out = _flash(q, k, v, segments, scale)
@@ -112,8 +112,18 @@ def _refuse_what_is_not_plain(
         raise UsageError("the model caps its attention scores or has attention sinks, which is not supported yet")
 
 
+def _next_tokens(query: Tensor, key: Tensor, value: Tensor, key_masks: Sequence[Tensor], scale: float) -> Tensor:
+    """One query a sequence: keys that the longest prompts alone have are not looked at for others."""
+    numbers, outs = [len(mask) for mask in key_masks], []
+    parts = (tensor.split(numbers) for tensor in (query, key, value))
+    for mask, queries, keys, values in zip(key_masks, *parts, strict=True):
+        first = keys.shape[2] - mask.shape[1]
+        outs.append(_next_token(queries, keys[:, :, first:], values[:, :, first:], mask, scale))
+    return torch.cat(outs) if len(outs) > 1 else outs[0]
+
+
 def _next_token(query: Tensor, key: Tensor, value: Tensor, key_mask: Tensor, scale: float) -> Tensor:
-    """One query a sequence: each key is read once for all the heads that share it, and is never copied."""
+    """Each key is read once for all the heads that share it, and is never copied."""
     batch, heads, _, width = query.shape
     grouped = query.view(batch, key.shape[1], -1, width)
     scores = (grouped @ key.transpose(2, 3)).mul_(scale).masked_fill_(~key_mask[:, None, None], -torch.inf)

@@ -114,9 +114,9 @@ def _continue(lm: LanguageModel, table: Tensor, cache: _Rows, chosen: Tensor, ru
             if not going.any():
                 break
             if stop < rule.max_new_tokens and going.sum() < _LEAST_LIVE[kind] * len(live):
-                keep = torch.from_numpy(going.nonzero()[0]).to(lm.device)
+                keep = going.nonzero()[0]
                 cache.keep(keep)
-                chosen = chosen[keep]
+                chosen = chosen[torch.from_numpy(keep).to(lm.device)]
                 advance = _advance(lm, table, cache, chosen)
                 live = live[going]
     return said
@@ -144,7 +144,7 @@ def _advance(lm: LanguageModel, table: Tensor, cache: _Rows, chosen: Tensor) -> 
 
     def step() -> None:
         positions = cache.grow()
-        hidden = lm.next_states(table[chosen], positions, cache.mask, cache)
+        hidden = lm.next_states(table[chosen], positions, cache.masks, cache)
         chosen.copy_(lm.logits(hidden).argmax(-1))
 
     return Replayer(lm.device).replayed(step) if lm.has_fixed_steps else step
@@ -158,10 +158,10 @@ class _Portion:
     """Which of the batch they are."""
     packed: Packed
     rows: Tensor
-    """``[b, w]`` int64, ``w`` the longest of them: the packed rows of each prompt; padding repeats a row, and is
-    masked."""
-    last_rows: Tensor
-    """``[b]`` int64: the packed row of each prompt's last token."""
+    """``[b, w]`` int64, ``w`` the longest of them: the packed rows of each prompt, on the right. What is left of a
+    shorter one names some row, and is masked."""
+    mask: Tensor
+    """``[b, s]`` bool: which of the ``w`` keys belong to each prompt, then room for new tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,28 +169,26 @@ class _Layout:
     """Prompts laid out for the device."""
 
     portions: list[_Portion]
-    width: int
-    """Of the longest prompt."""
-    mask: Tensor
-    """``[B, S]`` bool, ``S`` with room for new tokens: which keys belong to each prompt."""
     lengths: Tensor
     """``[B]`` int64."""
+    room: int
+    """For new tokens."""
 
 
 def _lay_out(prompts: Sequence[Sequence[int]], room: int, read_tokens: int) -> _Layout:
     """Pack prompts, about ``read_tokens`` at a time, and find their places in a cache with ``room`` for more tokens."""
     lengths = np.array([len(prompt) for prompt in prompts])
     width = int(lengths.max())
-    mask = np.zeros((len(lengths), -(-(width + room) // _ALIGNED) * _ALIGNED), dtype=np.bool_)
-    mask[:, :width] = np.arange(width) < lengths[:, None]
+    room = -(-(width + room) // _ALIGNED) * _ALIGNED - width
     portions = []
     for members in _portions(prompts, read_tokens):
         packed, own = pack(prompts[members]), lengths[members]
-        rows = np.zeros((len(own), own.max()), dtype=np.int64)
-        rows[np.arange(own.max()) < own[:, None]] = np.concatenate(packed.rows)
-        last_rows = torch.from_numpy(rows[np.arange(len(own)), own - 1])
-        portions.append(_Portion(members=members, packed=packed, rows=torch.from_numpy(rows), last_rows=last_rows))
-    return _Layout(portions=portions, width=width, mask=torch.from_numpy(mask), lengths=torch.from_numpy(lengths))
+        taken = np.arange(own.max()) >= own.max() - own[:, None]
+        rows = np.zeros(taken.shape, dtype=np.int64)
+        rows[taken] = np.concatenate(packed.rows)
+        mask = torch.from_numpy(np.pad(taken, ((0, 0), (0, room))))
+        portions.append(_Portion(members=members, packed=packed, rows=torch.from_numpy(rows), mask=mask))
+    return _Layout(portions=portions, lengths=torch.from_numpy(lengths), room=room)
 
 
 def _portions(prompts: Sequence[Sequence[int]], most: int) -> Iterator[slice]:
@@ -218,16 +216,17 @@ def _num_alike(one: Sequence[int], other: Sequence[int]) -> int:
 @torch.no_grad()
 def _read(lm: LanguageModel, table: Tensor, layout: _Layout) -> tuple[_Rows, Tensor]:
     """Read the prompts. Returns a cache with a row for each prompt, and the first new tokens, ``[B]``."""
-    device = lm.device
-    cache = _Rows(layout.mask.to(device), layout.lengths.to(device), layout.width)
-    chosen = []
+    device, chosen = lm.device, []
+    masks = [portion.mask.to(device) for portion in layout.portions]
+    cache = _Rows(masks, layout.lengths.to(device), layout.room)
     for portion in layout.portions:
         packed = portion.packed
         # All that goes to the device goes first: later, the copy would wait until the prompts are read.
-        last_rows, taken = portion.last_rows.to(device), _Taken(cache, portion.members, portion.rows.to(device))
+        rows = portion.rows.to(device)
         embeddings = table[torch.from_numpy(packed.ids).to(device)][None]
+        taken = _Taken(cache, portion.members, rows)
         hidden = lm.packed_states(embeddings, torch.from_numpy(packed.positions), packed.segments, taken)[0]
-        chosen.append(lm.logits(hidden[last_rows]).argmax(-1))
+        chosen.append(lm.logits(hidden[rows[:, -1]]).argmax(-1))
     return cache, torch.cat(chosen)
 
 
@@ -245,30 +244,35 @@ class _Taken(Cache):  # type: ignore[misc]
 
 class _Rows(Cache):  # type: ignore[misc]
     """Keys and values with a row for each sequence, ``[B, G, S, d]`` a layer, ``S`` the longest prompt and the room for
-    its answer. New tokens are written into one column, right of the longest prompt, for all rows alike."""
+    its answer. Prompts end in the same column, and new tokens are written into the next for all rows alike."""
 
-    def __init__(self, mask: Tensor, lengths: Tensor, width: int) -> None:
+    def __init__(self, masks: list[Tensor], lengths: Tensor, room: int) -> None:
+        """``masks`` (``[b, s]``) for some neighbouring sequences after the others; ``lengths`` (``[B]``) of their
+        prompts; ``room`` for new tokens."""
         super().__init__(layers=[])
-        self.mask = mask
-        """``[B, S]`` bool: which keys belong to each sequence."""
+        self.masks = masks
+        """``[b, s]`` bool: which of its last ``s`` keys belong to each sequence."""
+        self._size = max(mask.shape[1] for mask in masks)
+        self._width = self._size - room
         self._lengths = lengths
-        self._column = torch.full((1,), width - 1, device=mask.device)
+        self._column = torch.full((1,), self._width - 1, device=lengths.device)
         self._kept: list[tuple[Tensor, Tensor]] = []
 
     def take(self, layer: int, members: slice, rows: Tensor, key: Tensor, value: Tensor) -> None:
         """Copy packed keys and values, ``[1, G, T, d]``: ``rows`` (``[b, w]``) of them for each of the ``members``."""
         _, groups, _, size = key.shape
         if layer == len(self._kept):  # masked or not, values must be numbers
-            shape = (len(self.mask), groups, self.mask.shape[1], size)
+            shape = (len(self._lengths), groups, self._size, size)
             self._kept.append((key.new_zeros(shape), value.new_zeros(shape)))
         for buffer, packed in zip(self._kept[layer], (key, value), strict=True):
-            taken = packed[0].transpose(0, 1).index_select(0, rows.flatten())
-            buffer[members, :, : rows.shape[1]] = taken.view(*rows.shape, groups, size).transpose(1, 2)
+            taken = packed[0].transpose(0, 1).index_select(0, rows.flatten()).view(*rows.shape, groups, size)
+            buffer[members, :, self._width - rows.shape[1] : self._width] = taken.transpose(1, 2)
 
     def grow(self) -> Tensor:
         """Begin one more token. Returns its position in each sequence, ``[B]``."""
         self._column += 1
-        self.mask.index_fill_(1, self._column, True)
+        for mask in self.masks:
+            mask.index_fill_(1, self._column - (self._size - mask.shape[1]), True)
         self._lengths += 1
         return self._lengths - 1
 
@@ -277,7 +281,17 @@ class _Rows(Cache):  # type: ignore[misc]
         keys, values = self._kept[layer]
         return keys.index_copy_(2, self._column, key), values.index_copy_(2, self._column, value)
 
-    def keep(self, rows: Tensor) -> None:
-        """Drop all sequences but these."""
-        self._kept = [(keys[rows], values[rows]) for keys, values in self._kept]
-        self.mask, self._lengths = self.mask[rows], self._lengths[rows]
+    def keep(self, rows: NDArray[np.int64]) -> None:
+        """Drop all sequences but these, which are given in their order."""
+
+        def kept(tensor: Tensor, rows: NDArray[np.int64]) -> Tensor:
+            return tensor[torch.from_numpy(rows).to(tensor.device)]
+
+        self._kept = [(kept(keys, rows), kept(values, rows)) for keys, values in self._kept]
+        self._lengths = kept(self._lengths, rows)
+        ends = np.cumsum([len(mask) for mask in self.masks])
+        parts = np.split(rows, np.searchsorted(rows, ends[:-1]))
+        starts = [0, *ends.tolist()]
+        self.masks = [
+            kept(mask, part - start) for mask, part, start in zip(self.masks, parts, starts, strict=False) if len(part)
+        ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.util import find_spec
@@ -154,13 +155,14 @@ class LanguageModel:
         hidden: Tensor = out.last_hidden_state
         return hidden
 
-    def next_states(self, embeddings: Tensor, positions: Tensor, key_mask: Tensor, cache: Any) -> Tensor:
+    def next_states(self, embeddings: Tensor, positions: Tensor, key_masks: Sequence[Tensor], cache: Any) -> Tensor:
         """Run the decoder over one more token of each of ``B`` sequences.
 
         Args:
             embeddings: ``[B, D]``, cast to the model's dtype.
             positions: ``[B]`` int64, of the new token in its sequence.
-            key_mask: ``[B, S]`` bool: which keys belong to the sequence, the new token's included.
+            key_masks: for some neighbouring sequences after the others, ``[b, s]`` bool: which of its last ``s`` keys
+                belong to each, the new token's included.
             cache: holds the keys and values so far, and takes the new ones.
 
         Returns:
@@ -171,7 +173,7 @@ class LanguageModel:
                 inputs_embeds=embeddings[:, None].to(self.dtype),
                 attention_mask=None,
                 position_ids=positions[:, None],
-                key_mask=key_mask,
+                key_masks=key_masks,
                 past_key_values=cache,
                 use_cache=True,
             )
