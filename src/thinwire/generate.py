@@ -29,9 +29,8 @@ _STEPS_A_READ = {"cuda": 4, "cpu": 1}
 until it is given more; a few steps too many for rows that have finished cost it less, and their tokens are dropped."""
 
 _READ_TOKENS = {"cuda": sys.maxsize, "cpu": 2_048}
-"""Tokens of prompts that are read at a time. A GPU is filled by many; what a layer computes of many neither fits a
-processor's caches nor what its allocator keeps, and comes as fresh pages from the system, which takes longer than
-computing it."""
+"""Tokens of prompts that are read at a time, and that share a number of keys in decoding. A GPU is filled by many; a
+processor reads as fast in portions, with less memory, and spares short prompts the keys of longer ones."""
 
 _ALIGNED = 8
 """The number of keys is a multiple of this: GPUs' fast matrix products want rows that begin at 16 bytes."""
