@@ -113,9 +113,9 @@ def cut(request, monkeypatch):
     queries, key_step = request.param
     monkeypatch.setattr(by_block, "_BLOCK_QUERIES", queries)
     monkeypatch.setattr(by_block, "_KEY_STEP", key_step)
-    by_block._later.cache_clear()
+    by_block._hidden.cache_clear()
     yield
-    by_block._later.cache_clear()
+    by_block._hidden.cache_clear()
 
 
 @pytest.mark.usefixtures("cut")

@@ -27,6 +27,9 @@ _KEY_STEP = 32
 """A block's keys are a multiple of this, the last ones hidden from its queries: lengths that fill a processor's vectors
 take less time than shorter ones that do not."""
 
+_BEFORE_STEP = 512
+"""Keys before a block's own for which there is room in what is added to its scores."""
+
 MOST_KEPT_KEYS = 384
 """Where queries have more keys than this on average, the backward pass computes their shares again. This many take a
 quarter of the memory that a layer of the default model keeps beside them; how many there are grows with the length."""
@@ -233,16 +236,18 @@ def _by_group(rows: Tensor, groups: int) -> Tensor:
 def _shares(queries: Tensor, keys: Tensor, block: _Block, kept: Tensor | None = None) -> Tensor:
     """``[G, n R, S]``: how much each of ``[G, n R, d]`` queries takes of each of ``[G, S, d]`` keys. Put into ``kept``,
     if it is given."""
-    scores = torch.bmm(queries, keys.transpose(1, 2))
-    length = block.own.stop - block.own.start
-    later = _later(scores.dtype, scores.device)[:length, None, : keys.shape[1] - block.num_before]
-    scores.unflatten(1, (length, -1))[..., block.num_before :].add_(later)
+    repeats = queries.shape[1] // (block.own.stop - block.own.start)
+    room = -(-block.num_before // _BEFORE_STEP) * _BEFORE_STEP
+    start = room - block.num_before
+    hidden = _hidden(room, repeats, queries.dtype, queries.device)[: queries.shape[1], start : start + keys.shape[1]]
+    scores = torch.baddbmm(hidden, queries, keys.transpose(1, 2))
     return torch.softmax(scores, -1, out=None if kept is None else kept.view(scores.shape))
 
 
-@lru_cache(maxsize=4)
-def _later(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """For the most queries and keys of a block: minus infinity where a key (column, from the first query's) comes after
-    a query (row), else zero."""
+@lru_cache(maxsize=8)
+def _hidden(room: int, repeats: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """For the most queries of a block, each named ``repeats`` times, and keys of which ``room`` come before its own:
+    minus infinity where a key comes after a query, else zero."""
     most = _BLOCK_QUERIES + _KEY_STEP - 1
-    return torch.full((_BLOCK_QUERIES, most), -torch.inf, dtype=dtype, device=device).triu_(1)
+    later = torch.full((_BLOCK_QUERIES, room + most), -torch.inf, dtype=dtype, device=device).triu_(room + 1)
+    return later.repeat_interleave(repeats, dim=0)
