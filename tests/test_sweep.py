@@ -17,6 +17,7 @@ from thinwire.errors import ThinwireError, UsageError
 from thinwire.finished import find_arm, opened
 from thinwire.model import load
 from thinwire.plan import plan
+from thinwire.precision import fast_dtype
 from thinwire.progress import Display
 from thinwire.reader import Reader
 from thinwire.sweep import run_sweep
@@ -348,7 +349,7 @@ def test_same_seed_same_machine_gives_identical_diagnostics(folder, swept, tmp_p
     assert (run / "r2" / "predictions.jsonl").read_text() == (again / "predictions.jsonl").read_text()
 
 
-def test_the_starting_adapter_is_cached_by_all_that_made_it(folder, tmp_path):
+def test_the_starting_adapter_is_cached_by_all_that_made_it(folder, tmp_path, monkeypatch):
     adapters = folder / "cache" / "adapters"
     run_sweep(experiment(folder), tmp_path / "a", only=["baseline"])
     before = set(adapters.glob("*.safetensors"))
@@ -365,6 +366,10 @@ def test_the_starting_adapter_is_cached_by_all_that_made_it(folder, tmp_path):
     ):
         run_sweep(experiment(folder, **changes), tmp_path / f"c{number}", only=["baseline"])
         assert len(set(adapters.glob("*.safetensors"))) == len(before) + number, changes
+    able = fast_dtype(torch.device("cpu")) == torch.bfloat16
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": not able})
+    run_sweep(experiment(folder), tmp_path / "d", only=["baseline"])
+    assert len(set(adapters.glob("*.safetensors"))) == len(before) + number + 1, "another processor's products"
 
 
 def test_a_checkpoint_holds_what_was_trained_and_not_the_model(swept):

@@ -27,6 +27,7 @@ from thinwire.memory import replays_passes
 from thinwire.model import LanguageModel
 from thinwire.objective import table_mean_square
 from thinwire.pass_loss import Teacher
+from thinwire.precision import fast_dtype
 from thinwire.progress import Display
 from thinwire.prompts import Encoded, PromptEncoder
 from thinwire.reader import AdapterReader, CodecReader, Reader
@@ -258,7 +259,7 @@ class Workbench:
             **self._codec_key(arm),
             # Rounding moves PCA's floats by as little; it makes some integers others, and a training goes its own way.
             "codes": None if type(codec) is PCACodec else codec.fingerprint(),
-            "made_by": [thinwire.__version__, torch.__version__, self.lm.device.type],
+            "made_by": [thinwire.__version__, torch.__version__, self.lm.device.type, str(fast_dtype(self.lm.device))],
             "prompts": [q.prompt_ids for q in questions] if arm.reconstruction.mode == "sequence" else None,
             "adapter": arm.adapter.model_dump(),
             "reconstruction": arm.reconstruction.model_dump(),
