@@ -217,6 +217,7 @@ class ArmRun:
         """What the model reads with the weights of ``epoch``. That of the last one is kept: if no epoch was better, the
         test follows its selection."""
         if epoch < self.config.training.epochs:
+            self._last_table = None  # two might not fit
             return self.reader.table(self._bench.lm.dtype)
         if self._last_table is None:
             self._last_table = self.reader.table(self._bench.lm.dtype)

@@ -90,6 +90,7 @@ def _attend(
     _refuse_what_is_not_plain(key.shape[2] if packed is None else packed.longest_key, **others)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if packed is None:
+        assert key_masks, "over a cache, there are masks"
         return _next_tokens(query, key, value, key_masks, scale), None
     q, k, v = (tensor.transpose(1, 2).flatten(0, 1) for tensor in (query, key, value))
     if segments is not None:

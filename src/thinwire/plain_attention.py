@@ -27,8 +27,9 @@ _KEY_STEP = 32
 """A block's keys are a multiple of this, the last ones hidden from its queries: lengths that fill a processor's vectors
 take less time than shorter ones that do not."""
 
-_BEFORE_STEP = 512
-"""Keys before a block's own for which there is room in what is added to its scores."""
+_LEAST_ROOM = 512
+"""Keys before a block's own for which there is room at least in what is added to its scores; where there are more, a
+power of two, so that a few tensors serve prompts of all lengths."""
 
 MOST_KEPT_KEYS = 384
 """Where queries have more keys than this on average, the backward pass computes their shares again. This many take a
@@ -237,14 +238,14 @@ def _shares(queries: Tensor, keys: Tensor, block: _Block, kept: Tensor | None = 
     """``[G, n R, S]``: how much each of ``[G, n R, d]`` queries takes of each of ``[G, S, d]`` keys. Put into ``kept``,
     if it is given."""
     repeats = queries.shape[1] // (block.own.stop - block.own.start)
-    room = -(-block.num_before // _BEFORE_STEP) * _BEFORE_STEP
+    room = max(_LEAST_ROOM, 1 << block.num_before.bit_length())
     start = room - block.num_before
     hidden = _hidden(room, repeats, queries.dtype, queries.device)[: queries.shape[1], start : start + keys.shape[1]]
     scores = torch.baddbmm(hidden, queries, keys.transpose(1, 2))
     return torch.softmax(scores, -1, out=None if kept is None else kept.view(scores.shape))
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def _hidden(room: int, repeats: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """For the most queries of a block, each named ``repeats`` times, and keys of which ``room`` come before its own:
     minus infinity where a key comes after a query, else zero."""
