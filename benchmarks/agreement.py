@@ -1,14 +1,14 @@
-"""How many answers differ from those of transformers' own ``generate()``, in bfloat16 and in float32.
+"""Count the answers that differ from those of transformers' own ``generate()``, in bfloat16 and in float32.
 
     thinwire export runs/phase1a_lora_sweep/r16_a32_full exported/r16_a32_full
     python benchmarks/agreement.py exported/r16_a32_full --questions 200 --output agreement.json
 
-Thinwire answers in batches, ``generate()`` one question at a time. In float32 they should agree; in bfloat16, another
-order of summation now and then tips a choice between two tokens. How often it does is what ``generate()`` in bfloat16
-and in float32 disagree in.
+Thinwire answers in batches, ``generate()`` one question at a time. In float32 they should agree. In bfloat16 another
+order of summation sometimes changes the choice between two tokens; how often is shown by comparing ``generate()`` in
+bfloat16 with ``generate()`` in float32.
 """
 
-# ruff: noqa: T201 (the table is what it is for)
+# ruff: noqa: T201 (it prints its result)
 
 import argparse
 import time
@@ -17,37 +17,42 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from plain_loop import Reading, answer
+from lib.baseline_loop import PlainInput, answer
 
-from thinwire.config import ModelConfig, PromptConfig
+from thinwire.config.settings import ModelConfig, PromptConfig
+from thinwire.data.prompts import Encoded, PromptEncoder
+from thinwire.data.sources import load_questions
+from thinwire.data.splits import draw
 from thinwire.determinism import deterministic_kernels
-from thinwire.evaluate import Prediction, answer_questions, summarize
-from thinwire.memory import decoding_pass_tokens
-from thinwire.model import LanguageModel, load
-from thinwire.prompts import Encoded, PromptEncoder
-from thinwire.provenance import environment
-from thinwire.questions import load_questions
-from thinwire.records import write_json
-from thinwire.squad import draw
+from thinwire.evaluation.answering import Prediction, answer_questions, summarize
+from thinwire.files import write_json
+from thinwire.model.language_model import LanguageModel
+from thinwire.model.loading import load
+from thinwire.model.memory import decoding_batch_tokens
+from thinwire.results.provenance import environment
 
 NEW_TOKENS = 24
 
 
 def batched(lm: LanguageModel, encoder: PromptEncoder, questions: list[Encoded]) -> list[Prediction]:
-    """Thinwire's answers."""
-    tokens = decoding_pass_tokens(lm, "auto")
+    """Answer with Thinwire."""
+    tokens = decoding_batch_tokens(lm, "auto")
     with deterministic_kernels():
-        return answer_questions(lm, lm.table, encoder, questions, max_new_tokens=NEW_TOKENS, pass_tokens=tokens)
+        return answer_questions(
+            lm, lm.embedding_matrix, encoder, questions, max_new_tokens=NEW_TOKENS, batch_tokens=tokens
+        )
 
 
 def one_by_one(lm: LanguageModel, encoder: PromptEncoder, questions: list[Encoded]) -> list[Prediction]:
-    """``generate()``'s answers, the model reading its own embeddings."""
-    own = Reading(adapter=torch.nn.Identity(), codes=lm.table, table=lm.table, mean_square=1.0)
+    """Answer with ``generate()``, with the model's own embeddings as input."""
+    own_embeddings = PlainInput(
+        adapter=torch.nn.Identity(), codes=lm.embedding_matrix, matrix=lm.embedding_matrix, mean_square=1.0
+    )
     stops = lm.stop_ids(encoder.end_id)
     return answer(
         lm.model,
         lm.tokenizer,
-        own,
+        own_embeddings,
         questions,
         stop_ids=stops,
         batch_size=1,
@@ -69,10 +74,10 @@ def main() -> None:
         encoder = PromptEncoder(lm.tokenizer, PromptConfig())
         drawn = draw(load_questions("squad", "test"), args.questions, 0, "test")
         questions = [encoder.encode(example) for example in drawn]
-        for name, said in (("Thinwire", batched), ("generate()", one_by_one)):
+        for name, answer_with in (("Thinwire", batched), ("generate()", one_by_one)):
             started = time.perf_counter()
-            found = answers[f"{name} {dtype}"] = said(lm, encoder, questions)
-            f1 = record["f1"][f"{name} {dtype}"] = summarize(found)["f1"]
+            found = answers[f"{name} {dtype}"] = answer_with(lm, encoder, questions)
+            f1 = record["f1"][f"{name} {dtype}"] = summarize(found).f1
             print(f"{name} {dtype}: F1 {100 * f1:.2f}, {time.perf_counter() - started:.0f} s", flush=True)
     for one, other in combinations(answers, 2):
         differing = sum(a.text != b.text for a, b in zip(answers[one], answers[other], strict=True))

@@ -1,16 +1,16 @@
-"""How often the statistics cry wolf, and how often they find what is there.
+"""Measure how often the statistics report an effect that is not there, and how often they find one that is.
 
 Simulates sweeps of a baseline and eleven arms whose true differences are known. Scores are modelled on a real sweep of
-SmolLM2-135M (11 arms, 500 questions of SQuAD's dev set): 56 % of F1 scores are 0, 21 % are 1, the rest lie as observed
-in between; arm and baseline correlate by about 0.69, arm and arm by about 0.76, questions about one paragraph by about
-0.2 in score. Each paragraph has five questions. Every score is the same quantile function of a latent normal, so that
-arms without effect have exactly the baseline's distribution, and an effect is a shift of the latent that raises the
-mean by exactly so much.
+SmolLM2-135M (11 arms, 500 questions of SQuAD's dev set): 56 % of F1 scores are 0, 21 % are 1, the rest are distributed
+as observed; arm and baseline correlate by about 0.69, arm and arm by about 0.76, questions about one paragraph by about
+0.2 in score. Each paragraph has five questions. Every score is the same quantile function of a latent normal variable,
+so arms without effect have exactly the baseline's distribution, and an effect is the shift of the latent variable that
+raises the mean by exactly that amount.
 
-    python benchmarks/calibration.py --out docs/results/calibration.json
+    python benchmarks/calibration.py --out docs/results/records/calibration.json
 """
 
-# ruff: noqa: T201 (the table is what it is for)
+# ruff: noqa: T201 (it prints its result)
 
 import argparse
 import json
@@ -26,9 +26,9 @@ from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 from scipy.stats import binom
 
-from thinwire.pairing import Run
-from thinwire.statistics import ArmComparison, Comparison, compare, questions_needed
-from thinwire.verdict import sweep_verdict
+from thinwire.stats.bootstrap import ArmComparison, Comparison, compare_to_baseline, questions_needed
+from thinwire.stats.pairing import Run
+from thinwire.stats.verdict import sweep_verdict
 
 NUM_ARMS = 11
 PER_PARAGRAPH = 5
@@ -36,31 +36,31 @@ ZEROS, ONES = 0.56, 0.206
 BETWEEN = (0.18, 0.29, 0.36, 0.44, 0.5, 0.5, 0.57, 2 / 3, 2 / 3, 0.85)
 """Deciles of the scores that are neither 0 nor 1."""
 BASELINE_LOADING, ARM_LOADING = 0.88, 0.93
-"""How much of each latent is the question's difficulty, the same for all."""
+"""Weight in each latent variable of the question's difficulty, which is the same for all arms."""
 DIFFICULTY_BY_PARAGRAPH, REST_BY_PARAGRAPH = 0.3, 0.1
-"""Shares of variance that the questions of a paragraph have in common; the second is each arm's own."""
+"""Shares of variance common to the questions of a paragraph; the second is each arm's own."""
 
 
 def quantile(probabilities: np.ndarray) -> np.ndarray:
-    """F1 at each probability."""
+    """Return the F1 at each probability."""
     steps = np.array([0.0, *BETWEEN, 1.0])
     edges = np.linspace(ZEROS, 1 - ONES, len(BETWEEN) + 1)
     return steps[np.searchsorted(edges, probabilities)]
 
 
 def mean_score(shift: float) -> float:
-    """The expected F1 when the latent is shifted."""
+    """Return the expected F1 when the latent variable is shifted."""
     edges = ndtri(np.linspace(ZEROS, 1 - ONES, len(BETWEEN) + 1)) - shift
     return float(np.diff([0.0, *BETWEEN, 1.0]) @ (1 - ndtr(edges)))
 
 
 def shift_for(effect: float) -> float:
-    """The latent's shift that raises the mean by ``effect`` (a fraction)."""
+    """Return the shift of the latent variable that raises the mean by ``effect`` (a fraction)."""
     return float(brentq(lambda shift: mean_score(shift) - mean_score(0.0) - effect, 0.0, 3.0)) if effect else 0.0
 
 
 def simulate(rng: np.random.Generator, num_questions: int, effect: float) -> tuple[list[Run], dict[str, list[Run]]]:
-    """One sweep; the first arm has the effect."""
+    """Simulate one sweep, whose first arm has the effect."""
     paragraphs = np.arange(num_questions) // PER_PARAGRAPH
 
     def latent(share: float, columns: int) -> np.ndarray:
@@ -80,19 +80,20 @@ def simulate(rng: np.random.Generator, num_questions: int, effect: float) -> tup
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """Simulations alike in size and effect."""
+    """The size and effect of a group of simulated sweeps."""
 
     num_questions: int
     effect: float
 
 
 def run_cell(cell: Cell, num_sweeps: int, num_resamples: int, seed: int) -> dict[str, object]:
-    """Simulate a cell and count what was declared."""
+    """Simulate the sweeps of a cell and count what they declare."""
     rng = np.random.default_rng([seed, cell.num_questions, round(1000 * cell.effect)])
     hits: list[dict[str, bool]] = []
     variances, criticals = [], []
     for _ in range(num_sweeps):
-        comparison = compare(*simulate(rng, cell.num_questions, cell.effect), num_resamples=num_resamples, rng=rng)
+        arms = simulate(rng, cell.num_questions, cell.effect)
+        comparison = compare_to_baseline(*arms, num_resamples=num_resamples, rng=rng)
         hits.append(declared(comparison, cell.effect))
         first = comparison.arms["arm0"]
         variances.append(first.question_variance)
@@ -116,12 +117,12 @@ def run_cell(cell: Cell, num_sweeps: int, num_resamples: int, seed: int) -> dict
 
 
 def shares(hits: list[dict[str, bool]]) -> dict[str, float]:
-    """How often each thing was declared."""
+    """Return how often each thing was declared."""
     return {name: sum(hit[name] for hit in hits) / len(hits) for name in hits[0]}
 
 
 def declared(comparison: Comparison, effect: float) -> dict[str, bool]:
-    """What one sweep declares; the sweep's best arm is taken from the very same questions, the worst case."""
+    """Return what one sweep declares; its best arm is chosen on the same questions, which is the worst case."""
     arms = comparison.arms
     best = max(arms, key=lambda name: arms[name].difference)
     verdict = sweep_verdict(comparison, best)
@@ -143,7 +144,7 @@ def declared(comparison: Comparison, effect: float) -> dict[str, bool]:
 
 
 def planned_cell(cells: list[dict], effect: float, threshold: float) -> Cell:
-    """The size that the power calculation asks for, from the standard error seen at the largest size."""
+    """Return the size that the power calculation asks for, given the standard error at the largest size."""
     seen = max((c for c in cells if math.isclose(c["effect_points"], 100 * effect)), key=lambda c: c["questions"])
     arm = ArmComparison(
         outcome="compared",
@@ -209,7 +210,7 @@ def main() -> None:
 
 
 def show(cell: dict) -> None:
-    """One line of the table."""
+    """Print the results of one cell in a line."""
     share, predicted = cell["share"], cell["predicted"] or {}
     found = "  ".join(
         f">{points}: {share[f'found_above_{points}']:.1%} (predicted {predicted[f'found_above_{points}']:.1%})"

@@ -1,12 +1,12 @@
-"""Answering questions: Thinwire against ``generate()``, with the same finished arm, in alternating pairs.
+"""Time answering questions: Thinwire against ``generate()``, with the same finished arm, in alternating pairs.
 
     python benchmarks/evaluation.py runs/phase1a_lora_sweep/r16_a32_full --questions 2000 --batch 256
 
-Prints both rates, both scores, and how many answers differ: in bfloat16, another order of summation now and then
-tips a choice between two tokens, and LoRA is merged on one side and not on the other.
+Prints both rates, both scores, and how many answers differ. Some differ because in bfloat16 another order of summation
+can change the choice between two tokens, and because LoRA is merged on one side only.
 """
 
-# ruff: noqa: T201 (the table is what it is for)
+# ruff: noqa: T201 (it prints its result)
 
 import argparse
 import time
@@ -14,23 +14,23 @@ from pathlib import Path
 from typing import Any
 
 import peft
-from paired import measure, summarize, table
-from plain_loop import Reading, answer
+from lib.baseline_loop import PlainInput, answer
+from lib.paired_timing import format_table, measure, summarize
 
-from thinwire.checkpoint import LORA_FOLDER
+from thinwire.adapter.input_embeddings import AdapterEmbeddings
+from thinwire.checkpoints.load import find_arm, load_arm
+from thinwire.checkpoints.save import LORA_FOLDER
+from thinwire.data.prompts import PromptEncoder
+from thinwire.data.sources import load_questions
+from thinwire.data.splits import draw
 from thinwire.determinism import deterministic_kernels
 from thinwire.errors import UsageError
-from thinwire.evaluate import Prediction, answer_questions
-from thinwire.evaluate import summarize as scores
-from thinwire.finished import find_arm, opened
-from thinwire.memory import decoding_pass_tokens
-from thinwire.model import load
-from thinwire.prompts import PromptEncoder
-from thinwire.provenance import environment
-from thinwire.questions import load_questions
-from thinwire.reader import AdapterReader
-from thinwire.records import write_json
-from thinwire.squad import draw
+from thinwire.evaluation.answering import Prediction, answer_questions
+from thinwire.evaluation.answering import summarize as scores
+from thinwire.files import write_json
+from thinwire.model.loading import load
+from thinwire.model.memory import decoding_batch_tokens
+from thinwire.results.provenance import environment
 
 
 def main() -> None:
@@ -43,15 +43,15 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="write the results as JSON")
     args = parser.parse_args()
     arm = find_arm(args.arm)
-    lm, reader = opened(arm)
-    if not isinstance(reader, AdapterReader):
-        raise UsageError("this benchmark is for arms that read the adapter")
+    lm, inputs = load_arm(arm)
+    if not isinstance(inputs, AdapterEmbeddings):
+        raise UsageError("this benchmark is for arms whose input comes from an adapter")
     stock_lm = load(arm.model)
     stock = stock_lm.model
     if (arm.checkpoint / LORA_FOLDER).exists():
         stock = peft.PeftModel.from_pretrained(stock, arm.checkpoint / LORA_FOLDER).eval()
-    features = reader.codec.features(reader.source)
-    reading = Reading(adapter=reader.adapter, codes=features, table=stock_lm.table, mean_square=1.0)
+    features = inputs.codec.features(inputs.source)
+    plain_input = PlainInput(adapter=inputs.adapter, codes=features, matrix=stock_lm.embedding_matrix, mean_square=1.0)
     encoder = PromptEncoder(lm.tokenizer, arm.config.prompt, with_context=arm.config.context)
     dev = load_questions("squad", "test")
     everything = [encoder.encode(example) for example in draw(dev, len(dev), 0, "test")]
@@ -62,7 +62,7 @@ def main() -> None:
         last["plain"] = answer(
             stock,
             lm.tokenizer,
-            reading,
+            plain_input,
             questions,
             stop_ids=lm.stop_ids(encoder.end_id),
             batch_size=args.batch,
@@ -74,11 +74,11 @@ def main() -> None:
         with deterministic_kernels():
             last["thinwire"] = answer_questions(
                 lm,
-                reader.table(lm.dtype),
+                inputs.matrix(lm.dtype),
                 encoder,
                 chosen,
                 max_new_tokens=arm.config.evaluation.max_new_tokens,
-                pass_tokens=decoding_pass_tokens(lm, "auto"),
+                batch_tokens=decoding_batch_tokens(lm, "auto"),
             )
         return len(chosen)
 
@@ -90,18 +90,18 @@ def main() -> None:
         "arm": args.arm.name,
         "questions": len(questions),
         "plain_batch": args.batch,
-        "f1": {name: scores(predictions)["f1"] for name, predictions in last.items()},
+        "f1": {name: scores(predictions).f1 for name, predictions in last.items()},
         "share_of_answers_that_differ": sum(one.text != other.text for one, other in pairs) / len(questions),
         "environment": environment(lm.device),
     }
     print(f"{lm.name}, {args.arm.name}, {len(questions)} questions; generate() in batches of {args.batch}")
-    print(table(record))
+    print(format_table(record))
     print(f"F1 {record['f1']}, answers that differ {record['share_of_answers_that_differ']:.2%}")
     if args.all:
         start = time.perf_counter()
         thinwire(everything)
         record["all"] = {"questions": len(everything), "seconds": time.perf_counter() - start}
-        record["all"] |= {"f1": scores(last["thinwire"])["f1"]}
+        record["all"] |= {"f1": scores(last["thinwire"]).f1}
         print(f"all {len(everything)} questions: {record['all']}")
     if args.output:
         write_json(args.output, record)

@@ -1,14 +1,15 @@
-"""PCA of a token stream: Thinwire's, from the table and its counts, against scikit-learn's, from the token matrix.
+"""Compare two ways to fit PCA to a token stream: Thinwire's, from the embedding matrix and token counts, and
+scikit-learn's, from the token matrix.
 
-The table is random, of a large model's size and with a decaying spectrum; how often each row occurs is what SQuAD's
-prompts say through the default tokenizer. Each side runs in a process of its own, after a small fit that loads its
-libraries, so that its peak memory is its own: Thinwire's beyond the table, scikit-learn's beyond the token matrix.
+The embedding matrix is random, as large as a large model's and with a decaying spectrum; the counts are those of SQuAD
+prompts under the default tokenizer. Each side runs in a process of its own, after a small fit that loads its libraries,
+so its peak memory is its own: Thinwire's beyond the embedding matrix, scikit-learn's beyond the token matrix.
 
     python benchmarks/pca.py --prompts 1000 --output pca.json
     python benchmarks/pca.py --prompts 200 --dim 512 --code 128          # in half a minute
 """
 
-# ruff: noqa: T201 (the table is what it is for)
+# ruff: noqa: T201 (it prints its result)
 
 import argparse
 import contextlib
@@ -27,27 +28,28 @@ import torch
 from sklearn.decomposition import PCA  # type: ignore[import-untyped]
 from torch import Tensor
 
-from thinwire.codecs import PCACodec
-from thinwire.config import CodecConfig, ModelConfig, PromptConfig
-from thinwire.model import load
-from thinwire.prompts import PromptEncoder
-from thinwire.provenance import environment
-from thinwire.questions import load_questions
-from thinwire.records import write_json
-from thinwire.squad import draw
+from thinwire.codecs.pca import PCACodec
+from thinwire.codecs.settings import CodecConfig
+from thinwire.config.settings import ModelConfig, PromptConfig
+from thinwire.data.prompts import PromptEncoder
+from thinwire.data.sources import load_questions
+from thinwire.data.splits import draw
+from thinwire.files import write_json
+from thinwire.model.loading import load
+from thinwire.results.provenance import environment
 
 BLOCK_ROWS = 8192
 MATRICES = {"full": 4.2, "covariance_eigh": 1.2}
-"""Token matrices that scikit-learn holds at its peak, the one that it is given included, as measured with some to
-spare. A full SVD adds the centred copy, LAPACK's own copy of that, and the left singular vectors."""
+"""Peak memory of scikit-learn in token matrices, its input included, as measured plus a margin. A full SVD adds the
+centred copy, LAPACK's own copy of that, and the left singular vectors."""
 LAPACK_LIMIT = 2**31 - 1
-"""Numbers in the largest matrix that a full SVD takes: scipy's LAPACK counts them in 32 bits."""
+"""Numbers in the largest matrix that a full SVD accepts: scipy's LAPACK counts them in 32 bits."""
 GIB = 1 << 30
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
-    """A random embedding table: the variance of dimension j falls as 1 / j, and the mean is not 0."""
+class RandomEmbeddings:
+    """A random embedding matrix: the variance of dimension j falls as 1 / j, and the mean is not 0."""
 
     rows: int
     width: int
@@ -55,7 +57,7 @@ class Table:
     seed: int
 
     def blocks(self) -> Iterator[Tensor]:
-        """The table, some rows at a time."""
+        """Yield the matrix in blocks of rows."""
         generator = torch.Generator().manual_seed(self.seed)
         scale = torch.arange(1, self.width + 1).rsqrt()
         for start in range(0, self.rows, BLOCK_ROWS):
@@ -65,25 +67,25 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """What one side found, and what that took."""
+    """The result and cost of one side."""
 
     seconds: list[float]
     peak_bytes: int
     components: np.ndarray
     variances: np.ndarray
-    """Of the population: divided by the number of tokens."""
+    """Population variances: divided by the number of tokens."""
     explained: float
 
 
-def fit_thinwire(spec: Table, counts: Tensor, code: int, device: torch.device, repeats: int) -> Fit:
-    """PCACodec.fit; its peak is what it holds beyond the table, on the device that holds the table."""
-    table = torch.empty(spec.rows, spec.width, dtype=spec.dtype, device=device)
-    for rows, block in zip(table.split(BLOCK_ROWS), spec.blocks(), strict=True):
+def fit_thinwire(spec: RandomEmbeddings, counts: Tensor, code: int, device: torch.device, repeats: int) -> Fit:
+    """Fit with ``PCACodec.fit``; the peak is the memory beyond the embedding matrix, on its device."""
+    embeddings = torch.empty(spec.rows, spec.width, dtype=spec.dtype, device=device)
+    for rows, block in zip(embeddings.split(BLOCK_ROWS), spec.blocks(), strict=True):
         rows.copy_(block)
-    PCACodec.fit(table[:64, :32], torch.ones(64), CodecConfig(compress_dim=4), 0)
+    PCACodec.fit(embeddings[:64, :32], torch.ones(64), CodecConfig(compress_dim=4), 0)
 
     def fit() -> PCACodec:
-        codec = PCACodec.fit(table, counts, CodecConfig(compress_dim=code), 0)
+        codec = PCACodec.fit(embeddings, counts, CodecConfig(compress_dim=code), 0)
         codec.total_variance.item()  # waits for a CUDA device
         return codec
 
@@ -93,12 +95,12 @@ def fit_thinwire(spec: Table, counts: Tensor, code: int, device: torch.device, r
         peak_bytes=peak,
         components=codec.components.cpu().double().numpy(),
         variances=codec.variances.cpu().numpy(),
-        explained=codec.figures()["explained_variance"],
+        explained=codec.metrics()[0].value,
     )
 
 
-def fit_sklearn(spec: Table, ids: np.ndarray, code: int, solver: str, repeats: int) -> Fit:
-    """scikit-learn's PCA of the float32 token matrix; its peak is what it holds beyond the matrix."""
+def fit_sklearn(spec: RandomEmbeddings, ids: np.ndarray, code: int, solver: str, repeats: int) -> Fit:
+    """Fit scikit-learn's PCA to the float32 token matrix; the peak is the memory beyond that matrix."""
     tokens = np.empty((len(ids), spec.width), dtype=np.float32)
     for number, block in enumerate(spec.blocks()):
         here = ids // BLOCK_ROWS == number
@@ -119,7 +121,7 @@ def fit_sklearn(spec: Table, ids: np.ndarray, code: int, solver: str, repeats: i
 
 
 def timed(fit: Callable[[], Any], repeats: int, device: torch.device) -> tuple[Any, list[float], int]:
-    """The last of some fits, the seconds of each, and the most bytes taken beyond what was held before the first."""
+    """Repeat a fit; return the last result, the seconds of each, and the peak bytes beyond those held before."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
@@ -137,13 +139,13 @@ def timed(fit: Callable[[], Any], repeats: int, device: torch.device) -> tuple[A
 
 
 def memory(field: str, file: str = "/proc/self/status") -> int:
-    """A memory figure as Linux keeps it, in bytes; by default one of this process."""
+    """Read a memory field of Linux in bytes, by default of this process."""
     lines = Path(file).read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith(f"{field}:"))
 
 
 def prompt_tokens(num_prompts: int) -> np.ndarray:
-    """Token ids of SQuAD prompts as the default model is given them, end to end."""
+    """Return the token ids of SQuAD prompts for the default model, concatenated."""
     tokenizer = load(ModelConfig(name="smollm2-135m", device="cpu")).tokenizer
     encoder = PromptEncoder(tokenizer, PromptConfig())
     examples = draw(load_questions("squad", "train"), num_prompts, 0, "train")
@@ -151,7 +153,7 @@ def prompt_tokens(num_prompts: int) -> np.ndarray:
 
 
 def compare(ours: Fit, theirs: Fit) -> dict[str, float]:
-    """How far two fits differ; subspaces are equal where their projectors are, however the axes are signed."""
+    """Measure how far two fits differ; subspaces are compared by their projectors, which ignore the axes' signs."""
     projectors = ours.components.T @ ours.components - theirs.components.T @ theirs.components
     return {
         "explained_variance": abs(ours.explained - theirs.explained),
@@ -161,7 +163,7 @@ def compare(ours: Fit, theirs: Fit) -> dict[str, float]:
 
 
 def alone(function: Callable[..., Fit], *arguments: object) -> Fit:
-    """Call in a new process."""
+    """Call a function in a new process."""
     with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
@@ -169,17 +171,17 @@ def alone(function: Callable[..., Fit], *arguments: object) -> Fit:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=int, default=1000)
-    parser.add_argument("--dim", type=int, default=4096, help="width of the table")
+    parser.add_argument("--dim", type=int, default=4096, help="width of the embedding matrix")
     parser.add_argument("--code", type=int, help="axes kept [a quarter of the width]")
-    parser.add_argument("--rows", type=int, default=128_256, help="of the table")
-    parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16", help="of the table")
+    parser.add_argument("--rows", type=int, default=128_256, help="of the embedding matrix")
+    parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16", help="of the embedding matrix")
     parser.add_argument("--solver", choices=sorted(MATRICES), default="full", help="scikit-learn's")
-    parser.add_argument("--device", default="cpu", help="Thinwire's; scikit-learn's is the processor")
+    parser.add_argument("--device", default="cpu", help="Thinwire's; scikit-learn runs on the CPU")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--memory", type=float, help="GiB that may be taken [what is free]")
     parser.add_argument("--output", type=Path, help="write the results as JSON")
     args = parser.parse_args()
-    spec = Table(rows=args.rows, width=args.dim, dtype=getattr(torch, args.dtype), seed=0)
+    spec = RandomEmbeddings(rows=args.rows, width=args.dim, dtype=getattr(torch, args.dtype), seed=0)
     code = args.code or args.dim // 4
     ids = prompt_tokens(args.prompts)
     matrix = 4 * len(ids) * args.dim

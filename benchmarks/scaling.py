@@ -1,11 +1,11 @@
-"""How the cost of training grows: with the number of questions, the arms trained together, the length of a question
-and the vocabulary. One of them varies at a time, from the same middle; the model has random weights.
+"""Measure how the cost of training grows with the number of questions and arms, the length of a question and the
+vocabulary. One of them varies at a time, from a common middle; the model has random weights.
 
     python benchmarks/scaling.py --output scaling.json
     python benchmarks/scaling.py --layers 4 --questions 8 --length 64      # small enough for two CPU cores
 """
 
-# ruff: noqa: T201 (the table is what it is for)
+# ruff: noqa: T201 (it prints its result)
 
 import argparse
 import random
@@ -17,18 +17,20 @@ import torch
 from training import Sides
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from thinwire.compilation import compiled_layers
-from thinwire.config import ArmConfig, build
-from thinwire.model import LanguageModel, choose_device
-from thinwire.prompts import Encoded
-from thinwire.provenance import environment
-from thinwire.records import write_json
-from thinwire.squad import Example
+from thinwire.config.experiment import ArmConfig
+from thinwire.data.prompts import Encoded
+from thinwire.data.squad import Example
+from thinwire.files import write_json
+from thinwire.model.compile import compiled_layers
+from thinwire.model.language_model import LanguageModel
+from thinwire.model.loading import choose_device
+from thinwire.results.provenance import environment
+from thinwire.schema import build
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What is varied."""
+    """One combination of the quantities that are varied."""
 
     questions: int
     arms: int
@@ -37,7 +39,7 @@ class Case:
 
 
 def variations(middle: Case) -> dict[str, list[Case]]:
-    """For each quantity, cases from a quarter to four times the middle."""
+    """Return, for each quantity, cases from a quarter to four times the middle."""
     factors = (0.25, 0.5, 1, 2, 4)
     return {
         name: [replace(middle, **{name: max(1, int(value * factor))}) for factor in factors]
@@ -46,7 +48,7 @@ def variations(middle: Case) -> dict[str, list[Case]]:
 
 
 def run(case: Case, layers: int, device: torch.device, *, compile_layers: bool) -> dict[str, float | None]:
-    """Train once to warm up, once to measure."""
+    """Train once to warm up and once to measure."""
     torch.manual_seed(0)
     config = LlamaConfig(  # SmolLM2-135M's, but for the vocabulary and the number of layers
         vocab_size=case.vocabulary,
@@ -72,7 +74,7 @@ def run(case: Case, layers: int, device: torch.device, *, compile_layers: bool) 
 
 
 def made_up(case: Case) -> list[Encoded]:
-    """Questions of random tokens, all of one length, which share nothing."""
+    """Make questions of random tokens, all of one length, with no common beginnings."""
     draw = random.Random(0)  # noqa: S311 - tokens, not secrets
     example = Example(id="q", article="a", paragraph_id="p", context="c", question="q", answers=("a",), answer_start=0)
     tokens = [[draw.randrange(case.vocabulary) for _ in range(case.length)] for _ in range(case.questions)]

@@ -1,13 +1,13 @@
-"""Seconds from starting the command to its first training step, once everything that can be cached is.
+"""Time the command from its start to its first training step, with warm caches.
 
-Two figures: until the first step begins, and until it is done (compiling included, where layers are compiled). The
-first run is not counted: it makes the starting adapter and whatever else later runs find in the cache. Each run
-is the README's smoke run with one arm, in an empty folder, and is ended (SIGTERM) when its first step is on disk.
+Two times: until the first step begins, and until it is done (compilation included, where layers are compiled). The
+first run is not counted, because it fills the cache that later runs use. Each run is the smoke run with one arm,
+in an empty folder, and is ended with SIGTERM when its first step is on disk.
 
     python benchmarks/startup.py --repeats 5 --output startup.json
 """
 
-# ruff: noqa: T201 (the table is what it is for)
+# ruff: noqa: T201 (it prints its result)
 
 import argparse
 import json
@@ -19,38 +19,38 @@ import time
 from pathlib import Path
 from typing import Any
 
-from thinwire.model import choose_device
-from thinwire.provenance import environment
-from thinwire.records import write_json
+from thinwire.files import write_json
+from thinwire.model.loading import choose_device
+from thinwire.results.provenance import environment
 
-POLL_SECONDS = 0.05  # rarely enough to leave the processor to what is measured
+POLL_SECONDS = 0.05  # rare enough to leave the CPU to the command
 SMOKE = ("data.samples=300", "training.epochs=1")
 
 
 def seconds_to_first_step(command: list[str], limit: float) -> tuple[float, float]:
-    """Start the command in a folder of its own, wait for its first step, and end it.
+    """Start the command in a new folder, wait for its first step, and end it.
 
     Returns:
         Seconds until the step began, and until it was done.
 
     Raises:
-        SystemExit: it ended by itself before that, or took longer than ``limit`` seconds.
+        SystemExit: the command ended before that, or took longer than ``limit`` seconds.
     """
     with tempfile.TemporaryDirectory() as folder:
         output, log = Path(folder) / "run", Path(folder) / "log"
         with log.open("w", encoding="utf-8") as file:
             start = time.perf_counter()
             process = subprocess.Popen([*command, "--output", str(output)], stdout=file, stderr=subprocess.STDOUT)
-            begun = None
+            began = None
             try:
                 while not has_stepped(output):
                     if process.poll() is not None or time.perf_counter() - start > limit:
                         raise SystemExit(f"no first step within {limit:g} s:\n{log.read_text(encoding='utf-8')}")
-                    if begun is None and has_begun(output):
-                        begun = time.perf_counter() - start
+                    if began is None and has_begun_training(output):
+                        began = time.perf_counter() - start
                     time.sleep(POLL_SECONDS)
                 done = time.perf_counter() - start
-                return (done if begun is None else begun), done
+                return (done if began is None else began), done
             finally:
                 process.terminate()
                 try:
@@ -60,13 +60,13 @@ def seconds_to_first_step(command: list[str], limit: float) -> tuple[float, floa
                     process.wait()
 
 
-def has_begun(output: Path) -> bool:
-    """Whether any arm below ``output`` has logged that its training begins."""
+def has_begun_training(output: Path) -> bool:
+    """Return whether any arm below ``output`` has logged that its training begins."""
     return any("training begins" in log.read_text(encoding="utf-8") for log in output.rglob("training_*.log"))
 
 
 def has_stepped(output: Path) -> bool:
-    """Whether any arm below ``output`` has a complete line of a training step."""
+    """Return whether any arm below ``output`` has logged a complete training step."""
     for diagnostics in output.rglob("diagnostics.jsonl"):
         for line in diagnostics.read_text(encoding="utf-8").splitlines(keepends=True):
             if line.endswith("\n") and json.loads(line)["event"] == "step":
@@ -93,12 +93,16 @@ def main() -> None:
     for number in range(args.repeats):
         runs.append(seconds_to_first_step(command, args.limit))
         print(f"run {number + 1} {runs[-1][0]:.2f} s, step done {runs[-1][1]:.2f} s", flush=True)
-    begun, done = ([run[i] for run in runs] for i in range(2))
-    print(f"median {statistics.median(begun):.2f} s, {min(begun):.2f} to {max(begun):.2f} s", end="; ")
+    began, done = ([run[i] for run in runs] for i in range(2))
+    print(f"median {statistics.median(began):.2f} s, {min(began):.2f} to {max(began):.2f} s", end="; ")
     print(f"step done {statistics.median(done):.2f} s, {min(done):.2f} to {max(done):.2f} s")
     if args.output:
-        result: dict[str, Any] = {"command": ["python", *command[1:]], "first_run": first, "seconds_to_step": begun}
-        result |= {"seconds_to_step_done": done, "median": statistics.median(begun)}
+        result: dict[str, Any] = {
+            "command": ["python", *command[1:]],
+            "first_run": first,
+            "seconds_to_step": began,
+        }
+        result |= {"seconds_to_step_done": done, "median": statistics.median(began)}
         result |= {"environment": environment(choose_device(args.device))}
         write_json(args.output, result)
 

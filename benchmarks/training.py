@@ -1,8 +1,8 @@
-"""Training throughput: Thinwire against the plain loop, on the same questions, in alternating pairs.
+"""Time training: Thinwire against the plain loop (``lib/baseline_loop.py``), same questions, in alternating pairs.
 
-Both train the same arms for the same steps, and only steps are timed: making adapters and attaching LoRA takes as long
-for a long training as for these short ones. The plain loop trains them one after another, Thinwire together where
-that is its choice. What the first run of Thinwire takes longer is compilation, and is printed.
+Both train the same arms for the same steps, and only steps are timed: building adapters and attaching LoRA takes as
+long for a long training as for these short ones. The plain loop trains one arm after another, Thinwire trains them
+together where it would by itself. The extra time of Thinwire's first run is compilation, and is printed.
 
     python benchmarks/training.py --steps 6                                    # the plan's 11 arms, the default model
     python benchmarks/training.py --shape 8b --arm r16_a32_full --plain-batch 8
@@ -10,36 +10,40 @@ that is its choice. What the first run of Thinwire takes longer is compilation, 
     python benchmarks/training.py --arm r16_a32_full --steps 2 --plain-batch 8 # two CPU cores
 """
 
-# ruff: noqa: T201 (the table is what it is for)
+# ruff: noqa: T201 (it prints its result)
 
 import argparse
 import time
 from pathlib import Path
 
 import torch
-from paired import Timing, measure, summarize, table
-from plain_loop import Reading, train_steps, with_lora
+from lib.baseline_loop import PlainInput, train_steps, with_lora
+from lib.paired_timing import Timing, format_table, measure, summarize
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from thinwire.adapter import Adapter
-from thinwire.batching import token_counts
-from thinwire.codecs import PCACodec
-from thinwire.compilation import compiled_layers, uncompiled
-from thinwire.config import ArmConfig
+from thinwire.adapter.adapter import Adapter
+from thinwire.adapter.input_embeddings import AdapterEmbeddings
+from thinwire.codecs.pca import PCACodec
+from thinwire.codecs.reconstruction_loss import matrix_mean_square
+from thinwire.codecs.token_weights import token_counts
+from thinwire.config.experiment import ArmConfig
+from thinwire.config.load import load_experiment
+from thinwire.data.prompts import Encoded, PromptEncoder
+from thinwire.data.sources import load_questions
+from thinwire.data.splits import draw
 from thinwire.determinism import deterministic_kernels, generator
-from thinwire.experiment_file import load_experiment
-from thinwire.learner import Learner, Outcome
-from thinwire.lora import attached, breadth
-from thinwire.memory import fused_arms, is_tried, replays_passes, training_pass_tokens
-from thinwire.model import LanguageModel, load
-from thinwire.objective import table_mean_square
-from thinwire.prompts import Encoded, PromptEncoder
-from thinwire.provenance import environment
-from thinwire.questions import load_questions
-from thinwire.reader import AdapterReader
-from thinwire.records import write_json
-from thinwire.squad import draw
-from thinwire.train import train
+from thinwire.experiment.scheduling import max_group_size
+from thinwire.files import write_json
+from thinwire.model.compile import compiled_layers, uncompiled
+from thinwire.model.language_model import LanguageModel
+from thinwire.model.loading import load
+from thinwire.model.lora import attached, breadth
+from thinwire.model.memory import training_micro_batch_tokens
+from thinwire.results.arm_record import TrainingResult
+from thinwire.results.provenance import environment
+from thinwire.training.autotune import is_tried, uses_cuda_graphs
+from thinwire.training.job import TrainingJob
+from thinwire.training.trainer import train
 
 SHAPES = {
     # Llama-3.1-8B (https://huggingface.co/meta-llama/Llama-3.1-8B), its embeddings tied to spare memory.
@@ -56,7 +60,7 @@ SHAPES = {
 
 
 def random_model(shape: str, like: LanguageModel) -> LanguageModel:
-    """A model of another size with random weights, and the tokenizer of ``like``."""
+    """Make a model of another size with random weights and the tokenizer of ``like``."""
     torch.manual_seed(0)
     with torch.device(like.device):
         model = AutoModelForCausalLM.from_config(
@@ -83,64 +87,67 @@ class Sides:
         self._lm, self._questions, self._arms, self._plain_batch = lm, questions, arms, plain_batch
         self._compiled = compiled
         self._plain_questions = questions[:plain_questions]
-        counts = token_counts(questions, len(lm.table))
-        self._mean_square = table_mean_square(lm.table, counts)
-        self._codec = PCACodec.fit(lm.table, counts, arms[0].codec, 0).to(lm.device)
-        self._codes = self._codec.encode(lm.table)
+        counts = token_counts([question.prompt_ids for question in questions], len(lm.embedding_matrix))
+        self._mean_square = matrix_mean_square(lm.embedding_matrix, counts)
+        self._codec = PCACodec.fit(lm.embedding_matrix, counts, arms[0].codec, 0).to(lm.device)
+        self._codes = self._codec.encode(lm.embedding_matrix)
 
     def plain(self) -> Timing:
-        """Every arm after the other."""
+        """Train one arm after the other with the plain loop."""
         tokens, seconds = 0, 0.0
         for arm in self._arms:
             training = arm.training.model_copy(update={"batch_size": self._plain_batch})
-            reading = Reading(
-                adapter=self._adapter(arm), codes=self._codes, table=self._lm.table, mean_square=self._mean_square
+            plain_input = PlainInput(
+                adapter=self._adapter(arm),
+                codes=self._codes,
+                matrix=self._lm.embedding_matrix,
+                mean_square=self._mean_square,
             )
             with uncompiled(), with_lora(self._lm.model, arm.lora) as model:
                 steps = train_steps(
-                    model, reading, self._plain_questions, arm.model_copy(update={"training": training})
+                    model, plain_input, self._plain_questions, arm.model_copy(update={"training": training})
                 )
             tokens += sum(step.tokens for step in steps)
             seconds += sum(step.seconds for step in steps)
         return Timing(seconds=seconds, units=tokens)
 
     def thinwire(self) -> Timing:
-        """As many arms together as Thinwire would, in its order."""
-        most = fused_arms(self._lm, "auto")
+        """Train with Thinwire, as many arms together as it would choose, in its order."""
+        most = max_group_size(self._lm, "auto")
         arms = sorted(self._arms, key=lambda arm: breadth(arm.lora), reverse=True)
-        outcomes = [
-            outcome for start in range(0, len(arms), most) for outcome in self._together(arms[start : start + most])
+        results = [
+            result for start in range(0, len(arms), most) for result in self._together(arms[start : start + most])
         ]
-        return Timing(seconds=sum(o.seconds for o in outcomes), units=sum(o.num_tokens for o in outcomes))
+        return Timing(seconds=sum(r.seconds for r in results), units=sum(r.num_tokens for r in results))
 
-    def _together(self, arms: list[ArmConfig]) -> list[Outcome]:
+    def _together(self, arms: list[ArmConfig]) -> list[TrainingResult]:
         with (
             deterministic_kernels(),
             attached(self._lm.model, [arm.lora for arm in arms], [arm.seed for arm in arms]) as lora,
         ):
-            learners = [
-                Learner(
+            jobs = [
+                TrainingJob(
                     config=arm,
-                    reader=AdapterReader(self._codes, self._codec, self._adapter(arm)),
+                    inputs=AdapterEmbeddings(self._codes, self._codec, self._adapter(arm)),
                     on_step=lambda *_: None,
                     select=lambda _: 0.0,
                 )
                 for arm in arms
             ]
-            outcomes = train(
+            results = train(
                 self._lm,
-                learners,
+                jobs,
                 lora,
                 self._questions,
                 self._mean_square,
-                pass_tokens=training_pass_tokens(self._lm, "auto", compiled=self._compiled),
+                micro_batch_tokens=training_micro_batch_tokens(self._lm, "auto", compiled=self._compiled),
                 is_tried=is_tried(self._lm.device, "auto"),
-                replay=replays_passes(self._lm, "auto"),
+                use_cuda_graphs=uses_cuda_graphs(self._lm, "auto"),
             )
-        for outcome in outcomes:
-            if not isinstance(outcome, Outcome):
-                raise outcome
-        return [outcome for outcome in outcomes if isinstance(outcome, Outcome)]
+        for result in results:
+            if not isinstance(result, TrainingResult):
+                raise result
+        return [result for result in results if isinstance(result, TrainingResult)]
 
     def _adapter(self, arm: ArmConfig) -> Adapter:
         return Adapter(self._codec, arm.adapter, generator("cpu", arm.seed, "adapter")).to(self._lm.device)
@@ -157,13 +164,13 @@ def main() -> None:
     parser.add_argument(
         "--plain-steps",
         type=int,
-        help="the plain loop's share of the steps [all]: its rate does not depend on their number; that of replayed "
-        "passes does, which are captured first",
+        help="steps of the plain loop [all]: its rate does not depend on their number; Thinwire's does, because it "
+        "captures CUDA graphs first",
     )
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--peak-tflops", type=float, help="bf16 rate of the device: gives the share of the floor")
     parser.add_argument("--pairs", type=int, default=5, help="0 runs Thinwire alone, once")
-    parser.add_argument("--card-gib", type=float, help="leave no more of the GPU's memory than a card of this size has")
+    parser.add_argument("--card-gib", type=float, help="leave only as much GPU memory as a card of this size has")
     parser.add_argument("--output", type=Path, help="write the results as JSON")
     args = parser.parse_args()
     ballast = torch.empty(0, dtype=torch.uint8)
@@ -216,7 +223,7 @@ def main() -> None:
         f"{lm.name}, {len(arms)} arms, batch {batch} (plain {args.plain_batch or batch}), {args.steps} steps a run "
         f"(plain {plain_steps})"
     )
-    print(table(record))
+    print(format_table(record))
     print(peak)
     if args.output:
         write_json(args.output, record)

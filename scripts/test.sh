@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up the environment with the test extra, then runs linter, formatter check, type checker and all tests.
+# Sets up the environment with the test extra, then runs linter, formatter check, spell checker, type checker and tests.
 # Arguments go to pytest: bash scripts/test.sh -k pca
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -9,6 +9,7 @@ THINWIRE_EXTRAS=test
 
 ruff check .
 ruff format --check .
+codespell
 mypy
 thinwire fetch
 python -m pytest "$@"

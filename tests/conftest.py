@@ -3,7 +3,8 @@ import sys
 import pytest
 import torch
 
-from thinwire import cli
+from thinwire.cli import main as cli
+from thinwire.cli import options
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -32,7 +33,7 @@ def thinwire(monkeypatch, capsys):
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["thinwire", *map(str, arguments)])
-        monkeypatch.setattr(cli.console, "file", sys.stderr)  # the captured one, not that of the first import
+        monkeypatch.setattr(options.console, "file", sys.stderr)  # the captured one, not that of the first import
         with pytest.raises(SystemExit) as caught:
             cli.main()
         said = capsys.readouterr()

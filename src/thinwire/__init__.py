@@ -1,3 +1,3 @@
-"""Thinwire: compress the embeddings an LLM reads, and measure whether LoRA helps it read them."""
+"""Thinwire: compress the input embeddings of a language model, and measure whether LoRA helps to use them."""
 
 __version__ = "0.1.0"

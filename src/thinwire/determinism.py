@@ -1,4 +1,4 @@
-"""Same seed, same machine, same numbers: seeded blocks and deterministic kernels."""
+"""Seeded blocks, seeded generators and deterministic kernels."""
 
 import os
 from collections.abc import Iterator
@@ -11,27 +11,27 @@ from thinwire.seeding import derive_seed
 
 @contextmanager
 def seeded(seed: int, *names: object) -> Iterator[None]:
-    """Run a block with torch's global generators seeded for the stream ``names``; restore their states after."""
+    """Run a block with torch's global generators seeded for the stream ``names``; restore their states afterwards."""
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(seed, *names))
         yield
 
 
 def generator(device: torch.device | str, seed: int, *names: object) -> torch.Generator:
-    """A generator on ``device`` for the stream ``names``."""
+    """Return a generator on ``device``, seeded for the stream ``names``."""
     return torch.Generator(device).manual_seed(derive_seed(seed, *names))
 
 
 @contextmanager
 def deterministic_kernels() -> Iterator[None]:
-    """Make torch choose deterministic kernels (flash attention's backward pass is not, by default)."""
+    """Make torch use deterministic kernels inside the block (by default, the backward of flash attention is not)."""
     # cuBLAS reads this when its first handle is made: https://docs.nvidia.com/cuda/cublas/#results-reproducibility
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     torch.use_deterministic_algorithms(True)
-    # Filling fresh memory guards against reading it uninitialised, which nothing here does, and costs a pass over it.
+    # Torch would also fill new memory, against uninitialised reads; no code here does that, and filling takes time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
         yield

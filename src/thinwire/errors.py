@@ -1,19 +1,31 @@
-"""The two kinds of error that reach a person: they asked for something impossible, or the work failed. And what any
-error says in short."""
+"""The package's errors: a request that cannot be carried out, or work that failed."""
+
+import math
 
 
 class ThinwireError(Exception):
-    """Work that was asked for correctly and failed (a wrong hash, a diverged run). Exit code 1."""
+    """A valid request failed (a wrong hash, a diverged run). Exit code 1."""
 
     exit_code = 1
 
 
 class UsageError(ThinwireError, ValueError):
-    """A request that cannot be carried out as given; the message says what to change. Exit code 2."""
+    """The request cannot be carried out as given; the message says what to change. Exit code 2."""
 
     exit_code = 2
 
 
 def summary(error: BaseException) -> str:
-    """What an error says first, as a part of a sentence."""
+    """Return the first line of an error's message, without the full stop."""
     return str(error).strip().split("\n")[0].rstrip(".")
+
+
+def check_finite(name: str, value: float) -> float:
+    """Return ``value`` if it is finite.
+
+    Raises:
+        ThinwireError: ``value`` is NaN or infinite, which means that training diverged.
+    """
+    if not math.isfinite(value):
+        raise ThinwireError(f"{name} became {value}; lower the learning rates or check the data")
+    return value

@@ -1,4 +1,4 @@
-"""Showing how far the work is: bars on a terminal, now and then a line elsewhere."""
+"""Progress display: bars on a terminal, log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -17,18 +17,22 @@ _LINE_SECONDS = 20.0
 
 
 class Task(Protocol):
-    """A piece of work whose end is known."""
+    """Progress of one piece of work with a known total."""
 
-    def update(self, done: int, total: int, figures: str = "") -> None:
-        """Say how far it is, and the figures of the moment."""
+    def update(self, done: int, total: int, metrics: str = "") -> None:
+        """Set the progress, and the metrics shown beside it."""
 
 
 class Display:
-    """Plain lines through the logger, at most one in 20 seconds a task: for files, pipes and schedulers."""
+    """Progress as log lines, at most one per task in 20 seconds: for files, pipes and schedulers."""
 
     @contextmanager
     def task(self, name: str, before: int = 0) -> Iterator[Task]:
-        """Show a piece of work for the length of the block; ``before`` of it was done earlier, in no time of now."""
+        """Show a piece of work during the block.
+
+        Args:
+            before: units completed earlier; excluded from the estimate of the time left.
+        """
         yield _Lines(name, before)
 
     @contextmanager
@@ -42,24 +46,24 @@ class _Lines:
         self._name, self._before, self._every = name, before, every
         self._started = self._last = time.monotonic()
 
-    def update(self, done: int, total: int, figures: str = "") -> None:
+    def update(self, done: int, total: int, metrics: str = "") -> None:
         now = time.monotonic()
         if now - self._last < self._every or done <= self._before:
             return
         self._last = now
         left = (now - self._started) / (done - self._before) * (total - done)
-        logger.info("%s %d/%d  %s  %s left", self._name, done, total, figures, clock(left))
+        logger.info("%s %d/%d  %s  %s left", self._name, done, total, metrics, clock(left))
 
 
 class RichDisplay(Display):
-    """Bars that redraw themselves, on a terminal. Use it as a context manager."""
+    """Progress bars on a terminal. Use it as a context manager."""
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[metrics]}"),
             TimeRemainingColumn(),
             console=console,
             transient=True,
@@ -74,7 +78,7 @@ class RichDisplay(Display):
 
     @contextmanager
     def task(self, name: str, before: int = 0) -> Iterator[Task]:
-        task_id = self._progress.add_task(name, total=None, completed=before, figures="")
+        task_id = self._progress.add_task(name, total=None, completed=before, metrics="")
         try:
             yield _Bar(self._progress, task_id)
         finally:
@@ -87,12 +91,12 @@ class _Bar:
     def __init__(self, progress: Progress, task_id: TaskID) -> None:
         self._progress, self._task_id = progress, task_id
 
-    def update(self, done: int, total: int, figures: str = "") -> None:
-        self._progress.update(self._task_id, completed=done, total=total, figures=figures)
+    def update(self, done: int, total: int, metrics: str = "") -> None:
+        self._progress.update(self._task_id, completed=done, total=total, metrics=metrics)
 
 
 def clock(seconds: float) -> str:
-    """A duration as people write it: 45 s, 3:20 min, 1:05 h."""
+    """Format a duration: 45 s, 3:20 min, 1:05 h."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"

@@ -1,14 +1,14 @@
-"""An autoencoder (Hinton & Salakhutdinov 2006, doi:10.1126/science.1127647): codes as wide as PCA's, but learned.
+"""An autoencoder codec (Hinton & Salakhutdinov 2006, doi:10.1126/science.1127647): learned codes of PCA's width.
 
-Encoder and decoder start at the PCA projection and its inverse, and an MLP beside each learns what to add. PCA keeps
-what a *linear* decoder needs most; these codes are learned for a decoder with a hidden layer, as an adapter is.
+Encoder and decoder start at the PCA projection and its inverse; an MLP beside each learns a correction. PCA codes are
+optimal for a *linear* decoder; these codes are trained for a decoder with a hidden layer, as an adapter has.
 """
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,31 +16,45 @@ from typing_extensions import Self
 
 from thinwire.codecs.base import Codec
 from thinwire.codecs.pca import PCACodec
-from thinwire.codecs.table_training import drawn_rows, resolve_steps, train_to_rebuild
-from thinwire.codecs.weights import row_weights
-from thinwire.config import CodecConfig, ReconstructionConfig
+from thinwire.codecs.reconstruction_loss import matrix_mean_square
+from thinwire.codecs.residual_mlp import LinearWithResidual, mlp
+from thinwire.codecs.row_training import drawn_rows, train_to_rebuild
+from thinwire.codecs.settings import CodecConfig, RowTrainingConfig
+from thinwire.codecs.token_weights import row_weights
 from thinwire.determinism import generator
-from thinwire.objective import table_mean_square
-from thinwire.residual import LinearWithResidual, mlp
+from thinwire.results.arm_record import CodecMetric
+from thinwire.schema import Auto, ByDevice, PositiveInt, Rate, Section
 
 logger = logging.getLogger(__name__)
 
 _BLOCK_ROWS = 8192
 
 
+class AutoencoderConfig(Section):
+    """An autoencoder (``codec.kind=autoencoder``): learned codes of as many numbers as PCA's."""
+
+    hidden: PositiveInt = 2304
+    """Width of the hidden layers of encoder and decoder. An adapter of the same width starts as the decoder."""
+    steps: Annotated[PositiveInt | Auto, ByDevice(cuda=10_000, cpu=1_000)] = "auto"
+    """Optimiser steps; ``auto`` is 10,000 on a GPU and 1,000 on a CPU."""
+    learning_rate: Rate = 2e-3
+    """Peak learning rate of AdamW; linear warm-up over 50 steps, then cosine decay to zero."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderCodec(Codec):
-    """Codes start as PCA coordinates, plus what an MLP of one hidden layer adds to them."""
+    """A linear encoder and decoder, initialised by PCA, each with a residual MLP of one hidden layer."""
 
+    Settings: ClassVar[type[Section] | None] = AutoencoderConfig
     fields: ClassVar[tuple[str, ...]] = (
         *("encoder_weight", "encoder_bias", "encoder_hidden_weight", "encoder_hidden_bias"),
         *("encoder_output_weight", "encoder_output_bias"),
         *("decoder_weight", "decoder_bias", "decoder_hidden_weight", "decoder_hidden_bias"),
-        *("decoder_output_weight", "decoder_output_bias", "spread", "explained_variance"),
+        *("decoder_output_weight", "decoder_output_bias", "std", "explained_variance"),
     )
 
     encoder_weight: Tensor
-    """``[K, D]``, float32: of the linear part."""
+    """``[K, D]``, float32: linear part of the encoder."""
     encoder_bias: Tensor
     """``[K]``, float32."""
     encoder_hidden_weight: Tensor
@@ -52,40 +66,42 @@ class AutoencoderCodec(Codec):
     encoder_output_bias: Tensor
     """``[K]``, float32."""
     decoder_weight: Tensor
-    """``[D, K]``, float32: of the linear part."""
+    """``[D, K]``, float32: linear part of the decoder."""
     decoder_bias: Tensor
     """``[D]``, float32."""
     decoder_hidden_weight: Tensor
-    """``[H, K]``, float32: for codes in units of ``spread``."""
+    """``[H, K]``, float32: for codes in units of ``std``."""
     decoder_hidden_bias: Tensor
     """``[H]``, float32."""
     decoder_output_weight: Tensor
     """``[D, H]``, float32."""
     decoder_output_bias: Tensor
     """``[D]``, float32."""
-    spread: Tensor
-    """``[K]``, float32: weighted standard deviation of the PCA coordinates that the codes started as."""
+    std: Tensor
+    """``[K]``, float32: weighted standard deviation of the PCA coordinates that the codes are initialised with."""
     explained_variance: Tensor
     """``[]``, float64: share of the weighted variance that ``decode`` keeps."""
 
     @classmethod
-    def fit(cls, table: Tensor, counts: Tensor, config: CodecConfig, seed: int) -> Self:
-        """Train on rows of ``table`` drawn as ``config`` weighs them, by the loss of adapters; see ``Codec.fit``."""
-        settings, device = config.autoencoder, table.device
-        pca, weights = PCACodec.fit(table, counts, config, seed), row_weights(counts.to(device), config.weighting)
-        autoencoder = _Autoencoder(table, weights, pca, settings.hidden, seed)
-        training = ReconstructionConfig(
+    def fit(cls, matrix: Tensor, counts: Tensor, config: CodecConfig, seed: int) -> Self:
+        """Train on rows of ``matrix`` drawn by ``config.weighting``, with the loss of adapters; see ``Codec.fit``."""
+        settings, device = config.own(AutoencoderConfig), matrix.device
+        pca, weights = PCACodec.fit(matrix, counts, config, seed), row_weights(counts.to(device), config.weighting)
+        autoencoder = _Autoencoder(matrix, weights, pca, settings.hidden, seed)
+        training = RowTrainingConfig(
             steps=settings.steps, learning_rate=settings.learning_rate, weighting=config.weighting
         )
-        logger.info("fitting codec autoencoder: %d steps", resolve_steps(training.steps, device))
+        logger.info("fitting codec autoencoder: %s steps", training.steps)
         batches = drawn_rows(counts, training, device, generator(device, seed, "autoencoder rows"))
-        mean_square = table_mean_square(table, counts)
-        train_to_rebuild(autoencoder, table, mean_square, batches, training, name="codec autoencoder", same_shapes=True)
+        mean_square = matrix_mean_square(matrix, counts)
+        train_to_rebuild(
+            autoencoder, matrix, mean_square, batches, training, name="codec autoencoder", same_shapes=True
+        )
         encoder, decoder, unit = autoencoder.encoder, autoencoder.decoder, autoencoder.unit
         tensors = {
             "encoder_weight": encoder.linear.weight * unit[:, None],
             "encoder_bias": encoder.linear.bias * unit,
-            "encoder_hidden_weight": encoder.hidden.weight * encoder.inverse_spread,
+            "encoder_hidden_weight": encoder.hidden.weight * encoder.inverse_std,
             "encoder_hidden_bias": encoder.hidden.bias,
             "encoder_output_weight": encoder.output.weight * unit[:, None],
             "encoder_output_bias": encoder.output.bias * unit,
@@ -95,7 +111,7 @@ class AutoencoderCodec(Codec):
             "decoder_hidden_bias": decoder.hidden.bias,
             "decoder_output_weight": decoder.output.weight,
             "decoder_output_bias": decoder.output.bias,
-            "spread": unit,
+            "std": unit,
             "explained_variance": 1 - autoencoder.lost(weights) / pca.total_variance,
         }
         return cls(**{name: tensor.detach() for name, tensor in tensors.items()})
@@ -113,7 +129,7 @@ class AutoencoderCodec(Codec):
         return linear + mlp(embeddings, *layers, self.encoder_output_weight, self.encoder_output_bias)
 
     def linear_decoder(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self.decoder_weight, self.decoder_bias, self.spread
+        return self.decoder_weight, self.decoder_bias, self.std
 
     def residual_decoder(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return (
@@ -121,45 +137,50 @@ class AutoencoderCodec(Codec):
             *(self.decoder_output_weight, self.decoder_output_bias),
         )
 
-    def figures(self) -> dict[str, float]:
-        """The share of the total variance that the codec's own decoder keeps."""
-        return {"explained_variance": float(self.explained_variance)}
+    def metrics(self) -> tuple[CodecMetric, ...]:
+        """Return the share of the total variance that the codec's own decoder keeps."""
+        kept = float(self.explained_variance)
+        return (CodecMetric(name="explained_variance", label="variance kept", value=kept),)
 
 
 class _Autoencoder(nn.Module):
-    """Token ids ``[N]`` to rebuilt rows ``[N, D]``, by way of codes ``[N, K]``; PCA before it is trained."""
+    """Map token ids ``[N]`` to rebuilt rows ``[N, D]`` through codes ``[N, K]``. Before training, this equals PCA."""
 
-    def __init__(self, table: Tensor, weights: Tensor, pca: PCACodec, hidden: int, seed: int) -> None:
+    def __init__(self, matrix: Tensor, weights: Tensor, pca: PCACodec, hidden: int, seed: int) -> None:
         super().__init__()
-        weight, mean, spread = pca.linear_decoder()
-        # Each number of a code has the size of its PCA coordinate, but the encoder works in units of that: one rate
-        # then fits all of them, and the decoder too, whose weights are those of any adapter.
-        self._table, self.unit = table, _floored(spread.float())
+        weight, mean, std = pca.linear_decoder()
+        # Codes have the scale of their PCA coordinates, but the encoder's outputs are in units of their std: one
+        # learning rate then fits all of them, and the decoder, whose parameters are scaled as any adapter's.
+        self._matrix, self.unit = matrix, _floored(std.float())
         draw, projection = generator("cpu", seed, "autoencoder"), pca.components / self.unit[:, None]
         seen = weights.nonzero()[:, 0]
-        shares = (weights[seen] / weights.sum()).float()
-        row_spread = _floored((shares @ (table[seen].float() - mean).square()).sqrt())
-        self.encoder = LinearWithResidual(projection, -projection @ mean, row_spread, hidden=hidden, generator=draw)
+        relative_weights = (weights[seen] / weights.sum()).float()
+        row_std = _floored((relative_weights @ (matrix[seen].float() - mean).square()).sqrt())
+        self.encoder = LinearWithResidual(projection, -projection @ mean, row_std, hidden=hidden, generator=draw)
         self.decoder = LinearWithResidual(weight, mean, self.unit, hidden=hidden, generator=draw)
-        with torch.no_grad():  # the hidden layer sees rows around their mean too
-            self.encoder.hidden.bias.copy_(-self.encoder.hidden.weight @ (mean / row_spread).cpu())
-        self.to(table.device)
+        with torch.no_grad():  # the hidden layer's inputs are centred too
+            self.encoder.hidden.bias.copy_(-self.encoder.hidden.weight @ (mean / row_std).cpu())
+        self.to(matrix.device)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        codes = self.unit * self.encoder(self._table[tokens].float())
+        codes = self.unit * self.encoder(self._matrix[tokens].float())
         out: Tensor = self.decoder(codes)
         return out
 
     @torch.no_grad()
     def lost(self, weights: Tensor) -> Tensor:
-        """Mean squared distance of rows from what they are rebuilt as, weighing ``weights`` (``[V]``, float64)."""
+        """Return the mean squared distance of rows from their reconstructions, weighted by ``weights`` (``[V]``,
+        float64)."""
         lost = torch.zeros_like(weights[0])
         for tokens in weights.nonzero()[:, 0].split(_BLOCK_ROWS):
-            error = self._table[tokens].float() - self(tokens)
+            error = self._matrix[tokens].float() - self(tokens)
             lost += weights[tokens] @ error.double().square().sum(1)
         return lost / weights.sum()
 
 
-def _floored(spread: Tensor) -> Tensor:
-    """What hardly varies among the tokens seen must not drown the rest where it does vary."""
-    return spread.clamp_min(1e-3 * float(spread.max()))
+def _floored(std: Tensor) -> Tensor:
+    """Clamp each standard deviation to at least 1/1000 of the largest.
+
+    A dimension that hardly varies among the tokens seen must not dominate the others where it does vary.
+    """
+    return std.clamp_min(1e-3 * float(std.max()))

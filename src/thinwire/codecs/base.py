@@ -1,4 +1,4 @@
-"""What every compression of the embedding table offers."""
+"""The base class of all codecs."""
 
 from __future__ import annotations
 
@@ -12,78 +12,104 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from typing_extensions import Self
 
-from thinwire.config import CodecConfig
-from thinwire.records import replacing
-from thinwire.residual import mlp
+from thinwire.codecs.residual_mlp import mlp
+from thinwire.codecs.settings import CodecConfig
+from thinwire.files import replacing
+from thinwire.results.arm_record import CodecMetric
+from thinwire.schema import Section
 
 
 class Codec(ABC):
     """A fitted compression: embeddings ``[N, D]`` to codes ``[N, K]``, to features ``[N, F]``, to embeddings again.
 
-    A code is what would be stored or sent, floats or integers. Features are the floats that it stands for, which a
-    decoder reads: the code itself where it is floats already. A subclass states one idea: how to fit, encode and
-    decode. Its whole state is the tensors it names in ``fields``, so saving and loading are written once, here.
+    Codes are what would be stored or sent, floats or integers. Features are the floats that a decoder gets for them;
+    for float codes, they are the codes themselves. A subclass defines how to fit, encode and decode. Its whole state is
+    the tensors named in ``fields``, so saving and loading are implemented here.
     """
 
+    Settings: ClassVar[type[Section] | None] = None
+    """Class of the codec's own settings, ``codec.<kind>`` in an experiment; None if it has none."""
+
     fields: ClassVar[tuple[str, ...]]
-    """Names of the attributes that make up the fitted state, all tensors."""
+    """Names of the attributes that hold the fitted state, all tensors."""
 
     @classmethod
     @abstractmethod
-    def fit(cls, table: Tensor, counts: Tensor, config: CodecConfig, seed: int) -> Self:
-        """Fit to the rows of ``table`` ``[V, D]``, row ``i`` of which the corpus holds ``counts[i]`` times (``[V]``).
+    def fit(cls, matrix: Tensor, counts: Tensor, config: CodecConfig, seed: int) -> Self:
+        """Fit to the rows of ``matrix`` ``[V, D]``.
 
-        Anything random comes from ``seed`` alone.
+        Args:
+            counts: ``[V]``, occurrences of each row in the corpus.
+            seed: the only source of randomness.
         """
 
     @property
     @abstractmethod
     def code_width(self) -> int:
-        """Numbers in the code of a token, K."""
+        """Numbers per code, K."""
 
     @property
     def code_bits(self) -> int | None:
-        """Bits that the code of a token takes, packed; None for floats, whose type is the reader's choice."""
+        """Bits per code, packed; None for floats, whose type the input embeddings decide."""
         return None
 
     @abstractmethod
     def encode(self, embeddings: Tensor) -> Tensor:
-        """``[N, D]`` embeddings to ``[N, K]`` codes, float32 or integers."""
+        """Encode ``[N, D]`` embeddings as ``[N, K]`` codes, float32 or integers."""
 
     def features(self, codes: Tensor) -> Tensor:
-        """``[N, K]`` codes to ``[N, F]`` features, float32: what an adapter reads."""
+        """Map ``[N, K]`` codes to ``[N, F]`` features, float32: the input of an adapter."""
         return codes
 
     def feature_tensors(self) -> tuple[Tensor, ...]:
-        """The fitted tensors that ``features`` reads."""
+        """Return the fitted tensors that ``features`` uses."""
         return ()
 
     @abstractmethod
     def linear_decoder(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The decoder as (weight ``[D, F]``, bias ``[D]``, spread of each feature ``[F]``): where an adapter starts."""
+        """Return the linear decoder as (weight ``[D, F]``, bias ``[D]``, std of each feature ``[F]``); an adapter
+        starts there."""
 
     def residual_decoder(self) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
-        """What the codec's own decoder adds to the linear one, if it has more: ``residual.mlp`` of the features in
-        units of their spread, as (hidden weight ``[H, F]``, its bias ``[H]``, output weight ``[D, H]``, bias ``[D]``).
+        """Return the residual MLP that the codec's own decoder adds to the linear one; None if it has none.
+
+        Its input is the features in units of their std (``residual_mlp.mlp``).
+
+        Returns:
+            Hidden weight ``[H, F]``, its bias ``[H]``, output weight ``[D, H]``, bias ``[D]``.
         """
         return None
 
     def decode(self, codes: Tensor) -> Tensor:
-        """``[N, K]`` codes to ``[N, D]`` embeddings, float32: the codec's own reconstruction, no adapter trained."""
-        features, (weight, bias, spread) = self.features(codes), self.linear_decoder()
+        """Decode ``[N, K]`` codes to ``[N, D]`` embeddings, float32, with the codec's own decoder and without an
+        adapter."""
+        features, (weight, bias, std) = self.features(codes), self.linear_decoder()
         decoded, more = features @ weight.T + bias, self.residual_decoder()
-        return decoded if more is None else decoded + mlp(features / spread, *more)
+        return decoded if more is None else decoded + mlp(features / std, *more)
 
     @abstractmethod
-    def figures(self) -> dict[str, float]:
-        """What a report says of the fit, by name."""
+    def metrics(self) -> tuple[CodecMetric, ...]:
+        """Return the metrics of the fit that reports show, in the order of their columns."""
 
-    def alarms(self) -> list[str]:
-        """What is so wrong with the fit that a reader of its results must be told, a sentence each."""
-        return []
+    def warnings(self) -> tuple[str, ...]:
+        """Return serious problems of the fit, one sentence each; every report shows them."""
+        return ()
+
+    @classmethod
+    def label(cls, config: CodecConfig) -> str:
+        """Return the codec's name in a table."""
+        return config.kind
+
+    def cache_key(self) -> str | None:
+        """Return what distinguishes this fit from another with the same settings and data, for keys of derived
+        artifacts.
+
+        None where two such fits differ only by rounding, which changes derived artifacts as little.
+        """
+        return self.fingerprint()
 
     def fingerprint(self) -> str:
-        """SHA-256 of the fitted state."""
+        """Return the SHA-256 of the fitted state."""
         digest = hashlib.sha256()
         for name, tensor in self.state().items():
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -91,18 +117,22 @@ class Codec(ABC):
         return digest.hexdigest()
 
     def num_bytes(self, *, with_decoder: bool) -> int:
-        """Bytes of what turns codes into features, their spread included, and (``with_decoder``) features into
-        embeddings: an adapter takes the decoder's place. What encoding alone needs counts nowhere."""
-        weight, bias, spread = self.linear_decoder()
+        """Count the bytes that decoding needs; tensors that only encoding needs do not count.
+
+        Args:
+            with_decoder: count the decoder too; false where an adapter replaces it, and only what turns codes into
+                features, with their std, counts.
+        """
+        weight, bias, std = self.linear_decoder()
         decoder = (weight, bias, *(self.residual_decoder() or ())) if with_decoder else ()
-        return sum(tensor.numel() * tensor.element_size() for tensor in (spread, *self.feature_tensors(), *decoder))
+        return sum(tensor.numel() * tensor.element_size() for tensor in (std, *self.feature_tensors(), *decoder))
 
     def state(self) -> dict[str, Tensor]:
-        """The fitted tensors by name."""
+        """Return the fitted tensors by name."""
         return {name: getattr(self, name) for name in self.fields}
 
     def to(self, device: torch.device) -> Self:
-        """The same codec on ``device``."""
+        """Return the same codec on ``device``."""
         return type(self)(**{name: tensor.to(device) for name, tensor in self.state().items()})
 
     def save(self, path: Path) -> None:

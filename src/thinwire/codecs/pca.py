@@ -1,8 +1,8 @@
-"""Principal component analysis of the token stream, computed exactly from the embedding table.
+"""Principal component analysis of the token stream, computed exactly from the embedding matrix.
 
-A corpus of N tokens is N rows of the table, so its covariance is the count-weighted covariance of the table's rows
-(``[D, D]``): nothing is sampled and no token matrix is built. Memory is O(D^2) beyond one block of rows. Other weights
-than counts are as exact, and answer another question (``codec.weighting``).
+A corpus of N tokens is N rows of the matrix, so its covariance is the count-weighted covariance of the matrix's rows
+(``[D, D]``): nothing is sampled and no token matrix is built. Memory is O(D^2) plus one block of rows. Other weights
+(``codec.weighting``) are computed as exactly, but describe another distribution than the token stream.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from torch import Tensor
 from typing_extensions import Self
 
 from thinwire.codecs.base import Codec
-from thinwire.codecs.weights import row_weights
-from thinwire.config import CodecConfig
+from thinwire.codecs.settings import CodecConfig
+from thinwire.codecs.token_weights import row_weights
+from thinwire.results.arm_record import CodecMetric
 
 _BLOCK_ROWS = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
 class PCACodec(Codec):
-    """Codes are coordinates along the K leading principal axes, centred on the mean token."""
+    """Codes are coordinates along the K leading principal axes, centred on the weighted mean."""
 
     fields: ClassVar[tuple[str, ...]] = ("mean", "components", "variances", "total_variance")
 
@@ -38,16 +39,16 @@ class PCACodec(Codec):
     """``[]``, float64: variance over all D axes, kept or not."""
 
     @classmethod
-    def fit(cls, table: Tensor, counts: Tensor, config: CodecConfig, seed: int) -> Self:
-        """Eigendecomposition of the weighted covariance in float64; see ``Codec.fit``. Nothing is random here."""
-        code_width = config.code_width(table.shape[1])
-        weights = row_weights(counts.to(table.device), config.weighting)
-        # Most of a vocabulary never occurs in a corpus, and a row that weighs nothing adds nothing.
+    def fit(cls, matrix: Tensor, counts: Tensor, config: CodecConfig, seed: int) -> Self:
+        """Eigendecompose the weighted covariance in float64; see ``Codec.fit``. Nothing is random."""
+        code_width = config.code_width(matrix.shape[1])
+        weights = row_weights(counts.to(matrix.device), config.weighting)
+        # Most of a vocabulary never occurs in a corpus; rows of weight 0 contribute nothing.
         seen = weights.nonzero()[:, 0]
-        mean, covariance = _moments(table, seen, weights[seen] / weights.sum())
+        mean, covariance = _moments(matrix, seen, weights[seen] / weights.sum())
         variances, axes = _eigh(covariance)
         axes = axes.flip(1)[:, :code_width].T
-        # An axis and its negative are equally right; fixing the sign makes the fit a function of its input.
+        # An axis and its negative are equivalent; a fixed sign makes the fit deterministic.
         largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))
         return cls(
             mean=mean.float(),
@@ -66,26 +67,34 @@ class PCACodec(Codec):
     def linear_decoder(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.components.T, self.mean, self.variances.sqrt()
 
-    def figures(self) -> dict[str, float]:
-        """The share of the *total* variance that the kept axes explain."""
-        return {"explained_variance": float(self.variances.sum() / self.total_variance)}
+    @classmethod
+    def label(cls, config: CodecConfig) -> str:
+        return "PCA"
+
+    def metrics(self) -> tuple[CodecMetric, ...]:
+        """Return the share of the *total* variance that the kept axes explain."""
+        kept = float(self.variances.sum() / self.total_variance)
+        return (CodecMetric(name="explained_variance", label="variance kept", value=kept),)
+
+    def cache_key(self) -> str | None:
+        return None
 
 
-def _moments(table: Tensor, rows: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean ``[D]`` and covariance ``[D, D]``, float64, of the given rows, whose weights add up to 1; block by block."""
+def _moments(matrix: Tensor, rows: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute mean ``[D]`` and covariance ``[D, D]``, float64, of the given rows, block by block; weights sum to 1."""
     blocks = list(zip(rows.split(_BLOCK_ROWS), weights.split(_BLOCK_ROWS), strict=True))
-    width = table.shape[1]
-    mean = torch.zeros(width, dtype=torch.float64, device=table.device)
-    for some, share in blocks:
-        mean += share @ table[some].double()
-    covariance = torch.zeros(width, width, dtype=torch.float64, device=table.device)
-    for some, share in blocks:
-        # Centring first: subtracting the mean's outer product afterwards would cancel digits.
-        covariance += _gram((table[some].double() - mean) * share.sqrt()[:, None])
+    width = matrix.shape[1]
+    mean = torch.zeros(width, dtype=torch.float64, device=matrix.device)
+    for block, block_weights in blocks:
+        mean += block_weights @ matrix[block].double()
+    covariance = torch.zeros(width, width, dtype=torch.float64, device=matrix.device)
+    for block, block_weights in blocks:
+        # Centre first: subtracting the mean's outer product afterwards would lose digits to cancellation.
+        covariance += _gram((matrix[block].double() - mean) * block_weights.sqrt()[:, None])
     return mean, covariance
 
 
-# On a CPU, numpy: its product of a matrix with its own transpose computes one half alone, and its LAPACK takes two
+# numpy on a CPU: its product of a matrix with its own transpose computes only one half, and its LAPACK takes two
 # thirds of the time of torch's (4,096 dimensions, two cores).
 
 
@@ -97,7 +106,7 @@ def _gram(rows: Tensor) -> Tensor:
 
 
 def _eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues, ascending, and eigenvectors in columns."""
+    """Return eigenvalues, ascending, and eigenvectors in columns."""
     if matrix.device.type != "cpu":
         values, vectors = torch.linalg.eigh(matrix)
         return values, vectors

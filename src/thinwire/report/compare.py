@@ -1,4 +1,4 @@
-"""Compare the configurations of finished sweeps.
+"""Compare the arms of finished sweeps.
 
 This file imports nothing but Python's own library: every sweep leaves a copy of it as ``compare_results.py``, which
 works on any machine, with nothing installed:
@@ -8,7 +8,7 @@ works on any machine, with nothing installed:
     python compare_results.py --sort params --json
 
 A finished sweep's ``analysis.json`` holds intervals and tiers; of an unfinished one the records are read, which hold
-the figures of each arm alone.
+the results of each arm alone.
 """
 
 from __future__ import annotations
@@ -18,19 +18,131 @@ import csv
 import io
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-Row = dict[str, Any]
-"""What is compared: one arm or control; figures are fractions, None where there is none."""
+ComparedRow = dict[str, Any]
+"""One arm or control: a value for each of ``COLUMNS``; metrics are fractions, None where there is none."""
 
-LEGEND = "* chosen on the selection split; F1 and EM are test figures in points, `vs base` against the baseline"
-
-COLUMNS = ("f1", "em", "difference", "p", "selection_f1", "cosine", "params", "code_bits", "distinct", "minutes")
+LEGEND = "* chosen on the selection split; F1 and EM are test metrics in points, `vs base` against the baseline"
 
 
-def load_rows(run: Path) -> list[Row]:
-    """One dict for each arm and control of a run folder: figures as fractions, None where there is none."""
+def code_bits(bytes_per_number: int, code_width: int, packed: int | None) -> int:
+    """Bits that the code of one token takes: integers packed, floats at the size of the model's own numbers."""
+    return 8 * bytes_per_number * code_width if packed is None else packed
+
+
+def _at(value: Any, path: str) -> Any:
+    """What is at a dotted path; None where something on the way is null, or the path is empty."""
+    for key in filter(None, path.split(".")):
+        if value is None:
+            return None
+        value = value[key]
+    return value if path else None
+
+
+def _points(fraction: float | None, sign: str = "") -> str:
+    return "-" if fraction is None else f"{100 * fraction:{sign}.1f}"
+
+
+def _name(row: ComparedRow) -> str:
+    return ("* " if row["best"] else "  ") + str(row["name"])
+
+
+def _interval(row: ComparedRow) -> str:
+    return "-" if row["low"] is None else f"{_points(row['low'], '+')} to {_points(row['high'], '+')}"
+
+
+def _of_results(compute: Callable[[dict[str, Any], dict[str, Any]], Any]) -> Callable[[Any, Any], Any]:
+    """A computation on an arm's results and the sweep's header, for arms that have results."""
+    return lambda record, sweep: None if record["results"] is None else compute(record["results"], sweep)
+
+
+def _code_bits(results: dict[str, Any], sweep: dict[str, Any]) -> int | None:
+    codec, bytes_per_number = results["codec"], _at(sweep, "model.bytes_per_number")
+    return codec and code_bits(bytes_per_number, codec["code_width"], codec["code_bits"])
+
+
+class ComparisonColumn(NamedTuple):
+    """A value of a row: where it stands in a record and in an analysis, and how the table shows it, if it does."""
+
+    key: str
+    record: str | Callable[[dict[str, Any], dict[str, Any]], Any]
+    """Dotted path in a record, or what computes the value from a record and the sweep's header."""
+    analysis: str
+    """Dotted path in a row of an analysis."""
+    head: str = ""
+    """In the table; empty for what the table does not show."""
+    cell: Callable[[ComparedRow], str] = lambda row: "-"
+    sortable: bool = False
+
+
+COLUMNS = (
+    ComparisonColumn("run", lambda record, sweep: sweep["name"], "", "run", lambda row: row["run"]),
+    ComparisonColumn("name", "name", "name", "configuration", _name),
+    ComparisonColumn("kind", "kind", "kind"),
+    ComparisonColumn("status", "status", "status"),
+    ComparisonColumn("error", "error", "error"),
+    ComparisonColumn("best", lambda record, sweep: False, "best"),
+    ComparisonColumn(
+        *("code_bits", _of_results(_code_bits), "code_bits", "bits"),
+        cell=lambda row: "-" if row["code_bits"] is None else f"{row['code_bits']:,}",
+        sortable=True,
+    ),
+    ComparisonColumn(
+        *("params", _of_results(lambda results, _: sum(results["trainable_parameters"].values())), "params", "trained"),
+        cell=lambda row: "-" if row["params"] is None else f"{row['params']:,}",
+        sortable=True,
+    ),
+    ComparisonColumn(
+        *("f1", "results.test.f1", "f1", "F1"),
+        cell=lambda row: _points(row["f1"]) if row["status"] == "done" else row["status"],
+        sortable=True,
+    ),
+    ComparisonColumn(
+        *("em", "results.test.exact_match", "em", "EM"),
+        cell=lambda row: _points(row["em"]) if row["status"] == "done" else "",
+        sortable=True,
+    ),
+    ComparisonColumn(
+        *("difference", "", "f1_difference.estimate", "vs base"),
+        cell=lambda row: _points(row["difference"], "+"),
+        sortable=True,
+    ),
+    ComparisonColumn("low", "", "f1_difference.low", "interval", _interval),
+    ComparisonColumn("high", "", "f1_difference.high"),
+    ComparisonColumn(
+        *("p", "", "f1_difference.p_adjusted", "p"),
+        cell=lambda row: "-" if row["p"] is None else f"{row['p']:.4f}",
+        sortable=True,
+    ),
+    ComparisonColumn("tier", "", "supported_tier", "tier", lambda row: row["tier"] or "-"),
+    ComparisonColumn(
+        *("selection_f1", "results.selection.f1", "selection_f1", "sel F1"),
+        cell=lambda row: _points(row["selection_f1"]),
+        sortable=True,
+    ),
+    ComparisonColumn(
+        *("distinct", "results.test.degeneration.distinct_share", "degeneration.metrics.distinct_share", "unique"),
+        cell=lambda row: "-" if row["distinct"] is None else f"{row['distinct']:.0%}",
+        sortable=True,
+    ),
+    ComparisonColumn(
+        *("minutes", lambda record, _: record["seconds_total"] / 60, "minutes", "min"),
+        cell=lambda row: f"{row['minutes']:.1f}",
+        sortable=True,
+    ),
+    ComparisonColumn("n", "results.test.n", "n"),
+    ComparisonColumn("raw_f1", "results.test.raw_f1", "raw_f1"),
+    ComparisonColumn("cosine", "results.reconstruction.overall.cosine", "cosine", sortable=True),
+)
+
+SORTABLE = tuple(column.key for column in COLUMNS if column.sortable)
+
+
+def load_rows(run: Path) -> list[ComparedRow]:
+    """Read a row for each arm and control of a sweep's folder."""
     sweep_file = run / "sweep.json"
     if not sweep_file.is_file():
         raise FileNotFoundError(f"{run} is no sweep's folder: it has no sweep.json")
@@ -42,7 +154,8 @@ def load_rows(run: Path) -> list[Row]:
         analysis = _read(analysis_file)
         # A resumed sweep goes on with its old analysis beside it, which then no longer holds.
         if sweep["finished_at"] and analysis["sweep"]["finished_at"] == sweep["finished_at"]:
-            return _with_differences([_analysed_row(row, sweep["name"]) for row in analysis["rows"]], sweep["baseline"])
+            rows = [{column.key: _at(row, column.analysis) for column in COLUMNS} for row in analysis["rows"]]
+            return _with_differences([{**row, "run": sweep["name"]} for row in rows], sweep["baseline"])
     return _rows_of_records(run, sweep)
 
 
@@ -53,24 +166,7 @@ def _read(file: Path) -> Any:
         raise ValueError(f"{file} is no complete JSON ({error})") from None
 
 
-def _analysed_row(row: dict[str, Any], run_name: str) -> Row:
-    difference = row["f1_difference"] or {}
-    kept = ["name", "kind", "status", "error", "best", "f1", "em", "n", "raw_f1"]
-    kept += ["selection_f1", "cosine", "params", "code_bits"]
-    return {
-        "run": run_name,
-        **{key: row[key] for key in kept},
-        "difference": difference.get("estimate"),
-        "low": difference.get("low"),
-        "high": difference.get("high"),
-        "p": difference.get("p_adjusted"),
-        "tier": row["supported_tier"],
-        "distinct": row["collapse"]["figures"]["distinct_share"] if row["collapse"] else None,
-        "minutes": row["minutes"],
-    }
-
-
-def _rows_of_records(run: Path, sweep: dict[str, Any]) -> list[Row]:
+def _rows_of_records(run: Path, sweep: dict[str, Any]) -> list[ComparedRow]:
     files = sorted(run.glob("*/record.json")) + sorted(run.glob("controls/*/record.json"))
     rows = [_read_row(file, sweep) for file in files]
     order = list(sweep["planned"])
@@ -81,7 +177,7 @@ def _rows_of_records(run: Path, sweep: dict[str, Any]) -> list[Row]:
     return _with_differences(rows, sweep["baseline"])
 
 
-def _with_differences(rows: list[Row], baseline_name: str) -> list[Row]:
+def _with_differences(rows: list[ComparedRow], baseline_name: str) -> list[ComparedRow]:
     """Fill in what lacks a difference to the baseline: controls, and arms without an analysis."""
     baseline = next((row for row in rows if row["name"] == baseline_name and row["f1"] is not None), None)
     for row in rows:
@@ -90,60 +186,29 @@ def _with_differences(rows: list[Row], baseline_name: str) -> list[Row]:
     return rows
 
 
-def _read_row(file: Path, sweep: dict[str, Any]) -> Row:
+def _read_row(file: Path, sweep: dict[str, Any]) -> ComparedRow:
+    record = _read(file)
     try:
-        return _row(_read(file), sweep)
+        return {
+            column.key: _at(record, column.record) if isinstance(column.record, str) else column.record(record, sweep)
+            for column in COLUMNS
+        }
     except (KeyError, TypeError) as error:
         raise ValueError(f"{file} is no complete record ({type(error).__name__}: {error})") from None
 
 
-def _row(record: dict[str, Any], sweep: dict[str, Any]) -> Row:
-    done = record["status"] == "done"
-    test = record["test"] if done else {}
-    reconstruction = record["reconstruction"] if done else None
-    return {
-        "run": sweep["name"],
-        "name": record["name"],
-        "kind": record["kind"],
-        "status": record["status"],
-        "error": record["error"],
-        "best": False,
-        "f1": test.get("f1"),
-        "em": test.get("exact_match"),
-        "n": test.get("n"),
-        "raw_f1": test.get("raw_f1"),
-        "selection_f1": record["selection"]["f1"] if done else None,
-        "cosine": reconstruction["cosine"] if reconstruction else None,
-        "params": sum(record["trainable_parameters"].values()) if done else None,
-        "code_bits": code_bits(sweep["model"], record["codec"]) if done and record["codec"] else None,
-        "difference": None,
-        "low": None,
-        "high": None,
-        "p": None,
-        "tier": None,
-        "distinct": test["collapse"]["distinct_share"] if done else None,
-        "minutes": record["seconds_total"] / 60,
-    }
-
-
-def code_bits(model: dict[str, Any], codec: dict[str, Any]) -> int:
-    """What the code of one token takes: integers packed, floats at the size of the model's own numbers."""
-    packed: int | None = codec.get("code_bits")
-    return 8 * int(model["bytes_per_number"]) * int(codec["code_width"]) if packed is None else packed
-
-
-def best_arm(rows: list[Row]) -> Row | None:
+def best_arm(rows: list[ComparedRow]) -> ComparedRow | None:
     """The arm with the highest selection F1 (the first of equals), or None: the test split never chooses."""
     arms = [row for row in rows if row["kind"] == "arm" and row["status"] == "done"]
     return max(arms, key=lambda row: row["selection_f1"], default=None)
 
 
-def sort_rows(rows: list[Row], column: str) -> list[Row]:
-    """Rows by a column, highest first; rows without a figure come last."""
+def sort_rows(rows: list[ComparedRow], column: str) -> list[ComparedRow]:
+    """Rows by a column, highest first; rows without a value come last."""
     return sorted(rows, key=lambda row: (row[column] is None, -(row[column] or 0)))
 
 
-def format_table(rows: list[Row], *, show_run: bool = False) -> str:
+def format_table(rows: list[ComparedRow], *, show_run: bool = False) -> str:
     """Rows as lines of text, columns aligned."""
     lines = table_cells(rows, show_run=show_run)
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
@@ -157,39 +222,17 @@ def format_table(rows: list[Row], *, show_run: bool = False) -> str:
     )
 
 
-def table_cells(rows: list[Row], *, show_run: bool = False) -> list[list[str]]:
-    """A header and a line for each row. F1 and EM are points (0 to 100); ``*`` marks the arm that selection chose.
-    Where codes differ in size, there is a column for it: bits a token."""
-    header = ["configuration", "trained", "F1", "EM", "vs base", "interval", "p", "tier", "sel F1", "unique", "min"]
+def table_cells(rows: list[ComparedRow], *, show_run: bool = False) -> list[list[str]]:
+    """Write a header and a line for each row. F1 and EM are points (0 to 100); ``*`` marks the arm that selection
+    chose. Where codes differ in size, there is a column for it: bits a token."""
     codes_differ = len({row["code_bits"] for row in rows if row["code_bits"] is not None}) > 1
-    if codes_differ:
-        header.insert(1, "bits")
-    lines = [(["run"] if show_run else []) + header]
-    for row in rows:
-        interval = f"{_points(row['low'], '+')} to {_points(row['high'], '+')}" if row["low"] is not None else "-"
-        cells = [
-            ("* " if row["best"] else "  ") + row["name"],
-            "-" if row["params"] is None else f"{row['params']:,}",
-            _points(row["f1"]),
-            _points(row["em"]),
-            _points(row["difference"], sign="+"),
-            interval,
-            "-" if row["p"] is None else f"{row['p']:.4f}",
-            row["tier"] or "-",
-            _points(row["selection_f1"]),
-            "-" if row["distinct"] is None else f"{row['distinct']:.0%}",
-            f"{row['minutes']:.1f}",
-        ]
-        if row["status"] != "done":
-            cells[2:4] = [row["status"], ""]
-        if codes_differ:
-            cells.insert(1, "-" if row["code_bits"] is None else f"{row['code_bits']:,}")
-        lines.append(([row["run"]] if show_run else []) + cells)
-    return lines
+    hidden = {*(() if codes_differ else ("code_bits",)), *(() if show_run else ("run",))}
+    columns = [column for column in COLUMNS if column.head and column.key not in hidden]
+    return [[column.head for column in columns], *([column.cell(row) for column in columns] for row in rows)]
 
 
-def format_csv(rows: list[Row]) -> str:
-    """Rows as CSV with a header; figures as fractions, empty where there is none."""
+def format_csv(rows: list[ComparedRow]) -> str:
+    """Rows as CSV with a header; metrics as fractions, empty where there is none."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -197,17 +240,13 @@ def format_csv(rows: list[Row]) -> str:
     return text.getvalue().rstrip("\n")
 
 
-def _points(fraction: float | None, sign: str = "") -> str:
-    return "-" if fraction is None else f"{100 * fraction:{sign}.1f}"
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Print the comparison; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Compare the configurations of finished sweeps.")
+    parser = argparse.ArgumentParser(description="Compare the arms of finished sweeps.")
     parser.add_argument("runs", nargs="*", type=Path, help="sweep folders (default: where this file lies)")
-    parser.add_argument("--sort", choices=COLUMNS, default="f1", help="column to sort by, highest first")
-    parser.add_argument("--json", action="store_true", help="print the rows as JSON, figures as fractions")
-    parser.add_argument("--csv", action="store_true", help="print the rows as CSV, figures as fractions")
+    parser.add_argument("--sort", choices=SORTABLE, default="f1", help="column to sort by, highest first")
+    parser.add_argument("--json", action="store_true", help="print the rows as JSON, metrics as fractions")
+    parser.add_argument("--csv", action="store_true", help="print the rows as CSV, metrics as fractions")
     options = parser.parse_args(arguments)
     runs = options.runs or [Path(__file__).resolve().parent]
     try:
@@ -228,7 +267,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _text(rows: list[Row], *, show_run: bool) -> str:
+def _text(rows: list[ComparedRow], *, show_run: bool) -> str:
     arms = [row for row in rows if row["kind"] == "arm"]
     controls = [row for row in rows if row["kind"] == "control"]
     parts = [format_table(arms, show_run=show_run) if arms else "no arm is finished yet"]

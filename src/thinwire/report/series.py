@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from thinwire.records import read_jsonl
-from thinwire.report.analysis import Analysis
-from thinwire.report.results import CODEC, TEXT, Finished, Results
+from thinwire.files import read_jsonl
+from thinwire.report.analysis_record import Analysis
+from thinwire.results.layout import DIAGNOSTICS_FILE
+from thinwire.results.read import CODEC, TEXT, Finished, Results
 
 Series = dict[str, Any]
 
@@ -19,37 +20,39 @@ _CURVES = ("step", "loss", "cosine", "ce", "grad_norm_adapter", "grad_norm_lora"
 def collect(results: Results, analysis: Analysis) -> Series:
     """The series of a sweep; of several seeds of an arm, the first."""
     return {
-        "training": {name: _curves(runs[0]) for name, runs in results.arms.items() if runs[0].record["training"]},
+        "training": {name: _curves(runs[0]) for name, runs in results.arms.items() if runs[0].record.done.training},
         "frequency": _frequency(results),
-        "questions": _questions(results, analysis["verdict"]["best"]),
+        "questions": _questions(results, analysis.verdict.best),
     }
 
 
 def _curves(run: Finished) -> dict[str, list[float | None]]:
-    steps = [row for row in read_jsonl(run.folder / "diagnostics.jsonl") if row["event"] == "step"]
+    steps = [row for row in read_jsonl(run.folder / DIAGNOSTICS_FILE) if row["event"] == "step"]
     return {name: [step[name] for step in steps] for name in _CURVES}
 
 
 def _frequency(results: Results) -> list[dict[str, Any]] | None:
     """Reconstruction by token frequency: the bare codec beside the adapter that all arms start from."""
     codec = results.controls.get(CODEC)
-    first = next((runs[0] for runs in results.arms.values() if runs[0].record["reconstruction_by_frequency"]), None)
+    at_start = (runs[0].record.done.reconstruction_at_start for runs in results.arms.values())
+    first = next(filter(None, at_start), None)
     if first is None:
         return None
-    linear = {b["least"]: b["cosine"] for b in (codec.record["reconstruction_by_frequency"] if codec else [])}
+    alone = codec.record.done.reconstruction if codec else None
+    linear = {bucket.least: bucket.cosine for bucket in alone.by_frequency} if alone else {}
     return [
         {
-            "bucket": f"{bucket['least']:,}+" if bucket["most"] is None else f"{bucket['least']:,}-{bucket['most']:,}",
-            "share_of_tokens": bucket["share_of_tokens"],
-            "linear_cosine": linear.get(bucket["least"]),
-            "start_cosine": bucket["cosine"],
+            "bucket": f"{bucket.least:,}+" if bucket.most is None else f"{bucket.least:,}-{bucket.most:,}",
+            "share_of_tokens": bucket.share_of_tokens,
+            "linear_cosine": linear.get(bucket.least),
+            "start_cosine": bucket.cosine,
         }
-        for bucket in first.record["reconstruction_by_frequency_at_start"]
+        for bucket in first.by_frequency
     ]
 
 
 def _questions(results: Results, best: str) -> list[dict[str, Any]]:
-    baseline = results.arms.get(results.sweep["baseline"])
+    baseline = results.arms.get(results.sweep.baseline)
     sources = {
         "text_control": results.controls.get(TEXT),
         "baseline": baseline[0] if baseline else None,

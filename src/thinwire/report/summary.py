@@ -1,13 +1,14 @@
-"""``sweep_summary.txt``: the plan's summary file, at most 100 columns wide."""
+"""``sweep_summary.txt``: a sweep's results as plain text, at most 100 columns wide."""
 
 from __future__ import annotations
 
 import textwrap
 from pathlib import Path
-from typing import Any
 
-from thinwire.records import read_json
-from thinwire.report.compare import Row, format_table, load_rows, sort_rows
+from thinwire.report.analysis_record import Analysis, VerdictSummary
+from thinwire.report.compare import ComparedRow, format_table, load_rows, sort_rows
+from thinwire.results.arm_record import Environment
+from thinwire.results.sweep_header import SweepHeader, read_header
 
 _WIDTH = 100
 _LEGEND = (
@@ -18,38 +19,37 @@ _LEGEND = (
 )
 
 
-def summary_text(run: Path, analysis: dict[str, Any] | None = None) -> str:
-    """The summary of a sweep's folder; with its analysis, also the verdict and the next steps."""
-    sweep = read_json(run / "sweep.json")
+def summary_text(run: Path, analysis: Analysis | None = None) -> str:
+    """Write the summary of a sweep's folder; with its analysis, also the verdict and the next steps."""
     rows = load_rows(run)
-    parts = [_header(sweep, rows), _tables(rows), _wrap(_LEGEND)]
+    parts = [_header(read_header(run), rows), _tables(rows), _wrap(_LEGEND)]
     if analysis:
-        parts += _verdict(analysis)
-        parts += [_wrap(f"Alarm: {alarm}.") for alarm in analysis["alarms"]]
+        parts += _verdict(analysis.verdict)
+        parts += [_wrap(f"Warning: {warning}.") for warning in analysis.warnings]
     parts += [_wrap(f"{row['name']} {row['status']}: {row['error']}") for row in rows if row["status"] != "done"]
     return "\n\n".join(parts) + "\n"
 
 
-def _header(sweep: dict[str, Any], rows: list[Row]) -> str:
-    environment = sweep["environment"]
+def _header(sweep: SweepHeader, rows: list[ComparedRow]) -> str:
+    environment = sweep.environment
     num_test = " or ".join(f"{n:,}" for n in sorted({row["n"] for row in rows if row["n"]})) or "no"
     lines = [
-        f"{sweep['name']}: {sweep['description']}",
+        f"{sweep.name}: {sweep.description}",
         "",
-        f"model    {sweep['model']['name']} ({sweep['model']['revision'][:12]})",
-        f"data     {sweep['samples']:,} training questions x {sweep['epochs']} epochs; {num_test} test questions",
-        f"made by  thinwire {environment['thinwire']}, commit {commit(environment)}",
-        f"on       {environment['device']}, {sweep['started_at']}",
+        f"model    {sweep.model.name} ({sweep.model.revision[:12]})",
+        f"data     {sweep.samples:,} training questions x {sweep.epochs} epochs; {num_test} test questions",
+        f"made by  thinwire {environment.thinwire}, commit {commit(environment)}",
+        f"on       {environment.device}, {sweep.started_at}",
     ]
     return "\n".join(lines)
 
 
-def commit(environment: dict[str, Any]) -> str:
+def commit(environment: Environment) -> str:
     """The commit that made a record, in short, and whether its code had been changed since."""
-    return (environment["git_commit"] or "unknown")[:12] + (" with changes" if environment["git_dirty"] else "")
+    return (environment.git_commit or "unknown")[:12] + (" with changes" if environment.git_dirty else "")
 
 
-def _tables(rows: list[Row]) -> str:
+def _tables(rows: list[ComparedRow]) -> str:
     arms, controls = ([row for row in rows if row["kind"] == kind] for kind in ("arm", "control"))
     tables = [format_table(sort_rows(arms, "f1")) if arms else "No arm was run."]
     if controls:
@@ -57,16 +57,18 @@ def _tables(rows: list[Row]) -> str:
     return "\n\n".join(tables)
 
 
-def _verdict(analysis: dict[str, Any]) -> list[str]:
-    verdict = analysis["verdict"]
-    lines = [f"Verdict: {verdict['headline']}", verdict["sentence"], f"Baseline check: {verdict['baseline_check']}."]
-    if verdict["uncertainty_covers"]:
-        lines.append(f"The intervals cover the uncertainty of: {verdict['uncertainty_covers']}.")
+def _verdict(verdict: VerdictSummary) -> list[str]:
+    lines = [f"Verdict: {verdict.headline}", verdict.sentence, f"Baseline check: {verdict.baseline_check}."]
+    if verdict.uncertainty_covers:
+        lines.append(f"The intervals cover the uncertainty of: {verdict.uncertainty_covers}.")
     parts = ["\n".join(_wrap(line) for line in lines)]
-    for title, key in (("Next steps", "next_steps"), ("If that confirms the estimate", "next_steps_if_confirmed")):
-        if verdict[key]:
-            steps = [_wrap(f"{number}. {step}", "   ") for number, step in enumerate(verdict[key], start=1)]
-            parts.append("\n".join([f"{title}:", *steps]))
+    for title, steps in (
+        ("Next steps", verdict.next_steps),
+        ("If that confirms the estimate", verdict.next_steps_if_confirmed),
+    ):
+        if steps:
+            numbered = [_wrap(f"{number}. {step}", "   ") for number, step in enumerate(steps, start=1)]
+            parts.append("\n".join([f"{title}:", *numbered]))
     return parts
 
 

@@ -1,20 +1,23 @@
-"""Everything that a finished sweep is told by: one analysis, and its renderings."""
+"""Write the reports of a finished sweep: one analysis, and its renderings."""
 
 from __future__ import annotations
 
-from thinwire.records import write_json, write_text
-from thinwire.report import html, markdown
-from thinwire.report.analysis import Analysis, analyse
-from thinwire.report.results import Results
+from thinwire.files import write_json, write_text
+from thinwire.report.analysis import analyse
+from thinwire.report.analysis_record import Analysis
+from thinwire.report.html import page as html
+from thinwire.report.markdown import report_section
 from thinwire.report.series import collect
 from thinwire.report.summary import summary_text
+from thinwire.results.layout import SUMMARY_FILE
+from thinwire.results.read import Results
 
 
 def write_reports(results: Results) -> Analysis:
     """Write ``analysis.json``, ``sweep_summary.txt``, ``report.md`` and ``report.html`` into the sweep's folder."""
     run, analysis = results.folder, analyse(results)
-    write_json(run / "analysis.json", analysis)
-    write_text(run / "sweep_summary.txt", summary_text(run, analysis))
-    write_text(run / "report.md", markdown.section(analysis))
+    write_json(run / "analysis.json", analysis.model_dump(mode="json"))
+    write_text(run / SUMMARY_FILE, summary_text(run, analysis))
+    write_text(run / "report.md", report_section.section(analysis))
     write_text(run / "report.html", html.render(analysis, collect(results, analysis)))
     return analysis

@@ -1,7 +1,5 @@
-"""The report's figures as inline SVG, one figure a file.
+"""The report's figures, each drawn once as SVG: for the page, and as files for papers.
 
-``data``, ``settings``, ``sizes`` and ``changes`` pick from the analysis what a figure shows; the files beside them draw
-that as SVG for the page, and ``thinwire.report.plots`` draws the same data for papers. SVG here is written by hand
-rather than by a plotting library: the marks take their colours from the page's style sheet (so that they follow light
-and dark), the text stays text, and the page needs nothing installed.
+``data`` picks what a figure shows from the analysis, ``svg`` holds what all figures are drawn with, and each module
+beside them defines one figure: its title, its caption and its drawing. ``files`` writes them as SVG, PNG and PDF.
 """

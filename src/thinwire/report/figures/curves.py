@@ -1,22 +1,45 @@
 """Training curves, one panel a metric, one line an arm."""
 
 from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
-from thinwire.report.figures.data import Panel
-from thinwire.report.figures.svg import Axes, Scale, drawing, labelled, log_ticks, nice_ticks, path
-from thinwire.report.numbers import decimal, short
+from thinwire.report.analysis_record import Analysis
+from thinwire.report.figures.data.curves import CurvePanel, panels
+from thinwire.report.figures.data.rows import roles
+from thinwire.report.figures.svg.axes import Axes, Scale, labelled, log_ticks, nice_ticks
+from thinwire.report.figures.svg.elements import path
+from thinwire.report.figures.svg.figure import HALF, Drawing, Figure
+from thinwire.report.formatting import decimal, short
 
 X_AXIS = "training step"
 _LOG_FROM = 50
+_LINES = {"on chosen": "Blue", "on base": "Dashed"}
 
 
-def is_log(panel: Panel) -> bool:
+def is_log(panel: CurvePanel) -> bool:
     """Whether the values span so much, all above zero, that only a logarithmic axis shows them."""
     values = [value for _, pairs in panel.lines for _, value in pairs]
     return min(values) > 0 and max(values) > _LOG_FROM * min(values)
 
 
-def draw(panel: Panel, order: list[str], marked: Mapping[str, str], width: float) -> str:
+def figures(analysis: Analysis, series: Mapping[str, Any]) -> list[Figure]:
+    """A figure for each metric that any arm has."""
+    order, marked = list(series["training"]), marked_arms(analysis)
+    named = [f"{_LINES[css]}: {name}" for name, css in marked.items() if name in order]
+    caption = " ".join(f"{line}." for line in [*named, "Grey: the other arms"])
+    return [
+        Figure(f"training_{panel.metric}", panel.title, caption, partial(draw, panel, order, marked), HALF)
+        for panel in panels(series)
+    ]
+
+
+def marked_arms(analysis: Analysis) -> dict[str, str]:
+    """Classes of the arms whose lines stand out at first, by their names."""
+    return {name: "on chosen" if role == "best" else "on base" for name, role in roles(analysis).items()}
+
+
+def draw(panel: CurvePanel, order: list[str], marked: Mapping[str, str], width: float) -> Drawing:
     """A panel. Lines carry the arm's place in ``order``, by which the page's buttons find them.
 
     ``marked`` gives the classes of the arms that stand out at first; they are drawn last, above the others.
@@ -35,11 +58,10 @@ def draw(panel: Panel, order: list[str], marked: Mapping[str, str], width: float
         path([(x(step), y(value)) for step, value in pairs], f"run {marked.get(name, '')}", data_arm=order.index(name))
         for name, pairs in sorted(panel.lines, key=lambda item: item[0] in marked)
     ]
-    name = f"curves-{panel.metric.replace('_', '-')}"
-    return drawing(name, width, bottom + 46, panel.title, describe(panel), axes.draw(), *lines)
+    return Drawing(width, bottom + 46, describe(panel), "".join([axes.draw(), *lines]))
 
 
-def describe(panel: Panel) -> str:
+def describe(panel: CurvePanel) -> str:
     """The panel in words: where each line starts and ends."""
     lines = (
         f"{name}: {decimal(pairs[0][1])} at step {pairs[0][0]:g} to {decimal(pairs[-1][1])} at step {pairs[-1][0]:g}"

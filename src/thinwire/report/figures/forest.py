@@ -1,35 +1,46 @@
 """Differences to the baseline with their intervals, against the thresholds and the ceiling."""
 
-from thinwire.report.figures.data import Compared, Forest
-from thinwire.report.figures.svg import (
-    Scale,
-    clipped,
-    drawing,
-    line,
-    mark,
-    nice_ticks,
-    rect,
-    stacked,
-    text_width,
-    words,
-)
-from thinwire.report.numbers import interval, points, signed, step
+from thinwire.report.analysis_record import Analysis
+from thinwire.report.figures.data.differences import Compared, Forest
+from thinwire.report.figures.data.differences import forest as pick
+from thinwire.report.figures.svg.axes import Scale, above, columns, labelled, nice_ticks, x_axis
+from thinwire.report.figures.svg.elements import line, mark, rect, text_at
+from thinwire.report.figures.svg.figure import Drawing, Figure
+from thinwire.report.figures.svg.labels import stacked
+from thinwire.report.figures.svg.text import clipped, text_width
+from thinwire.report.formatting import interval, points, signed, step
 
 TITLE = "F1 of each arm against the baseline"
 AXIS = "difference in F1 to the baseline (points)"
-_COLUMNS = (("F1", 44.0), ("difference [{}]", 176.0), ("supported", 92.0))
-_HEAD = 46
+_COLUMNS = {"F1": 44.0, "difference [{}]": 176.0, "supported": 92.0}
+"""Widths of the columns by their names."""
+_HEAD = 50
+_MANY = 16
+"""From more rows than this on, they are closer together."""
 
 Strips = list[tuple[float, float]]
 """Tops and bottoms of the areas in which the vertical lines are drawn."""
 
 
-def draw(forest: Forest, width: float) -> str:
+def figure(analysis: Analysis) -> Figure | None:
+    """The differences of all arms; None if no arm but the baseline has one."""
+    found = pick(analysis)
+    if found is None:
+        return None
+    caption = (
+        f"Thin lines: {found.confidence} intervals that hold for all arms at once; thick: for one arm alone. Shaded: "
+        + ", ".join(f"{name} from {signed(value)}" for name, value in found.thresholds)
+        + ". The diamond is the arm chosen on the selection split."
+    )
+    return Figure("differences", TITLE, caption, lambda width: draw(found, width))
+
+
+def draw(forest: Forest, width: float) -> Drawing:
     """The figure; under 600 pixels its columns move above the intervals."""
     narrow = width < 600
-    left = 8.0 if narrow else min(220.0, max(text_width(row.name) for row in forest.rows) + 18)
-    right = width - 8.0 if narrow else width - sum(size for _, size in _COLUMNS) - 14
-    row_height = 42 if narrow else 27
+    left = 8.0 if narrow else min(220.0, max(text_width(row.name, bold=row.best) for row in forest.rows) + 18)
+    right = width - 8.0 if narrow else width - sum(_COLUMNS.values()) - 14
+    row_height = 42 if narrow else 27 if len(forest.rows) <= _MANY else 21
     ticks = nice_ticks(*forest.span(), 4 if narrow else 7)
     scale = Scale(ticks[0], ticks[-1], left + 8, right - 8)
     bottom = float(_HEAD + row_height * len(forest.rows) + (0 if narrow else 6))
@@ -37,15 +48,20 @@ def draw(forest: Forest, width: float) -> str:
     strips = [(float(_HEAD), bottom)]
     if narrow:
         strips = [(_HEAD + n * row_height + 20.0, _HEAD + (n + 1) * row_height) for n in range(len(forest.rows))]
-    parts = [_thresholds(forest, scale, strips), _axis(ticks, scale, left, right, strips)]
+    parts = [_thresholds(forest, scale, strips), *(line(scale(0), top, scale(0), end, "zero") for top, end in strips)]
+    parts.append(x_axis(scale, labelled(ticks, step), (left, right), bottom, AXIS))
     for number, row in enumerate(forest.rows):
         top = _HEAD + number * row_height
         y = top + (row_height - 11.0 if narrow else row_height / 2)
         parts.append(_interval(row, forest.confidence, scale, y))
-        parts.append(_beside(row, left, right, y) if not narrow else _above(row, width, y - 14))
+        if narrow:
+            parts.append(above(row.name, "0" if row.is_baseline else _difference(row), width, y - 14, row.best))
+        else:
+            parts.append(_beside(row, left, right, y))
     if not narrow:
-        parts.append(_column_names(right, forest.confidence))
-    return drawing(f"forest-{width:g}", width, bottom + 46, TITLE, describe(forest), *parts)
+        heads = [name.format(forest.confidence) for name in _COLUMNS]
+        parts.append(columns(list(_COLUMNS.values()), heads, right + 14, _HEAD - 10, "tick"))
+    return Drawing(width, bottom + 46, describe(forest), "".join(parts))
 
 
 def _thresholds(forest: Forest, scale: Scale, strips: Strips) -> str:
@@ -62,7 +78,7 @@ def _thresholds(forest: Forest, scale: Scale, strips: Strips) -> str:
     for (value, label, css), centre, level in zip(marks, centres, levels, strict=True):
         y = _HEAD - 10 - 14 * min(level, 2)
         parts += [line(scale(value), top, scale(value), end, css) for top, end in strips]
-        parts += [line(scale(value), y + 4, scale(value), _HEAD, css), words(label, centre, y, "tick", "middle")]
+        parts += [line(scale(value), y + 4, scale(value), _HEAD, css), text_at(label, centre, y, "tick", "middle")]
     bands = [value for _, value in forest.thresholds]
     shades = [
         rect(scale(low), top, scale(high) - scale(low), end - top, f"band band{number}")
@@ -71,16 +87,6 @@ def _thresholds(forest: Forest, scale: Scale, strips: Strips) -> str:
         if high > low
     ]
     return "".join(shades + parts)
-
-
-def _axis(ticks: list[float], scale: Scale, left: float, right: float, strips: Strips) -> str:
-    bottom = strips[-1][1]
-    parts = [line(left, bottom, right, bottom, "axis")]
-    parts += [line(scale(0), top, scale(0), end, "zero") for top, end in strips]
-    for value in ticks:
-        parts += [line(scale(value), bottom, scale(value), bottom + 5, "axis")]
-        parts += [words(step(value), scale(value), bottom + 19, "tick", "middle")]
-    return "".join([*parts, words(AXIS, (left + right) / 2, bottom + 38, "name", "middle")])
 
 
 def _interval(row: Compared, confidence: str, scale: Scale, y: float) -> str:
@@ -98,34 +104,18 @@ def _interval(row: Compared, confidence: str, scale: Scale, y: float) -> str:
 
 def _beside(row: Compared, left: float, right: float, y: float) -> str:
     weight = " strong" if row.best else ""
-    parts = [words(clipped(row.name, left - 14), left - 10, y + 4.5, f"label{weight}", "end")]
-    x = right + 14
-    for (_, size), text in zip(_COLUMNS, _texts(row), strict=True):
-        x += size
-        parts.append(words(text, x, y + 4.5, f"value{weight}", "end"))
-    return "".join(parts)
-
-
-def _above(row: Compared, width: float, y: float) -> str:
-    weight = " strong" if row.best else ""
-    text = "0" if row.is_baseline else f"{signed(row.estimate)} {interval(*row.outer) if row.outer else ''}"
-    name = clipped(row.name, width - text_width(text) - 30)
-    return words(name, 8, y, f"label{weight}") + words(text.strip(), width - 8, y, f"value{weight}", "end")
-
-
-def _column_names(right: float, confidence: str) -> str:
-    parts, x = [], right + 14
-    for name, size in _COLUMNS:
-        x += size
-        parts.append(words(name.format(confidence), x, _HEAD - 10, "tick", "end"))
-    return "".join(parts)
+    name = text_at(clipped(row.name, left - 14, row.best), left - 10, y + 4.5, f"label{weight}", "end")
+    return name + columns(list(_COLUMNS.values()), _texts(row), right + 14, y + 4.5, f"value{weight}")
 
 
 def _texts(row: Compared) -> tuple[str, str, str]:
     if row.is_baseline:
         return points(row.f1), "baseline", ""
-    difference = signed(row.estimate) + (f" {interval(*row.outer)}" if row.outer else "")
-    return points(row.f1), difference, row.tier or ""
+    return points(row.f1), _difference(row), row.tier or ""
+
+
+def _difference(row: Compared) -> str:
+    return signed(row.estimate) + (f" {interval(*row.outer)}" if row.outer else "")
 
 
 def _sentence(row: Compared, confidence: str) -> str:

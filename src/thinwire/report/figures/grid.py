@@ -1,49 +1,52 @@
 """F1 over rank and layers, each arm a strip in its cell: nothing is averaged."""
 
-from thinwire.report.figures.data import ALPHA, Cell, depth
-from thinwire.report.figures.svg import drawing, rect, tag, text_width, tip, words
-from thinwire.report.numbers import points
+from thinwire.report.analysis_record import Analysis
+from thinwire.report.figures.data.grid import GridCell, depth
+from thinwire.report.figures.data.grid import grid as pick
+from thinwire.report.figures.data.rows import ALPHA, layer_order
+from thinwire.report.figures.svg.elements import rect, tag, text_at, tip
+from thinwire.report.figures.svg.figure import HALF, Drawing, Figure
+from thinwire.report.figures.svg.text import text_width
+from thinwire.report.formatting import points
 
 TITLE = "F1 by rank and layers"
 _STRIP = 24
 _TOP = 58
 
 
-def draw(cells: list[Cell], width: float) -> str:
+def figure(analysis: Analysis) -> Figure | None:
+    """Arms by rank and layers; None where they differ in anything else."""
+    cells = pick(analysis)
+    caption = "One strip an arm; darker is higher."
+    return Figure("rank_layers", TITLE, caption, lambda width: draw(cells, width), HALF) if cells else None
+
+
+def draw(cells: list[GridCell], width: float) -> Drawing:
     """Ranks downwards, layers to the right; the darker a strip, the higher its F1."""
     ranks = sorted({cell.rank for cell in cells})
-    columns = sorted({cell.layers for cell in cells}, key=[cell.layers for cell in order(cells)].index)
+    columns = sorted({cell.layers for cell in cells}, key=layer_order)
     scores = [f1 for cell in cells for _, f1, _ in cell.arms]
     low, high = min(scores), max(scores)
     left, gap = 40.0, 4.0
     size = (width - left - gap * (len(columns) - 1)) / len(columns)
-    parts = [words("rank", 0, _TOP - 12, "name"), words("LoRA on", (left + width) / 2, 14, "name", "middle")]
+    parts = [text_at("rank", 0, _TOP - 12, "name"), text_at("LoRA on", (left + width) / 2, 14, "name", "middle")]
     label_fits = all(text_width(label) < size for label in columns)
     for number, label in enumerate(columns):
         text = label if label_fits else label.replace(" layers", "")
-        parts.append(words(text, left + number * (size + gap) + size / 2, _TOP - 12, "tick", "middle"))
+        parts.append(text_at(text, left + number * (size + gap) + size / 2, _TOP - 12, "tick", "middle"))
     y = float(_TOP)
     for rank in ranks:
         here = {cell.layers: cell for cell in cells if cell.rank == rank}
         height = _STRIP * max(len(cell.arms) for cell in here.values())
-        parts.append(words(str(rank), left - 12, y + height / 2 + 4.5, "value", "end"))
+        parts.append(text_at(str(rank), left - 12, y + height / 2 + 4.5, "value", "end"))
         for number, label in enumerate(columns):
             x = left + number * (size + gap)
             parts.append(_cell(here.get(label), x, y, size, height, (low, high)))
         y += height + gap
-    return drawing(f"grid-{width:g}", width, y + 4, TITLE, describe(cells), *parts)
+    return Drawing(width, y + 4, describe(cells), "".join(parts))
 
 
-def order(cells: list[Cell]) -> list[Cell]:
-    """Cells with the fewest layers first; ``all`` comes last."""
-    return sorted(cells, key=lambda cell: (cell.layers.startswith("all"), _number(cell.layers)))
-
-
-def _number(label: str) -> int:
-    return int("".join(letter for letter in label if letter.isdigit()) or 0)
-
-
-def _cell(cell: Cell | None, x: float, y: float, size: float, height: float, span: tuple[float, float]) -> str:
+def _cell(cell: GridCell | None, x: float, y: float, size: float, height: float, span: tuple[float, float]) -> str:
     if cell is None:
         return rect(x, y, size, height, "empty")
     parts = []
@@ -54,12 +57,12 @@ def _cell(cell: Cell | None, x: float, y: float, size: float, height: float, spa
         pointed = tip(f"{name}: F1 {points(f1)}")
         parts.append(tag("g", pointed, rect(x, top, size, strip - 1, "heat", fill_opacity=f"{shade:.2f}")))
         middle = top + strip / 2 + 4.5
-        parts.append(words(f"{ALPHA}{alpha:g}", x + 8, middle, "tick over"))
-        parts.append(words(points(f1), x + size - 8, middle, "value over", "end"))
+        parts.append(text_at(f"{ALPHA}{alpha:g}", x + 8, middle, "tick over"))
+        parts.append(text_at(points(f1), x + size - 8, middle, "value over", "end"))
     return "".join(parts)
 
 
-def describe(cells: list[Cell]) -> str:
+def describe(cells: list[GridCell]) -> str:
     """The figure in words."""
     return (
         "; ".join(

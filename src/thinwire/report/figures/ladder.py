@@ -1,22 +1,43 @@
 """How much each single change of the baseline costs or gains, and below these what several changes at once do."""
 
-from thinwire.report.figures.changes import Ladder, Rung
-from thinwire.report.figures.svg import Scale, clipped, drawing, line, mark, nice_ticks, rect, text_width, tip, words
-from thinwire.report.numbers import interval, points, signed
+from thinwire.report.analysis_record import Analysis
+from thinwire.report.figures.data.changes import Ladder, Rung
+from thinwire.report.figures.data.changes import ladder as pick
+from thinwire.report.figures.svg.axes import Scale, above, columns, labelled, nice_ticks, x_axis
+from thinwire.report.figures.svg.elements import line, mark, rect, text_at, tip
+from thinwire.report.figures.svg.figure import Drawing, Figure
+from thinwire.report.figures.svg.text import clipped, text_width
+from thinwire.report.formatting import interval, points, signed
 
 TITLE = "What each change does to the baseline"
 AXIS = "F1 (points)"
 COMBINED = "several changes at once"
-_COLUMNS = (("F1", 44.0), ("difference [{}]", 176.0))
+_COLUMNS = {"F1": 44.0, "difference [{}]": 176.0}
+"""Widths of the columns by their names."""
 _HEAD, _GAP, _BAR = 32.0, 34.0, 9.0
+_MANY = 16
+"""From more rows than this on, they are closer together."""
 
 
-def draw(found: Ladder, width: float) -> str:
+def figure(analysis: Analysis) -> Figure | None:
+    """The baseline and its changes; None where single changes are too few, or all of a kind."""
+    found = pick(analysis)
+    if found is None:
+        return None
+    caption = (
+        f"Bars go from the baseline's F1 to the arm's, with simultaneous {found.confidence} intervals of the "
+        "difference; grey: the interval holds zero."
+    )
+    caption += " Each arm above the line changes one thing alone." if found.combined else ""
+    return Figure("ladder", TITLE, caption, lambda width: draw(found, width))
+
+
+def draw(found: Ladder, width: float) -> Drawing:
     """Bars from the baseline's F1 to each arm's; under 600 pixels names and numbers stand above the bars."""
     narrow = width < 600
-    row = 42.0 if narrow else 27.0
-    left = 8.0 if narrow else min(330.0, max(text_width(rung.label) for rung in found.rungs) + 18)
-    right = width - 8.0 if narrow else width - sum(size for _, size in _COLUMNS) - 14
+    row = 42.0 if narrow else 27.0 if len(found.rungs) <= _MANY else 22.0
+    left = 8.0 if narrow else min(330.0, max(text_width(rung.label, bold=rung.arm.best) for rung in found.rungs) + 18)
+    right = width - 8.0 if narrow else width - sum(_COLUMNS.values()) - 14
     ticks = nice_ticks(*found.span(), 4 if narrow else 6)
     scale = Scale(ticks[0], ticks[-1], left + 8, right - 8)
     apart = _HEAD + row * len(found.single) + _GAP  # where combinations begin
@@ -26,17 +47,22 @@ def draw(found: Ladder, width: float) -> str:
     parts = [line(scale(found.f1), top + (20 if narrow else 0), scale(found.f1), top + row, "zero") for top in tops]
     for rung, top in zip(found.rungs, tops, strict=True):
         parts.append(_bar(rung, found, scale, top + row - (11 if narrow else row / 2)))
-        parts.append(_above(rung, width, top + 16) if narrow else _beside(rung, left, right, top + row / 2))
+        if narrow:  # what was changed needs the room; the interval is drawn, and in the text behind the mark
+            parts.append(above(rung.label, signed(rung.arm.estimate), width, top + 16, rung.arm.best))
+        else:
+            parts.append(_beside(rung, left, right, top + row / 2))
     if found.combined:
-        parts += [line(0, apart - _GAP + 8, width, apart - _GAP + 8, "axis"), words(COMBINED, 8, apart - 6, "name")]
+        parts += [line(0, apart - _GAP + 8, width, apart - _GAP + 8, "axis"), text_at(COMBINED, 8, apart - 6, "name")]
     label = f"{found.baseline} {points(found.f1)}"
     half = text_width(label) / 2
     centre = min(max(scale(found.f1), half), right + 8 - half)
-    parts += [words(label, centre, _HEAD - 16, "value", "middle")]
+    parts += [text_at(label, centre, _HEAD - 16, "value", "middle")]
     parts += [line(scale(found.f1), _HEAD - 11, scale(found.f1), _HEAD, "zero")]
-    parts.append(_axis(ticks, scale, left, right, bottom))
-    parts += [] if narrow else [_column_names(right, found.confidence)]
-    return drawing(f"ladder-{width:g}", width, bottom + 46, TITLE, describe(found), *parts)
+    parts.append(x_axis(scale, labelled(ticks, lambda value: f"{100 * value:g}"), (left, right), bottom, AXIS))
+    if not narrow:
+        heads = [name.format(found.confidence) for name in _COLUMNS]
+        parts.append(columns(list(_COLUMNS.values()), heads, right + 14, _HEAD - 16, "tick"))
+    return Drawing(width, bottom + 46, describe(found), "".join(parts))
 
 
 def css(rung: Rung) -> str:
@@ -60,39 +86,14 @@ def _bar(rung: Rung, found: Ladder, scale: Scale, y: float) -> str:
 
 def _beside(rung: Rung, left: float, right: float, y: float) -> str:
     weight = " strong" if rung.arm.best else ""
-    label = words(clipped(rung.label, left - 14), left - 10, y + 4.5, f"label{weight}", "end", tip(rung.changes))
-    x, parts = right + 14, [label]
-    for (_, size), text in zip(_COLUMNS, (points(rung.arm.f1), _difference(rung)), strict=True):
-        x += size
-        parts.append(words(text, x, y + 4.5, f"value{weight}", "end"))
-    return "".join(parts)
-
-
-def _above(rung: Rung, width: float, y: float) -> str:
-    """What was changed needs the room; the interval is drawn, and in the text behind the mark."""
-    weight, text = " strong" if rung.arm.best else "", signed(rung.arm.estimate)
-    name = clipped(rung.label, width - text_width(text) - 18)
-    return words(name, 8, y, f"label{weight}") + words(text, width - 8, y, f"value{weight}", "end")
+    name = clipped(rung.label, left - 14, rung.arm.best)
+    label = text_at(name, left - 10, y + 4.5, f"label{weight}", "end", tip(rung.changes))
+    texts = (points(rung.arm.f1), _difference(rung))
+    return label + columns(list(_COLUMNS.values()), texts, right + 14, y + 4.5, f"value{weight}")
 
 
 def _difference(rung: Rung) -> str:
     return signed(rung.arm.estimate) + (f" {interval(*rung.arm.outer)}" if rung.arm.outer else "")
-
-
-def _column_names(right: float, confidence: str) -> str:
-    parts, x = [], right + 14
-    for name, size in _COLUMNS:
-        x += size
-        parts.append(words(name.format(confidence), x, _HEAD - 16, "tick", "end"))
-    return "".join(parts)
-
-
-def _axis(ticks: list[float], scale: Scale, left: float, right: float, bottom: float) -> str:
-    parts = [line(left, bottom, right, bottom, "axis")]
-    for value in ticks:
-        parts += [line(scale(value), bottom, scale(value), bottom + 5, "axis")]
-        parts += [words(f"{100 * value:g}", scale(value), bottom + 19, "tick", "middle")]
-    return "".join([*parts, words(AXIS, (left + right) / 2, bottom + 38, "name", "middle")])
 
 
 def _sentence(rung: Rung, found: Ladder) -> str:

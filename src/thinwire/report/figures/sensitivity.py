@@ -1,100 +1,92 @@
 """What one setting does with all else equal: to F1 and, where it moves, to the reconstruction."""
 
-from collections.abc import Callable
+from functools import partial
 
-from thinwire.report.figures.palette import look
-from thinwire.report.figures.settings import Along, Curves, Line, written
-from thinwire.report.figures.svg import Axes, Scale, drawing, labelled, legend, line, mark, nice_ticks, path
-from thinwire.report.numbers import decimal, interval, signed, step
+from thinwire.report.analysis_record import Analysis
+from thinwire.report.figures.data.rows import confidence
+from thinwire.report.figures.data.settings import AlongSetting, SettingLine, SettingPoint, along_settings, written
+from thinwire.report.figures.svg.axes import Axes, Scale, labelled, legend, nice_ticks
+from thinwire.report.figures.svg.elements import line, mark, path
+from thinwire.report.figures.svg.figure import HALF, WIDE, Drawing, Figure
+from thinwire.report.figures.svg.palette import look
+from thinwire.report.formatting import decimal, interval, signed, step
 
 Y_AXIS = "difference in F1 to the baseline (points)"
 COSINE_AXIS = "cosine of rebuilt and true embeddings"
 _HEIGHT = 220
 _APART = 9.0
 """Most pixels between the intervals of two lines at the same value."""
-SHARE = 0.72
+_SHARE = 0.72
 """Of the distance between two values, what all lines together may take."""
 
 
-def title(found: Curves) -> str:
-    """What the figure shows."""
-    return f"F1 by {found.path}, all else equal"
+def figures(analysis: Analysis) -> list[Figure]:
+    """A figure for each setting with lines along it; half as wide where the cosine stays the same."""
+    level = confidence(analysis)
+    return [
+        Figure(
+            f"by_{found.path.replace('.', '_')}",
+            f"F1 by {found.path}, all else equal",
+            _caption(found, level),
+            partial(draw, found),
+            WIDE if found.has_cosine else HALF,
+        )
+        for found in along_settings(analysis)
+    ]
 
 
-def x_axis(found: Curves) -> str:
-    """The axis' name: values are in order, and their distances say nothing."""
-    return f"{found.path}, at equal distances"
+def _caption(found: AlongSetting, level: str) -> str:
+    caption = f"With simultaneous {level} intervals: where these overlap widely, the order may be luck."
+    return caption + (f" All with {found.shared}." if found.shared else "")
 
 
-def draw(found: Curves, width: float) -> str:
+def draw(found: AlongSetting, width: float) -> Drawing:
     """A line for each group of arms, with simultaneous intervals; a second panel beside or below for the cosine."""
     labels = [item.label for item in found.lines] if len(found.lines) > 1 else []
     keys, rows = legend(labels, width, dashed=True)
     beside = found.has_cosine and width >= 600
     size = (width - 32) / 2 if beside else width
     top = 48.0 + rows
-    parts = [keys, _differences(found, 0, size, top)]
+    arms = [point.arm for item in found.lines for point in item.points]
+    ends = [0.0, *(value for arm in arms for value in (arm.estimate, *(arm.outer or ())))]
+    parts = [keys, _panel(found, 0, top, size, ends, is_cosine=False)]
     bottom = top + _HEIGHT
     if found.has_cosine:
         shift = 0.0 if beside else _HEIGHT + 88.0
-        parts.append(_cosines(found, width - size if beside else 0, size, top + shift))
+        cosines = [value for item in found.lines for point in item.points if (value := point.cosine) is not None]
+        parts.append(_panel(found, width - size if beside else 0, top + shift, size, cosines, is_cosine=True))
         bottom += shift
-    name = f"sensitivity-{found.path.replace('.', '-')}-{width:g}"
-    return drawing(name, width, bottom + 46, title(found), describe(found), *parts)
+    return Drawing(width, bottom + 46, describe(found), "".join(parts))
 
 
-def _differences(found: Curves, left: float, size: float, top: float) -> str:
-    arms = [point.arm for item in found.lines for point in item.points]
-    values = [value for arm in arms for value in (arm.estimate, *(arm.outer or ()))]
-    ticks = nice_ticks(min(0.0, *values), max(0.0, *values), 5)
-    x, y = _scales(found, ticks, left, size, top)
-    axes = Axes(x, y, x_axis(found), Y_AXIS, _x_ticks(found), labelled(ticks, step), left)
-    return axes.draw() + line(x.start, y(0), x.end, y(0), "zero") + _lines(found, x, y, _estimate, with_intervals=True)
+def _panel(found: AlongSetting, left: float, top: float, size: float, values: list[float], is_cosine: bool) -> str:
+    """All lines, those at the same value moved apart so that their intervals can be told.
 
-
-def _cosines(found: Curves, left: float, size: float, top: float) -> str:
-    values = [value for item in found.lines for point in item.points if (value := point.cosine) is not None]
+    Args:
+        values: what the vertical axis covers.
+        is_cosine: whether the cosine is drawn; else the difference in F1, with its intervals and the line of zero.
+    """
     ticks = nice_ticks(min(values), max(values), 5)
-    x, y = _scales(found, ticks, left, size, top)
-    axes = Axes(x, y, x_axis(found), COSINE_AXIS, _x_ticks(found), labelled(ticks, lambda value: f"{value:g}"), left)
-    return axes.draw() + _lines(found, x, y, _cosine)
-
-
-def _estimate(point: Along) -> float | None:
-    return point.arm.estimate
-
-
-def _cosine(point: Along) -> float | None:
-    return point.cosine
-
-
-def _scales(found: Curves, ticks: list[float], left: float, size: float, top: float) -> tuple[Scale, Scale]:
     x = Scale(-0.5, len(found.values) - 0.5, left + 46, left + size - 10)
-    return x, Scale(ticks[0], ticks[-1], top + _HEIGHT, top)
-
-
-def _x_ticks(found: Curves) -> list[tuple[float, str]]:
-    return [(float(place), written(value)) for place, value in enumerate(found.values)]
-
-
-def _lines(
-    found: Curves, x: Scale, y: Scale, measure: Callable[[Along], float | None], with_intervals: bool = False
-) -> str:
-    """All lines, those at the same value moved apart so that their intervals can be told."""
-    apart = min(_APART, SHARE * (x(1) - x(0)) / len(found.lines))
-    parts = []
+    y = Scale(ticks[0], ticks[-1], top + _HEIGHT, top)
+    # Values are in order, and their distances say nothing.
+    x_name, x_ticks = f"{found.path}, at equal distances", [(float(i), written(v)) for i, v in enumerate(found.values)]
+    y_ticks = labelled(ticks, (lambda value: f"{value:g}") if is_cosine else step)
+    parts = [Axes(x, y, x_name, COSINE_AXIS if is_cosine else Y_AXIS, x_ticks, y_ticks, left).draw()]
+    parts += [] if is_cosine else [line(x.start, y(0), x.end, y(0), "zero")]
+    apart = min(_APART, _SHARE * (x(1) - x(0)) / len(found.lines))
     for number, item in enumerate(found.lines):
         shift = (number - (len(found.lines) - 1) / 2) * apart
         spots = [
             (x(found.values.index(point.value)) + shift, y(value), point)
             for point in item.points
-            if (value := measure(point)) is not None
+            if (value := point.cosine if is_cosine else point.arm.estimate) is not None
         ]
-        parts.append(_line(item, number, spots, y if with_intervals else None))
+        parts.append(_line(item, number, spots, None if is_cosine else y))
     return "".join(parts)
 
 
-def _line(item: Line, number: int, spots: list[tuple[float, float, Along]], scale: Scale | None) -> str:
+def _line(item: SettingLine, number: int, spots: list[tuple[float, float, SettingPoint]], scale: Scale | None) -> str:
     """Marks joined by a line; with the scale of differences, each with its interval."""
     colour, shape, dash = look(number)
     css = f"c{colour}"
@@ -106,14 +98,14 @@ def _line(item: Line, number: int, spots: list[tuple[float, float, Along]], scal
     return "".join(parts)
 
 
-def _sentence(item: Line, point: Along) -> str:
+def _sentence(item: SettingLine, point: SettingPoint) -> str:
     text = f"{point.arm.name} ({item.label}) at {written(point.value)}: " if item.label else f"{point.arm.name}: "
     text += "the baseline" if point.arm.is_baseline else signed(point.arm.estimate)
     text += f" {interval(*point.arm.outer)}" if point.arm.outer else ""
     return text + (f", cosine {decimal(point.cosine)}" if point.cosine is not None else "")
 
 
-def describe(found: Curves) -> str:
+def describe(found: AlongSetting) -> str:
     """The figure in words."""
     lines = (
         f"{item.label or found.path}: "

@@ -1,17 +1,28 @@
 """Where baseline, best arm and controls stand on one scale of F1: the verdict at a glance."""
 
-from thinwire.report.figures.data import Standing
-from thinwire.report.figures.svg import Scale, clipped, drawing, line, mark, nice_ticks, text_width, words
-from thinwire.report.numbers import points
+from thinwire.report.analysis_record import Analysis
+from thinwire.report.figures.data.differences import Standing
+from thinwire.report.figures.data.differences import standings as pick
+from thinwire.report.figures.svg.axes import Scale, labelled, nice_ticks, x_axis
+from thinwire.report.figures.svg.elements import line, mark, text_at
+from thinwire.report.figures.svg.figure import Drawing, Figure
+from thinwire.report.figures.svg.text import clipped, text_width
+from thinwire.report.formatting import points
 
 TITLE = "Where the best arm stands"
 AXIS = "F1 on the test questions (points)"
 SHAPES = {"best": "diamond", "baseline": "square", "ceiling": "triangle", "control": "circle"}
 
 
-def draw(standings: list[Standing], width: float) -> str:
+def figure(analysis: Analysis) -> Figure | None:
+    """Where baseline, best arm and controls stand; None if none of them has a result."""
+    found = pick(analysis)
+    return Figure("standings", TITLE, "", lambda width: draw(found, width)) if found else None
+
+
+def draw(standings: list[Standing], width: float) -> Drawing:
     """A row each, highest first; the scale starts at zero."""
-    left = min(0.53 * width, max(text_width(item.label) for item in standings) + 16)
+    left = min(0.53 * width, max(text_width(item.label, bold=item.role == "best") for item in standings) + 16)
     right, row_height, top = width - 50, 23, 6
     ticks = nice_ticks(0.0, max(item.f1 for item in standings), 4 if width < 600 else 8)
     scale = Scale(0.0, ticks[-1], left, right)
@@ -21,14 +32,14 @@ def draw(standings: list[Standing], width: float) -> str:
         y = top + row_height * (number + 0.5)
         css = "best" if item.role == "best" else "ink" if item.role == "baseline" else "soft"
         weight = " strong" if item.role == "best" else ""
-        parts += [words(clipped(item.label, left - 12), left - 10, y + 4.5, f"label{weight}", "end")]
+        parts += [
+            text_at(clipped(item.label, left - 12, item.role == "best"), left - 10, y + 4.5, f"label{weight}", "end")
+        ]
         parts += [line(scale(0), y, scale(item.f1), y, f"stem {css}")]
         parts += [mark(SHAPES[item.role], scale(item.f1), y, css, 5, f"{item.label}: F1 {points(item.f1)}")]
-        parts += [words(points(item.f1), scale(item.f1) + 11, y + 4.5, f"value{weight}")]
-    parts += [line(left, bottom, right, bottom, "axis")]
-    parts += [words(f"{100 * value:g}", scale(value), bottom + 17, "tick", "middle") for value in ticks]
-    parts += [words(AXIS, (left + right) / 2, bottom + 35, "name", "middle")]
-    return drawing(f"standing-{width:g}", width, bottom + 42, TITLE, describe(standings), *parts)
+        parts += [text_at(points(item.f1), scale(item.f1) + 11, y + 4.5, f"value{weight}")]
+    parts += [x_axis(scale, labelled(ticks, lambda value: f"{100 * value:g}"), (left, right), bottom, AXIS)]
+    return Drawing(width, bottom + 46, describe(standings), "".join(parts))
 
 
 def describe(standings: list[Standing]) -> str:

@@ -1,25 +1,17 @@
 """F1 against what an arm takes: does a larger one buy more?"""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
-from thinwire.report.figures.labels import Box, Spot, of_line, of_mark, placed
-from thinwire.report.figures.palette import look
-from thinwire.report.figures.sizes import Point, Tradeoff
-from thinwire.report.figures.svg import (
-    Axes,
-    Scale,
-    drawing,
-    labelled,
-    legend,
-    line,
-    log_ticks,
-    mark,
-    nice_ticks,
-    path,
-    text_width,
-    words,
-)
-from thinwire.report.numbers import points, short, whole
+from thinwire.report.analysis_record import Analysis
+from thinwire.report.figures.data.sizes import Point, Tradeoff, tradeoffs
+from thinwire.report.figures.svg.axes import Axes, Scale, labelled, legend, log_ticks, nice_ticks
+from thinwire.report.figures.svg.elements import line, mark, path, text_at
+from thinwire.report.figures.svg.figure import Drawing, Figure
+from thinwire.report.figures.svg.labels import Box, Spot, of_line, of_mark, placed
+from thinwire.report.figures.svg.palette import look
+from thinwire.report.figures.svg.text import text_width
+from thinwire.report.formatting import points, short, whole
 
 Y_AXIS = "F1 (points)"
 LONE = {
@@ -33,12 +25,37 @@ _LOG_FROM = 12
 """With a wider range of sizes than this, the axis is logarithmic."""
 
 
+_COUNTED = {
+    "bytes": ("Codes, adapter and codec together.", "The dotted line is the embedding matrix without compression."),
+    "bits": ("Integers packed, floats at the size of the model's own numbers.", "The dotted line is the token id."),
+}
+"""What a figure's sizes count, and what they are compared with."""
+
+
+def figures(analysis: Analysis) -> list[Figure]:
+    """A figure for each size of which the arms have at least three."""
+    return [Figure(found.key, found.title, _caption(found), partial(draw, found)) for found in tradeoffs(analysis)]
+
+
+def _caption(found: Tradeoff) -> str:
+    if found.are_lines:
+        groups = "Lines join arms that differ in one setting alone."
+    elif found.groups:
+        groups = "Shape and colour are those of the key"
+        groups += "" if any(p.is_baseline and p.group for p in found.points) else "; the black square is the baseline"
+        groups += "."
+    else:
+        groups = "The square is the baseline, the diamond the arm chosen on the selection split."
+    counted, line_text = _COUNTED.get(found.key, ("", ""))
+    return " ".join(filter(None, (counted, groups, line_text if found.reference is not None else "")))
+
+
 def is_log(found: Tradeoff) -> bool:
     """Whether the sizes of the arms span so much that a linear axis would crowd the small ones."""
     return found.points[-1].size > _LOG_FROM * found.points[0].size
 
 
-def draw(found: Tradeoff, width: float) -> str:
+def draw(found: Tradeoff, width: float) -> Drawing:
     """Arms as marks, shape and colour by group; the ceiling and the size to compare with as lines."""
     keys, rows = legend(found.groups, width, dashed=found.are_lines)
     top, left, right, height = 44 + rows, 46.0, width - 22, 300 if width >= 600 else 260
@@ -53,30 +70,30 @@ def draw(found: Tradeoff, width: float) -> str:
     y_labels = labelled(y_ticks, lambda value: f"{100 * value:g}")
     parts = [keys, Axes(x, y, found.axis, Y_AXIS, labelled(ticks, short), y_labels).draw()]
     references, taken = _references(found, x, y)
-    marks, lines = spots_of(found, lambda point: (x(point.size), y(point.f1)))
+    marks = {point.name: (x(point.size), y(point.f1)) for point in found.points}
+    lines = [[marks[name] for name in names] for names in found.lines]
     parts += [references, *(_line(number, spots) for number, spots in enumerate(lines))]
     parts += [_mark(point, found.groups, found.unit, marks[point.name]) for point in found.points]
-    there = labels(found, lambda point: marks[point.name], taken, (left - 6, 0, right + 20, bottom))
-    for point in found.points:
-        if point.name in there:
-            where, middle = there[point.name]
-            parts.append(words(label_of(point), where, middle + 4.5, "value strong" if point.best else "tick"))
-    return drawing(f"{found.key}-{width:g}", width, bottom + 46, found.title, describe(found), *parts)
+    parts += [_labels(found, marks, lines, taken, (left - 6, 0, right + 20, bottom))]
+    return Drawing(width, bottom + 46, describe(found), "".join(parts))
 
 
 def _references(found: Tradeoff, x: Scale, y: Scale) -> tuple[str, list[Box]]:
     """The lines, and what their labels take."""
-    parts, taken = [], []
+    parts: list[str] = []
+    taken: list[Box] = []
     if found.ceiling is not None:
         height, label = y(found.ceiling), f"ceiling {points(found.ceiling)}"
-        parts += [line(x.start, height, x.end, height, "ceiling"), words(label, x.end, height + 16, "tick", "end")]
+        parts += [line(x.start, height, x.end, height, "ceiling"), text_at(label, x.end, height + 16, "tick", "end")]
+        taken += of_line([(x.start, height), (x.end, height)])
         taken.append((x.end - text_width(label), height - 2, x.end, height + 20))
     if found.reference is not None:
         label, place = found.reference[0], x(found.reference[1])
-        wide = text_width(label) + 5
+        wide = text_width(label) + 9
         on_left = place - wide >= x.start
         parts += [line(place, y.start, place, y.end, "threshold")]
-        parts += [words(label, place - 5 if on_left else place + 5, y.start - 7, "tick", "end" if on_left else None)]
+        taken += of_line([(place, y.start), (place, y.end)])
+        parts += [text_at(label, place - 9 if on_left else place + 9, y.start - 7, "tick", "end" if on_left else None)]
         taken.append((place - wide * on_left, y.start - 20, place + wide * (not on_left), y.start))
     return "".join(parts), taken
 
@@ -95,21 +112,20 @@ def _mark(point: Point, groups: list[str], unit: str, spot: Spot) -> str:
     return mark(shape, *spot, css, 5, tip)
 
 
-def spots_of(found: Tradeoff, place: Callable[[Point], Spot]) -> tuple[dict[str, Spot], list[list[Spot]]]:
-    """Where each arm is, by name, and the lines, if the groups are lines."""
-    marks = {point.name: place(point) for point in found.points}
-    return marks, [[marks[name] for name in names] for names in found.lines]
-
-
-def labels(found: Tradeoff, place: Callable[[Point], Spot], taken: Sequence[Box], limits: Box) -> dict[str, Spot]:
-    """Where the labels of the arms have their place, clear of marks and lines, by name.
-
-    First best arm and baseline, then those in no group, whose labels are long.
-    """
-    marks, lines = spots_of(found, place)
+def _labels(
+    found: Tradeoff, marks: Mapping[str, Spot], lines: Sequence[Sequence[Spot]], taken: Sequence[Box], limits: Box
+) -> str:
+    """Labels of the arms, clear of marks and lines: best arm and baseline first, then those in no group (long ones)."""
     order = sorted(found.points, key=lambda point: (not point.best, not point.is_baseline, bool(point.group)))
     boxes = [*taken, *map(of_mark, marks.values()), *(box for spots in lines for box in of_line(spots))]
-    return placed([(point.name, label_of(point), marks[point.name]) for point in order], boxes, limits)
+    wanted = [(point.name, text_width(label_of(point), bold=point.best), marks[point.name]) for point in order]
+    there = placed(wanted, boxes, limits)
+    parts = []
+    for point in found.points:
+        if point.name in there:
+            left, middle = there[point.name]
+            parts.append(text_at(label_of(point), left, middle + 4.5, "value strong" if point.best else "tick"))
+    return "".join(parts)
 
 
 def label_of(point: Point) -> str:

@@ -1,0 +1,51 @@
+"""Cache of pretrained adapters and their metrics, shared by all arms and sweeps with the same start."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from thinwire.adapter.input_embeddings import AdapterEmbeddings
+from thinwire.cache import cache_dir, locked
+from thinwire.files import read_json, replacing, write_json
+from thinwire.results.arm_record import Reconstruction
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StartingAdapter:
+    """The adapter that arms start from. ``key`` is the hash of everything that determines its weights."""
+
+    key: str
+
+    def weights(self, inputs: AdapterEmbeddings, train: Callable[[AdapterEmbeddings], None]) -> dict[str, Tensor]:
+        """Return the weights by name, on the CPU: from the cache, or of ``inputs`` after ``train`` has trained it in
+        place."""
+        path = self._path(".safetensors")
+        with locked(path.with_suffix("")):
+            if path.exists():
+                logger.info("starting adapter: cached")
+            else:
+                train(inputs)
+                with replacing(path) as temporary:
+                    named = inputs.adapter.named_parameters()
+                    save_file({name: parameter.detach().cpu() for name, parameter in named}, temporary)
+        weights: dict[str, Tensor] = load_file(path)
+        return weights
+
+    def reconstruction(self, measure: Callable[[], Reconstruction]) -> Reconstruction:
+        """Return the adapter's reconstruction metrics: from the cache, or from ``measure``."""
+        path = self._path(".json")
+        with locked(path.with_suffix("")):
+            if not path.exists():
+                write_json(path, measure().model_dump(mode="json"))
+            return Reconstruction.model_validate(read_json(path))
+
+    def _path(self, suffix: str) -> Path:
+        return cache_dir() / "adapters" / f"{self.key}{suffix}"

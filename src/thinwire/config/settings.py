@@ -1,0 +1,207 @@
+"""Settings of an experiment: frozen, validated when created; unknown keys are refused.
+
+An experiment file has the defaults of its arms at the top level and, under ``arms`` and ``controls``, each arm's
+changes. ``Experiment.arm(name)`` merges the two into one complete ``ArmConfig``, so that no other code has to know
+where a value came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from thinwire.codecs.settings import RowTrainingConfig
+from thinwire.schema import Auto, ByDevice, PositiveInt, Rate, Section, Weight
+from thinwire.stats.tiers import ROUNDING, Tier, Tiers
+
+
+class ModelConfig(Section):
+    """The frozen language model, shared by all arms."""
+
+    name: str = "auto"
+    """``auto``, ``smollm2-135m``, ``gemma3-270m``, a Hugging Face id, a checkpoint folder or a ``.gguf`` file."""
+    device: str = "auto"
+    """``auto`` (CUDA if available), ``cpu``, ``cuda``, ``cuda:1``, ..."""
+    dtype: Literal["bfloat16", "float32", "auto"] = "auto"
+    """Type of the frozen weights; ``auto`` is bfloat16, but float32 on a CPU without instructions for bfloat16. Trained
+    parameters are float32 in either case."""
+    base_bits: Literal[8, 4] | None = None
+    """Hold the frozen linear layers in 8 bits (LLM.int8) or 4 bits (NF4) with bitsandbytes, for a GPU whose memory is
+    too small otherwise; null keeps them in ``dtype``. LoRA is then not merged for decoding, but computed beside the
+    weights."""
+    compile: bool | Auto = "auto"
+    """Compile the decoder layers for training (torch.compile); ``auto`` does so where a compiler is available and
+    training is long enough to win back the compilation time of 15 seconds to a minute."""
+    cuda_graphs: bool | Auto = "auto"
+    """Launch the kernels of a training micro-batch as one CUDA graph (CUDA only); ``auto`` does so for small models,
+    where the GPU would wait for the CPU. Micro-batches are then padded to a few shape buckets."""
+
+
+class DataConfig(Section):
+    """Questions for training, for choosing epochs and arms (selection), and for reported scores (test); shared by all
+    arms."""
+
+    train: str = "squad"
+    """``squad``, a SQuAD-format JSON, a flat JSONL, or a Hugging Face dataset id or folder."""
+    test: str | None = None
+    """Source of the test questions; by default the dev split of ``train``, which a single file does not have."""
+    samples: PositiveInt = 5000
+    """Training questions, drawn by seed."""
+    selection_articles: PositiveInt = 20
+    """Whole articles of the train set that are held out to choose epochs and arms."""
+    unanswerable: Literal["refuse", "drop"] = "refuse"
+    """SQuAD v2.0 questions without an answer: ``refuse`` makes them an error, ``drop`` leaves them out."""
+
+
+class PromptConfig(Section):
+    """The prompt, the same in training and evaluation."""
+
+    style: Literal["auto", "chat", "plain"] = "auto"
+    """``chat`` uses the tokenizer's chat template, ``plain`` is bare text; ``auto`` is chat if there is a template."""
+    max_tokens: PositiveInt = 1024
+    """Maximum prompt length in tokens."""
+    truncation: Literal["context", "right"] = "context"
+    """How a longer prompt is cut: ``context`` shortens only the context; ``right`` cuts everything after
+    ``max_tokens``, question and cue included, as naive tokenisation does. ``right`` exists to measure what that fault
+    costs."""
+
+
+class AdapterConfig(Section):
+    """The trained decoder from codes to embeddings."""
+
+    hidden: PositiveInt = 2304
+    """Width of the hidden layer of the residual MLP."""
+
+
+class ReconstructionConfig(RowTrainingConfig):
+    """Training of the adapter towards the embedding matrix, before and during an arm."""
+
+    mode: Literal["rows", "sequence"] = "rows"
+    """``rows`` draws rows by their frequency in the training prompts; ``sequence`` takes the prompts themselves, batch
+    by batch."""
+
+
+class SupervisionConfig(Section):
+    """Supervision by the first answer tokens; the prompt is never supervised."""
+
+    k_tokens: PositiveInt = 4
+    """Supervised answer tokens, including the end token."""
+    ce_weight: Weight = 0.01
+    """Weight of the cross-entropy on those tokens."""
+    kd_weight: Weight = 0.0
+    """Weight of KL(teacher || student) at those positions."""
+    teacher: str | None = None
+    """Folder of the finished arm that serves as the teacher; by default the model itself, with text as input and
+    without LoRA."""
+
+
+class LoraSettings(Section):
+    """Low-rank adaptation of the frozen model (Hu et al. 2021, arXiv:2106.09685)."""
+
+    rank: Annotated[int, Field(ge=0)] = 0
+    """Rank of the update; 0 means no LoRA."""
+    alpha: Rate = 16.0
+    """The update is scaled by ``alpha / rank``."""
+    layers: PositiveInt | Literal["all"] = "all"
+    """Number of adapted layers, counted from the input."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Dropout probability of the inputs of each adapted module, for the LoRA update."""
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
+    """Names of the adapted linear modules in each layer."""
+
+
+class TrainingConfig(Section):
+    """Training of an arm."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"pass_tokens": "micro_batch_tokens"}
+
+    epochs: Annotated[int, Field(ge=0)] = 3
+    """Epochs over the training questions; 0 trains nothing."""
+    batch_size: PositiveInt = 32
+    """Questions per optimiser step, independent of memory: a batch is split into micro-batches, but never reduced."""
+    micro_batch_tokens: PositiveInt | Auto = "auto"
+    """Maximum tokens in one forward pass; ``auto`` depends on the model's size and the free memory."""
+    batching: Literal["shuffled", "grouped"] = "shuffled"
+    """``shuffled`` visits questions in random order; ``grouped`` visits paragraphs in random order, each with all its
+    drawn questions, so that a paragraph is computed once for all of them (``share_prefixes``). This changes which
+    questions share a step, and thereby results."""
+    share_prefixes: bool = True
+    """Compute common prefixes of a micro-batch's prompts once. Gradients stay the same; with LoRA dropout, the shared
+    part has one dropout mask instead of one per prompt."""
+    adapter_lr: Rate = 1e-4
+    """Peak learning rate of AdamW for the adapter."""
+    lora_lr: Rate = 1e-3
+    """Peak learning rate of AdamW for LoRA."""
+    warmup_steps: Annotated[int, Field(ge=0)] | Auto = "auto"
+    """Steps of linear warm-up; ``auto`` is 20 or a tenth of the run, whichever is less. Linear decay to zero follows.
+    """
+    weight_decay: Weight = 0.0
+    """Decoupled weight decay of AdamW, for adapter and LoRA alike."""
+    clip_norm: Rate = 1.0
+    """Maximum norm of the gradient of all trained parameters together."""
+
+
+class EvaluationConfig(Section):
+    """Decoding and scoring of answers."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"pass_tokens": "batch_tokens"}
+
+    samples: Annotated[PositiveInt | Literal["auto", "all"], ByDevice(cuda=1_000, cpu=100)] = "auto"
+    """Test questions, drawn by seed; ``auto`` is 1,000 on a GPU and 100 on a CPU."""
+    selection_samples: Annotated[PositiveInt | Auto, ByDevice(cuda=500, cpu=50)] = "auto"
+    """Selection questions, drawn by seed; ``auto`` is 500 on a GPU and 50 on a CPU."""
+    max_new_tokens: PositiveInt = 24
+    """Maximum answer length in tokens; decoding is greedy."""
+    stop: Literal["end", "length"] = "end"
+    """``end``: an answer ends at an end token or, for plain prompts, at a line end. ``length``: it always has
+    ``max_new_tokens`` tokens, as in a harness without stop tokens; it exists to measure what that fault costs."""
+    score: Literal["first_line", "raw"] = "first_line"
+    """The scored part of an answer, also for choosing epochs and arms: its first line, or all of it."""
+    batch_tokens: PositiveInt | Auto = "auto"
+    """Maximum tokens in one batch of decoding, counting padding and new tokens."""
+
+
+class VerdictConfig(Tiers):
+    """Thresholds and confidence of the verdict. Gains are F1 points over the baseline arm."""
+
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    """Confidence of the simultaneous intervals over all arms."""
+    resamples: Annotated[int, Field(ge=100)] = 10_000
+    """Bootstrap resamples."""
+    power: Annotated[float, Field(ge=0.5, lt=1)] = 0.8
+    """Probability with which the reported number of questions would resolve an unresolved arm."""
+
+
+class ExpectedBaseline(Section):
+    """The expected F1 of the baseline arm with one model; reports say whether it was reached."""
+
+    model: str
+    """Part of the model's name for which the expectation applies, ignoring case: ``Llama-3.1-8B``."""
+    f1: Annotated[float, Field(ge=0, le=100)]
+    """Expected F1, in points."""
+    tolerance: Weight = 2.0
+    """Maximum difference in points that still counts as a match."""
+
+    def applies_to(self, model: str) -> bool:
+        """Return whether the expectation applies to the model of this name."""
+        return self.model.lower() in model.lower()
+
+    def is_met_by(self, f1: float) -> bool:
+        """Return whether an F1 (a fraction) is within the tolerance."""
+        return abs(100 * f1 - self.f1) <= self.tolerance + ROUNDING
+
+
+class ReportConfig(Section):
+    """Text that an experiment adds to its reports."""
+
+    heading: str | None = None
+    """Heading of the section in ``report.md``; by default the experiment's name."""
+    motivation: str | None = None
+    """Why the experiment is done, in a sentence or two; no paragraph by default."""
+    expected_baseline: ExpectedBaseline | None = None
+    """The expected score of the baseline arm."""
+    next_steps: Mapping[Tier, tuple[str, ...]] = {}
+    """What to do next, by the tier that the results support: ``no help``, ``marginal``, ``significant`` or ``strong``.
+    A tier that is missing has no steps."""

@@ -1,0 +1,55 @@
+"""Encode the questions of all splits as token ids."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from thinwire.data.prompts import Encoded, PromptEncoder
+from thinwire.data.splits import Questions
+from thinwire.results.arm_record import QuestionHashes
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedQuestions:
+    """The questions of each split, encoded in one prompt style."""
+
+    encoder: PromptEncoder
+    hashes: QuestionHashes
+    train: list[Encoded]
+    selection: list[Encoded]
+    test: list[Encoded]
+
+    def all(self) -> Iterator[Encoded]:
+        """Yield the questions of all splits."""
+        yield from self.train
+        yield from self.selection
+        yield from self.test
+
+    def text_bits_per_token(self) -> float:
+        """Return the size of the training prompts as UTF-8, in bits per token."""
+        num_bytes = sum(len(self.encoder.render(question.example).encode()) for question in self.train)
+        return 8 * num_bytes / sum(len(question.prompt_ids) + question.dropped for question in self.train)
+
+
+def encode_questions(questions: Questions, encoder: PromptEncoder) -> EncodedQuestions:
+    """Encode all splits.
+
+    A training prompt that is too long keeps its answer; selection and test prompts must not depend on where it is.
+
+    Raises:
+        UsageError: a prompt is too long even without its context.
+    """
+    encoded = EncodedQuestions(
+        encoder=encoder,
+        hashes=questions.hashes,
+        train=[encoder.encode(example, keep_answer=True) for example in questions.train],
+        selection=[encoder.encode(example) for example in questions.selection],
+        test=[encoder.encode(example) for example in questions.test],
+    )
+    if num_shortened := sum(question.dropped > 0 for question in encoded.all()):
+        logger.info("%d prompts were longer than prompt.max_tokens; they were shortened", num_shortened)
+    return encoded

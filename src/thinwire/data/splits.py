@@ -1,0 +1,88 @@
+"""Split a sweep's questions into training, selection and test, and draw each arm's questions by seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+from thinwire.config.settings import DataConfig, EvaluationConfig
+from thinwire.data.sources import load_questions, load_test_questions
+from thinwire.data.squad import Example
+from thinwire.errors import UsageError
+from thinwire.files import content_hash
+from thinwire.results.arm_record import QuestionHashes
+from thinwire.seeding import stream
+
+
+@dataclass(frozen=True, kw_only=True)
+class Questions:
+    """An arm's questions for training, selection (held-out articles of the train set) and test."""
+
+    train: list[Example]
+    selection: list[Example]
+    test: list[Example]
+
+    @cached_property
+    def hashes(self) -> QuestionHashes:
+        """Content hash of each split."""
+        train, selection, test = (
+            content_hash([asdict(example) for example in split]) for split in (self.train, self.selection, self.test)
+        )
+        return QuestionHashes(train=train, selection=selection, test=test)
+
+
+class Splits:
+    """Draws questions from an experiment's data, always with the experiment's seed and never with an arm's."""
+
+    def __init__(self, data: DataConfig, seed: int) -> None:
+        self._data, self._seed = data, seed
+        self._drawn: dict[tuple[int | str, int], Questions] = {}
+
+    def drawn(self, evaluation: EvaluationConfig) -> Questions:
+        """Return the questions for these evaluation settings, in which ``auto`` is already resolved."""
+        samples, selection = evaluation.samples, evaluation.selection_samples
+        assert samples != "auto", "the arm was resolved"
+        assert selection != "auto", "the arm was resolved"
+        if (samples, selection) not in self._drawn:
+            train, held_out, test = self._all
+            self._drawn[samples, selection] = Questions(
+                train=draw(train, self._data.samples, self._seed, "train"),
+                selection=draw(held_out, selection, self._seed, "selection"),
+                test=draw(test, len(test) if samples == "all" else samples, self._seed, "test"),
+            )
+        return self._drawn[samples, selection]
+
+    @cached_property
+    def _all(self) -> tuple[list[Example], list[Example], list[Example]]:
+        data = self._data
+        everything = load_questions(data.train, "train", data.unanswerable)
+        train, held_out = hold_out_articles(everything, data.selection_articles, self._seed)
+        return train, held_out, load_test_questions(data)
+
+
+def hold_out_articles(examples: Sequence[Example], num_articles: int, seed: int) -> tuple[list[Example], list[Example]]:
+    """Split into (training, held out) by whole articles, so that no held-out paragraph occurs in training.
+
+    Raises:
+        UsageError: holding out that many articles would leave nothing to train on.
+    """
+    articles = sorted({example.article for example in examples})
+    if num_articles >= len(articles):
+        raise UsageError(
+            f"{num_articles} articles cannot be held out of {len(articles)}; "
+            "set data.selection_articles to fewer, or give more data"
+        )
+    held_out = set(stream(seed, "articles").sample(articles, num_articles))
+    kept = [example for example in examples if example.article not in held_out]
+    return kept, [example for example in examples if example.article in held_out]
+
+
+def draw(examples: Sequence[Example], num: int, seed: int, purpose: str) -> list[Example]:
+    """Draw ``num`` examples by seed in random order, or all if there are fewer.
+
+    A smaller draw is a prefix of a larger one.
+    """
+    shuffled = list(examples)
+    stream(seed, "draw", purpose).shuffle(shuffled)
+    return shuffled[:num]

@@ -1,0 +1,159 @@
+"""Answer and score questions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+from torch import Tensor
+
+from thinwire.data.prompts import Encoded, PromptEncoder
+from thinwire.evaluation.degeneration import degeneration_metrics
+from thinwire.evaluation.extractors import first_line
+from thinwire.evaluation.generation import StopRule, greedy_batches
+from thinwire.evaluation.scoring import best_over_golds
+from thinwire.model.language_model import LanguageModel
+from thinwire.ops.packing import sort_key
+from thinwire.results.arm_record import Scores
+
+Stop = Literal["end", "length"]
+Scored = Literal["first_line", "raw"]
+
+OnProgress = Callable[[int, int], None]
+"""Callback with the number of answered questions and the total."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """An answered question with its scores, which are fractions, 0 to 1."""
+
+    id: str
+    paragraph_id: str
+    question: str
+    golds: tuple[str, ...]
+    raw_text: str
+    """The whole decoded answer, up to its end token or, with ``stop=length``, up to the length limit."""
+    text: str
+    """The scored text: the first line of ``raw_text``, or all of it."""
+    exact_match: float
+    f1: float
+    raw_exact_match: float
+    """Exact match of ``raw_text``."""
+    raw_f1: float
+    """F1 of ``raw_text``."""
+    stop_reason: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+def answer_questions(
+    lm: LanguageModel,
+    matrix: Tensor,
+    encoder: PromptEncoder,
+    questions: Sequence[Encoded],
+    *,
+    max_new_tokens: int,
+    batch_tokens: int,
+    stop: Stop = "end",
+    score: Scored = "first_line",
+    on_progress: OnProgress = lambda *_: None,
+) -> list[Prediction]:
+    """Answer ``questions`` with ``matrix`` ``[V, D]`` as input embeddings, and score them; results in the given order.
+
+    The matrix is rounded as in an exported checkpoint.
+
+    Args:
+        batch_tokens: maximum tokens per batch, counting padding and new tokens.
+    """
+    matrix = lm.as_exported(matrix)
+    rule = _stop_rule(lm, encoder, stop, max_new_tokens)
+    predictions: dict[int, Prediction] = {}
+    batches = decoding_batches(questions, max_new_tokens, batch_tokens)
+    prompts = ([questions[i].prompt_ids for i in batch] for batch in batches)
+    for batch, continuations in zip(batches, greedy_batches(lm, matrix, prompts, rule), strict=True):
+        for i, continuation in zip(batch, continuations, strict=True):
+            text = lm.tokenizer.decode(continuation.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+            predictions[i] = score_answer(questions[i], text, continuation.stop_reason, score)
+        on_progress(len(predictions), len(questions))
+    return [predictions[i] for i in range(len(questions))]
+
+
+def _stop_rule(lm: LanguageModel, encoder: PromptEncoder, stop: Stop, max_new_tokens: int) -> StopRule:
+    if stop == "length":
+        return StopRule(end_ids=frozenset(), newline_ids=frozenset(), max_new_tokens=max_new_tokens)
+    return StopRule(
+        end_ids=lm.stop_ids(encoder.end_id),
+        newline_ids=_newline_ids(lm.tokenizer) if encoder.style == "plain" else frozenset(),
+        max_new_tokens=max_new_tokens,
+    )
+
+
+def decoding_batches(questions: Sequence[Encoded], max_new_tokens: int, batch_tokens: int) -> list[list[int]]:
+    """Group questions into batches of at most ``batch_tokens`` tokens, padding and ``max_new_tokens`` counted.
+
+    Questions of one paragraph are neighbours, because their prompts have a common prefix. Paragraphs are sorted by
+    length, longest first, because a batch is padded to its longest prompt.
+
+    Returns:
+        Batches of indices into ``questions``.
+    """
+    lengths = [len(question.prompt_ids) + max_new_tokens for question in questions]
+    longest: dict[str, int] = {}
+    for question, length in zip(questions, lengths, strict=True):
+        paragraph = question.example.paragraph_id
+        longest[paragraph] = max(length, longest.get(paragraph, 0))
+    sort_keys = [(-longest[question.example.paragraph_id], sort_key(question.prompt_ids)) for question in questions]
+    batches: list[list[int]] = []
+    width = 0
+    for index in sorted(range(len(questions)), key=sort_keys.__getitem__):
+        if batches and (len(batches[-1]) + 1) * max(width, lengths[index]) <= batch_tokens:
+            batches[-1].append(index)
+            width = max(width, lengths[index])
+        else:
+            batches.append([index])
+            width = lengths[index]
+    return batches
+
+
+def score_answer(question: Encoded, raw_text: str, stop_reason: str, score: Scored = "first_line") -> Prediction:
+    """Score an answer, both raw and as ``score`` selects its text."""
+    example, text = question.example, first_line(raw_text) if score == "first_line" else raw_text
+    raw_exact_match, raw_f1 = best_over_golds(raw_text, example.answers)
+    # Most answers of a trained arm are one line, which is scored once.
+    exact_match, f1 = (raw_exact_match, raw_f1) if text == raw_text else best_over_golds(text, example.answers)
+    return Prediction(
+        id=example.id,
+        paragraph_id=example.paragraph_id,
+        question=example.question,
+        golds=example.answers,
+        raw_text=raw_text,
+        text=text,
+        exact_match=exact_match,
+        f1=f1,
+        raw_exact_match=raw_exact_match,
+        raw_f1=raw_f1,
+        stop_reason=stop_reason,
+    )
+
+
+def summarize(predictions: Sequence[Prediction]) -> Scores:
+    """Compute means and degeneration metrics over ``predictions`` (at least one)."""
+    num = len(predictions)
+    return Scores(
+        n=num,
+        f1=sum(p.f1 for p in predictions) / num,
+        exact_match=sum(p.exact_match for p in predictions) / num,
+        raw_f1=sum(p.raw_f1 for p in predictions) / num,
+        raw_exact_match=sum(p.raw_exact_match for p in predictions) / num,
+        length_stop_share=sum(p.stop_reason == "length" for p in predictions) / num,
+        degeneration=degeneration_metrics([p.text for p in predictions]),
+    )
+
+
+@lru_cache(maxsize=2)
+def _newline_ids(tokenizer: Any) -> frozenset[int]:
+    texts = tokenizer.batch_decode([[id_] for id_ in range(len(tokenizer))], clean_up_tokenization_spaces=False)
+    return frozenset(id_ for id_, text in enumerate(texts) if "\n" in text)

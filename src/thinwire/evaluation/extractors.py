@@ -1,0 +1,100 @@
+"""Text-to-text extractors applied to a raw answer before it is scored (the plan's Phase 0).
+
+They repair the format and not the content: score them on compressed and uncompressed outputs alike; a gain that both
+show is one of format.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any
+
+from thinwire.evaluation.scoring import best_over_golds
+
+_LEADING = re.compile(r"^(?![$€£¥+-]\d)[\W_]+?(?=[$€£¥+-]\d|[^\W_]|$)")
+"""Everything before the first letter or digit, except a sign or currency that belongs to a number."""
+_CLAUSE_END = re.compile(r"(?<!\b[A-Z])(?<!\b[A-Z][a-z])[,;.!?](?=\s|$)|\s[-\u2013\u2014]\s")
+
+
+def as_is(text: str) -> str:
+    """Return the text unchanged."""
+    return text
+
+
+def first_line(text: str) -> str:
+    """Return the first line that is not white space, stripped; empty if there is none."""
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+
+
+def strip_leading_punctuation(text: str) -> str:
+    """Cut ``text`` before its first letter or digit, keeping a sign or currency right before a digit; strip it."""
+    return _LEADING.sub("", text.strip()).strip()
+
+
+def first_clause(text: str) -> str:
+    """Cut ``text`` at the first of ``, ; . ! ?`` before white space or the end, or at a spaced dash; strip it.
+
+    A point after one capital, or after a capital and a small letter, ends no clause (J. R. R. Tolkien, St. Louis).
+    """
+    return _CLAUSE_END.split(text.strip(), maxsplit=1)[0].strip()
+
+
+def first_words(text: str, num_words: int) -> str:
+    """Return the first ``num_words`` words (at least one), separated by single spaces."""
+    if num_words < 1:
+        raise ValueError(f"the first {num_words} words are no answer; take at least 1")
+    return " ".join(text.split()[:num_words])
+
+
+def _clean_line(text: str) -> str:
+    return strip_leading_punctuation(first_line(text))
+
+
+def _clean_clause(text: str) -> str:
+    return first_clause(_clean_line(text))
+
+
+EXTRACTORS: Mapping[str, Callable[[str], str]] = {
+    "raw": as_is,
+    "first_line": first_line,
+    "leading_punctuation": _clean_line,
+    "first_clause": _clean_clause,
+    "first_1_words": lambda text: first_words(_clean_line(text), 1),
+    "first_3_words": lambda text: first_words(_clean_line(text), 3),
+    "first_5_words": lambda text: first_words(_clean_line(text), 5),
+}
+"""Extractors by name. Clause and words are taken from the first line without leading punctuation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractorScore:
+    """Mean scores of an extractor over all questions, as fractions."""
+
+    exact_match: float
+    f1: float
+    changed_share: float
+    """Share of answers that differ from their first line, which the package scores by default."""
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def score_extractors(rows: Sequence[Mapping[str, Any]]) -> dict[str, ExtractorScore]:
+    """Score every extractor on rows of ``predictions.jsonl`` (at least one; ``raw_text`` and ``golds`` are used).
+
+    Each score is the best over a question's gold answers, as always.
+    """
+    if not rows:
+        raise ValueError("no predictions to score")
+    return {name: _score(extract, rows) for name, extract in EXTRACTORS.items()}
+
+
+def _score(extract: Callable[[str], str], rows: Sequence[Mapping[str, Any]]) -> ExtractorScore:
+    answers = [extract(row["raw_text"]) for row in rows]
+    scores = [best_over_golds(answer, row["golds"]) for answer, row in zip(answers, rows, strict=True)]
+    return ExtractorScore(
+        exact_match=fmean(exact for exact, _ in scores),
+        f1=fmean(overlap for _, overlap in scores),
+        changed_share=fmean(answer != first_line(row["raw_text"]) for answer, row in zip(answers, rows, strict=True)),
+    )

@@ -1,0 +1,147 @@
+"""Run or resume one arm: selection after each epoch, test of the best epoch, checkpoint and results."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+
+from torch import Tensor
+
+from thinwire.checkpoints.save import save_checkpoint, trainable_parameters
+from thinwire.data.prompts import Encoded
+from thinwire.evaluation.answering import Prediction, answer_questions, summarize
+from thinwire.experiment.arm_inputs import ArmInputs
+from thinwire.experiment.arm_journal import ArmJournal
+from thinwire.experiment.runtime import Runtime
+from thinwire.model.compile import uncompiled
+from thinwire.model.lora import StackedLora
+from thinwire.model.memory import decoding_batch_tokens
+from thinwire.progress import Task, clock
+from thinwire.results.arm_record import ArmResults, CodecRecord, TrainableParameters, TrainingResult
+from thinwire.results.layout import CHECKPOINT_FOLDER
+from thinwire.training.job import StepMetrics, TrainingJob
+from thinwire.training.state import TrainingState
+
+
+class ArmRun:
+    """One arm with its inputs, until its results are returned. It is number ``number`` in ``lora``."""
+
+    def __init__(
+        self, runtime: Runtime, journal: ArmJournal, inputs: ArmInputs, lora: StackedLora | None, number: int
+    ) -> None:
+        self.journal, self.inputs, self.config = journal, inputs, inputs.config
+        self._runtime, self._lora, self._number = runtime, lora, number
+        self._last_matrix: Tensor | None = None
+
+    def training_job(self, task: Task, resume_from: TrainingState | None, *, arms_beside: int) -> TrainingJob:
+        """Return the inputs and callbacks of ``train()``; steps are written to the journal and shown by ``task``."""
+
+        def on_step(metrics: StepMetrics, total: int) -> None:
+            self.journal.write_step(metrics)
+            numbers = f"loss {metrics.loss:.4f}  {metrics.tokens_per_second:,.0f} tokens/s"
+            if metrics.cosine is not None:
+                numbers = f"cosine {metrics.cosine:.3f}  {numbers}"
+            self.journal.log("debug", "step %d/%d  %s", metrics.step, total, numbers)
+            if arms_beside:
+                numbers = f"{metrics.tokens_per_second:,.0f} tokens/s"
+            task.update(metrics.step, total, numbers)
+
+        return TrainingJob(
+            config=self.config,
+            inputs=self.inputs.embeddings,
+            on_step=on_step,
+            select=self.select,
+            save_state=self.journal.save_state,
+            resume_from=resume_from,
+        )
+
+    def select(self, epoch: int) -> float:
+        """Score the current weights on the selection split; epochs and arms are chosen by the returned F1."""
+        name = self.journal.name
+        predictions, seconds = self._answer(f"{name}: selection", self.inputs.questions.encoded.selection, epoch)
+        scores = summarize(predictions)
+        self.journal.write_selection(epoch, scores)
+        self.journal.log("info", "%s epoch %d: selection F1 %.1f, %s", name, epoch, 100 * scores.f1, clock(seconds))
+        return scores.f1
+
+    def test(self, training: TrainingResult | None) -> ArmResults:
+        """Score the current weights, those of the best epoch, once on the test split, and save them.
+
+        Args:
+            training: None if the arm was not trained.
+        """
+        name, inputs = self.journal.name, self.inputs
+        epoch = training.best_epoch if training else 0
+        predictions, seconds = self._answer(f"{name}: test", inputs.questions.encoded.test, epoch)
+        scores = summarize(predictions)
+        self.journal.write_test(epoch, scores, (prediction.as_dict() for prediction in predictions))
+        if training:
+            self.journal.seconds += training.seconds
+            save_checkpoint(self.journal.folder / CHECKPOINT_FOLDER, inputs.embeddings, self._lora, self._number)
+        self.journal.log("info", "%s: test F1 %.1f, EM %.1f", name, 100 * scores.f1, 100 * scores.exact_match)
+        reconstruction = inputs.reconstruction_at_start
+        if training and self.config.input == "adapter":
+            reconstruction = inputs.reconstruction(self._runtime.lm.embedding_matrix)
+        trained = trainable_parameters(inputs.embeddings, self._lora, self._number)
+        return ArmResults(
+            trainable_parameters=trained if training else TrainableParameters(adapter=0, lora=0),
+            codec=self._codec_record(),
+            reconstruction_at_start=inputs.reconstruction_at_start,
+            reconstruction=reconstruction,
+            training=training,
+            selection=self.journal.selections[epoch - 1 if training else 0],
+            test=scores,
+            seconds_test=seconds,
+        )
+
+    def _answer(self, label: str, questions: list[Encoded], epoch: int) -> tuple[list[Prediction], float]:
+        """Answer with the weights of ``epoch``, as an embedding matrix and with merged LoRA, as the exported arm would.
+
+        Returns:
+            The predictions, and the seconds that they took.
+        """
+        started = time.perf_counter()
+        runtime, evaluation = self._runtime, self.config.evaluation
+        alone = self._lora.alone(self._number) if self._lora else nullcontext()
+        with runtime.display.task(label) as task, uncompiled(), alone:
+            predictions = answer_questions(
+                runtime.lm,
+                self._matrix(epoch),
+                self.inputs.questions.encoded.encoder,
+                questions,
+                max_new_tokens=evaluation.max_new_tokens,
+                batch_tokens=decoding_batch_tokens(runtime.lm, evaluation.batch_tokens, runtime.memory_share),
+                stop=evaluation.stop,
+                score=evaluation.score,
+                on_progress=task.update,
+            )
+        seconds = time.perf_counter() - started
+        self.journal.seconds += seconds
+        return predictions, seconds
+
+    def _matrix(self, epoch: int) -> Tensor:
+        """Return the embedding matrix with the weights of ``epoch``.
+
+        The matrix of the last epoch is kept: if that is the best one, its test follows its selection.
+        """
+        if epoch < self.config.training.epochs:
+            self._last_matrix = None  # two matrices might not fit into memory
+            return self.inputs.embeddings.matrix(self._runtime.lm.dtype)
+        if self._last_matrix is None:
+            self._last_matrix = self.inputs.embeddings.matrix(self._runtime.lm.dtype)
+        return self._last_matrix
+
+    def _codec_record(self) -> CodecRecord | None:
+        if self.inputs.fitted is None:
+            return None
+        codec, file = self.inputs.fitted.codec, self.inputs.fitted.file
+        return CodecRecord(
+            file=f"{file.parent.name}/{file.name}",
+            label=codec.label(self.config.codec),
+            code_width=codec.code_width,
+            code_bits=codec.code_bits,
+            num_parameters=sum(tensor.numel() for tensor in codec.state().values()),
+            num_bytes=codec.num_bytes(with_decoder=self.config.input == "codec"),
+            metrics=codec.metrics(),
+            warnings=codec.warnings(),
+        )

@@ -1,0 +1,181 @@
+"""Work out what a sweep would do, checking settings, questions and folder, without training or writing anything.
+
+The model is chosen but not loaded, so neither its weights nor a GPU are needed. Checks that need the model are left to
+the sweep: its number of layers, its embedding width, the number of tokens of its prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
+from rich.markup import escape
+from rich.table import Table
+
+from thinwire.checkpoints.load import find_arm
+from thinwire.codecs.table import codec_class
+from thinwire.config.auto import resolved
+from thinwire.config.experiment import ArmConfig, Experiment
+from thinwire.data.splits import Splits
+from thinwire.errors import UsageError
+from thinwire.experiment.plan import Controls, Planned, plan
+from thinwire.experiment.resume import check_folder, finished_record
+from thinwire.experiment.scheduling import MAX_GROUP_SIZE, check_worker_processes, group
+from thinwire.model.loading import choose_device, choose_model
+from thinwire.results.layout import arm_folder
+
+State = Literal["done", "unfinished", "to do"]
+"""``done``: kept; ``unfinished``: started earlier, resumed after its last complete epoch if there is one; ``to do``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DryRunEntry:
+    """One run as the sweep would do it."""
+
+    name: str
+    kind: str
+    changes: dict[str, Any]
+    """Its changes to the experiment's defaults, by path: ``{"lora.rank": 8}``."""
+    questions: dict[str, int]
+    """Numbers of training, selection and test questions."""
+    steps: int
+    """Optimiser steps; 0 if nothing is trained."""
+    group: int | None
+    """Number of its group: runs with the same number may train together. None for finished runs."""
+    state: State
+    obstacle: str | None
+    """Why it is certain to fail; None if it is not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DryRun:
+    """The plan of a sweep on this machine."""
+
+    name: str
+    folder: str
+    model: str
+    why_this_model: str
+    device: str
+    baseline: str
+    group_size: int | str
+    runs: list[DryRunEntry]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def obstacles(self) -> dict[str, str]:
+        """The reasons why runs are certain to fail, by name."""
+        return {run.name: run.obstacle for run in self.runs if run.obstacle}
+
+
+def dry_run(experiment: Experiment, folder: Path, *, resume: bool = False, controls: Controls = "auto") -> DryRun:
+    """Work out what ``run_sweep`` would do with the same arguments.
+
+    Raises:
+        UsageError: the sweep would be refused.
+    """
+    device = choose_device(experiment.model.device)
+    check_worker_processes(device, experiment.worker_processes)
+    model, reason = choose_model(experiment.model.name, device)
+    planned = plan(experiment, (), controls)
+    if folder.exists():
+        check_folder(folder, experiment, resume)
+    runs = [replace(run, config=resolved(run.config, device.type)) for run in planned]
+    splits = Splits(experiment.data, experiment.seed)
+    states = {run.name: _state(run, folder, splits) for run in runs}
+    most = MAX_GROUP_SIZE if experiment.group_size == "auto" else experiment.group_size
+    groups = group([run for run in runs if states[run.name] != "done"], most)
+    numbers = {run.name: number for number, together in enumerate(groups, start=1) for run in together}
+    return DryRun(
+        name=experiment.name,
+        folder=str(folder),
+        model=model,
+        why_this_model=reason,
+        device=str(device),
+        baseline=experiment.baseline,
+        group_size=experiment.group_size,
+        runs=[_entry(run, experiment, splits, group=numbers.get(run.name), state=states[run.name]) for run in runs],
+    )
+
+
+def _state(run: Planned, folder: Path, splits: Splits) -> State:
+    if finished_record(run, folder, splits.drawn(run.config.evaluation).hashes):
+        return "done"
+    return "unfinished" if arm_folder(folder, run.name, run.kind).exists() else "to do"
+
+
+def _entry(run: Planned, experiment: Experiment, splits: Splits, *, group: int | None, state: State) -> DryRunEntry:
+    config, questions = run.config, splits.drawn(run.config.evaluation)
+    changes = (experiment.arms if run.kind == "arm" else experiment.controls)[run.arm]
+    seed = {"seed": config.seed} if run.name != run.arm else {}
+    steps = config.training.epochs * -(-len(questions.train) // config.training.batch_size)
+    return DryRunEntry(
+        name=run.name,
+        kind=run.kind,
+        changes=dict(_paths(changes)) | seed,
+        questions={split: len(getattr(questions, split)) for split in ("train", "selection", "test")},
+        steps=steps if config.has_trainable else 0,
+        group=group,
+        state=state,
+        obstacle=_obstacle(config),
+    )
+
+
+def _paths(settings: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for key, value in settings.items():
+        pairs += _paths(value, f"{before}{key}.") if isinstance(value, Mapping) else [(f"{before}{key}", value)]
+    return pairs
+
+
+def _obstacle(config: ArmConfig) -> str | None:
+    if config.has_trainable and config.lora.rank > 0 and not config.is_supervised:
+        return "lora.rank > 0, but supervision.ce_weight and kd_weight are 0: nothing would train LoRA"
+    try:
+        if config.input != "text":
+            codec_class(config.codec)
+        if config.supervision.kd_weight > 0 and config.supervision.teacher is not None:
+            find_arm(Path(config.supervision.teacher))
+    except UsageError as error:
+        return str(error)
+    return None
+
+
+def render_dry_run(planned: DryRun) -> Group:
+    """Format a dry run for a terminal."""
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("configuration", overflow="fold")
+    table.add_column("changes", overflow="fold")
+    for column in ("steps", "group", "state"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for run in planned.runs:
+        name = run.name if run.kind == "arm" else f"control {run.name}"
+        changes = ", ".join(f"{path.removeprefix('lora.')} {value}" for path, value in run.changes.items())
+        group = "-" if run.group is None else str(run.group)
+        state = "would fail" if run.obstacle else run.state
+        table.add_row(*map(escape, (name, changes or "-", f"{run.steps:,}", group, state)))
+    left = sum(run.state != "done" for run in planned.runs)
+    lines = [
+        f"{planned.name}: {left} of {len(planned.runs)} to run into {planned.folder}; nothing was run or written",
+        f"model {planned.model} ({planned.why_this_model}) on {planned.device}, not loaded",
+        *(f"questions {numbers}" for numbers in dict.fromkeys(map(_numbers, planned.runs))),
+        f"baseline {planned.baseline}",
+    ]
+    notes = [_GROUP_NOTES.get(planned.group_size, f"A group trains together, {planned.group_size} arms at most.")]
+    notes += [f"{name} would fail: {why}" for name, why in planned.obstacles.items()]
+    return Group(*map(escape, lines), table, *map(escape, notes))
+
+
+_GROUP_NOTES: dict[int | str, str] = {
+    "auto": "A group trains together on a GPU with a small model; elsewhere each trains alone, on a CPU side by side.",
+    1: "Each arm trains alone: group_size is 1.",
+}
+
+
+def _numbers(run: DryRunEntry) -> str:
+    return ", ".join(f"{split} {number:,}" for split, number in run.questions.items())

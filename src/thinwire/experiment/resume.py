@@ -1,0 +1,144 @@
+"""The rules of resuming: which folders may be continued, which arms are done, and each arm's resume point."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import yaml
+from filelock import FileLock, Timeout
+
+import thinwire
+from thinwire.config.experiment import ArmConfig, Experiment
+from thinwire.errors import ThinwireError, UsageError
+from thinwire.experiment.plan import Planned
+from thinwire.files import content_hash
+from thinwire.model.language_model import LanguageModel
+from thinwire.results.arm_record import ArmRecord, QuestionHashes, has_arm_record, read_arm_record
+from thinwire.results.layout import DIAGNOSTICS_FILE, EXPERIMENT_FILE, STATE_FILE, arm_folder
+from thinwire.results.sweep_header import SweepHeader, has_header, read_header
+from thinwire.training.state import peek
+
+logger = logging.getLogger(__name__)
+
+_MAY_CHANGE = frozenset(
+    {"arms", "controls", "description", "verdict", "report", "seeds", "group_size", "worker_processes"}
+)
+"""Settings of an experiment that may differ between two runs in a folder: finished arms are compared one by one."""
+
+_LOCK_FILE = ".lock"
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Create ``folder``, and keep other processes from running a sweep in it during the block.
+
+    Raises:
+        UsageError: another process is using it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / _LOCK_FILE, timeout=0):
+            yield
+    except Timeout:
+        raise UsageError(
+            f"another process is running a sweep in {folder}; wait for it, or use another folder"
+        ) from None
+
+
+def check_folder(folder: Path, experiment: Experiment, resume: bool) -> SweepHeader | None:
+    """Refuse a folder that must not be written to; returns the header of the sweep to resume, or None.
+
+    Raises:
+        UsageError: the folder holds other files, results without ``resume``, or results of another experiment.
+    """
+    if not has_header(folder) and not (folder / EXPERIMENT_FILE).exists():
+        if others := [path.name for path in folder.iterdir() if path.name != _LOCK_FILE]:
+            raise UsageError(
+                f"{folder} holds other files ({', '.join(sorted(others)[:3])}); choose another output folder"
+            )
+        return None
+    if not resume:
+        raise UsageError(
+            f"{folder} holds the results of a sweep, and nothing is overwritten: add --resume to continue it "
+            "(for scripts/sweep_phase1a_lora.sh: as its argument), or choose another folder (OUTPUT_BASE, --output)"
+        )
+    before = yaml.safe_load((folder / EXPERIMENT_FILE).read_text(encoding="utf-8"))
+    after = experiment.model_dump(mode="json")
+    for settings in (before, after):
+        for affects_only_speed in ("compile", "cuda_graphs"):
+            settings["model"].pop(affects_only_speed, None)
+    differing = sorted(key for key in after if key not in _MAY_CHANGE and before.get(key) != after[key])
+    if differing:
+        raise UsageError(
+            f"{folder} was started with other settings ({', '.join(differing)}); resume with the same, "
+            "or choose another folder"
+        )
+    return read_header(folder) if has_header(folder) else None
+
+
+def finished_record(
+    run: Planned, sweep_folder: Path, data: QuestionHashes, lm: LanguageModel | None = None
+) -> ArmRecord | None:
+    """Return the record of a run that is done, or None.
+
+    Args:
+        lm: the sweep's model; if None, models are not compared.
+
+    Raises:
+        ThinwireError: it was done with other settings, another model or other questions.
+    """
+    folder = arm_folder(sweep_folder, run.name, run.kind)
+    if not has_arm_record(folder) or (record := read_arm_record(folder)).status != "done":
+        return None
+    if difference := _difference(record, run.config, data, lm):
+        raise ThinwireError(
+            f"{record.name} was finished with {difference}; results of two experiments must not mix: "
+            "use the same settings, or another output folder"
+        )
+    return record
+
+
+def _difference(record: ArmRecord, config: ArmConfig, data: QuestionHashes, lm: LanguageModel | None) -> str | None:
+    """Describe how a finished arm differs from the current settings, model and questions; None if it does not."""
+    config_now = config.model_dump(mode="json")
+    if record.config_hash != content_hash(config_now):
+        differing = sorted(key for key in config_now if record.config.get(key) != config_now[key])
+        return f"other settings ({', '.join(differing)})"
+    if lm and record.model != lm.identity():
+        then, now = record.model.model_dump(), lm.identity().model_dump()
+        changed = [f"{key} {then[key]}, now {now[key]}" for key in now if then[key] != now[key]]
+        return f"another model ({'; '.join(changed)})"
+    return "other questions" if record.data != data else None
+
+
+def with_epochs_done(run: Planned, sweep_folder: Path, data: QuestionHashes, lm: LanguageModel) -> Planned:
+    """Set ``epochs_done`` of ``run`` from its unfinished run.
+
+    It counts only if settings, questions, model and versions are the same; else 0.
+    """
+    folder = arm_folder(sweep_folder, run.name, run.kind)
+    found, diagnostics = peek(folder / STATE_FILE, resume_key(run.config, data, lm)), folder / DIAGNOSTICS_FILE
+    if found and diagnostics.exists() and diagnostics.stat().st_size >= found[1].diagnostics_bytes:
+        return replace(run, epochs_done=found[0])
+    return replace(run, epochs_done=0)
+
+
+def resume_key(config: ArmConfig, data: QuestionHashes, lm: LanguageModel) -> str:
+    """Hash everything that must be the same to resume a training."""
+    made_by = [thinwire.__version__, torch.__version__, lm.device.type]
+    return content_hash([config.model_dump(mode="json"), data.model_dump(), lm.identity().model_dump(), made_by])
+
+
+def set_aside(folder: Path, attic: Path) -> None:
+    """Move the files of an unfinished arm into ``attic``, where they are not resumed from."""
+    number = 1
+    while (target := attic / f"{folder.name}-{number}").exists():
+        number += 1
+    attic.mkdir(exist_ok=True)
+    folder.rename(target)
+    logger.info("moved what the unfinished %s left to %s", folder.name, target)

@@ -1,0 +1,174 @@
+"""The frozen language model: its properties, and its forward calls for training and decoding."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thinwire.ops.packing import Segments
+from thinwire.ops.segment_attention import packed_arguments, patched_attention
+from thinwire.results.arm_record import ModelIdentity
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModel:
+    """A causal LM with frozen weights, and its tokenizer. Create it with ``thinwire.model.loading.load``."""
+
+    model: Any
+    """A ``transformers`` causal LM in evaluation mode, its weights without gradients."""
+    tokenizer: Any
+    name: str
+    """The name it was loaded by: a default model's name, a Hugging Face id or a path."""
+    revision: str
+    """Identifies the weights: SHA-256 of a GGUF file, the hub's commit, or SHA-256 of a folder's embedding matrix."""
+    base_bits: int | None = None
+    """Bits per weight of quantised linear layers (``ModelConfig.base_bits``); None if they are not quantised."""
+
+    def identity(self) -> ModelIdentity:
+        """Return the model's entry in arm records."""
+        return ModelIdentity(
+            name=self.name,
+            revision=self.revision,
+            dtype=str(self.dtype).removeprefix("torch."),
+            base_bits=self.base_bits,
+        )
+
+    @cached_property
+    def embedding_matrix(self) -> Tensor:
+        """The embeddings that the first layer gets, ``[V, D]``, in the model's dtype: the embedding weights, scaled if
+        the model scales them (Gemma). Read-only, as it may share the weights' memory."""
+        weight: Tensor = self.model.get_input_embeddings().weight.detach()
+        return weight if self._scale is None else weight * self._scale
+
+    @property
+    def _scale(self) -> Tensor | None:
+        """The factor by which the model scales its embeddings (transformers' ``embed_scale``), in their dtype."""
+        module = self.model.get_input_embeddings()
+        scale: Tensor | None = getattr(module, "embed_scale", None)
+        return None if scale is None else torch.as_tensor(scale).to(module.weight)
+
+    def embedding_weights(self, matrix: Tensor) -> Tensor:
+        """Return a checkpoint's embedding weights for the embedding matrix ``matrix`` ``[V, D]``, up to rounding."""
+        if self._scale is None:
+            return matrix
+        if torch.equal(matrix, self.embedding_matrix):
+            own: Tensor = self.model.get_input_embeddings().weight.detach()
+            return own
+        return (matrix.float() / self._scale.float()).to(self.dtype)
+
+    def as_exported(self, matrix: Tensor) -> Tensor:
+        """Return the embedding matrix of a checkpoint exported with ``matrix``: equal to it, except for the rounding of
+        weights in a model that scales them."""
+        return matrix if self._scale is None else self.embedding_weights(matrix) * self._scale
+
+    @property
+    def window(self) -> int | None:
+        """The sliding window of some layers, in tokens; None if all layers attend to all earlier tokens."""
+        config = self.model.config.get_text_config()
+        slides = "sliding_attention" in (getattr(config, "layer_types", None) or ())
+        return int(config.sliding_window) if slides else None
+
+    @property
+    def device(self) -> torch.device:
+        return self.embedding_matrix.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.embedding_matrix.dtype
+
+    @property
+    def num_layers(self) -> int:
+        return int(self.model.config.get_text_config().num_hidden_layers)
+
+    @property
+    def num_heads(self) -> int:
+        """Number of query heads in a layer."""
+        return int(self.model.config.get_text_config().num_attention_heads)
+
+    @property
+    def num_key_heads(self) -> int:
+        """Number of key-value heads in a layer; each serves an equal number of query heads."""
+        config = self.model.config.get_text_config()
+        return int(getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
+
+    @property
+    def has_fixed_steps(self) -> bool:
+        """Whether inputs of the same shapes always run the same kernels, without waiting for a value on the CPU. That
+        fails if rotary embeddings change with the length or quantised layers search for outliers."""
+        rotary = str(getattr(self.model.config.get_text_config(), "rope_parameters", None))
+        return self.base_bits is None and not any(kind in rotary for kind in ("dynamic", "longrope"))
+
+    def embedding_hash(self) -> str:
+        """Return the SHA-256 of the embedding matrix's bytes, the cache key of everything derived from it."""
+        raw = self.embedding_matrix.contiguous().cpu().view(torch.uint8).numpy()
+        return hashlib.sha256(raw.data).hexdigest()
+
+    def packed_states(self, embeddings: Tensor, positions: Tensor, segments: Segments, cache: Any = None) -> Tensor:
+        """Run the decoder, without its output head, over packed sequences, in ``A`` variants at once.
+
+        Args:
+            embeddings: ``[A, T, D]``, cast to the model's dtype. Each variant (an arm) has its own embeddings of the
+                same ``T`` packed tokens; variants do not attend to each other.
+            positions: ``[T]`` int64, each token's position in its own sequence.
+            segments: which of the ``T`` tokens attend to which.
+            cache: transformers' ``Cache``; stores each layer's keys and values for decoding.
+
+        Returns:
+            ``[A, T, D]``: the last hidden state.
+        """
+        own = segments.to(self.device).repeated(len(embeddings))
+        with patched_attention(self.model):
+            out = self.model.get_decoder()(
+                inputs_embeds=embeddings.to(self.dtype),
+                attention_mask=None,
+                position_ids=positions.to(self.device)[None],
+                past_key_values=cache,
+                use_cache=cache is not None,
+                **packed_arguments(own, self.dtype),
+            )
+        hidden: Tensor = out.last_hidden_state
+        return hidden
+
+    def next_states(self, embeddings: Tensor, positions: Tensor, key_masks: Sequence[Tensor], cache: Any) -> Tensor:
+        """Run the decoder, without its output head, over the next token of each of ``B`` sequences.
+
+        Args:
+            embeddings: ``[B, D]``, cast to the model's dtype.
+            positions: ``[B]`` int64, the new token's position in its sequence.
+            key_masks: one mask ``[b, s]`` bool for each run of ``b`` neighbouring sequences: which of the last ``s``
+                keys in the cache belong to each sequence, the new token's included.
+            cache: holds the keys and values so far; the new ones are added.
+
+        Returns:
+            ``[B, D]``: the last hidden state.
+        """
+        with patched_attention(self.model):
+            out = self.model.get_decoder()(
+                inputs_embeds=embeddings[:, None].to(self.dtype),
+                attention_mask=None,
+                position_ids=positions[:, None],
+                key_masks=key_masks,
+                past_key_values=cache,
+                use_cache=True,
+            )
+        hidden: Tensor = out.last_hidden_state[:, 0]
+        return hidden
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Apply the output head: hidden states ``[..., D]`` to logits ``[..., V]`` in float32."""
+        head: Tensor = self.model.get_output_embeddings()(hidden)
+        return head.float()
+
+    def stop_ids(self, end_id: int) -> frozenset[int]:
+        """Return the tokens that end an answer: ``end_id`` and the model's own end tokens."""
+        own = self.model.generation_config.eos_token_id
+        return frozenset({end_id, *([] if own is None else [own] if isinstance(own, int) else own)})

@@ -1,0 +1,127 @@
+"""The analysis of a sweep as a record: what every rendering is made from, and what a sweep record keeps of it."""
+
+from __future__ import annotations
+
+from thinwire.report.rows import AnalysisOnly, AnalysisRow, SupportedTier
+from thinwire.results.arm_record import CodecMetric, Record
+from thinwire.results.sweep_header import SweepIdentity
+from thinwire.stats.tiers import Tier
+
+TOKEN_ID = "token id"
+"""The form of a token on a wire that all others are compared with."""
+
+
+class AnalysedSweep(SweepIdentity):
+    """The sweep that was analysed."""
+
+    seconds: float | None
+    """From its start to its end, a pause between two parts of a resumed sweep counted; None without an end."""
+    heading: AnalysisOnly[str | None] = None
+    """The experiment's own heading for its section of a report."""
+    motivation: AnalysisOnly[str | None] = None
+
+
+class VerdictSummary(Record):
+    """What the sweep says, by its best arm."""
+
+    headline: str
+    sentence: str
+    best: str
+    """The arm that the selection split chose."""
+    judged_by: str | None
+    """The best of the other arms where the baseline was chosen; None where nothing is compared."""
+    tier: Tier | None
+    """Of the point estimate."""
+    supported_tier: SupportedTier | None
+    helped: bool | None
+    """Whether the data support at least the lowest tier that helps."""
+    questions_needed: int | None
+    """Test questions that would resolve what is unresolved, if the estimate is right."""
+    baseline_check: str
+    uncertainty_covers: str | None
+    """The uncertainty in the intervals, as ``stats.bootstrap`` words it."""
+    about_lora: AnalysisOnly[bool | None] = None
+    """Whether LoRA is all that tells the judged arm from the baseline."""
+    next_steps: AnalysisOnly[tuple[str, ...]] = ()
+    next_steps_if_confirmed: AnalysisOnly[tuple[str, ...]] = ()
+    """Next steps if more questions confirm an estimate that is not resolved."""
+
+
+class WireSize(Record):
+    """A form in which a token could be sent."""
+
+    form: str
+    bits: int | float
+    """Of one token."""
+    larger_than_id: bool
+
+    @property
+    def is_token_id(self) -> bool:
+        """Whether this is the token id, with which the others are compared."""
+        return self.form == TOKEN_ID
+
+
+class CompressionSizes(Record):
+    """What one arm's codes take, in place of the embedding matrix and on a wire."""
+
+    arm: str
+    vocabulary: int
+    embedding_width: int
+    code_width: int
+    matrix_bytes_original: int
+    matrix_bytes_codes: int
+    matrix_bytes_adapter: int
+    matrix_bytes_codec: int
+    matrix_bytes_total: int
+    """Codes, adapter and codec together."""
+    wire_bits: tuple[WireSize, ...]
+
+
+class CodecSummary(Record):
+    """A codec, and the arms and controls that use it."""
+
+    arms: tuple[str, ...]
+    label: str
+    code_width: int
+    """Numbers in the code of a token."""
+    code_bits: int | None
+    """Bits of a code, packed; None for floats."""
+    metrics: tuple[CodecMetric, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def code_size(self) -> str:
+        """What a code consists of, in words: floats, or packed integers."""
+        if self.code_bits is None:
+            return f"{self.code_width:,} floats"
+        return f"{self.code_width:,} x {self.code_bits // self.code_width} bits"
+
+
+class Analysis(Record):
+    """All that the reports of a sweep say."""
+
+    command: str | None = None
+    """What was typed to run the sweep, where somebody said so."""
+    sweep: AnalysedSweep
+    thresholds: dict[Tier, float]
+    """Least gain of each tier that helps."""
+    confidence: float
+    """Of all intervals."""
+    resamples: int
+    verdict: VerdictSummary
+    rows: tuple[AnalysisRow, ...]
+    """Arms, then controls, then trainings that are not done."""
+    bytes: CompressionSizes | None
+    """None where no arm uses a codec."""
+    codecs: tuple[CodecSummary, ...]
+    notes: tuple[str, ...]
+    """What readers of any number must know."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is wrong with the codecs, a sentence each."""
+        return [
+            f"codec {codec.label} of {', '.join(codec.arms)}: {warning}"
+            for codec in self.codecs
+            for warning in codec.warnings
+        ]

@@ -1,0 +1,122 @@
+"""The arms: against each other, and as tables with every metric."""
+
+from __future__ import annotations
+
+from thinwire.report.analysis_record import Analysis
+from thinwire.report.figures import forest
+from thinwire.report.figures.data.rows import confidence
+from thinwire.report.formatting import MISSING, decimal, interval, p_value, percent, plain, points, signed, whole
+from thinwire.report.html.markup import HtmlCell, HtmlColumn, figure, paragraph, section, table, text
+from thinwire.report.rows import AnalysisRow, Difference, ShareOfCeiling
+
+_NAME = HtmlColumn(name="configuration", numeric=False)
+_SCORES = [
+    _NAME,
+    HtmlColumn(name="F1", hint="official SQuAD F1 on the test questions, points"),
+    HtmlColumn(name="ΔF1", hint="difference to the baseline, points"),
+    HtmlColumn(name="interval", hint="simultaneous over all arms, points"),
+    HtmlColumn(name="p", hint="adjusted for all arms (Holm)"),
+    HtmlColumn(name="observed", numeric=False, hint="tier of the point estimate"),
+    HtmlColumn(name="supported", numeric=False, hint="highest tier that the interval's lower end reaches"),
+    HtmlColumn(name="questions needed", hint="test questions that would resolve the tier"),
+    HtmlColumn(name="of ceiling", hint="share of the way from codes alone to text + LoRA"),
+    HtmlColumn(name="interval", hint="of the share of the ceiling"),
+]
+_DETAILS = [
+    _NAME,
+    HtmlColumn(name="EM", hint="official exact match on the test questions, points"),
+    HtmlColumn(name="ΔEM", hint="difference to the baseline, points"),
+    HtmlColumn(name="interval", hint="simultaneous over all arms, points"),
+    HtmlColumn(name="selection F1", hint="on held-out training articles; chooses epoch and best arm"),
+    HtmlColumn(name="cosine", hint="of rebuilt and true embeddings, weighted by use"),
+    HtmlColumn(name="rank"),
+    HtmlColumn(name="alpha"),
+    HtmlColumn(name="layers"),
+    HtmlColumn(name="trained", hint="trainable parameters, adapter and LoRA"),
+    HtmlColumn(name="minutes"),
+]
+
+
+def arms(analysis: Analysis) -> str:
+    """Forest plot and tables."""
+    found = forest.figure(analysis)
+    empty = paragraph("No arm has a difference to the baseline, so there is nothing to compare.", "empty")
+    asked = "Did LoRA help?" if analysis.verdict.about_lora else "The arms against the baseline"
+    return section("arms", asked, figure(found) if found else empty, _tables(analysis))
+
+
+def _tables(analysis: Analysis) -> str:
+    """F1 against the baseline, then everything else of each arm; each table fits a page."""
+    rows = sorted(analysis.rows, key=lambda row: (row.kind != "arm", row.f1 is None, -(row.f1 or 0)))
+    scores = (
+        "F1 against the baseline, in points (0 to 100) on the test questions; ◆ marks the arm chosen on the selection "
+        f"split. Intervals of ΔF1 hold at {confidence(analysis)} for all arms at once. A column's heading sorts by it."
+    )
+    details = "Exact match, F1 on the selection split, reconstruction, LoRA and training of the same arms."
+    classes = [f"{row.kind}{' chosen' if row.best else ''}" for row in rows]
+    return table(_SCORES, zip(classes, map(_scores, rows), strict=True), scores, "sortable") + table(
+        _DETAILS, zip(classes, map(_details, rows), strict=True), details, "sortable"
+    )
+
+
+def _name(row: AnalysisRow) -> HtmlCell:
+    name = text(row.name) + (' <span class="chosen-mark">◆</span>' if row.best else "")
+    name += f" <small>{text(row.kind)}</small>" if row.kind == "control" else ""
+    return HtmlCell(markup=name, value=row.name, key="name")
+
+
+def _scores(row: AnalysisRow) -> list[HtmlCell]:
+    f1, share = row.f1_difference, row.share_of_ceiling
+    status = "" if row.status == "done" else f"<em>{text(row.status)}</em>"
+    p, reached = f1.p_adjusted if f1 else None, share.estimate if share else None
+    return [
+        _name(row),
+        _number(row, "f1", status or points(row.f1)),
+        _difference(f1, "f1_difference"),
+        _ends(f1, "f1_difference"),
+        HtmlCell(markup=text(p_value(p)), value=p, key="f1_difference.p_adjusted"),
+        HtmlCell(markup=text(row.observed_tier), value=row.observed_tier, key="observed_tier"),
+        HtmlCell(markup=text(row.supported_tier), value=row.supported_tier, key="supported_tier"),
+        _number(row, "questions_needed", whole(row.questions_needed)),
+        HtmlCell(markup=percent(reached), value=reached, key="share_of_ceiling.estimate"),
+        _share_ends(share),
+    ]
+
+
+def _details(row: AnalysisRow) -> list[HtmlCell]:
+    em = row.em_difference
+    return [
+        _name(row),
+        _number(row, "em", points(row.em)),
+        _difference(em, "em_difference"),
+        _ends(em, "em_difference"),
+        _number(row, "selection_f1", points(row.selection_f1)),
+        _number(row, "cosine", decimal(row.cosine)),
+        _number(row, "rank", plain(row.rank or None)),
+        _number(row, "alpha", plain(row.alpha if row.rank else None)),
+        _number(row, "num_layers", plain(row.num_layers if row.rank else None)),
+        _number(row, "params", whole(row.params)),
+        _number(row, "minutes", decimal(row.minutes, 1)),
+    ]
+
+
+def _number(row: AnalysisRow, key: str, markup: str) -> HtmlCell:
+    return HtmlCell(markup=markup, value=getattr(row, key), key=key)
+
+
+def _difference(found: Difference | None, key: str) -> HtmlCell:
+    """A difference; where there is no ordinary interval, with a star that says why."""
+    estimate, reason = (found.estimate, found.reason) if found else (None, None)
+    hint = f' <small title="{text(reason)}">*</small>' if reason else ""
+    return HtmlCell(markup=signed(estimate) + hint, value=estimate, key=f"{key}.estimate")
+
+
+def _ends(found: Difference | None, key: str) -> HtmlCell:
+    low, high = (found.low, found.high) if found else (None, None)
+    return HtmlCell(markup=interval(low, high), value=low, key=f"{key}.low")
+
+
+def _share_ends(share: ShareOfCeiling | None) -> HtmlCell:
+    low, high = (share.low, share.high) if share else (None, None)
+    markup = MISSING if low is None or high is None else f"[{percent(low)}, {percent(high)}]"
+    return HtmlCell(markup=markup, value=low, key="share_of_ceiling.low")

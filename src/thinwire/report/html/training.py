@@ -1,0 +1,52 @@
+"""How the arms trained, and how well embeddings are rebuilt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from thinwire.report.analysis_record import Analysis
+from thinwire.report.figures import curves, frequency
+from thinwire.report.figures.data.codes import Bucket, buckets
+from thinwire.report.figures.data.curves import panels
+from thinwire.report.formatting import decimal, percent
+from thinwire.report.html.markup import HtmlCell, HtmlColumn, figure, paragraph, section, table, text
+
+
+def training(analysis: Analysis, series: Mapping[str, Any]) -> str:
+    """A panel a metric; buttons choose which arms stand out."""
+    figures = curves.figures(analysis, series)
+    if not figures:
+        return section("training", "Training", paragraph("No training steps were recorded.", "empty"))
+    order = list(series["training"])
+    marked = curves.marked_arms(analysis)
+    size = max(panel.steps_per_point for panel in panels(series))
+    thinned = f" Each point is the mean of {size} steps." if size > 1 else ""
+    intro = f"Everything that trained is drawn; what is pressed stands out.{thinned}"
+    buttons = "".join(
+        f'<button type="button" data-arm="{number}" data-css="{marked.get(name, "")}" '
+        f'aria-pressed="{str(name in marked).lower()}"><i class="{marked.get(name, "")}"></i>{text(name)}</button>'
+        for number, name in enumerate(order)
+    )
+    drawn = "".join(figure(one, caption="") for one in figures)
+    chips = f'<div class="chips" role="group" aria-label="Arms that stand out">{buttons}</div>'
+    return section("training", "Training", paragraph(intro), chips, f'<div class="halves">{drawn}</div>')
+
+
+def reconstruction(series: Mapping[str, Any]) -> str:
+    """Cosine by token frequency."""
+    found = frequency.figure(series)
+    if found is None:
+        return section("frequency", "Reconstruction", paragraph("Not measured in this run.", "empty"))
+    halves = f'<div class="halves">{figure(found)}{_values(buckets(series))}</div>'
+    return section("frequency", "Reconstruction", halves)
+
+
+def _values(found: list[Bucket]) -> str:
+    names = ("share of text", "codec alone", "with adapter")
+    columns = [HtmlColumn(name="tokens", numeric=False), *(HtmlColumn(name=name) for name in names)]
+    rows = []
+    for bucket in found:
+        cells = [HtmlCell(markup=text(bucket.occurrences)), HtmlCell(markup=percent(bucket.share), value=bucket.share)]
+        rows.append(("", [*cells, *(HtmlCell(markup=decimal(cosine), value=cosine) for cosine in bucket.cosines)]))
+    return table(columns, rows, "Cosine of rebuilt and true embeddings by token frequency")

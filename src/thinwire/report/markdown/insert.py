@@ -1,0 +1,52 @@
+"""Put a section into a Markdown file between markers, and leave the rest of the file as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from thinwire.errors import UsageError
+from thinwire.files import write_text
+
+BEGIN, END = "<!-- thinwire: begin {name} -->", "<!-- thinwire: end {name} -->"
+"""What marks the section of one sweep; everything outside is left as it is."""
+
+
+def insert(report: Path, name: str, text: str) -> bool:
+    """Put ``text`` between the markers of sweep ``name`` in ``report``, at its end where there are none yet.
+
+    Returns:
+        Whether an earlier section was replaced.
+
+    Raises:
+        UsageError: the file is missing, or its markers are not one pair in order.
+    """
+    whole, replaced = inserted(report, name, text)
+    _write(report, whole)
+    return replaced
+
+
+def inserted(report: Path, name: str, text: str) -> tuple[str, bool]:
+    """What ``insert`` makes of ``report``, and what it returns, with nothing written; it raises the same."""
+    if not report.is_file():
+        raise UsageError(f"no file {report} to put the section into; create it, or leave --into out")
+    begin, end = BEGIN.format(name=name), END.format(name=name)
+    # Bytes, so that line endings outside the section stay what they are.
+    try:
+        before = report.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{report} is not UTF-8 ({error}); convert it first") from None
+    block = f"{begin}\n{text}{end}"
+    if (before.count(begin), before.count(end)) == (0, 0):
+        gap = "" if not before or before.endswith("\n\n") else "\n" if before.endswith("\n") else "\n\n"
+        return f"{before}{gap}{block}\n", False
+    head, found_begin, rest = before.partition(begin)
+    _, found_end, tail = rest.partition(end)
+    if not (found_begin and found_end) or begin in rest or end in head + tail:
+        raise UsageError(f"{report} must hold {begin} and then {end}, once each; mend or remove them")
+    return f"{head}{block}{tail}", True
+
+
+def _write(report: Path, text: str) -> None:
+    mode = report.stat().st_mode
+    write_text(report, text)
+    report.chmod(mode)

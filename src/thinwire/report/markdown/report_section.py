@@ -1,0 +1,85 @@
+"""``report.md``: a sweep as a section of a report that people write by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from thinwire.report.analysis_record import Analysis
+from thinwire.report.markdown.tables import (
+    CONFIGURATION,
+    EM,
+    F1,
+    FINDING,
+    GAIN,
+    P_VALUE,
+    TIER,
+    TRAINED,
+    interval,
+    points,
+    table,
+)
+from thinwire.report.rows import AnalysisRow
+
+_ALPHA, _DELTA = "\u03b1", "\u0394"
+
+_COLUMNS = (CONFIGURATION, TRAINED, F1, EM, GAIN, P_VALUE, TIER, FINDING)
+
+
+def section(analysis: Analysis) -> str:
+    """Write the section as Markdown, under the experiment's own heading if it has one."""
+    sweep, verdict = analysis.sweep, analysis.verdict
+    controls = [row for row in analysis.rows if row.kind == "control"]
+    parts = [
+        f"### {sweep.heading or sweep.name}",
+        f"**Motivation**: {sweep.motivation}" if sweep.motivation else "",
+        _design(analysis),
+        "**Results**:\n" + "\n".join(_results(analysis)),
+        table([row for row in analysis.rows if row.kind == "arm"], _COLUMNS),
+        f"Controls:\n\n{table(controls, _COLUMNS)}" if controls else "",
+        f"**Lesson Learned**: {verdict.headline}. {verdict.sentence}",
+        _steps("**Next steps**:", verdict.next_steps),
+        _steps("If that confirms the estimate:", verdict.next_steps_if_confirmed),
+        "\n".join(f"Note: {note}." for note in analysis.notes),
+        f"Source: `{sweep.name}`, finished {sweep.finished_at}, thinwire {sweep.environment.thinwire}, "
+        f"commit {sweep.environment.git_commit or 'unknown'}.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _design(analysis: Analysis) -> str:
+    sweep = analysis.sweep
+    num_test = next(row.n for row in analysis.rows if row.n)
+    return (
+        f"**Design**: {sweep.description}. Model {sweep.model.name}; {sweep.samples:,} training questions "
+        f"x {sweep.epochs} epochs; {num_test:,} test questions; epoch and arm chosen on held-out training articles."
+    )
+
+
+def _results(analysis: Analysis) -> list[str]:
+    verdict = analysis.verdict
+    rows = {row.name: row for row in analysis.rows if row.kind == "arm" and row.f1 is not None}
+    lines = []
+    baseline = next((row for row in rows.values() if row.is_baseline), None)
+    if baseline:
+        name = "no LoRA" if verdict.about_lora else baseline.name
+        lines.append(f"- Baseline ({name}): {points(baseline.f1)}% F1 ({verdict.baseline_check})")
+    best = rows[verdict.judged_by or verdict.best]
+    difference = best.f1_difference
+    gain = f" ({_DELTA}={points(difference.estimate, '+')}%, {interval(difference)})" if difference else ""
+    said = f"LoRA ({_configuration(best)})" if verdict.about_lora else f"arm ({best.name})"
+    lines.append(f"- Best {said}: {points(best.f1)}% F1{gain}")
+    if best.share_of_ceiling:
+        lines.append(f"- Share of the ceiling (text + LoRA): {best.share_of_ceiling.estimate:.0%}")
+    if best.degeneration:
+        lines.append(f"- Answers: {best.degeneration.finding}")
+    return lines
+
+
+def _configuration(row: AnalysisRow) -> str:
+    if not row.rank:
+        return row.name
+    return f"r={row.rank}, {_ALPHA}={row.alpha:g}, layers={row.layers}"
+
+
+def _steps(title: str, steps: Sequence[str]) -> str:
+    return "\n".join([title, "", *(f"{number}. {step}" for number, step in enumerate(steps, start=1))]) if steps else ""

@@ -1,0 +1,116 @@
+"""Sweep records: an analysis as a small JSON file, kept beside the text that cites its numbers.
+
+It holds no answers and no curves, so that a repository can keep it when the sweep's folder is gone. It is written a row
+a line, so that numbers that change are lines that change.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from thinwire.errors import ThinwireError, UsageError
+from thinwire.files import read_json, write_text
+from thinwire.report.analysis_record import Analysis
+from thinwire.report.rows import ANALYSIS_ONLY
+
+KIND = "thinwire sweep record"
+"""Tells a sweep record from other JSON files beside it."""
+
+FORMAT = 2
+
+_DIGITS = 6
+"""Significant digits of a number: more than any table shows."""
+
+
+def read_sweep_record(path: Path) -> Analysis:
+    """Read a sweep record: the analysis that it was made from, rounded, without what only an analysis has.
+
+    Raises:
+        UsageError: the file holds something else, or a record of another format.
+        ThinwireError: it cannot be read, is no JSON, or lacks something.
+    """
+    record = _of_any_format(path)
+    if record.get("format") != FORMAT:
+        raise UsageError(
+            f"{path} has format {record.get('format')}, this version of Thinwire reads {FORMAT}; "
+            "publish the sweep's folder anew, or use the version that wrote the file"
+        )
+    try:
+        return Analysis.model_validate({name: one for name, one in record.items() if name not in ("kind", "format")})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ThinwireError(f"{path} is no complete sweep record ({where}: {first['msg']})") from None
+
+
+def earlier_command(path: Path, analysis: Analysis) -> str | None:
+    """Return the command in the record that ``path`` holds, of whatever format, where that is of the same sweep.
+
+    Raises:
+        UsageError: ``path`` holds something that is no sweep record.
+    """
+    before = _of_any_format(path)
+    sweep, command = before.get("sweep"), before.get("command")
+    same = isinstance(sweep, dict) and sweep.get("started_at") == analysis.sweep.started_at
+    return command if same and isinstance(command, str) else None
+
+
+def write_sweep_record(path: Path, analysis: Analysis) -> None:
+    """Write a sweep record, atomically; one of another format is replaced too, as its sweep is published anew.
+
+    Raises:
+        UsageError: ``path`` holds something that is no sweep record, which is not overwritten.
+    """
+    if path.exists():
+        _of_any_format(path)
+    write_text(path, as_text(analysis))
+
+
+def _of_any_format(path: Path) -> dict[str, Any]:
+    record = read_json(path)
+    kind = record.get("kind") if isinstance(record, dict) else None
+    if kind != KIND:
+        raise UsageError(
+            f"{path} is no sweep record (kind {kind!r}, expected {KIND!r}); "
+            "make one with `thinwire publish FOLDER --record FILE.json`"
+        )
+    found: dict[str, Any] = record
+    return found
+
+
+def as_text(analysis: Analysis) -> str:
+    """Write a sweep record as JSON, with a line for each row and each entry of a group."""
+    record = {"kind": KIND, "format": FORMAT, **_published(analysis)}
+    entries = (f"  {json.dumps(name)}: {_group(value)}" for name, value in record.items())
+    return "{\n" + ",\n".join(entries) + "\n}\n"
+
+
+def _published(value: Any) -> Any:
+    """``value`` as JSON, rounded, without the fields that only an analysis has."""
+    if isinstance(value, BaseModel):
+        fields = type(value).model_fields.items()
+        return {name: _published(getattr(value, name)) for name, field in fields if ANALYSIS_ONLY not in field.metadata}
+    if isinstance(value, Mapping):
+        return {name: _published(one) for name, one in value.items()}
+    if isinstance(value, tuple | list):
+        return [_published(one) for one in value]
+    return float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value
+
+
+def _group(value: Any) -> str:
+    if isinstance(value, dict) and value:
+        lines, begin, end = [f"{json.dumps(name)}: {_line(one)}" for name, one in value.items()], "{", "}"
+    elif isinstance(value, list) and value:
+        lines, begin, end = [_line(one) for one in value], "[", "]"
+    else:
+        return _line(value)
+    return f"{begin}\n" + ",\n".join(f"    {line}" for line in lines) + f"\n  {end}"
+
+
+def _line(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)

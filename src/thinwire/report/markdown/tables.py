@@ -1,0 +1,81 @@
+"""Markdown tables of arms and controls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from thinwire.report.rows import AnalysisRow, Difference
+
+
+def points(fraction: float | None, sign: str = "") -> str:
+    """Write a fraction as points, with one decimal; nothing where there is none."""
+    return "" if fraction is None else f"{100 * fraction:{sign}.1f}"
+
+
+def interval(difference: Difference) -> str:
+    """Write both ends of a difference's simultaneous interval as signed points, or why there is none."""
+    if difference.low is None:
+        return difference.reason or "no interval"
+    return f"{points(difference.low, '+')} to {points(difference.high, '+')}"
+
+
+def _gain(row: AnalysisRow) -> str:
+    difference = row.f1_difference
+    return f"{points(difference.estimate, '+')} ({interval(difference)})" if difference else ""
+
+
+def _p_value(row: AnalysisRow) -> str:
+    difference = row.f1_difference
+    return f"{difference.p_adjusted:.4f}" if difference and difference.p_adjusted is not None else ""
+
+
+@dataclass(frozen=True)
+class MarkdownColumn:
+    """A column of a table of arms or controls: its head, and what it says of a row that is done."""
+
+    head: str
+    cell: Callable[[AnalysisRow], str]
+    numeric: bool = True
+
+
+CONFIGURATION = MarkdownColumn("configuration", lambda row: f"**{row.name}**" if row.best else row.name, numeric=False)
+
+
+TRAINED = MarkdownColumn("trained", lambda row: f"{row.params:,}")
+
+
+F1 = MarkdownColumn("F1", lambda row: points(row.f1))
+
+
+EM = MarkdownColumn("EM", lambda row: points(row.em))
+
+
+GAIN = MarkdownColumn("to the baseline", _gain, numeric=False)
+
+
+P_VALUE = MarkdownColumn("adjusted p", _p_value)
+
+
+TIER = MarkdownColumn("tier", lambda row: row.supported_tier or "", numeric=False)
+
+
+FINDING = MarkdownColumn("answers", lambda row: row.degeneration.finding if row.degeneration else "", numeric=False)
+
+
+def table(rows: Sequence[AnalysisRow], columns: Sequence[MarkdownColumn]) -> str:
+    """Write rows as a Markdown table, the highest F1 first; one that failed shows its status and no number."""
+    if not rows:
+        return ""
+    lines = [line(column.head for column in columns), line("---:" if one.numeric else "---" for one in columns)]
+    for row in sorted(rows, key=lambda row: -(row.f1 or -1)):
+        if row.f1 is None:
+            lines.append(f"{line([row.name, row.status])}{' |' * (len(columns) - 2)}")
+        else:
+            lines.append(line(column.cell(row) for column in columns))
+    return "\n".join(lines)
+
+
+def line(cells: Iterable[str]) -> str:
+    """Write a line of a Markdown table; a bar within a cell would end it."""
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

@@ -1,1 +1,0 @@
-"""The sections of the HTML page, in the order in which they are read; ``thinwire.report.html`` puts them together."""

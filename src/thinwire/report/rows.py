@@ -1,0 +1,168 @@
+"""A row of the analysis: all that reports say of one arm or control.
+
+F1, EM, shares and differences are fractions; renderings show points. What is missing is None.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field
+
+from thinwire.evaluation.degeneration import Finding
+from thinwire.evaluation.extractors import ExtractorScore
+from thinwire.results.arm_record import Kind, Record, Status
+from thinwire.stats.tiers import Tier
+
+Value = TypeVar("Value")
+
+ANALYSIS_ONLY = "analysis only"
+"""Marks a field that a sweep record leaves out, so that it stays small: answers, and what no published table shows."""
+
+AnalysisOnly = Annotated[Value, ANALYSIS_ONLY]
+
+SupportedTier = Tier | Literal["unresolved"]
+"""The tier that the interval's lower end supports, if the data decide."""
+
+
+class Difference(Record):
+    """An arm's difference to the baseline in one metric."""
+
+    estimate: float
+    low: float | None
+    """Ends of the interval that holds for all arms at once; None where there is no interval."""
+    high: float | None
+    pointwise_low: float | None
+    """Ends of the interval of this arm alone."""
+    pointwise_high: float | None
+    p_adjusted: float | None
+    """Two-sided p-value, adjusted over all arms after Holm."""
+    reason: str | None
+    """Why there is no ordinary interval; None where there is one."""
+
+
+class ShareOfCeiling(Record):
+    """How much of the way from the codec alone to text + LoRA an arm goes; 1 is the whole of it."""
+
+    estimate: float
+    low: float | None
+    high: float | None
+    num_seeds: int
+    """Trainings of the arm that it is the mean of."""
+
+
+class AnswerMetrics(Record):
+    """Degeneration metrics of one set of answers, as ``evaluation.degeneration`` explains them.
+
+    Shares are fractions of all answers.
+    """
+
+    num_answers: AnalysisOnly[int | None] = None
+    distinct_share: float
+    top_first_word: str | None
+    top_first_word_share: float
+    first_word_entropy: AnalysisOnly[float | None] = None
+    """Bits."""
+    empty_share: AnalysisOnly[float | None] = None
+    repeated_share: AnalysisOnly[float | None] = None
+    run_on_share: float | None
+    """Answers that the length limit cut short; None for gold answers."""
+    exact_share: AnalysisOnly[float | None] = None
+    present_not_exact_share: AnalysisOnly[float | None] = None
+    copied_question_share: AnalysisOnly[float | None] = None
+
+
+class AnswerExample(Record):
+    """One real answer that shows the finding."""
+
+    id: str
+    question: str
+    golds: tuple[str, ...]
+    raw_text: str
+
+
+class Degeneration(Record):
+    """Whether the answers degenerated, with the numbers behind it; of several seeds, those of the first."""
+
+    finding: Finding
+    metrics: AnswerMetrics
+    gold: AnalysisOnly[AnswerMetrics | None] = None
+    """Of the gold answers to the same questions, as if predicted."""
+    text: AnalysisOnly[AnswerMetrics | None] = None
+    """Of the model that reads text, untrained; None where that control was not run."""
+    reasons: AnalysisOnly[tuple[str, ...]] = ()
+    """Each metric that is beyond its limit, a phrase each."""
+    examples: AnalysisOnly[tuple[AnswerExample, ...]] = ()
+
+
+class AnalysisRow(Record):
+    """One arm, with all its seeds, or one control.
+
+    Metrics are means over the seeds. A training that is not done has its name, settings and minutes, and None for
+    everything that was not measured.
+    """
+
+    name: str
+    kind: Kind
+    status: Status
+    error: str | None = None
+    best: bool = False
+    """Whether the selection split chose this arm."""
+    is_baseline: bool = False
+    input: Literal["adapter", "codec", "text"]
+    """The setting of this name: what stands in for the embedding matrix."""
+    rank: int | None = None
+    """Rank, alpha and layers are None without LoRA."""
+    alpha: float | None = None
+    layers: int | Literal["all"] | None = None
+    num_layers: int
+    """Layers that LoRA adapts: of ``all``, the model's number; 0 without LoRA."""
+    settings: dict[str, Any] = Field(default={})
+    """Values, by path, of the settings in which the sweep's arms differ and which have an effect on this one."""
+    n: int | None = None
+    """Test questions."""
+    num_seeds: int | None = None
+    params: int | None = None
+    """Trained parameters, of adapter and LoRA together."""
+    adapter_params: int | None = None
+    lora_params: int | None = None
+    matrix_bytes: int | None = None
+    """Bytes of codes, adapter and codec, which stand in for the embedding matrix; None where the input is text."""
+    code_bits: int | None = None
+    """Bits of a token's code: integers packed, floats at the size of the model's own numbers."""
+    minutes: float
+    """Time of all its trainings, evaluation included."""
+    f1: float | None = None
+    """F1 and EM on the test questions."""
+    em: float | None = None
+    raw_f1: float | None = None
+    """Of whole answers, before their first line was taken."""
+    raw_em: AnalysisOnly[float | None] = None
+    selection_f1: float | None = None
+    """F1 on the selection split, which chooses the epoch and the best arm."""
+    f1_difference: Difference | None = None
+    """To the baseline; None for controls and for the baseline itself."""
+    em_difference: Difference | None = None
+    observed_tier: Tier | None = None
+    """Of the point estimate of the difference in F1."""
+    supported_tier: SupportedTier | None = None
+    questions_needed: int | None = None
+    """Test questions that would resolve what is unresolved, if the estimate is right."""
+    share_of_ceiling: ShareOfCeiling | None = None
+    """None for controls, and where the controls that it needs are missing."""
+    cosine_at_start: float | None = None
+    """Cosine of rebuilt and true embeddings, weighted by use, before the arm was trained."""
+    cosine: float | None = None
+    rare_cosine: float | None = None
+    """Mean cosine of the rows that occur 1 to 9 times in the training prompts."""
+    relative_mse: float | None = None
+    nearest_row_accuracy: float | None = None
+    degeneration: Degeneration | None = None
+    extractors: AnalysisOnly[dict[str, ExtractorScore]] = Field(default={})
+    """Scores of the answers under each extractor, by its name."""
+
+    @property
+    def done_f1(self) -> float:
+        """F1 of a training that is done."""
+        assert self.f1 is not None, f"{self.name} is {self.status}"
+        return self.f1

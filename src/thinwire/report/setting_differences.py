@@ -1,0 +1,63 @@
+"""In which settings the arms of a sweep differ: what figures and tables are laid out by, whatever arms are called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from thinwire.results.arm_record import ArmRecord
+
+Settings = dict[str, Any]
+"""Values by dotted path, as in an experiment file: ``lora.rank``."""
+
+_IDLE_BY_INPUT = {
+    "adapter": (),
+    "codec": ("adapter.", "reconstruction."),
+    "text": ("codec.", "adapter.", "reconstruction."),
+}
+"""What has no effect on an arm, by its ``input``."""
+
+
+def differing_settings(records: Sequence[ArmRecord], num_layers: int) -> list[Settings]:
+    """For each record, return its values of the settings in which the arms differ, without those that have no effect.
+
+    Controls have no say in which settings these are.
+    """
+    settings = [_effective(record, num_layers) for record in records]
+    of_arms = [found for record, found in zip(records, settings, strict=True) if record.kind == "arm"]
+    values: dict[str, list[Any]] = {}
+    for found in of_arms:
+        for path, value in found.items():
+            here = values.setdefault(path, [])
+            here += [] if value in here else [value]
+    return [{path: value for path, value in found.items() if len(values.get(path, ())) > 1} for found in settings]
+
+
+def _effective(record: ArmRecord, num_layers: int) -> Settings:
+    """All settings of a record but those that the others make idle, so that no difference in them is one."""
+    found = dict(_flat(record.config))
+    idle = [*_IDLE_BY_INPUT[found["input"]]]
+    if found["lora.rank"] == 0:
+        idle += [path for path in found if path.startswith("lora.") and path != "lora.rank"]
+        idle += ["training.lora_lr", *(("supervision.", "training.") if found["input"] != "adapter" else ())]
+    elif found["lora.layers"] == "all":
+        found["lora.layers"] = num_layers
+    if found["supervision.kd_weight"] == 0:
+        idle.append("supervision.teacher")
+    if found["supervision.ce_weight"] == found["supervision.kd_weight"] == 0:
+        idle.append("supervision.k_tokens")
+    kinds = [name for name, value in record.config["codec"].items() if isinstance(value, Mapping)]
+    idle += [f"codec.{kind}." for kind in kinds if kind != found["codec.kind"]]
+    if found["codec.compress_dim"] is not None:
+        idle.append("codec.ratio")
+    if record.name != record.arm:
+        idle.append("seed")  # one of several of the same arm
+    return {path: value for path, value in found.items() if not path.startswith(tuple(idle))}
+
+
+def _flat(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield before + key, ", ".join(value) if isinstance(value, list) else value

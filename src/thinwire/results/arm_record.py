@@ -1,0 +1,245 @@
+"""The record of an arm: ``record.json``, written when the arm is over.
+
+Its existence says that the arm is done, failed or was cancelled. The types here are also what the stages return:
+training makes a ``TrainingResult``, evaluation ``Scores``, and neither is copied into another form on its way to disk.
+Missing is null; F1, EM and shares are fractions, 0 to 1.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from thinwire.errors import ThinwireError
+from thinwire.files import read_json, write_json
+from thinwire.results.layout import RECORD_FILE
+
+Kind = Literal["arm", "control"]
+Status = Literal["done", "failed", "cancelled"]
+
+
+class Record(BaseModel):
+    """Base of what is recorded: immutable, strict about its keys, without NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Environment(Record):
+    """Versions, machine and commit that a result was made with."""
+
+    thinwire: str
+    git_commit: str | None
+    git_dirty: bool | None
+    python: str
+    packages: dict[str, str]
+    platform: str
+    device: str
+    cpu_threads: int
+    cpus: int | None
+
+
+class ModelIdentity(Record):
+    """Which model; results of models that differ here must not mix."""
+
+    name: str
+    revision: str
+    dtype: str
+    base_bits: int | None
+
+
+class QuestionHashes(Record):
+    """Content hash (SHA-256) of the questions of each split."""
+
+    train: str
+    selection: str
+    test: str
+
+
+class TrainableParameters(Record):
+    """Numbers of trained parameters."""
+
+    adapter: int
+    lora: int
+
+    @property
+    def total(self) -> int:
+        return self.adapter + self.lora
+
+
+class CodecMetric(Record):
+    """One number that a codec tells of its fit."""
+
+    name: str
+    label: str
+    """Its name in a table."""
+    value: float
+    unit: Literal["share", "entries"] = "share"
+    """A fraction, or a number of codebook entries."""
+
+
+class CodecRecord(Record):
+    """A fitted codec."""
+
+    file: str
+    """Below the sweep's folder."""
+    label: str
+    code_width: int
+    """Numbers in the code of a token."""
+    code_bits: int | None
+    """Bits of a code, packed; null for floats."""
+    num_parameters: int
+    num_bytes: int
+    """Of what the arm keeps of the codec beside the codes."""
+    metrics: tuple[CodecMetric, ...]
+    warnings: tuple[str, ...]
+
+
+class ReconstructionMetrics(Record):
+    """How well the embedding matrix is rebuilt, rows weighing as often as they occur in the training prompts."""
+
+    cosine: float
+    """Mean cosine similarity, -1 to 1."""
+    relative_mse: float
+    """Mean squared error over the mean square of the matrix; 1 is what predicting zero would cost."""
+    nearest_row_accuracy: float
+    """Share of tokens whose nearest row of the matrix (Euclidean) is their own, 0 to 1."""
+
+
+class FrequencyBucket(Record):
+    """The rows that occur ``least`` to ``most`` times in the training prompts, each counting once."""
+
+    least: int
+    most: int | None
+    """None: no limit."""
+    num_rows: int
+    share_of_tokens: float
+    cosine: float
+    """Mean cosine similarity."""
+
+
+class Reconstruction(Record):
+    """Quality of a rebuilt embedding matrix, over all tokens and by token frequency."""
+
+    overall: ReconstructionMetrics
+    by_frequency: tuple[FrequencyBucket, ...]
+
+
+class DegenerationMetrics(Record):
+    """How varied a set of answers is. Shares are fractions of all answers, 0 to 1."""
+
+    distinct_share: float
+    """Different answers over answers; 1 where no two are equal."""
+    top_first_word: str | None
+    """The most common first word; null where every answer is empty."""
+    top_first_word_share: float
+    first_word_entropy: float
+    """Entropy of the first word in bits; 0 where all answers start alike."""
+    empty_share: float
+
+
+class Scores(Record):
+    """Means over the answers to a split's questions."""
+
+    n: int
+    """Questions."""
+    f1: float
+    exact_match: float
+    raw_f1: float
+    """Of the whole answer, before its first line was taken."""
+    raw_exact_match: float
+    length_stop_share: float
+    """Share of answers that the length limit cut short."""
+    degeneration: DegenerationMetrics
+
+
+class TrainingResult(Record):
+    """What a training did; the weights of the best epoch are in place when it is returned."""
+
+    best_epoch: int
+    best_score: float
+    num_steps: int
+    num_tokens: int
+    """Of the arm's own questions, prompts and supervised answers, over all epochs."""
+    seconds: float
+    """Training alone, selection not counted: this arm's share of the time that its group took."""
+    trained_together: int
+    """Arms in the group, this one counted; the most that there were, if the group changed with an interruption."""
+
+
+class ArmResults(Record):
+    """What an arm that is done has to show."""
+
+    trainable_parameters: TrainableParameters
+    codec: CodecRecord | None
+    """None where the input is the text itself; so are the two below."""
+    reconstruction_at_start: Reconstruction | None
+    reconstruction: Reconstruction | None
+    training: TrainingResult | None
+    selection: Scores
+    test: Scores
+    seconds_test: float
+
+
+class ResumedRun(Record):
+    """An earlier run that the arm was resumed from."""
+
+    epoch: int
+    """The last epoch that it finished."""
+    environment: Environment
+
+
+class ArmRecord(Record):
+    """One training: an arm with one of its seeds, or a control."""
+
+    name: str
+    """Of its folder: the arm's, with the seed behind it where there are several."""
+    arm: str
+    kind: Kind
+    status: Status
+    error: str | None
+    config: dict[str, Any]
+    """The resolved ``ArmConfig`` as JSON."""
+    config_hash: str
+    environment: Environment
+    model: ModelIdentity
+    data: QuestionHashes
+    started_at: str
+    finished_at: str
+    resumed: tuple[ResumedRun, ...]
+    seconds_total: float
+    """The arm's own time; of what it shares with others (a training together), its share."""
+    results: ArmResults | None
+    """None unless ``status`` is done."""
+
+    @property
+    def done(self) -> ArmResults:
+        """The results of an arm that is done."""
+        assert self.results is not None, f"{self.name} is {self.status}"
+        return self.results
+
+
+def write_arm_record(folder: Path, record: ArmRecord) -> None:
+    """Write ``record`` into an arm's folder, atomically."""
+    write_json(folder / RECORD_FILE, record.model_dump(mode="json"))
+
+
+def has_arm_record(folder: Path) -> bool:
+    """Whether the arm in ``folder`` is over."""
+    return (folder / RECORD_FILE).is_file()
+
+
+def read_arm_record(folder: Path) -> ArmRecord:
+    """Read what ``write_arm_record`` wrote.
+
+    Raises:
+        ThinwireError: the file is missing, is no JSON, or is no record of this version.
+    """
+    path = folder / RECORD_FILE
+    try:
+        return ArmRecord.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ThinwireError(f"{path} is no complete record of an arm ({where}: {first['msg']})") from None

@@ -1,0 +1,98 @@
+"""Read a sweep's folder: its header, its records and predictions, checked to belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from thinwire.errors import UsageError
+from thinwire.files import read_jsonl
+from thinwire.results.arm_record import ArmRecord, has_arm_record, read_arm_record
+from thinwire.results.layout import PREDICTIONS_FILE, arm_folder
+from thinwire.results.sweep_header import SweepHeader, read_header
+
+CEILING, TEXT, CODEC = "text_lora", "text_zero_shot", "codec_only"
+"""Names of the controls that reports look for; each may be missing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """One training that is done: its record, and its predictions on the test questions."""
+
+    record: ArmRecord
+    predictions: list[dict[str, Any]]
+    folder: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """All that a sweep left."""
+
+    folder: Path
+    sweep: SweepHeader
+    arms: dict[str, list[Finished]]
+    """Finished trainings by arm, one for each seed, in the order planned."""
+    controls: dict[str, Finished]
+    unfinished: list[ArmRecord]
+    """Of what failed or was cancelled."""
+
+
+def is_complete(run: Path) -> bool:
+    """Whether every training that was planned has ended and some arm is done: a report can be made."""
+    folders = [arm_folder(run, *item) for item in read_header(run).planned.items()]
+    if not all(map(has_arm_record, folders)):
+        return False
+    return any(record.kind == "arm" and record.status == "done" for record in map(read_arm_record, folders))
+
+
+def read_results(run: Path) -> Results:
+    """Read the folder of a finished sweep.
+
+    Raises:
+        UsageError: no sweep's folder, a sweep that has not ended, or records that do not belong together.
+    """
+    sweep = read_header(run)
+    records: dict[Path, ArmRecord] = {}
+    for name, kind in sweep.planned.items():
+        folder = arm_folder(run, name, kind)
+        if not has_arm_record(folder):
+            raise UsageError(f"{run} is not finished: {name} has no record; continue it with --resume")
+        records[folder] = read_arm_record(folder)
+    done = {folder: record for folder, record in records.items() if record.status == "done"}
+    if not any(record.kind == "arm" for record in done.values()):
+        raise UsageError(f"{run} has no arm that is done, so there is nothing to report; see the training logs")
+    _refuse_mixed(run, sweep, list(done.values()))
+    finished = [
+        Finished(record=record, predictions=read_jsonl(folder / PREDICTIONS_FILE), folder=folder)
+        for folder, record in done.items()
+    ]
+    arms: dict[str, list[Finished]] = {}
+    for one in finished:
+        if one.record.kind == "arm":
+            arms.setdefault(one.record.arm, []).append(one)
+    return Results(
+        folder=run,
+        sweep=sweep,
+        arms=arms,
+        controls={one.record.name: one for one in finished if one.record.kind == "control"},
+        unfinished=[record for record in records.values() if record.status != "done"],
+    )
+
+
+def _refuse_mixed(run: Path, sweep: SweepHeader, records: Sequence[ArmRecord]) -> None:
+    """Refuse results of two experiments side by side, which would be read as one."""
+    first = records[0]
+    for record in records:
+        if record.model.revision != sweep.model.revision:
+            raise UsageError(f"{run} is mixed: {record.name} used the model {record.model.name}, another one")
+        for split in ("train", "test"):
+            if getattr(record.data, split) != getattr(first.data, split):
+                raise UsageError(f"{run} is mixed: {record.name} and {first.name} differ in {split} questions")
+        made_by, swept_by = record.environment.thinwire, sweep.environment.thinwire
+        if made_by != swept_by:
+            raise UsageError(
+                f"{run} is stale: {record.name} was made by thinwire {made_by}, the sweep by {swept_by}; "
+                "run it anew into another folder"
+            )

@@ -1,0 +1,90 @@
+"""``sweep.json``: what all arms of a sweep share, written when it begins and again when it ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from thinwire.errors import ThinwireError, UsageError
+from thinwire.files import read_json, write_json
+from thinwire.results.arm_record import Environment, Kind, Record
+from thinwire.results.layout import HEADER_FILE
+
+FORMAT = 2
+"""Of the header and of the arm records beside it."""
+
+
+class SweepModel(Record):
+    """The sweep's model, and the sizes of its embedding matrix."""
+
+    name: str
+    revision: str
+    matrix_sha256: str
+    vocabulary: int
+    embedding_width: int
+    num_layers: int
+    bytes_per_number: int
+    text_bits_per_token: float
+    """Bits that the training prompts take as UTF-8, per token."""
+
+
+class SweepIdentity(Record):
+    """Which sweep it is, and on what it ran."""
+
+    name: str
+    description: str
+    baseline: str
+    experiment_hash: str
+    model: SweepModel
+    samples: int
+    epochs: int
+    environment: Environment
+    started_at: str
+    finished_at: str | None
+
+
+class SweepHeader(SweepIdentity):
+    """What the arms of a sweep share. A resumed sweep keeps its start and the arms that it planned before."""
+
+    format: int
+    verdict: dict[str, Any]
+    """The ``VerdictConfig`` as JSON."""
+    report: dict[str, Any]
+    """The ``ReportConfig`` as JSON."""
+    planned: dict[str, Kind]
+    """Names of all trainings, in the order of the experiment file."""
+
+
+def write_header(run: Path, header: SweepHeader) -> None:
+    """Write ``header`` into the sweep's folder, atomically."""
+    write_json(run / HEADER_FILE, header.model_dump(mode="json"))
+
+
+def has_header(run: Path) -> bool:
+    """Whether ``run`` is the folder of a sweep."""
+    return (run / HEADER_FILE).is_file()
+
+
+def read_header(run: Path) -> SweepHeader:
+    """Read what ``write_header`` wrote.
+
+    Raises:
+        UsageError: ``run`` is no sweep's folder, or one of another version of Thinwire.
+        ThinwireError: the file cannot be read.
+    """
+    if not has_header(run):
+        raise UsageError(f"{run} is no sweep's folder: it has no {HEADER_FILE}")
+    value = read_json(run / HEADER_FILE)
+    found = value.get("format") if isinstance(value, dict) else None
+    if found != FORMAT:
+        raise UsageError(
+            f"{run / HEADER_FILE} has format {found}, this version of Thinwire reads {FORMAT}; run the sweep anew"
+        )
+    try:
+        return SweepHeader.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ThinwireError(f"{run / HEADER_FILE} is no complete header ({where}: {first['msg']})") from None

@@ -1,0 +1,106 @@
+"""Base class and validation of settings: immutable, no unknown keys, one readable line per error."""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from thinwire.errors import UsageError
+
+Auto = Literal["auto"]
+PositiveInt = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0)]
+
+
+@dataclass(frozen=True)
+class ByDevice:
+    """The values of ``auto`` on CUDA and on other devices, for the annotated setting; ``config.auto`` resolves them."""
+
+    cuda: int
+    cpu: int
+
+
+class Section(BaseModel):
+    """A group of settings: immutable; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    named_changes: ClassVar[Mapping[str, type[Section]]] = {}
+    """Settings that map names to changes of a group, as ``arms`` does, with the class of that group."""
+
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Former names of settings in this group, with the current name."""
+
+
+AnySection = typing.TypeVar("AnySection", bound=Section)
+
+
+def build(cls: type[AnySection], data: Mapping[str, Any], where: str) -> AnySection:
+    """Validate ``data`` as ``cls``.
+
+    Args:
+        where: path of the group in the experiment, for messages.
+
+    Raises:
+        UsageError: a key is unknown or a value is invalid; one line per error, starting with the setting's path.
+    """
+    _refuse_unknown_keys(cls, data, where)
+    try:
+        return cls.model_validate(data)
+    except ValidationError as error:
+        raise UsageError("\n".join(_complaint(item, where) for item in error.errors())) from None
+
+
+def _complaint(item: Any, where: str) -> str:
+    # For a union, pydantic adds the member type to the location; those parts are types, not settings.
+    parts = [str(part) for part in item["loc"] if str(part).isidentifier() and str(part) not in ("int", "float")]
+    path = ".".join([where, *parts] if where else parts)
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if item["type"] in ("value_error",):
+        return f"{path}: {message}" if path else message
+    return f"{path}: {message}, got {item['input']!r}"
+
+
+def _refuse_unknown_keys(cls: type[Section], data: Mapping[str, Any], where: str) -> None:
+    for key, value in data.items():
+        path = f"{where}.{key}" if where else str(key)
+        field = cls.model_fields.get(str(key))
+        if field is None:
+            if new := cls.renamed.get(str(key)):
+                raise UsageError(f"the setting {path!r} is now called {new}")
+            valid = list(cls.model_fields)
+            raise UsageError(f"unknown setting {path!r}{nearest(str(key), valid)}; valid here: {', '.join(valid)}")
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, Section):
+            if isinstance(value, Mapping):
+                _refuse_unknown_keys(section, value, path)
+            elif not isinstance(value, section):
+                raise UsageError(f"{path} is a group of settings, got {value!r}; set {path}.<key> instead")
+        elif key in cls.named_changes and isinstance(value, Mapping):
+            for name, changes in value.items():
+                if isinstance(changes, Mapping):
+                    _refuse_unknown_keys(cls.named_changes[key], changes, f"{path}.{name}")
+                elif changes is not None:
+                    raise UsageError(f"{path}.{name} is a mapping of changes, got {changes!r}; set its keys instead")
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Return " (did you mean ...?)" with the most similar of the ``valid`` names, or "" if none is similar."""
+    close = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge ``changes`` into ``base``: groups of settings are merged key by key, all other values are replaced."""
+    merged = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = merge(merged[key], value) if both else value
+    return merged

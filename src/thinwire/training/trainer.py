@@ -1,0 +1,298 @@
+"""Train arms: supervision of answer tokens through the frozen model, and reconstruction of the embeddings.
+
+Arms that see the same questions in the same order train together, as a multi-LoRA group: the frozen model runs once
+over the tokens of all arms, and no value of one arm reaches another. A single arm is a group of one.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from thinwire.config.experiment import ArmConfig
+from thinwire.config.settings import TrainingConfig
+from thinwire.data.prompts import Encoded
+from thinwire.determinism import seeded
+from thinwire.errors import ThinwireError, check_finite
+from thinwire.model.language_model import LanguageModel
+from thinwire.model.lora import StackedLora
+from thinwire.results.arm_record import TrainingResult
+from thinwire.training.arm import ArmTraining
+from thinwire.training.autotune import halved_until_it_fits, held_back
+from thinwire.training.dataloader import MicroBatchLoader
+from thinwire.training.job import StepMetrics, TrainingJob
+from thinwire.training.microbatch_loss import SUMS, GraphedMicroBatches, MicroBatchLoss, Teacher
+from thinwire.training.microbatches import Batch
+
+Part = Literal["adapter", "lora"]
+
+
+def train(
+    lm: LanguageModel,
+    jobs: Sequence[TrainingJob],
+    lora: StackedLora | None,
+    questions: Sequence[Encoded],
+    mean_square: float,
+    *,
+    micro_batch_tokens: int,
+    is_tried: bool = False,
+    use_cuda_graphs: bool,
+    teacher: Teacher | None = None,
+) -> list[TrainingResult | ThinwireError]:
+    """Train input embeddings and LoRA in place, and restore each arm's weights of its best epoch.
+
+    Args:
+        jobs: arms that can train together (``can_train_together``), in the order of ``lora``. All of them start from
+            the beginning, or all resume after the same epoch.
+        lora: the arms' factors, attached to the model of ``lm``; None if no arm has LoRA.
+        mean_square: mean square of the embedding matrix's entries (``matrix_mean_square``), the unit of the squared
+            error.
+        micro_batch_tokens: most tokens in a micro-batch, of all arms together.
+        is_tried: run the largest micro-batches before training, and halve them while they do not fit the device's
+            memory.
+        use_cuda_graphs: pad micro-batches to shape buckets, planned from the first epoch, and on a CUDA device capture
+            a CUDA graph for each bucket.
+        teacher: teacher of the arms with distillation; by default the model itself with text as input.
+
+    Returns:
+        For each job its result, or the error that ended it: its loss is no longer finite, and its weights are those
+        before that step. Other arms continue.
+
+    Raises:
+        UsageError: an arm has LoRA but no supervision, or nothing to train.
+    """
+    arms = [ArmTraining(job, lora, number) for number, job in enumerate(jobs)]
+    training, seed = jobs[0].config.training, jobs[0].config.seed
+    optimizer = torch.optim.AdamW(_parameter_groups(arms), fused=True)
+    steps_an_epoch = -(-len(questions) // training.batch_size)
+    (done,) = {arm.resume(optimizer, steps_an_epoch) for arm in arms}
+    loss = MicroBatchLoss(lm, [arm.config for arm in arms], [arm.inputs for arm in arms], lora, mean_square, teacher)
+    k_tokens = max(arm.config.supervision.k_tokens for arm in arms)
+
+    def prepared(tokens: int) -> tuple[MicroBatchLoader, GraphedMicroBatches]:
+        loader = MicroBatchLoader(
+            questions, arms[0].config, k_tokens=k_tokens, micro_batch_tokens=tokens, use_buckets=use_cuda_graphs
+        )
+        micro_batches = GraphedMicroBatches(loss, loader.buckets, lm.device)
+        if is_tried and done < training.epochs:
+            with _dropout(lora, seed, epoch=0), _without_stride_warning():
+                _warm_up(micro_batches, loader, arms, k_tokens, lm.device)
+        return loader, micro_batches
+
+    started = time.perf_counter()
+    loader, micro_batches = halved_until_it_fits(max(1, micro_batch_tokens // len(arms)), prepared)
+    share = (time.perf_counter() - started) / len(arms)
+    for arm in arms:
+        arm.seconds += share
+    run = _Run(lm.device, arms, lora, loss, micro_batches)
+    for epoch in range(done + 1, training.epochs + 1):
+        with _dropout(lora, seed, epoch), _without_stride_warning():
+            batches = (batch.to(lm.device) for batch in loader.batches(epoch))
+            _train_epoch(run, optimizer, batches, epoch, steps_an_epoch)
+        for arm in run.active():
+            arm.trained_together = max(arm.trained_together, len(arms))
+            arm.remember_if_best(epoch, arm.job.select(epoch))
+        for arm in run.active():  # after all are scored, so that arms interrupted here can resume together
+            arm.job.save_state(arm.state(epoch, optimizer))
+    return [arm.failure or arm.result(num_steps=training.epochs * steps_an_epoch) for arm in arms]
+
+
+def _warm_up(
+    micro_batches: GraphedMicroBatches,
+    loader: MicroBatchLoader,
+    arms: Sequence[ArmTraining],
+    k_tokens: int,
+    device: torch.device,
+) -> None:
+    """Run a micro-batch of every shape bucket, the largest first, so that later graphs reuse its memory. The gradients
+    are undefined afterwards; every step clears them first."""
+    trained = sum(parameter.numel() * parameter.element_size() for arm in arms for parameter in arm.parameters())
+    totals = torch.ones(1 + k_tokens, device=device)
+    warm_up_batches = loader.warm_up_batches()
+    with held_back(device, trained):
+        # The very first micro-batch runs uncaptured (``GraphPool``), so with graphs it runs again to be captured.
+        for micro_batch in (*(warm_up_batches[:1] if loader.buckets else []), *warm_up_batches):
+            micro_batches.warm_up(micro_batch.to(device), totals)
+
+
+def _train_epoch(
+    run: _Run, optimizer: torch.optim.Optimizer, batches: Iterator[Batch], epoch: int, num_steps: int
+) -> None:
+    """Take ``num_steps`` steps, one for each batch; stop early if no arm is left."""
+    total = run.arms[0].config.training.epochs * num_steps
+    batch = next(batches, None)
+    step = (epoch - 1) * num_steps
+    while batch is not None and run.active():
+        started = time.perf_counter()
+        step += 1
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * learning_rate_factor(step - 1, total, group["training"])
+        optimizer.zero_grad(set_to_none=False)  # a captured step adds to the tensors that it was captured with
+        sums = run.backward(batch)
+        upcoming = next(batches, None)  # prepared while a GPU computes this one
+        metrics = run.settle(batch, sums, step, optimizer)
+        optimizer.step()
+        rates = {(group["part"], group["training"]): group["lr"] for group in optimizer.param_groups}
+        elapsed = time.perf_counter() - started
+        num_tokens = [batch.num_tokens(arm.config.supervision.k_tokens) for arm in run.arms]
+        for arm in run.active():
+            arm.seconds += elapsed / len(run.arms)
+            arm.num_tokens += num_tokens[arm.number]
+            arm.job.on_step(
+                StepMetrics(
+                    step=step,
+                    epoch=epoch,
+                    **metrics[arm.number],
+                    lr_adapter=rates["adapter", arm.config.training] if arm.adapter else None,
+                    lr_lora=None if arm.row is None else rates["lora", arm.config.training],
+                    tokens_per_second=sum(num_tokens) / elapsed,
+                ),
+                total,
+            )
+        batch = upcoming
+
+
+class _Run:
+    """The state that the steps of one training share. Values of all ``A`` arms are ``[A]``, in the arms' order."""
+
+    def __init__(
+        self,
+        device: torch.device,
+        arms: list[ArmTraining],
+        lora: StackedLora | None,
+        loss: MicroBatchLoss,
+        micro_batches: GraphedMicroBatches,
+    ) -> None:
+        self._device, self.arms, self._lora = device, arms, lora
+        self._loss, self._micro_batches = loss, micro_batches
+
+    def active(self) -> list[ArmTraining]:
+        """Return the arms that have not failed."""
+        return [arm for arm in self.arms if arm.failure is None]
+
+    def backward(self, batch: Batch) -> Tensor:
+        """Compute and clip the gradients of all arms.
+
+        Returns:
+            ``[7, A]``, on the device: ``SUMS``, added up over the micro-batches, and the gradient norms of adapter and
+            LoRA before clipping.
+        """
+        sums = torch.stack([self._micro_batches.backward(part, batch.totals) for part in batch.micro_batches]).sum(0)
+        norms = torch.stack([norm for arm in self.arms for norm in _norms(arm, self._device)]).view(-1, 2)
+        for arm, norm in zip(self.arms, norms.norm(dim=1), strict=True):
+            nn.utils.clip_grads_with_norm_(arm.parameters(), arm.config.training.clip_norm, norm)
+        return torch.cat([sums, norms.T])
+
+    def settle(self, batch: Batch, sums: Tensor, step: int, optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+        """End arms whose loss or gradient norm is no longer finite, before this step changes their weights.
+
+        Returns:
+            Each arm's losses and gradient norms.
+        """
+        metrics = []
+        for arm, values in zip(self.arms, sums.T.tolist(), strict=True):  # waits for the device
+            *values, adapter_norm, lora_norm = values
+            metrics.append(
+                {
+                    **_means(arm.config, values, batch),
+                    "grad_norm_adapter": adapter_norm if arm.adapter else None,
+                    "grad_norm_lora": None if arm.row is None else lora_norm,
+                }
+            )
+            if arm.failure is None:
+                try:
+                    check_finite(f"loss at step {step}", values[0])
+                    check_finite(f"gradient norm at step {step}", adapter_norm + lora_norm)
+                    if step == 1:
+                        _check_wiring(arm, self._lora)
+                except ThinwireError as error:
+                    # The traceback would keep this frame's objects, CUDA graphs included, while other arms train.
+                    arm.failure = error.with_traceback(None)
+                    arm.leave(optimizer)
+                    self._loss.leave_out(arm.number)
+        return metrics
+
+
+def _means(config: ArmConfig, values: Sequence[float], batch: Batch) -> dict[str, float | None]:
+    """Return an arm's mean losses of a step from its ``SUMS``; None for losses that it does not have."""
+    sums = dict(zip(SUMS, values, strict=True))
+    rebuilds, weights = config.input == "adapter", config.supervision
+    return {
+        "loss": sums["loss"],
+        "cosine": sums["cosine"] / batch.num_prompt_tokens if rebuilds else None,
+        "relative_mse": sums["relative_mse"] / batch.num_prompt_tokens if rebuilds else None,
+        "ce": sums["ce"] if config.is_supervised else None,
+        "kd": sums["kd"] if weights.kd_weight > 0 else None,
+    }
+
+
+def _parameter_groups(arms: Sequence[ArmTraining]) -> list[dict[str, Any]]:
+    """Return the optimiser's parameter groups: one for all arms with the same part and training settings."""
+    groups: dict[tuple[Part, TrainingConfig], list[nn.Parameter]] = {}
+    for arm in arms:
+        parts: dict[Part, list[nn.Parameter]] = {"adapter": arm.adapter, "lora": [] if arm.row is None else [arm.row]}
+        for part, parameters in parts.items():
+            if parameters:
+                groups.setdefault((part, arm.config.training), []).extend(parameters)
+    return [
+        {
+            "params": parameters,
+            "peak": {"adapter": training.adapter_lr, "lora": training.lora_lr}[part],
+            "weight_decay": training.weight_decay,
+            "part": part,
+            "training": training,
+        }
+        for (part, training), parameters in groups.items()
+    ]
+
+
+def _norms(arm: ArmTraining, device: torch.device) -> Iterator[Tensor]:
+    """Yield the gradient norms of the arm's adapter and of its LoRA factors; 0 for a part that it does not have."""
+    for part in (arm.adapter, [] if arm.row is None else [arm.row]):
+        gradients = [parameter.grad for parameter in part if parameter.grad is not None]
+        yield nn.utils.get_total_norm(gradients).to(device) if gradients else torch.zeros((), device=device)
+
+
+def _check_wiring(arm: ArmTraining, lora: StackedLora | None) -> None:
+    """Raise ``ThinwireError`` if a trained tensor of the arm got no gradient."""
+    unreached = [parameter for parameter in arm.adapter if parameter.grad is None]
+    modules = lora.unreached(arm.number) if lora else []
+    if unreached or modules:
+        raise ThinwireError(
+            f"{len(unreached)} of {len(arm.adapter)} tensors of the adapter and {len(modules)} LoRA modules "
+            f"{modules[:3]} got no gradient; the arm is wired wrong"
+        )
+
+
+@contextmanager
+def _dropout(lora: StackedLora | None, seed: int, epoch: int) -> Iterator[None]:
+    """Switch LoRA dropout on within the block, seeded by the epoch, so that masks do not depend on earlier epochs."""
+    with seeded(seed, "dropout", epoch):
+        if lora:
+            lora.set_dropout(True)
+        yield
+        if lora:
+            lora.set_dropout(False)
+
+
+@contextmanager
+def _without_stride_warning() -> Iterator[None]:
+    """Suppress torch's warning about the strides of the stacked factors' gradients, which lie in a row for each arm."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "grad and param do not obey the gradient layout contract")
+        yield
+
+
+def learning_rate_factor(step: int, total: int, config: TrainingConfig) -> float:
+    """Return the learning rate of ``step``, from 0, as a factor of the peak rate: linear warm-up, then linear decay to
+    zero after ``total`` steps."""
+    warmup = min(20, total // 10) if config.warmup_steps == "auto" else config.warmup_steps
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return (total - step) / max(1, total - warmup)

@@ -1,0 +1,149 @@
+"""A finished arm loaded again: evaluated as in its record, and exported as a checkpoint with the same answers."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from thinwire.adapter.input_embeddings import InputEmbeddings
+from thinwire.checkpoints.export import export
+from thinwire.checkpoints.load import find_arm, load_arm
+from thinwire.config.settings import ModelConfig
+from thinwire.errors import ThinwireError, UsageError
+from thinwire.experiment import arm_inputs
+from thinwire.experiment.sweep import run_sweep
+from thinwire.model.loading import load
+from thinwire.model.lora import attached
+from thinwire.results.arm_record import read_arm_record, write_arm_record
+from tiny_models import save_sweep_inputs, save_tiny, tiny_lm
+from tiny_sweeps import evaluate, experiment
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = save_sweep_inputs(tmp_path_factory.mktemp("finished"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("THINWIRE_CACHE", str(folder / "cache"))
+        # Rates high enough that LoRA and adapter visibly change the answers.
+        made = experiment(folder, training={"epochs": 2, "batch_size": 4, "lora_lr": 0.1, "adapter_lr": 0.01})
+        run_sweep(made, folder / "run", controls="all")
+    return folder / "run"
+
+
+@pytest.mark.parametrize("name", ["baseline", "r2", "controls/codec_only", "controls/text_lora"])
+def test_evaluating_a_checkpoint_gives_the_scores_and_answers_of_its_record(run, name):
+    record = read_arm_record(run / name)
+    scores, answers = evaluate(run / name, run.parent / "test.json")
+    assert scores == record.done.test
+    rows = [json.loads(line) for line in (run / name / "predictions.jsonl").read_text().splitlines()]
+    assert answers == {row["id"]: row["text"] for row in rows}
+
+
+def test_a_finished_arm_teaches_another(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("THINWIRE_CACHE", str(run.parent / "cache"))
+    teachers = {"by_itself": None, "by_text_lora": str(run / "controls/text_lora"), "by_r2": str(run / "r2")}
+    student = {"input": "text", "lora": {"rank": 2, "dropout": 0}}
+    arms = {
+        name: {**student, "supervision": {"kd_weight": 1.0, "ce_weight": 0, "teacher": teacher}}
+        for name, teacher in teachers.items()
+    }
+    records = run_sweep(experiment(run.parent, arms=arms, controls={}, baseline="by_itself"), tmp_path / "run")
+    assert [record.status for record in records] == ["done"] * 3
+    first = {
+        name: json.loads((tmp_path / "run" / name / "diagnostics.jsonl").read_text().splitlines()[0])["kd"]
+        for name in teachers
+    }
+    # Fresh LoRA changes nothing, so the KL from the model itself is 0, and from other teachers it is not.
+    assert first["by_itself"] == pytest.approx(0, abs=1e-6)
+    assert min(first["by_text_lora"], first["by_r2"]) > 1e-3
+    assert first["by_text_lora"] != pytest.approx(first["by_r2"])
+
+
+def test_an_arm_of_another_vocabulary_cannot_teach(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("THINWIRE_CACHE", str(run.parent / "cache"))
+    smaller = tiny_lm()
+    smaller.model.resize_token_embeddings(200)
+    monkeypatch.setattr(arm_inputs, "load_arm", lambda arm: (smaller, InputEmbeddings(smaller.embedding_matrix)))
+    arms = {"baseline": {"supervision": {"kd_weight": 1.0, "teacher": str(run / "r2")}}}
+    (record,) = run_sweep(experiment(run.parent, arms=arms, controls={}), tmp_path / "run")
+    assert record.status == "failed"
+    assert "cannot teach: the vocabulary of its tiny has 200 entries, that of" in record.error
+
+
+def test_a_bare_model_gets_the_text_as_input(run):
+    scores, answers = evaluate(run.parent / "model", run.parent / "test.json", num=None)
+    assert scores.n == len(answers) == 8
+
+
+@pytest.mark.parametrize("name", ["baseline", "r2"])
+def test_an_exported_arm_is_an_ordinary_checkpoint_with_the_same_answers(run, name, tmp_path):
+    target = tmp_path / "checkpoint"
+    export(find_arm(run / name, device="cpu"), target)
+    folded = AutoModelForCausalLM.from_pretrained(target, dtype=torch.float32)
+    assert not folded.config.tie_word_embeddings
+    ids = torch.arange(20, 60)[None]
+    lm, inputs = load_arm(find_arm(run / name, device="cpu"))
+    with torch.no_grad():
+        expected = lm.model(inputs_embeds=inputs.matrix(torch.float32)[ids]).logits
+        base = load(ModelConfig(name=str(run.parent / "model"), device="cpu", dtype="float32"))
+        assert not torch.allclose(expected, base.model(input_ids=ids).logits), "the arm must differ from its base"
+        torch.testing.assert_close(folded(input_ids=ids).logits, expected, atol=1e-6, rtol=1e-6)
+    scores, _ = evaluate(target, run.parent / "test.json")
+    assert scores == read_arm_record(run / name).done.test
+    with pytest.raises(UsageError, match="exists, and nothing is overwritten"):
+        export(find_arm(run / name), target)
+
+
+def test_an_exported_arm_has_the_very_weights_that_were_scored(run, tmp_path):
+    arm = find_arm(run / "r2", device="cpu")
+    export(arm, tmp_path / "checkpoint")
+    exported = AutoModelForCausalLM.from_pretrained(tmp_path / "checkpoint", dtype=torch.float32)
+    factors = load_file(arm.checkpoint / "lora" / "adapter_model.safetensors")
+    lm = load(arm.model)
+    matrix = load_arm(arm)[1].matrix(lm.dtype)
+    with attached(lm.model, [arm.config.lora], [0]) as lora:
+        assert lora.factors(0).keys() == factors.keys()
+        for name, factor in lora.factors(0).items():
+            factor.copy_(factors[name])
+        with lora.alone(0):  # as in the arm's own evaluation
+            ids = torch.arange(20, 60)[None]
+            with torch.no_grad():
+                scored = lm.model(inputs_embeds=matrix[ids]).logits
+            weights = {name: layer.base.weight for name, layer in lm.model.named_modules() if hasattr(layer, "down")}
+            assert len(weights) == 4
+            assert all(torch.equal(weight, exported.get_submodule(name).weight) for name, weight in weights.items())
+    assert torch.equal(exported.get_input_embeddings().weight, matrix)
+    with torch.no_grad():
+        torch.testing.assert_close(exported(input_ids=ids).logits, scored, atol=1e-6, rtol=1e-6)
+
+
+def test_a_folder_without_a_finished_arm_is_refused(run, tmp_path):
+    with pytest.raises(UsageError, match=r"no record\.json"):
+        find_arm(tmp_path)
+    record = read_arm_record(run / "r2")
+    failed = record.model_copy(update={"status": "failed", "error": "too warm", "results": None})
+    write_arm_record(tmp_path, failed)
+    with pytest.raises(UsageError, match=r"not done \(failed: too warm\)"):
+        find_arm(tmp_path)
+
+
+def test_another_model_under_the_same_name_is_refused(run, tmp_path):
+    record = read_arm_record(run / "baseline")
+    other = save_tiny(tmp_path / "other", seed=1)
+    model = record.model.model_copy(update={"name": str(other)})
+    moved = tmp_path / "run" / "baseline"
+    moved.mkdir(parents=True)
+    write_arm_record(moved, record.model_copy(update={"model": model}))
+    with pytest.raises(UsageError, match="get that revision"):
+        load_arm(find_arm(moved, device="cpu"))
+
+
+def test_a_missing_codec_is_named(run, tmp_path):
+    moved = tmp_path / "run" / "baseline"
+    moved.mkdir(parents=True)
+    (moved / "record.json").write_bytes((run / "baseline" / "record.json").read_bytes())
+    with pytest.raises(ThinwireError, match=r"codec .*pca-.* is missing; copy the whole run folder"):
+        load_arm(find_arm(Path(moved), device="cpu"))

@@ -1,0 +1,198 @@
+"""The commands that read a finished sweep's folder: what they print, and how they say no."""
+
+import csv
+import io
+import json
+import re
+
+import pytest
+
+from sweep_folder import edit, failed, load, record, write_run
+from thinwire.report.markdown.insert import BEGIN, END
+
+
+@pytest.fixture
+def run(tmp_path):
+    return write_run(tmp_path / "run")
+
+
+@pytest.fixture
+def reported(run, thinwire):
+    assert thinwire("report", run)[0] == 0
+    return run
+
+
+def points(fraction):
+    return f"{100 * fraction:+.1f}"
+
+
+def test_best_names_the_arm_that_the_selection_split_chose(run, thinwire):
+    # Not the best on the test split, which is r8_a8_layers12: 11/16, 10/16, and 11/16 - 6/16.
+    assert thinwire("best", run) == (0, "r16_a32_full: F1 68.8, EM 62.5, +31.2 to the baseline\n", "")
+
+
+def test_best_of_a_reported_sweep_says_interval_and_tier(reported, thinwire):
+    (row,) = [row for row in load(reported / "analysis.json")["rows"] if row["best"]]
+    low, high = points(row["f1_difference"]["low"]), points(row["f1_difference"]["high"])
+    said = f"r16_a32_full: F1 68.8, EM 62.5, +31.2 to the baseline ({low} to {high}; strong)\n"
+    assert thinwire("best", reported) == (0, said, "")
+
+
+def test_best_as_json_is_the_row(reported, thinwire):
+    code, out, _ = thinwire("best", reported, "--json")
+    row = json.loads(out)
+    assert (code, row["name"], row["f1"], row["difference"], row["tier"]) == (
+        *(0, "r16_a32_full", 0.6875, 0.3125, "strong"),
+    )
+
+
+def test_best_of_the_baseline_alone_has_no_gain(tmp_path, thinwire):
+    alone = write_run(tmp_path / "alone", [record("baseline")])
+    assert thinwire("best", alone) == (0, "baseline: F1 37.5, EM 25.0\n", "")
+
+
+def test_report_writes_four_files_and_prints_the_page(run, thinwire):
+    assert thinwire("report", run) == (0, f"{run / 'report.html'}\n", "")
+    assert load(run / "analysis.json")["verdict"]["best"] == "r16_a32_full"
+    assert (run / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert "r16_a32_full" in (run / "sweep_summary.txt").read_text(encoding="utf-8")
+    assert (run / "report.md").read_text(encoding="utf-8").startswith("### 2.9 ")
+
+
+def test_report_into_adds_the_section_once_and_then_replaces_it(run, tmp_path, thinwire):
+    target = tmp_path / "REPORT.md"
+    target.write_bytes(b"# R\r\n")
+    code, out, _ = thinwire("report", run, "--into", target)
+    assert (code, out.splitlines()[1]) == (0, f"{target}: section of phase1a_lora_sweep added at the end")
+    once = target.read_bytes()
+    begin, end = (mark.format(name="phase1a_lora_sweep").encode() for mark in (BEGIN, END))
+    assert once == b"# R\r\n\n" + begin + b"\n" + (run / "report.md").read_bytes() + end + b"\n"
+    code, out, _ = thinwire("report", run, "--into", target)
+    assert (code, out.splitlines()[1]) == (0, f"{target}: section of phase1a_lora_sweep replaced")
+    assert target.read_bytes() == once
+
+
+def test_plot_draws_into_the_run_or_where_it_is_told(run, tmp_path, thinwire):
+    pytest.importorskip("vl_convert")
+    code, out, _ = thinwire("plot", run, "-o", tmp_path / "drawn")
+    files = sorted((tmp_path / "drawn").iterdir())
+    assert code == 0
+    assert sorted(out.split()) == [str(file) for file in files]
+    assert {file.suffix for file in files} == {".svg", ".png"}
+    assert len({file.stem for file in files}) * 2 == len(files) >= 8
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in files if file.suffix == ".png")
+    assert not (run / "figures").exists()
+
+
+def test_plot_draws_from_a_record_what_it_holds(run, tmp_path, thinwire):
+    thinwire("publish", run, "--record", tmp_path / "lora.json")
+    code, out, _ = thinwire("plot", tmp_path / "lora.json", "--format", "svg")
+    thinwire("plot", run, "-o", tmp_path / "all", "--format", "svg")
+    drawn, of_the_folder = (
+        {file.stem: re.findall(r"<text[^>]*>([^<]*)</text>", file.read_text()) for file in folder.iterdir()}
+        for folder in (tmp_path / "lora", tmp_path / "all")
+    )
+    assert code == 0
+    assert sorted(out.split()) == sorted(str(tmp_path / "lora" / f"{name}.svg") for name in drawn)
+    curves = {f"training_{name}" for name in ("loss", "cosine", "ce", "grad_norm_adapter", "grad_norm_lora")}
+    assert of_the_folder.keys() - drawn.keys() == {*curves, "frequency"}
+    assert all(words and words == of_the_folder[name] for name, words in drawn.items())
+
+
+def test_postprocess_scores_every_arm_and_control_by_every_extractor(run, thinwire):
+    code, out, _ = thinwire("postprocess", run)
+    head, *lines = [line.split() for line in out.splitlines()]
+    assert code == 0
+    assert head[:6] == ["F1", "in", "points", "raw", "first_line", "leading_punctuation"]
+    assert [line[0] for line in lines] == [
+        *("baseline", "r4_a8_layers8", "r8_a8_layers12", "r16_a32_full", "text_lora", "text_zero_shot", "codec_only"),
+    ]
+    # One answer of r16_a32_full runs on: raw 10 2/3 of 16 is 66.7, its first line 11 of 16.
+    assert lines[3][1:3] == ["66.7", "68.8"]
+    assert lines[0][1:3] == ["37.5", "37.5"]
+
+
+def test_postprocess_as_json_has_fractions(run, thinwire):
+    found = json.loads(thinwire("postprocess", run, "--json")[1])
+    assert found["r16_a32_full"]["raw"] == {
+        "f1": pytest.approx((11 - 1 / 3) / 16),
+        "exact_match": 0.5625,  # 9 of 16
+        "changed_share": 0.0625,  # 1 of 16
+    }
+
+
+def test_compare_prints_a_table_csv_or_json(reported, thinwire):
+    code, out, _ = thinwire("compare", reported, "--csv", "--sort", "params")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert code == 0
+    assert [row["name"] for row in rows[:3]] == ["r16_a32_full", "text_lora", "r8_a8_layers12"]  # 5000, 4000, 3000
+    assert (rows[0]["f1"], rows[0]["difference"], rows[0]["tier"]) == ("0.6875", "0.3125", "strong")
+    assert [row["name"] for row in json.loads(thinwire("compare", reported, "--json")[1])][:2] == [
+        *("text_lora", "r8_a8_layers12"),
+    ]
+    assert "* r16_a32_full" in thinwire("compare", reported)[1]
+
+
+# Mistakes
+
+
+def one_line(code, out, err):
+    """A request that cannot be carried out: exit code 2 and one line."""
+    assert code == 2, err
+    assert len(err.strip().splitlines()) == 1, err
+    assert "Traceback" not in err
+    return err
+
+
+@pytest.mark.parametrize("command", ["best", "report", "plot", "postprocess", "compare"])
+def test_a_folder_that_is_no_sweeps_is_a_mistake(command, tmp_path, thinwire):
+    assert "is no sweep's folder: it has no sweep.json" in one_line(*thinwire(command, tmp_path))
+
+
+def test_plot_names_the_formats_that_it_can_write(run, tmp_path, thinwire):
+    said = one_line(*thinwire("plot", run, "-o", tmp_path / "drawn", "--format", "gif", "--format", "doc"))
+    assert "--format takes one of svg, png, pdf, got 'gif'" in said
+    assert not (tmp_path / "drawn").exists()
+
+
+@pytest.mark.parametrize("command", ["report", "plot", "postprocess"])
+def test_a_sweep_that_has_not_ended_is_a_mistake(command, run, thinwire):
+    (run / "r16_a32_full" / "record.json").unlink()
+    assert "r16_a32_full has no record; continue it with --resume" in one_line(*thinwire(command, run))
+    assert not (run / "analysis.json").exists()
+
+
+@pytest.mark.parametrize("command", ["best", "report", "plot", "postprocess"])
+def test_a_sweep_of_failures_alone_is_a_mistake(command, tmp_path, thinwire):
+    run = write_run(tmp_path / "run", [failed("baseline"), failed("broken")])
+    assert "has no arm that is done" in one_line(*thinwire(command, run))
+
+
+@pytest.mark.parametrize("command", ["report", "plot", "postprocess"])
+def test_a_mixed_folder_is_a_mistake(command, run, thinwire):
+    edit(run / "r4_a8_layers8" / "record.json", lambda record: record["data"].update(test="other"))
+    assert "is mixed: r4_a8_layers8 and baseline differ in test questions" in one_line(*thinwire(command, run))
+
+
+def test_compare_names_the_columns_it_can_sort_by(run, thinwire):
+    said = one_line(*thinwire("compare", run, "--sort", "luck"))
+    assert "--sort takes one of code_bits, params, f1, em, difference, p, " in said
+    assert "'luck'" in said
+
+
+def test_report_into_a_file_that_is_missing_or_broken_is_a_mistake(run, tmp_path, thinwire):
+    assert "create it, or leave --into out" in one_line(*thinwire("report", run, "--into", tmp_path / "no.md"))
+    assert not (run / "report.html").exists()
+    broken = tmp_path / "broken.md"
+    broken.write_text(BEGIN.format(name="phase1a_lora_sweep"))
+    assert "once each; mend or remove them" in one_line(*thinwire("report", run, "--into", broken))
+    assert broken.read_text() == BEGIN.format(name="phase1a_lora_sweep")
+
+
+def test_best_of_a_header_that_lacks_its_entries_is_an_error_in_one_line(run, thinwire):
+    (run / "sweep.json").write_text("{}")
+    code, out, err = thinwire("best", run)
+    assert code in (1, 2)
+    assert out == ""
+    assert len(err.strip().splitlines()) == 1
+    assert "sweep.json" in err

@@ -1,0 +1,153 @@
+"""Dry runs, compared with real sweeps."""
+
+import io
+import json
+
+import pytest
+import torch
+from rich.console import Console
+
+from thinwire.config.experiment import Experiment
+from thinwire.errors import ThinwireError, UsageError
+from thinwire.experiment.dry_run import dry_run, render_dry_run
+from thinwire.experiment.sweep import run_sweep
+from thinwire.schema import build
+from tiny_models import save_sweep_inputs
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_sweep_inputs(tmp_path_factory.mktemp("tiny"))
+
+
+def experiment(folder, **changes):
+    settings = {
+        "name": "tiny",
+        "model": {"name": str(folder / "model"), "device": "cpu", "dtype": "float32"},
+        "data": {"train": str(folder / "train.json"), "test": str(folder / "test.json"), "samples": 12}
+        | {"selection_articles": 2},
+        "adapter": {"hidden": 8},
+        "reconstruction": {"steps": 2},
+        "training": {"epochs": 2, "batch_size": 8},
+        "evaluation": {"samples": 3, "selection_samples": 2, "max_new_tokens": 2},
+        "verdict": {"resamples": 100},
+        "arms": {"baseline": {}, "r2": {"lora": {"rank": 2, "alpha": 4}}, "seed1": {"seed": 1}},
+        "controls": {"codec_only": {"input": "codec"}},
+    }
+    return build(Experiment, {**settings, **changes}, where="")
+
+
+def by_name(planned):
+    return {run.name: run for run in planned.runs}
+
+
+def text(planned):
+    screen = io.StringIO()
+    Console(width=100, file=screen).print(render_dry_run(planned))
+    return screen.getvalue()
+
+
+def test_it_lists_what_would_run_and_writes_nothing(folder, tmp_path):
+    planned = dry_run(experiment(folder), tmp_path / "run")
+    runs = by_name(planned)
+    assert list(runs) == ["baseline", "r2", "seed1", "codec_only"]
+    assert runs["r2"].changes == {"lora.rank": 2, "lora.alpha": 4}
+    # 12 questions in batches of 8 are 2 steps, twice; nothing is trained for codec_only.
+    assert [run.steps for run in planned.runs] == [4, 4, 4, 0]
+    assert runs["r2"].questions == {"train": 12, "selection": 2, "test": 3}
+    assert {run.state for run in planned.runs} == {"to do"}
+    assert not (tmp_path / "run").exists()
+
+
+def test_arms_that_see_the_same_questions_in_the_same_order_are_one_group(folder, tmp_path):
+    runs = by_name(dry_run(experiment(folder), tmp_path / "run"))
+    assert runs["baseline"].group == runs["r2"].group
+    assert len({runs[name].group for name in ("baseline", "seed1", "codec_only")}) == 3
+    alone = dry_run(experiment(folder, group_size=1), tmp_path / "run")
+    assert [run.group for run in alone.runs] == [1, 2, 3, 4]
+
+
+def test_no_model_is_loaded(folder, tmp_path):
+    planned = dry_run(experiment(folder, model={"name": "no/such-model", "device": "cpu"}), tmp_path / "run")
+    assert planned.model == "no/such-model"
+
+
+def test_processes_on_a_gpu_are_refused_as_the_sweep_would_refuse_them(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("thinwire.experiment.dry_run.choose_device", lambda name: torch.device("cuda"))
+    with pytest.raises(UsageError, match="worker_processes=2 is for arms on a CPU"):
+        dry_run(experiment(folder, worker_processes=2), tmp_path / "run")
+
+
+def test_auto_is_shown_as_it_would_become_here(folder, tmp_path):
+    made = experiment(folder, evaluation={}, model={"name": str(folder / "model"), "device": "cpu"})
+    # 100 test and 50 selection questions on a CPU, but the tiny data has 2 articles of 4 in either place.
+    assert by_name(dry_run(made, tmp_path / "run"))["r2"].questions == {"train": 12, "selection": 8, "test": 8}
+
+
+def test_several_seeds_are_several_trainings(folder, tmp_path):
+    runs = by_name(dry_run(experiment(folder, seeds=[0, 5]), tmp_path / "run"))
+    assert runs["r2-seed5"].changes == {"lora.rank": 2, "lora.alpha": 4, "seed": 5}
+
+
+@pytest.fixture(scope="module")
+def swept(folder):
+    run_sweep(experiment(folder), folder / "run", only=["baseline"])
+    (folder / "run" / "r2").mkdir()
+    return folder / "run"
+
+
+def files(run):
+    return {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != ".lock"}
+
+
+def test_finished_unfinished_and_new_arms_are_told_apart(folder, swept):
+    before = files(swept)
+    runs = by_name(dry_run(experiment(folder), swept, resume=True))
+    assert {name: run.state for name, run in runs.items()} == {
+        "baseline": "done",
+        "r2": "unfinished",
+        "seed1": "to do",
+        "codec_only": "to do",
+    }
+    assert runs["baseline"].group is None
+    assert files(swept) == before
+
+
+def test_a_dry_run_refuses_what_a_sweep_refuses(folder, swept, tmp_path):
+    with pytest.raises(UsageError, match="add --resume"):
+        dry_run(experiment(folder), swept)
+    with pytest.raises(UsageError, match=r"other settings \(training\)"):
+        dry_run(experiment(folder, training={"epochs": 1}), swept, resume=True)
+    with pytest.raises(ThinwireError, match=r"baseline was finished with other settings \(lora\)"):
+        dry_run(experiment(folder, arms={"baseline": {"lora": {"rank": 1}}}), swept, resume=True)
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(UsageError, match="holds other files"):
+        dry_run(experiment(folder), tmp_path)
+    with pytest.raises(UsageError, match="nowhere"):
+        dry_run(experiment(folder, data={"train": str(folder / "nowhere.json")}), tmp_path / "run")
+
+
+def test_an_arm_that_is_certain_to_fail_is_named_with_its_reason(folder, tmp_path):
+    arms = {
+        "baseline": {},
+        "mute": {"lora": {"rank": 2}, "supervision": {"ce_weight": 0}},
+        "odd": {"codec": {"kind": "x"}},
+        "untaught": {"supervision": {"kd_weight": 1, "teacher": "nowhere"}},
+    }
+    planned = dry_run(experiment(folder, arms=arms), tmp_path / "run")
+    assert list(planned.obstacles) == ["mute", "odd", "untaught"]
+    assert "nothing would train LoRA" in planned.obstacles["mute"]
+    assert "codec.kind='x' is no codec" in planned.obstacles["odd"]
+    assert "nowhere is no arm's folder" in planned.obstacles["untaught"]
+    records = {record.name: record for record in run_sweep(experiment(folder, arms=arms), tmp_path / "run")}
+    assert {name for name, record in records.items() if record.status == "failed"} == set(planned.obstacles)
+
+
+def test_it_is_rendered_in_100_columns_and_as_json(folder, tmp_path):
+    planned = dry_run(experiment(folder), tmp_path / "run")
+    rendered = text(planned)
+    assert max(map(len, rendered.splitlines())) <= 100
+    assert "rank 2, alpha 4" in rendered
+    assert "control codec_only" in rendered
+    assert "questions train 12, selection 2, test 3" in rendered
+    assert json.loads(json.dumps(planned.as_dict()))["runs"][1]["changes"] == {"lora.rank": 2, "lora.alpha": 4}

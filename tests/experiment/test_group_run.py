@@ -1,0 +1,347 @@
+"""Multi-LoRA groups: the same results as one by one, and failures that do not affect other arms."""
+
+import math
+import re
+import time
+from dataclasses import replace
+
+import pytest
+
+from thinwire.config.auto import resolved
+from thinwire.config.experiment import ArmConfig, Experiment
+from thinwire.experiment import arm_inputs, arm_journal, arm_run, group_run
+from thinwire.experiment.arm_inputs import ArtifactCache
+from thinwire.experiment.group_run import run_arms
+from thinwire.experiment.plan import Planned, plan
+from thinwire.experiment.runtime import make_runtime
+from thinwire.experiment.scheduling import group
+from thinwire.experiment.sweep import run_sweep
+from thinwire.model.loading import load
+from thinwire.progress import Display
+from thinwire.results.arm_record import read_arm_record
+from thinwire.schema import build
+from thinwire.training.state import TrainingState
+from tiny_models import save_sweep_inputs
+from tiny_sweeps import ARMS, CONTROLS, LORA, NAMES, experiment, lines, timeless
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_sweep_inputs(tmp_path_factory.mktemp("groups"))
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(folder, monkeypatch):
+    monkeypatch.setenv("THINWIRE_CACHE", str(folder / "cache"))
+
+
+def sweep(folder, target, *, resume=False, **changes):
+    made = experiment(folder, **{"arms": ARMS, "controls": CONTROLS, "group_size": 4, **changes})
+    return run_sweep(made, target, controls="all", resume=resume)
+
+
+@pytest.fixture(scope="module")
+def both(folder):
+    """Run a sweep in groups and one by one; return both folders."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("THINWIRE_CACHE", str(folder / "cache"))
+        for name, most in (("together", 5), ("alone", 1)):
+            sweep(folder, folder / name, group_size=most)
+    return folder / "together", folder / "alone"
+
+
+def record_of(run, name):
+    return read_arm_record(run / name)
+
+
+def planned(**configs):
+    """Plan arms with these changes, in this order."""
+    return [
+        Planned(name=name, arm=name, kind="arm", config=build(ArmConfig, changes, where=""))
+        for name, changes in configs.items()
+    ]
+
+
+def names(groups):
+    return [[run.name for run in group_] for group_ in groups]
+
+
+def test_a_group_holds_compatible_arms_those_with_the_most_adapted_by_lora_first():
+    runs = planned(
+        a={},
+        other={"seed": 1},
+        b={"lora": {"rank": 9, "layers": 1}},
+        c={"input": "text", "lora": {"rank": 1}},
+        d={},
+        e={"lora": {"rank": 2, "layers": 1, "targets": ["q_proj", "k_proj"]}},
+        f={"lora": {"rank": 2}},
+    )
+    assert names(group(runs, 9)) == [["c", "f", "b", "e", "a", "d"], ["other"]]
+    # The given order decides which arms share a group.
+    assert names(group(runs, 3)) == [["c", "b", "a"], ["f", "e", "d"], ["other"]]
+
+
+@pytest.mark.parametrize(
+    ("most", "expected"),
+    [(6, ["abcdef"]), (5, ["abc", "def"]), (4, ["abc", "def"]), (2, ["ab", "cd", "ef"]), (1, "abcdef")],
+)
+def test_groups_hold_no_more_than_asked_and_about_as_many_each(most, expected):
+    runs = planned(**{name: {} for name in "abcdef"})
+    assert names(group(runs, most)) == [list(members) for members in expected]
+
+
+def test_groups_that_cannot_be_equal_differ_by_one():
+    runs = planned(**{name: {} for name in "abcdefg"})
+    assert [len(members) for members in group(runs, 3)] == [2, 2, 3]
+    assert [len(members) for members in group(runs, 5)] == [3, 4]
+
+
+def test_every_member_of_a_group_can_train_with_every_other():
+    # Without LoRA, the baseline could train with either dropout; the two with LoRA cannot train with each other.
+    runs = planned(
+        baseline={}, none={"lora": {"rank": 1, "dropout": 0}}, some={"lora": {"rank": 1, "dropout": 0.1}}, last={}
+    )
+    assert names(group(runs, 9)) == [["none", "baseline", "last"], ["some"]]
+
+
+def test_arms_with_the_same_resume_epoch_train_together_and_with_no_others():
+    fresh, *others = planned(a={}, b={}, c={}, d={})
+    b, c, d = (replace(run, epochs_done=done) for run, done in zip(others, (1, 2, 1), strict=True))
+    assert names(group([fresh, b, c, d], 9)) == [["a"], ["b", "d"], ["c"]]
+
+
+def test_seeds_are_never_mixed():
+    made = build(Experiment, {"name": "x", "seeds": [0, 1], "arms": {"baseline": {}, "r": {}}}, where="")
+    assert names(group(plan(made, [], "none"), 9)) == [["baseline", "r"], ["baseline-seed1", "r-seed1"]]
+
+
+def test_arms_that_do_not_train_or_do_not_run_the_model_are_alone():
+    untrained = {"input": "text"}
+    unsupervised = {"supervision": {"ce_weight": 0}}
+    runs = planned(a={}, text=untrained, text2=untrained, dry=unsupervised, dry2=unsupervised, b={})
+    assert names(group(runs, 9)) == [["a", "b"], ["text"], ["text2"], ["dry"], ["dry2"]]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_arms_trained_together_have_the_results_of_arms_trained_one_by_one(both, name):
+    together, alone = (record_of(run, name) for run in both)
+    assert (together.data, together.config_hash) == (alone.data, alone.config_hash)
+    for key in ("test", "selection", "trainable_parameters", "codec"):
+        assert getattr(together.done, key) == getattr(alone.done, key), key
+    assert (both[0] / name / "predictions.jsonl").read_bytes() == (both[1] / name / "predictions.jsonl").read_bytes()
+    first, second = (lines(run / name / "diagnostics.jsonl") for run in both)
+    assert [row["event"] for row in first] == [row["event"] for row in second]
+    for one, other in zip(first, second, strict=True):
+        for row in (one, other):
+            row.pop("tokens_per_second", None)
+        numbers = {key: value for key, value in one.items() if isinstance(value, float)}
+        assert {key: other[key] for key in numbers} == pytest.approx(numbers, rel=1e-4, abs=1e-7)
+
+
+def test_a_record_has_the_number_of_arms_that_trained_together(both):
+    found = [[record_of(run, name).done.training for name in NAMES] for run in both]
+    counts = [[training and training.trained_together for training in run] for run in found]
+    # Four arms and the control that trains; the other control has no training.
+    assert counts == [[5, 5, 5, 5, None, 5], [1, 1, 1, 1, None, 1]]
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_a_log_holds_its_own_arms_steps_and_no_other_arms(both, name):
+    (log,) = (both[0] / name).glob("training_*.log")
+    text = log.read_text()
+    losses = [float(found) for found in re.findall(r"DEBUG step \d+/4  .*loss ([\d.]+)", text)]
+    steps = [row for row in lines(both[0] / name / "diagnostics.jsonl") if row["event"] == "step"]
+    assert losses == [round(row["loss"], 4) for row in steps]
+    assert len(re.findall(rf"{name} epoch \d: selection F1", text)) == 2
+    assert "training 5 arms together: r4, text_lora, r2, quick, baseline" in text
+    for other in set(ARMS) - {name}:
+        assert not re.search(rf"\b{other}(:| epoch)", text)
+
+
+@pytest.mark.slow
+def test_the_arms_seconds_add_up_to_the_time_that_passed(folder, tmp_path):
+    made = experiment(folder, arms=ARMS, controls={}, training={"epochs": 6, "batch_size": 4})
+    lm = load(made.model)
+    runtime = make_runtime(made, lm, Display())
+    artifacts = ArtifactCache(made, lm, tmp_path / "codec", Display())
+    runs = [replace(run, config=resolved(run.config, "cpu")) for run in plan(made, [], "none")]
+    artifacts.arm_inputs(runs[0].config)  # make shared artifacts before the clock starts
+    started = time.perf_counter()
+    records = run_arms(runtime, artifacts, runs, [tmp_path / run.name for run in runs])
+    passed = time.perf_counter() - started
+    assert [record.status for record in records] == ["done"] * 4
+    assert 0.5 * passed < sum(record.seconds_total for record in records) < passed
+    for record in records:
+        assert 0 < record.done.training.seconds < record.seconds_total < 0.5 * passed
+
+
+def test_an_arm_that_fails_in_a_group_does_not_fail_the_others(folder, both, tmp_path):
+    wild = {"lora": LORA, "training": {"adapter_lr": 1e30}}
+    arms = {"baseline": {}, "wild": wild, "r2": ARMS["r2"]}
+    records = {record.name: record for record in sweep(folder, tmp_path / "run", arms=arms, controls={})}
+    assert {name: record.status for name, record in records.items()} == {
+        "baseline": "done",
+        "wild": "failed",
+        "r2": "done",
+    }
+    assert "became" in records["wild"].error
+    assert records["wild"].results is None, "a failure is never a zero"
+    assert not (tmp_path / "run" / "unfinished").exists(), "nothing was run twice"
+    for name in ("baseline", "r2"):
+        assert records[name].done.training.trained_together == 3
+        assert records[name].done.test == record_of(both[1], name).done.test
+        steps = [row for row in lines(tmp_path / "run" / name / "diagnostics.jsonl") if row["event"] == "step"]
+        assert len(steps) == 4
+        assert all(math.isfinite(row["loss"]) for row in steps)
+
+
+def test_an_arm_whose_results_cannot_be_written_does_not_fail_the_others(folder, tmp_path, monkeypatch):
+    def save(target, *rest):
+        if target.parent.name == "r2":
+            raise OSError("disk full")
+        real(target, *rest)
+
+    real = arm_run.save_checkpoint
+    monkeypatch.setattr(arm_run, "save_checkpoint", save)
+    records = sweep(folder, tmp_path / "run", controls={})
+    assert [record.status for record in records] == ["done", "failed", "done", "done"]
+    assert records[1].error == "OSError: disk full"
+
+
+def test_arms_that_all_fail_together_are_run_one_by_one(folder, both, tmp_path, monkeypatch):
+    groups = []
+
+    def cramped(lm, jobs, *rest, **settings):
+        groups.append(len(jobs))
+        if len(jobs) > 1:
+            raise RuntimeError("out of memory")
+        return real(lm, jobs, *rest, **settings)
+
+    real = group_run.train
+    monkeypatch.setattr(group_run, "train", cramped)
+    records = sweep(folder, tmp_path / "run", controls={})
+    assert groups == [4, 1, 1, 1, 1]
+    for record in records:
+        assert record.status == "done"
+        assert record.done.training.trained_together == 1
+        assert record.done.test == record_of(both[1], record.name).done.test
+        # The group's files are set aside, not mixed in.
+        assert record_of(tmp_path / "run" / "unfinished", f"{record.name}-1").error.endswith("out of memory")
+        assert len(lines(tmp_path / "run" / record.name / "diagnostics.jsonl")) == 7
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lora": {"rank": 2, "layers": 9, "dropout": 0.0}}, "the model has 2 layers"),
+        ({"codec": {"kind": "vq"}}, "codebook_size is 512, but the embedding matrix has only 261 rows"),
+    ],
+)
+def test_an_arm_that_cannot_start_fails_alone_and_the_others_train_together(folder, tmp_path, changes, message):
+    arms = {"baseline": {}, "wrong": changes, "r2": {"lora": LORA}}
+    one, wrong, other = sweep(folder, tmp_path / "run", arms=arms, controls={})
+    assert [one.status, other.status] == ["done", "done"]
+    assert [one.done.training.trained_together, other.done.training.trained_together] == [2, 2]
+    assert wrong.status == "failed"
+    assert message in wrong.error
+    assert not (tmp_path / "run" / "unfinished").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("selection", [5, 6, 8])
+def test_a_group_interrupted_while_its_arms_are_scored_resumes_together(folder, tmp_path, monkeypatch, selection):
+    """Four arms are scored after each of two epochs; the run is interrupted during scoring of the second."""
+    real, calls = arm_run.answer_questions, []
+
+    def interrupt(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == selection:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(arm_run, "answer_questions", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            sweep(folder, tmp_path / "run", controls={})
+    (tmp_path / "run" / "r2" / ".unfinished.safetensors.half").touch()
+    records = sweep(folder, tmp_path / "run", controls={}, resume=True)
+    whole = sweep(folder, tmp_path / "whole", controls={})
+    assert not (tmp_path / "run" / "unfinished").exists()
+    for record, other in zip(records, whole, strict=True):
+        assert record.done.training.trained_together == 4
+        assert [(run.epoch, run.environment) for run in record.resumed] == [(1, record.environment)]
+        assert other.resumed == ()
+        assert record.seconds_total > record.done.training.seconds
+        for name in ("test", "selection", "reconstruction"):
+            assert getattr(record.done, name) == getattr(other.done, name)
+        here, there = (timeless(tmp_path / at / record.name / "diagnostics.jsonl") for at in ("run", "whole"))
+        assert here == there
+        assert not list((tmp_path / "run" / record.name).glob("*unfinished*"))
+
+
+def test_a_group_that_fails_in_its_second_epoch_continues_one_by_one(folder, tmp_path, monkeypatch):
+    real, calls = arm_run.ArmRun.select, []
+
+    def select(run, epoch):
+        calls.append(epoch)
+        if len(calls) == 5:
+            raise MemoryError("all of it")
+        return real(run, epoch)
+
+    monkeypatch.setattr(arm_run.ArmRun, "select", select)
+    records = sweep(folder, tmp_path / "run", controls={})
+    assert [record.status for record in records] == ["done"] * 4
+    assert [record.done.training.trained_together for record in records] == [4] * 4
+    assert not (tmp_path / "run" / "unfinished").exists()
+    assert calls == [1, 1, 1, 1, 2, 2, 2, 2, 2]
+    assert all(len(lines(tmp_path / "run" / r.name / "diagnostics.jsonl")) == 7 for r in records)
+
+
+@pytest.mark.parametrize("spoiled", ["diagnostics short", "diagnostics gone", "state unwritable"])
+def test_an_arm_whose_state_cannot_be_used_starts_again(folder, tmp_path, monkeypatch, spoiled):
+    def unwritable(*_):
+        raise OSError("no space left")
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(arm_journal, "write_jsonl", interrupted)  # the first arm's predictions: all have trained
+        if spoiled == "state unwritable":
+            patch.setattr(TrainingState, "save", unwritable)
+        with pytest.raises(KeyboardInterrupt):
+            sweep(folder, tmp_path / "run", controls={})
+    diagnostics = tmp_path / "run" / "r2" / "diagnostics.jsonl"
+    if spoiled == "diagnostics short":
+        diagnostics.write_bytes(diagnostics.read_bytes()[:100])
+    if spoiled == "diagnostics gone":
+        diagnostics.unlink()
+    records = {record.name: record for record in sweep(folder, tmp_path / "run", controls={}, resume=True)}
+    assert {record.status for record in records.values()} == {"done"}
+    assert records["r2"].resumed == ()
+    assert (tmp_path / "run" / "unfinished" / "r2-1").exists()
+    assert bool(records["baseline"].resumed) == (spoiled != "state unwritable")
+
+
+def test_an_interruption_is_recorded_in_every_arm_of_the_group(folder, tmp_path, monkeypatch):
+    def interrupted(*_, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(group_run, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(folder, tmp_path / "run", controls={})
+    assert [record_of(tmp_path / "run", name).status for name in ARMS] == ["cancelled"] * 4
+
+
+def test_a_starting_adapter_is_measured_once_for_all_arms_and_never_again(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("THINWIRE_CACHE", str(tmp_path / "cache"))
+    measured = []
+    measure = arm_inputs.measure_reconstruction
+    monkeypatch.setattr(arm_inputs, "measure_reconstruction", lambda *args: measured.append(1) or measure(*args))
+    arms = {"baseline": {}, "r2": {"lora": LORA}}
+    first = sweep(folder, tmp_path / "first", arms=arms, controls={})
+    assert len(measured) == 1 + 2  # the adapter that both start from, and each as it ends
+    second = sweep(folder, tmp_path / "second", arms=arms, controls={})
+    assert len(measured) == 3 + 2  # a second sweep finds the start in the cache
+    assert first[0].done.reconstruction_at_start == second[1].done.reconstruction_at_start
+    assert first[0].done.reconstruction_at_start != first[0].done.reconstruction

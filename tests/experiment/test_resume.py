@@ -1,0 +1,137 @@
+"""Resuming: which folders may be continued, and where interrupted arms continue."""
+
+import pytest
+
+from thinwire.errors import ThinwireError, UsageError
+from thinwire.experiment import arm_journal
+from thinwire.experiment.sweep import run_sweep
+from thinwire.results.arm_record import read_arm_record
+from tiny_models import save_sweep_inputs
+from tiny_sweeps import experiment, lines, timeless
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_sweep_inputs(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(folder, monkeypatch):
+    monkeypatch.setenv("THINWIRE_CACHE", str(folder / "cache"))
+
+
+@pytest.fixture(scope="module")
+def swept(folder):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("THINWIRE_CACHE", str(folder / "cache"))
+        target = folder / "work" / "runs" / "phase1a_lora_sweep"
+        return target, run_sweep(experiment(folder), target, controls="all")
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
+def test_a_second_run_into_the_folder_is_refused_and_changes_nothing(folder, swept):
+    run, _ = swept
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(UsageError, match=r"holds the results of a sweep.*--resume"):
+        run_sweep(experiment(folder), run, controls="all")
+    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def test_resuming_keeps_what_is_done_and_adds_a_new_arm(folder, swept):
+    run, _ = swept
+    record = run / "r2" / "record.json"
+    before = record.read_bytes()
+    more = experiment(folder)
+    more = more.model_copy(update={"arms": {**more.arms, "r1": {"lora": {"rank": 1}}}})
+    records = run_sweep(more, run, resume=True, controls="all")
+    assert [r.name for r in records] == ["baseline", "r2", "r1", "codec_only", "text_lora"]
+    assert record.read_bytes() == before
+    assert (run / "r1" / "record.json").exists()
+
+
+def test_resuming_with_other_settings_is_refused_and_they_are_named(folder, swept):
+    run, _ = swept
+    with pytest.raises(UsageError, match=r"other settings \(supervision\)"):
+        run_sweep(experiment(folder, supervision={"ce_weight": 0.5}), run, resume=True)
+
+
+def test_a_finished_arm_of_other_settings_is_never_mixed_in(folder, tmp_path):
+    run_sweep(experiment(folder), tmp_path / "run", only=["r2"])
+    changed = experiment(folder, arms={"baseline": {}, "r2": {"lora": {"rank": 3, "alpha": 4, "layers": 1}}})
+    with pytest.raises(ThinwireError, match=r"r2 was finished with other settings \(lora\)"):
+        run_sweep(changed, tmp_path / "run", resume=True, only=["r2"])
+
+
+def test_an_interrupted_arm_is_recorded_set_aside_and_run_again(folder, tmp_path, monkeypatch):
+    real, calls = arm_journal.append_jsonl, []
+
+    def interrupt(path, row):
+        real(path, row)
+        calls.append(row)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(arm_journal, "append_jsonl", interrupt)
+    run = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(experiment(folder), run, only=["r2"])
+    assert read_arm_record(run / "r2").status == "cancelled"
+    monkeypatch.undo()
+    monkeypatch.setenv("THINWIRE_CACHE", str(folder / "cache"))
+    (record,) = run_sweep(experiment(folder), run, only=["r2"], resume=True)
+    assert record.status == "done"
+    assert len(lines(run / "unfinished" / "r2-1" / "diagnostics.jsonl")) == 3
+    assert len(lines(run / "r2" / "diagnostics.jsonl")) == 7, "nothing of the first run is mixed in"
+
+
+@pytest.mark.parametrize("lines_before", [5, 6, 7])
+def test_an_arm_interrupted_after_an_epoch_goes_on_and_ends_as_if_it_had_not_been(
+    lines_before, folder, swept, tmp_path, monkeypatch
+):
+    """An epoch is two steps and a selection; the run stops after its last step, its last selection, or the test."""
+    real, calls = arm_journal.append_jsonl, []
+
+    def interrupt(path, row):
+        real(path, row)
+        calls.append(row)
+        if len(calls) == lines_before:
+            raise KeyboardInterrupt
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(arm_journal, "append_jsonl", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run_sweep(experiment(folder), run, only=["r2"])
+    assert (run / "r2" / "unfinished.safetensors").exists()
+    (record,) = run_sweep(experiment(folder), run, only=["r2"], resume=True)
+    whole = swept[0] / "r2"
+    assert timeless(run / "r2" / "diagnostics.jsonl") == timeless(whole / "diagnostics.jsonl")
+    assert (run / "r2" / "predictions.jsonl").read_text() == (whole / "predictions.jsonl").read_text()
+    assert record.done.selection == read_arm_record(whole).done.selection
+    assert record.status == "done"
+    assert not (run / "unfinished").exists()
+    assert not (run / "r2" / "unfinished.safetensors").exists()
+
+
+def test_an_unfinished_arm_of_other_settings_starts_again(folder, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(arm_journal, "write_jsonl", interrupted)  # when the test predictions are written
+        with pytest.raises(KeyboardInterrupt):
+            run_sweep(experiment(folder), run, only=["r2"])
+    changed = experiment(folder, arms={"baseline": {}, "r2": {"lora": {"rank": 3, "alpha": 4, "layers": 1}}})
+    (record,) = run_sweep(changed, run, only=["r2"], resume=True)
+    assert record.status == "done"
+    assert (run / "unfinished" / "r2-1" / "unfinished.safetensors").exists()
+
+
+def test_a_killed_arm_leaves_no_record_and_counts_as_not_done(folder, tmp_path):
+    run = tmp_path / "run"
+    run_sweep(experiment(folder), run, only=["r2"])
+    (run / "r2" / "record.json").unlink()  # as after a kill: the record is written last
+    (record,) = run_sweep(experiment(folder), run, only=["r2"], resume=True)
+    assert record.status == "done"
+    assert (run / "unfinished" / "r2-1" / "predictions.jsonl").exists()

@@ -1,0 +1,280 @@
+"""Whole sweeps of a tiny model: their files, their records, and their errors."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from thinwire.adapter.input_embeddings import InputEmbeddings
+from thinwire.checkpoints.load import find_arm, load_arm
+from thinwire.config.auto import resolved
+from thinwire.data.splits import Splits
+from thinwire.errors import UsageError
+from thinwire.experiment import arm_run
+from thinwire.experiment.arm_inputs import ArtifactCache
+from thinwire.experiment.plan import plan
+from thinwire.experiment.sweep import run_sweep
+from thinwire.model.loading import load
+from thinwire.progress import Display
+from thinwire.results.arm_record import read_arm_record
+from tiny_models import save_sweep_inputs
+from tiny_sweeps import experiment, lines, timeless
+
+PLAN_FILE = Path(__file__).parents[2] / "experiments" / "phase1a_lora.yaml"
+
+# The plan's command that finds the best configuration, unchanged (docs/plan.md).
+ONE_LINER = """
+import json, glob
+from pathlib import Path
+results = []
+for f in glob.glob('runs/phase1a_lora_sweep/*/diagnostics.jsonl'):
+    config = Path(f).parent.name
+    best_f1 = 0
+    with open(f) as fp:
+        for line in fp:
+            try:
+                data = json.loads(line)
+                best_f1 = max(best_f1, data.get('text_f1', 0))
+            except: pass
+    results.append((config, best_f1))
+results.sort(key=lambda x: x[1], reverse=True)
+print(f'Best: {results[0][0]} with F1={results[0][1]:.1%}')
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_sweep_inputs(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(folder, monkeypatch):
+    monkeypatch.setenv("THINWIRE_CACHE", str(folder / "cache"))
+
+
+@pytest.fixture(scope="module")
+def swept(folder):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("THINWIRE_CACHE", str(folder / "cache"))
+        target = folder / "work" / "runs" / "phase1a_lora_sweep"
+        return target, run_sweep(experiment(folder), target, controls="all")
+
+
+def test_a_sweep_writes_the_files_that_the_plan_names(swept):
+    run, records = swept
+    assert [record.status for record in records] == ["done"] * 4
+    for name in ("baseline", "r2", "controls/codec_only", "controls/text_lora"):
+        arm = run / name
+        assert len(list(arm.glob("training_*.log"))) == 1
+        assert {"diagnostics.jsonl", "predictions.jsonl", "record.json"} <= {path.name for path in arm.iterdir()}
+    assert {"experiment.yaml", "sweep.json", "sweep_summary.txt", "compare_results.py", "codec"} <= {
+        path.name for path in run.iterdir()
+    }
+    assert len(list((run / "codec").iterdir())) == 1, "one codec, shared"
+
+
+def test_diagnostics_hold_every_step_and_every_evaluation(swept):
+    run, _ = swept
+    rows = lines(run / "r2" / "diagnostics.jsonl")
+    assert [row["event"] for row in rows] == ["step", "step", "evaluation"] * 2 + ["evaluation"]
+    assert [row["step"] for row in rows if row["event"] == "step"] == [1, 2, 3, 4]
+    assert [(row["split"], "text_f1" in row) for row in rows if row["event"] == "evaluation"] == [
+        ("selection", True),
+        ("selection", True),
+        ("test", False),
+    ]
+    assert set(rows[0]) == {"event", "step", "epoch", "loss", "cosine", "relative_mse", "ce", "kd"} | {
+        "lr_adapter",
+        "lr_lora",
+        "grad_norm_adapter",
+        "grad_norm_lora",
+        "tokens_per_second",
+    }
+
+
+def test_a_record_has_its_results_and_their_origin(swept):
+    run, _ = swept
+    record = read_arm_record(run / "r2")
+    assert record.config["lora"]["rank"] == 2
+    # Rank 2, one layer of width 32 with 16 key-value channels: 2 x (64 + 48 + 48 + 64).
+    assert record.done.trainable_parameters.lora == 2 * 224
+    assert record.done.test.n == 6
+    assert record.done.selection.n == 5
+    assert record.done.training.num_steps == 4
+    assert record.environment.packages["torch"]
+    assert all(len(hash_) == 64 for hash_ in record.data.model_dump().values())
+    predictions = lines(run / "r2" / "predictions.jsonl")
+    assert record.done.test.f1 == pytest.approx(sum(p["f1"] for p in predictions) / 6)
+    assert len({p["id"] for p in predictions}) == 6
+
+
+def test_no_article_is_both_trained_on_and_chosen_by(folder):
+    made = experiment(folder)
+    arm = resolved(made.arm("r2"), "cpu")
+    questions = Splits(made.data, made.seed).drawn(arm.evaluation)
+    assert not {q.article for q in questions.train} & {q.article for q in questions.selection}
+    assert len({q.article for q in questions.selection}) == 2
+
+
+def test_arms_share_their_questions_data_order_and_starting_adapter(swept):
+    run, _ = swept
+    baseline, r2 = (read_arm_record(run / name) for name in ("baseline", "r2"))
+    assert baseline.data == r2.data
+    assert baseline.done.reconstruction_at_start == r2.done.reconstruction_at_start
+    first = [lines(run / name / "diagnostics.jsonl")[0] for name in ("baseline", "r2")]
+    # LoRA starts as zero, so the first step's loss is the same in both arms, on the same batch.
+    assert first[0]["loss"] == pytest.approx(first[1]["loss"], rel=1e-5)
+
+
+def test_the_plans_one_liner_gives_the_arm_chosen_on_the_selection_split(swept):
+    run, records = swept
+    output = subprocess.run(
+        [sys.executable, "-c", ONE_LINER], cwd=run.parents[1], capture_output=True, text=True, check=True
+    ).stdout
+    arms = [record for record in records if record.kind == "arm"]
+    best = max(record.done.selection.f1 for record in arms)
+    name, f1 = re.fullmatch(r"Best: (\w+) with F1=([\d.]+)%\n", output).groups()
+    assert next(record for record in arms if record.name == name).done.selection.f1 == best
+    assert float(f1) == pytest.approx(100 * best, abs=0.05)
+
+
+def test_compare_results_runs_on_a_bare_python(swept):
+    run, _ = swept
+    output = subprocess.run(
+        [sys.executable, "-I", "-S", str(run / "compare_results.py")], capture_output=True, text=True, check=True
+    ).stdout
+    assert re.search(r"^[* ] baseline ", output, re.MULTILINE)
+    assert re.search(r"^[* ] r2 ", output, re.MULTILINE)
+    assert "codec_only" in output.split("Controls")[1]
+
+
+def test_one_arms_failure_is_recorded_and_the_others_run(folder, tmp_path):
+    broken = experiment(
+        folder,
+        arms={
+            "baseline": {},
+            "wild": {"training": {"adapter_lr": 1e30, "epochs": 2}},
+            "deep": {"lora": {"rank": 2, "layers": 9}},
+        },
+        controls={},
+    )
+    records = {record.name: record for record in run_sweep(broken, tmp_path / "run")}
+    assert {name: record.status for name, record in records.items()} == {
+        "baseline": "done",
+        "wild": "failed",
+        "deep": "failed",
+    }
+    assert "became" in records["wild"].error
+    assert "the model has 2 layers" in records["deep"].error
+    assert records["wild"].results is None, "a failure is never a zero"
+    summary = (tmp_path / "run" / "sweep_summary.txt").read_text()
+    assert re.search(r"^  wild +- +failed", summary, re.MULTILINE)
+    assert "Traceback" in next((tmp_path / "run" / "deep").glob("training_*.log")).read_text()
+
+
+@pytest.mark.parametrize(("scores", "best", "num_matrices"), [([0.9, 0.1], 1, 3), ([0.1, 0.9], 2, 2)])
+def test_the_test_uses_the_best_epochs_matrix_which_is_not_built_again_after_the_last(
+    scores, best, num_matrices, folder, tmp_path, monkeypatch
+):
+    real, selections, matrices = arm_run.summarize, iter(scores), []
+    build_matrix = InputEmbeddings.matrix
+
+    def scored(predictions):
+        return real(predictions).model_copy(update={"f1": next(selections, 0.0)})
+
+    def built(inputs, dtype):
+        matrices.append(build_matrix(inputs, dtype))
+        return matrices[-1]
+
+    fast = {"epochs": 2, "batch_size": 8, "adapter_lr": 0.1}
+    with monkeypatch.context() as patch:
+        patch.setattr(arm_run, "summarize", scored)
+        patch.setattr(InputEmbeddings, "matrix", built)
+        (record,) = run_sweep(experiment(folder, training=fast), tmp_path / "run", only=["baseline"])
+    assert record.done.training.best_epoch == best
+    assert len(matrices) == num_matrices
+    assert not torch.equal(matrices[0], matrices[1])
+    _, inputs = load_arm(find_arm(tmp_path / "run" / "baseline", "cpu"))
+    assert torch.equal(matrices[-1], inputs.matrix(torch.float32)), "the checkpoint has the weights that were tested"
+
+
+def test_same_seed_same_machine_gives_identical_diagnostics(folder, swept, tmp_path):
+    run, _ = swept
+    run_sweep(experiment(folder), tmp_path / "again", only=["r2"])
+    again = tmp_path / "again" / "r2"
+    assert timeless(run / "r2" / "diagnostics.jsonl") == timeless(again / "diagnostics.jsonl")
+    assert (run / "r2" / "predictions.jsonl").read_text() == (again / "predictions.jsonl").read_text()
+
+
+def test_a_checkpoint_holds_what_was_trained_and_not_the_model(swept):
+    run, _ = swept
+    record = read_arm_record(run / "r2")
+    size = sum(path.stat().st_size for path in (run / "r2" / "checkpoint").rglob("*.safetensors"))
+    assert size < 4 * (record.done.trainable_parameters.adapter + record.done.trainable_parameters.lora) + 10_000
+
+
+def test_controls_that_train_are_left_out_of_a_small_run_unless_asked_for(folder):
+    small, large = experiment(folder), experiment(folder, data={"train": "squad", "samples": 501})
+    names = ["baseline", "r2", "codec_only"]
+    assert [run.name for run in plan(small, [], "auto")] == names
+    assert [run.name for run in plan(large, [], "auto")] == [*names, "text_lora"]
+    assert [run.name for run in plan(small, [], "all")] == [*names, "text_lora"]
+    assert [run.name for run in plan(large, [], "none")] == names[:2]
+    assert [run.name for run in plan(small, ["text_lora"], "none")] == ["text_lora"]
+
+
+def test_two_processes_never_write_one_folder(folder, tmp_path):
+    from filelock import FileLock
+
+    run = tmp_path / "run"
+    run.mkdir()
+    with FileLock(run / ".lock"), pytest.raises(UsageError, match="another process is running a sweep"):
+        run_sweep(experiment(folder), run)
+
+
+def test_a_folder_with_other_files_is_refused(folder, tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(UsageError, match=r"holds other files \(thesis\.tex\)"):
+        run_sweep(experiment(folder), tmp_path)
+
+
+def test_arms_of_other_prompts_and_scoring_keep_their_own_in_one_sweep(folder, tmp_path):
+    raw = {"stop": "length", "score": "raw"}
+    arms = {
+        "baseline": {},
+        "plain": {"prompt": {"style": "plain"}},
+        "context": {"prompt": {"max_tokens": 140}},
+        "right": {"prompt": {"max_tokens": 140, "truncation": "right"}},
+        "raw": {"evaluation": raw},
+    }
+    made = experiment(folder, arms=arms, controls={"text_raw": {"input": "text", "evaluation": raw}}, group_size=16)
+    artifacts = ArtifactCache(made, load(made.model), tmp_path / "codec", Display())
+    configs = {run.name: resolved(run.config, "cpu") for run in plan(made, [], "all")}
+    encoded = {name: artifacts.questions(config).encoded for name, config in configs.items()}
+    prompts = {name: questions.test[0].prompt_ids for name, questions in encoded.items()}
+    assert len({prompts[name] for name in ("baseline", "plain", "context", "right")}) == 4
+    assert prompts["baseline"] == prompts["raw"] == prompts["text_raw"]
+    assert prompts["right"] == prompts["baseline"][:140]
+    assert encoded["plain"].encoder.style == "plain"
+    assert len({questions.hashes for questions in encoded.values()}) == 1
+
+    records = {record.name: record for record in run_sweep(made, tmp_path / "run", controls="all")}
+    assert {record.status for record in records.values()} == {"done"}
+    assert [records[name].done.training.trained_together for name in arms] == [2, 1, 1, 1, 2]
+    for name in ("raw", "controls/text_raw"):
+        for row in lines(tmp_path / "run" / name / "predictions.jsonl"):
+            assert (row["text"], row["f1"], row["stop_reason"]) == (row["raw_text"], row["raw_f1"], "length")
+    # The arm that differs only in scoring trains in the same group and has the same losses as the baseline.
+    steps = [
+        [row["loss"] for row in lines(tmp_path / "run" / name / "diagnostics.jsonl") if row["event"] == "step"]
+        for name in ("baseline", "raw")
+    ]
+    assert steps[0] == steps[1]
+
+
+def test_the_plans_experiment_file_names_its_own_results_folder():
+    assert yaml.safe_load(PLAN_FILE.read_text())["name"] == "phase1a_lora_sweep"

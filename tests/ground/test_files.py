@@ -1,0 +1,164 @@
+import json
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from thinwire.errors import ThinwireError
+from thinwire.files import (
+    append_jsonl,
+    content_hash,
+    file_hash,
+    read_json,
+    read_jsonl,
+    replacing,
+    write_json,
+    write_jsonl,
+    write_text,
+)
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=8,
+)
+
+
+def shuffled(value, rng):
+    """Return the same JSON value with the keys of every object in another order."""
+    if isinstance(value, dict):
+        items = [(key, shuffled(inner, rng)) for key, inner in value.items()]
+        rng.shuffle(items)
+        return dict(items)
+    return [shuffled(inner, rng) for inner in value] if isinstance(value, list) else value
+
+
+@given(JSON, st.integers(0, 99))
+@settings(derandomize=True, deadline=None)
+def test_equal_content_has_an_equal_hash_whatever_the_order_of_keys(value, seed):
+    assert content_hash(shuffled(value, random.Random(seed))) == content_hash(value)  # noqa: S311
+
+
+@given(JSON, JSON)
+@settings(derandomize=True, deadline=None)
+def test_different_content_has_a_different_hash(a, b):
+    same = json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True)
+    assert (content_hash(a) == content_hash(b)) is same
+
+
+def test_a_content_hash_is_sha256_of_compact_sorted_json():
+    # printf '{"a":[1,null],"b":"é"}' | sha256sum
+    assert content_hash({"b": "é", "a": [1, None]}) == (
+        "e03c3c1ebb5fccd76e3bd35b9a86169f35e6f1b069645d48ac278175f54c4208"
+    )
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_nan_and_infinity_have_no_hash(value):
+    with pytest.raises(ValueError, match="JSON compliant"):
+        content_hash({"loss": value})
+
+
+def test_a_file_hash_is_sha256_of_its_bytes(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")
+    # FIPS 180-2, the SHA-256 example for "abc".
+    assert file_hash(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_file_larger_than_one_block_is_hashed_whole(tmp_path):
+    path = tmp_path / "big"
+    path.write_bytes(b"\0" * (1 << 20) + b"a")
+    before = file_hash(path)
+    path.write_bytes(b"\0" * (1 << 20) + b"b")
+    assert file_hash(path) != before
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "record.json"
+    write_json(path, {"f1": 0.5})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(path, {"f1": float("nan")})
+    with pytest.raises(UnicodeEncodeError):
+        write_text(path, "half\ud800")
+    assert read_json(path) == {"f1": 0.5}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_replaced_file_appears_only_at_the_end_of_the_block(tmp_path):
+    path = tmp_path / "new" / "file"
+    with replacing(path) as temporary:
+        temporary.write_text("whole")
+        assert not path.exists()
+        assert temporary.parent == path.parent  # a move within one folder is atomic
+    assert path.read_text() == "whole"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_written_file_can_be_read_by_others(tmp_path):
+    write_text(tmp_path / "summary.txt", "é\n")
+    assert (tmp_path / "summary.txt").read_bytes() == "é\n".encode()
+    assert (tmp_path / "summary.txt").stat().st_mode & 0o777 == 0o644
+
+
+@given(st.lists(st.dictionaries(TEXT, JSON, max_size=3), min_size=1, max_size=4))
+@settings(derandomize=True, max_examples=50, deadline=None)
+def test_json_lines_are_read_back_as_written(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    write_jsonl(path, rows)
+    assert read_jsonl(path) == rows
+
+
+def test_a_file_without_lines_holds_no_rows(tmp_path):
+    write_jsonl(tmp_path / "rows.jsonl", [])
+    assert read_jsonl(tmp_path / "rows.jsonl") == []
+
+
+def test_a_text_with_a_unicode_line_separator_stays_on_one_line(tmp_path):
+    rows = [{"text": "a\u2028b\x85c\nd"}, {"text": "e"}]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    assert read_jsonl(tmp_path / "rows.jsonl") == rows
+
+
+def test_appended_lines_can_be_read_while_the_run_goes_on(tmp_path):
+    path = tmp_path / "diagnostics.jsonl"
+    append_jsonl(path, {"step": 1})
+    assert read_jsonl(path) == [{"step": 1}]
+    append_jsonl(path, {"step": 2})
+    assert read_jsonl(path) == [{"step": 1}, {"step": 2}]
+
+
+def test_a_line_that_cannot_be_written_is_not_written_in_part(tmp_path):
+    path = tmp_path / "diagnostics.jsonl"
+    append_jsonl(path, {"step": 1})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        append_jsonl(path, {"step": 2, "loss": float("nan")})
+    assert read_jsonl(path) == [{"step": 1}]
+
+
+@pytest.mark.parametrize("content", [b"{", b"", b"\xff"])
+def test_a_broken_json_file_is_an_error_that_names_it(tmp_path, content):
+    (tmp_path / "record.json").write_bytes(content)
+    with pytest.raises(ThinwireError, match=r"record\.json cannot be read as JSON"):
+        read_json(tmp_path / "record.json")
+
+
+def test_a_missing_json_file_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(ThinwireError, match=r"absent\.json"):
+        read_json(tmp_path / "absent.json")
+    with pytest.raises(ThinwireError, match=r"absent\.jsonl"):
+        read_jsonl(tmp_path / "absent.jsonl")
+
+
+@pytest.mark.parametrize("content", [b'{"step": 1}\n{"st', b'{"step": 1}\n\n{"step": 3}\n'])
+def test_a_broken_line_is_an_error_that_names_file_and_line(tmp_path, content):
+    (tmp_path / "rows.jsonl").write_bytes(content)
+    with pytest.raises(ThinwireError, match=r"rows\.jsonl, line 2"):
+        read_jsonl(tmp_path / "rows.jsonl")
+
+
+def test_json_lines_that_are_no_utf8_are_an_error_that_names_the_file(tmp_path):
+    (tmp_path / "rows.jsonl").write_bytes(b"\xff\n")
+    with pytest.raises(ThinwireError, match=r"rows\.jsonl"):
+        read_jsonl(tmp_path / "rows.jsonl")

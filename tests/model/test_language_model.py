@@ -1,0 +1,179 @@
+"""The language model: loading and choosing it, its logits, and what is refused."""
+
+import dataclasses
+
+import pytest
+import torch
+from huggingface_hub.errors import GatedRepoError
+from transformers import DynamicCache
+
+from thinwire.config.settings import ModelConfig
+from thinwire.errors import UsageError
+from thinwire.model import loading
+from thinwire.model.loading import (
+    DEFAULT_MODEL,
+    PLAN_MODEL,
+    check_logits,
+    choose_device,
+    choose_model,
+    load,
+    load_error_message,
+)
+from thinwire.ops.packing import pack
+from tiny_models import END_ID, EOS_ID, save_tiny, tiny_llama, tiny_lm
+
+
+def test_logits_at_chosen_positions_are_the_models_own():
+    lm = tiny_lm()
+    ids = torch.arange(5, 29).reshape(2, 12)
+    expected = lm.model(input_ids=ids).logits
+    packed = pack(ids.tolist())
+    embeddings = lm.embedding_matrix[torch.from_numpy(packed.ids)][None]
+    (hidden,) = lm.packed_states(embeddings, torch.from_numpy(packed.positions), packed.segments)
+    torch.testing.assert_close(lm.logits(hidden[[rows[7] for rows in packed.rows]]), expected[:, 7])
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_next_token_is_the_same_whatever_gaps_its_cache_has(side):
+    lm = tiny_lm()
+    ids = torch.arange(5, 15)[None]
+    expected = lm.model.get_decoder()(input_ids=ids).last_hidden_state[:, -1]
+    # Nine tokens in the cache, and four masked gaps before or after them.
+    gap, prompt = torch.full((1, 4), 7), ids[:, :-1]
+    mask = torch.cat([0 * gap, 0 * prompt + 1] if side == "left" else [0 * prompt + 1, 0 * gap], 1)
+    padded = torch.cat([gap, prompt] if side == "left" else [prompt, gap], 1)
+    cache = DynamicCache(config=lm.model.config)
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    lm.model.get_decoder()(input_ids=padded, attention_mask=mask, position_ids=positions, past_key_values=cache)
+    key_mask = torch.cat([mask.bool(), torch.ones(1, 1, dtype=torch.bool)], 1)
+    found = lm.next_states(lm.embedding_matrix[ids[:, -1]], torch.tensor([9]), [key_mask], cache)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_loaded_model_is_frozen_and_in_the_dtype_asked_for(tmp_path):
+    folder = str(save_tiny(tmp_path / "model"))
+    for dtype in ("bfloat16", "float32"):
+        lm = load(ModelConfig(name=folder, dtype=dtype, device="cpu"))
+        assert lm.dtype == getattr(torch, dtype)
+        assert not lm.model.training
+        assert not any(p.requires_grad for p in lm.model.parameters())
+
+
+@pytest.mark.parametrize(("able", "dtype"), [({"avx2": True}, torch.float32), ({"amx_bf16": True}, torch.bfloat16)])
+def test_by_default_weights_have_the_dtype_that_the_cpu_multiplies_fast(able, dtype, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    lm = load(ModelConfig(name=str(save_tiny(tmp_path / "model")), device="cpu"))
+    assert lm.dtype == dtype
+    assert lm.identity().dtype == str(dtype).removeprefix("torch.")
+
+
+def test_a_folders_revision_is_its_embedding_matrixs_hash(tmp_path):
+    one, other = save_tiny(tmp_path / "a"), save_tiny(tmp_path / "b", seed=1)
+    revisions = [load(ModelConfig(name=str(folder), device="cpu")).revision for folder in (one, one, other)]
+    assert revisions[0] == revisions[1] != revisions[2]
+
+
+def test_answers_stop_at_the_templates_end_and_at_the_models_own():
+    lm = tiny_lm()
+    assert lm.model.generation_config.eos_token_id == EOS_ID
+    assert lm.stop_ids(END_ID) == {END_ID, EOS_ID}
+    lm.model.generation_config.eos_token_id = [7, 8]
+    assert lm.stop_ids(END_ID) == {END_ID, 7, 8}
+    lm.model.generation_config.eos_token_id = None
+    assert lm.stop_ids(END_ID) == {END_ID}
+
+
+def test_a_model_that_scales_its_logits_is_refused():
+    lm = tiny_lm()
+
+    class Scaled(torch.nn.Linear):
+        calls = 0
+
+        def forward(self, hidden):
+            Scaled.calls += 1
+            return super().forward(hidden) * (
+                3 if Scaled.calls == 1 else 1
+            )  # as if the model scaled its logits outside the head
+
+    head = Scaled(32, 261, bias=False)
+    head.weight = lm.model.lm_head.weight
+    lm.model.lm_head = head
+    with pytest.raises(UsageError, match="logits are not output head x last hidden state"):
+        check_logits(lm)
+
+
+def test_a_model_whose_attention_is_not_plain_is_refused():
+    lm = tiny_lm()
+    check_logits(lm)
+    for layer in lm.model.model.layers:
+        # As if the model's own attention had a scale that patched attention does not get.
+        layer.self_attn.register_forward_pre_hook(
+            lambda module, *_: setattr(
+                module, "scaling", 8**-0.5 if lm.model.config._attn_implementation == "thinwire_segments" else 1.0
+            )
+        )
+    with pytest.raises(UsageError, match="attention other than causal softmax attention"):
+        check_logits(lm)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no/such.gguf", r"no GGUF file no/such\.gguf"),
+        ("..bad name..", "no model|is no local folder"),
+    ],
+)
+def test_the_error_for_a_model_that_does_not_exist_is_one_line_with_a_remedy(name, message, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(UsageError, match=message) as caught:
+        load(ModelConfig(name=name, device="cpu"))
+    assert "\n" not in str(caught.value)
+    assert DEFAULT_MODEL in str(caught.value)
+
+
+def test_the_error_for_a_gated_model_is_one_line_that_says_where_to_accept_its_licence():
+    refused = OSError("You are trying to access a gated repo.\nMake sure to have access to it.")
+    refused.__cause__ = GatedRepoError.__new__(GatedRepoError)  # as transformers raises it; tests have no network
+    message = load_error_message(PLAN_MODEL, refused)
+    assert f"accept its licence at https://huggingface.co/{PLAN_MODEL}, then run `hf auth login`" in message
+    assert "\n" not in message
+
+
+def test_the_error_for_a_folder_without_a_checkpoint_says_so(tmp_path):
+    with pytest.raises(UsageError, match="holds no checkpoint"):
+        load(ModelConfig(name=str(tmp_path), device="cpu"))
+
+
+def test_auto_says_which_model_and_why(monkeypatch):
+    assert choose_model("some/model", torch.device("cpu")) == ("some/model", "asked for")
+    assert choose_model("auto", torch.device("cpu")) == (DEFAULT_MODEL, f"no CUDA device for {PLAN_MODEL}")
+    # There is no GPU here: its memory, and whether the weights are in the cache, are patched.
+    gigabytes = {"total_memory": 24e9}
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda _: dataclasses.make_dataclass("Card", gigabytes)(**gigabytes)
+    )
+    assert choose_model("auto", torch.device("cuda")) == (
+        DEFAULT_MODEL,
+        f"the CUDA device has 24 GB, {PLAN_MODEL} takes 40",
+    )
+    gigabytes["total_memory"] = 80e9
+    monkeypatch.setattr(loading, "is_cached", lambda _: False)
+    assert choose_model("auto", torch.device("cuda"))[0] == DEFAULT_MODEL
+    monkeypatch.setattr(loading, "is_cached", lambda _: True)
+    assert choose_model("auto", torch.device("cuda"))[0] == PLAN_MODEL
+
+
+def test_a_device_that_does_not_exist_is_refused():
+    assert choose_device("cpu") == torch.device("cpu")
+    with pytest.raises(UsageError, match="is no device"):
+        choose_device("gpu0")
+    with pytest.raises(UsageError, match="CUDA devices"):
+        choose_device("cuda:63")
+
+
+def test_the_embedding_matrix_is_the_models_and_its_hash_follows_its_bytes():
+    lm = tiny_lm()
+    assert lm.embedding_matrix.data_ptr() == lm.model.get_input_embeddings().weight.data_ptr()
+    assert lm.embedding_hash() == tiny_lm().embedding_hash() != tiny_lm(seed=1).embedding_hash()
+    assert tiny_lm(dtype=torch.bfloat16).embedding_hash() != lm.embedding_hash()
+    assert lm.num_layers == 2 == tiny_llama().config.num_hidden_layers

@@ -1,0 +1,160 @@
+"""What ``auto`` becomes in settings that depend on the memory and the model's size."""
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+
+from thinwire.errors import UsageError
+from thinwire.experiment import scheduling
+from thinwire.experiment.scheduling import max_group_size, num_worker_processes
+from thinwire.model import memory
+from thinwire.model.language_model import LanguageModel
+from thinwire.model.memory import decoding_batch_tokens, training_micro_batch_tokens
+from thinwire.training.autotune import halved_until_it_fits, is_tried, uses_cuda_graphs
+from tiny_models import tiny_lm
+
+
+class OnGpu(LanguageModel):
+    """The tiny model as if it were on a GPU; only its ``device`` is used here."""
+
+    device = torch.device("cuda")
+
+
+def on_gpu():
+    """The tiny model on a made-up GPU."""
+    return OnGpu(**{field.name: getattr(tiny_lm(), field.name) for field in dataclasses.fields(LanguageModel)})
+
+
+def test_arms_train_together_on_a_gpu_with_a_small_model_and_one_by_one_elsewhere(monkeypatch):
+    assert max_group_size(tiny_lm(), "auto") == 1
+    assert max_group_size(on_gpu(), "auto") == 16
+    monkeypatch.setattr(memory, "SMALL_MODEL_PARAMETERS", 1000)  # the tiny model has more
+    assert max_group_size(on_gpu(), "auto") == 1
+    assert max_group_size(tiny_lm(), 5) == max_group_size(on_gpu(), 5) == 5
+
+
+def test_worker_processes_are_limited_by_threads_memory_and_work(monkeypatch, set_threads):
+    free = {"bytes": 1e12}
+    monkeypatch.setattr(scheduling, "free_memory", lambda device: free["bytes"])
+    set_threads(3)
+    lm = tiny_lm()
+    size = sum(parameter.numel() for parameter in lm.model.parameters())
+    enough = 2.4e13 / 4 / size
+
+    def number(setting="auto", groups=9, processes_worth=9.0):
+        return num_worker_processes(lm, setting, num_groups=groups, num_tokens=int(processes_worth * enough) + 1)
+
+    assert number() == 3, "as many as threads"
+    assert number(groups=2) == 2
+    assert number(processes_worth=2.5) == 2
+    assert number(processes_worth=0.5) == 1
+    # The weights in float32, a GiB, and 2,048 tokens of a micro-batch, not compiled (17,024 bytes each, see below).
+    each = 4 * size + 2**30 + 2048 * 17_024
+    free["bytes"] = 2 * each / 0.6 + 10
+    assert number() == 2
+    free["bytes"] = 0
+    assert number() == 1
+    assert number(setting=5) == 5
+    assert number(setting=5, groups=2) == 2
+
+
+def test_worker_processes_are_only_for_a_cpu():
+    assert num_worker_processes(on_gpu(), "auto", num_groups=9, num_tokens=10**15) == 1
+    assert num_worker_processes(on_gpu(), 1, num_groups=9, num_tokens=10**15) == 1
+    with pytest.raises(UsageError, match=r"worker_processes=2 is for arms on a CPU; on cuda .* leave it at auto"):
+        num_worker_processes(on_gpu(), 2, num_groups=9, num_tokens=10**15)
+
+
+def test_a_worker_process_uses_only_its_share_of_the_memory(monkeypatch):
+    monkeypatch.setattr(memory, "free_memory", lambda device: 512 * 4000 / 0.6 + 1)
+    assert decoding_batch_tokens(tiny_lm(), "auto") == 4000
+    assert decoding_batch_tokens(tiny_lm(), "auto", 0.25) == 1000
+    assert decoding_batch_tokens(tiny_lm(), 7, 0.25) == 7
+    monkeypatch.setattr(memory, "free_memory", lambda device: 17_024 * 4000 / 0.6 + 1)
+    assert training_micro_batch_tokens(tiny_lm(), "auto", compiled=False) == 4000
+    assert training_micro_batch_tokens(tiny_lm(), "auto", compiled=False, share=0.25) == 1000
+
+
+def in_training(lm, setting):
+    return training_micro_batch_tokens(lm, setting, compiled=False)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "most", "most_on_gpu"), [(in_training, 8_192, 524_288), (decoding_batch_tokens, 32_768, 1_048_576)]
+)
+def test_a_micro_batch_takes_its_share_of_the_free_memory_within_limits(tokens, most, most_on_gpu, monkeypatch):
+    free = {"bytes": 1e12}
+    monkeypatch.setattr(memory, "free_memory", lambda device: free["bytes"])
+    assert tokens(tiny_lm(), "auto") == most
+    assert tokens(on_gpu(), "auto") == most_on_gpu
+    free["bytes"] = 0
+    assert tokens(tiny_lm(), "auto") == 256
+    # Two layers of width 32 and an MLP of 48, and 384 keys for each of four heads, 4 bytes each in training:
+    # 2 x 4 x (14 x 32 + 3 x 48 + 384 x 4). In decoding, keys and values of two heads of width 8, twice: 2 x 2 x 4 x 2
+    # x 2 x 8.
+    each = {in_training: 17_024, decoding_batch_tokens: 512}[tokens]
+    free["bytes"] = each * 1000 / 0.6 + 1
+    assert tokens(tiny_lm(), "auto") == 1000
+    assert tokens(tiny_lm(), 7) == 7
+    # 2 bytes each, and flash attention keeps no attention weights: 2 x 2 x (14 x 32 + 3 x 48) in training.
+    each = {in_training: 2368, decoding_batch_tokens: 256}[tokens]
+    free["bytes"] = each * 1000 / 0.6 + 1
+    assert tokens(in_bfloat16(on_gpu()), "auto") == 1000
+
+
+def test_compiled_layers_take_less_memory(monkeypatch):
+    monkeypatch.setattr(memory, "free_memory", lambda device: 2368 * 1000 / 0.6 + 1)
+    assert training_micro_batch_tokens(in_bfloat16(on_gpu()), "auto", compiled=True) == 1333
+
+
+@pytest.mark.parametrize(("room", "taken"), [(5000, 5000), (4999, 2500), (700, 625), (300, 256)])
+def test_a_micro_batch_is_halved_until_it_fits(room, taken):
+    asked = []
+
+    def attempt(tokens):
+        asked.append(tokens)
+        if tokens > room:
+            raise torch.OutOfMemoryError
+        return f"{tokens} fit"
+
+    assert halved_until_it_fits(5000, attempt) == f"{taken} fit"
+    assert asked == [5000, 2500, 1250, 625, 312, 256][: len(asked)]
+
+
+def test_running_out_of_memory_with_the_smallest_micro_batch_is_an_error():
+    def attempt(tokens):
+        raise torch.OutOfMemoryError(f"{tokens} do not fit")
+
+    with pytest.raises(torch.OutOfMemoryError, match="256 do not fit"):
+        halved_until_it_fits(400, attempt)
+
+
+def test_micro_batches_are_tried_on_a_gpu_if_their_size_is_auto():
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert [is_tried(gpu, "auto"), is_tried(gpu, 4096), is_tried(cpu, "auto")] == [True, False, False]
+
+
+def in_bfloat16(lm):
+    return dataclasses.replace(lm, model=copy.deepcopy(lm.model).bfloat16())
+
+
+def test_auto_uses_cuda_graphs_on_a_gpu_with_a_small_model(monkeypatch):
+    lm = in_bfloat16(on_gpu())
+    assert uses_cuda_graphs(lm, "auto")
+    assert not uses_cuda_graphs(lm, False)
+    monkeypatch.setattr(memory, "SMALL_MODEL_PARAMETERS", 1000)
+    assert not uses_cuda_graphs(lm, "auto")
+    assert uses_cuda_graphs(lm, True)
+
+
+@pytest.mark.parametrize(
+    "lm",
+    [in_bfloat16(tiny_lm()), on_gpu(), dataclasses.replace(in_bfloat16(on_gpu()), base_bits=8)],
+    ids=["on a CPU", "in float32", "quantised"],
+)
+def test_cuda_graphs_that_cannot_be_captured_are_off_or_refused_if_asked_for(lm):
+    assert not uses_cuda_graphs(lm, "auto")
+    with pytest.raises(UsageError, match="needs a CUDA device, and a model in bfloat16 that is not quantised"):
+        uses_cuda_graphs(lm, True)

@@ -1,0 +1,185 @@
+import json
+from dataclasses import asdict, replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from thinwire.config.settings import VerdictConfig
+from thinwire.errors import UsageError
+from thinwire.schema import build
+from thinwire.stats.bootstrap import ArmComparison, Comparison, Interval
+from thinwire.stats.tiers import TIERS, Tiers
+from thinwire.stats.verdict import ARM_IS_BETTER, arm_verdict, sweep_verdict
+
+NEXT_STEPS = {"no help": ("Stop",), "marginal": ("Note it",), "significant": ("Use it", "Tell others"), "strong": ()}
+
+
+def arm(difference, half_width):
+    """An arm at 1,000 questions, in F1 points; the critical value is 2.5."""
+    low, high = (difference - half_width) / 100, (difference + half_width) / 100
+    return ArmComparison(
+        outcome="compared",
+        reason=None,
+        covers="questions",
+        num_questions=1000,
+        num_paragraphs=200,
+        num_runs=1,
+        num_baseline_runs=1,
+        mean=0.24 + difference / 100,
+        baseline_mean=0.24,
+        difference=difference / 100,
+        question_variance=(half_width / 250) ** 2,
+        seed_variance=0.0,
+        standard_error=half_width / 250,
+        simultaneous=Interval(low=low, high=high),
+        critical=2.5,
+    )
+
+
+def sweep(**arms):
+    return Comparison(arms=arms, confidence=0.95, num_resamples=1000)
+
+
+@pytest.mark.parametrize(
+    ("difference", "tier"),
+    [
+        (-0.3, "no help"),
+        (0.0199, "no help"),
+        (0.02, "marginal"),
+        (0.0499, "marginal"),
+        (0.29 - 0.24, "significant"),  # 0.04999999999999999
+        (0.0999, "significant"),
+        (0.34 - 0.24, "strong"),
+        (0.5, "strong"),
+    ],
+)
+def test_tiers_are_the_plans(difference, tier):
+    assert Tiers().of(difference) == tier
+
+
+def test_thresholds_can_be_moved_and_must_rise():
+    assert Tiers(marginal=1, significant=3, strong=4).of(0.035) == "significant"
+    for bad, message in (
+        ({"marginal": 0}, "verdict.marginal: Input should be greater than 0"),
+        ({"marginal": 6}, "verdict: thresholds must rise, not 6, 5, 10"),
+        ({"strong": 5}, "verdict: thresholds must rise, not 2, 5, 5"),
+        ({"strong": float("nan")}, "verdict.strong: Input should be a finite number"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            build(VerdictConfig, bad, where="verdict")
+
+
+@pytest.mark.parametrize(
+    ("difference", "half_width", "observed", "supported"),
+    [
+        (12, 1, "strong", "strong"),  # 11 to 13
+        (12, 3, "strong", "significant"),  # 9 to 15
+        (12, 8, "strong", "marginal"),  # 4 to 20
+        (12, 11, "strong", None),  # 1 to 23
+        (3, 1, "marginal", "marginal"),  # the lower end is the threshold
+        (1, 0.9, "no help", "no help"),  # 0.1 to 1.9: it may help, but by less than counts
+        (1, 1, "no help", None),  # up to 2.0
+        (-4, 1, "no help", "no help"),
+    ],
+)
+def test_the_supported_tier_is_the_one_the_interval_reaches(difference, half_width, observed, supported):
+    verdict = arm_verdict(arm(difference, half_width))
+    assert (verdict.observed, verdict.supported) == (observed, supported)
+    assert verdict.helps is (supported in ("marginal", "significant", "strong"))
+    assert (verdict.questions_to_resolve is None) is (supported is not None)
+
+
+def test_the_questions_that_would_resolve_are_worked_out_by_hand():
+    # Half-width 5 at 1,000 questions; 6 - 2 = 4 points of room: 1000 * (5 / 4)^2 = 1562.5
+    verdict = arm_verdict(arm(6, 5), power=0.5)
+    assert verdict.supported is None
+    assert verdict.questions_to_resolve == 1563
+    # Observed no help: the upper end has to fall from 0.5 + 5 below 2: 1000 * (5 / 1.5)^2 = 11111.1
+    assert arm_verdict(arm(0.5, 5), power=0.5).questions_to_resolve == 11112
+
+
+def test_an_arm_without_an_interval_is_unresolved_and_says_no_number():
+    few = replace(arm(6, 5), outcome="too few", reason="one paragraph", simultaneous=None, critical=None)
+    verdict = arm_verdict(few)
+    assert (verdict.observed, verdict.supported, verdict.questions_to_resolve) == ("significant", None, None)
+    steps = sweep_verdict(sweep(a=few), "a")
+    assert steps.next_steps[0].startswith("Evaluate more questions")
+    assert "(one paragraph)" in steps.lesson
+
+
+@given(st.floats(-20, 20), st.floats(0.01, 20))
+@settings(derandomize=True, deadline=None)
+def test_what_is_supported_is_never_above_what_is_observed(difference, half_width):
+    verdict = arm_verdict(arm(difference, half_width))
+    if verdict.supported is not None:
+        assert TIERS.index(verdict.supported) <= TIERS.index(verdict.observed)
+    json.dumps(asdict(verdict), allow_nan=False)
+
+
+@pytest.mark.parametrize(("difference", "tier"), [(0, "no help"), (3, "marginal"), (6, "significant"), (12, "strong")])
+def test_a_sweep_has_the_next_steps_of_its_tier_and_none_where_the_experiment_has_none(difference, tier):
+    comparison = sweep(small=arm(0, 0.5), best=arm(difference, 0.5))
+    found = sweep_verdict(comparison, "best", next_steps=NEXT_STEPS)
+    assert found.verdict.supported == tier
+    assert found.helped is (tier != "no help")
+    assert found.next_steps == NEXT_STEPS[tier]
+    assert found.next_steps_if_confirmed == ()
+    assert f"best gains {difference:+.1f} F1 points over the baseline (95% interval over all arms" in found.lesson
+    json.dumps(asdict(found), allow_nan=False)
+    for steps in (None, {}, {name: one for name, one in NEXT_STEPS.items() if name != tier}):
+        assert sweep_verdict(comparison, "best", next_steps=steps) == replace(found, next_steps=())
+
+
+def test_an_unresolved_sweep_asks_for_questions_and_keeps_the_branch_for_later():
+    found = sweep_verdict(sweep(best=arm(6, 7)), "best", next_steps=NEXT_STEPS, power=0.5)
+    assert not found.helped
+    assert not found.verdict.gains
+    assert found.lesson == (
+        "Whether LoRA raises the score with compressed input is not resolved: best gains +6.0 F1 points "
+        "over the baseline (95% interval over all arms -1.0 to +13.0, 1,000 questions)."
+    )
+    assert found.next_steps == (
+        "Evaluate about 3,063 questions: if the observed difference is the true one, that resolves it with a "
+        "probability of 50%",
+    )
+    assert found.next_steps_if_confirmed == NEXT_STEPS["significant"]
+
+
+def test_a_gain_that_may_be_too_small_to_count_is_still_called_a_gain():
+    found = sweep_verdict(sweep(best=arm(6, 5)), "best")
+    assert found.verdict.gains
+    assert not found.helped
+    assert found.headline == "Not resolved: a gain, the estimate is significant, but the data do not settle its tier"
+    assert found.lesson.startswith(
+        "LoRA raises the score with compressed input, but by how much is not resolved: best "
+        "gains +6.0 F1 points over the baseline (95% interval over all arms +1.0 to +11.0"
+    )
+
+
+@pytest.mark.parametrize(
+    ("difference", "half_width", "headline", "lesson"),
+    [
+        (-4, 1, "No better than the baseline", "wide is no better than the baseline: wide gains -4.0 F1 points"),
+        (3, 0.5, "Better than the baseline: marginal", "wide is a little better than the baseline: wide gains +3.0"),
+        (12, 5, "Better than the baseline: at least significant, the estimate is strong", "wide is clearly better"),
+        (
+            6,
+            5,
+            "Not resolved: a gain, the estimate is significant",
+            "wide is better than the baseline, but by how",
+        ),
+        (1, 5, "Not resolved: the estimate is no help", "Whether wide is better than the baseline is not resolved:"),
+    ],
+)
+def test_a_sweep_that_is_not_about_lora_says_nothing_of_it(difference, half_width, headline, lesson):
+    found = sweep_verdict(sweep(wide=arm(difference, half_width)), "wide", claim=ARM_IS_BETTER)
+    assert found.headline.startswith(headline)
+    assert found.lesson.startswith(lesson)
+    assert "LoRA" not in found.headline + found.lesson + " ".join(found.next_steps + found.next_steps_if_confirmed)
+
+
+def test_the_best_arm_is_the_one_given_and_must_exist():
+    assert sweep_verdict(sweep(a=arm(12, 1), b=arm(0, 1)), "b").verdict.observed == "no help"
+    with pytest.raises(UsageError, match="no arm 'baseline' to judge the sweep by; choose one of a"):
+        sweep_verdict(sweep(a=arm(1, 1)), "baseline")
