@@ -74,7 +74,8 @@ def _refuse_unknown_keys(cls: type[Section], data: Mapping[str, Any], where: str
         field = cls.model_fields.get(str(key))
         if field is None:
             if new := cls.renamed.get(str(key)):
-                raise UsageError(f"the setting {path!r} is now called {new}")
+                renamed = new if "." in new or not where else f"{where}.{new}"
+                raise UsageError(f"the setting {path!r} is now called {renamed}")
             valid = list(cls.model_fields)
             raise UsageError(f"unknown setting {path!r}{nearest(str(key), valid)}; valid here: {', '.join(valid)}")
         section = field.annotation

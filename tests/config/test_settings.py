@@ -313,3 +313,22 @@ def test_an_experiment_written_as_yaml_is_read_back_equal(tmp_path_factory, item
 def test_a_baseline_that_is_no_arm_is_refused():
     with pytest.raises(UsageError, match=r"'basline' is no arm \(did you mean 'baseline'\?\)"):
         minimal(baseline="basline")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("reads=text", "the setting 'reads' is now called input"),
+        ("arms.baseline.reads=text", "the setting 'arms.baseline.reads' is now called arms.baseline.input"),
+        ("fused_arms=2", "the setting 'fused_arms' is now called group_size"),
+        ("processes=2", "the setting 'processes' is now called worker_processes"),
+        ("training.pass_tokens=9", "the setting 'training.pass_tokens' is now called training.micro_batch_tokens"),
+        ("evaluation.pass_tokens=9", "the setting 'evaluation.pass_tokens' is now called evaluation.batch_tokens"),
+        ("codec.bits=4", "the setting 'codec.bits' is now called codec.quantized_pca.bits, with codec.kind=quantized_"),
+        ("reconstruction.mode=table", "reconstruction.mode: Input should be 'rows' or 'sequence', got 'table'"),
+    ],
+)
+def test_an_earlier_name_is_refused_with_the_new_one(override, message):
+    with pytest.raises(UsageError) as caught:
+        load_experiment(PLAN, [override])
+    assert message in str(caught.value)

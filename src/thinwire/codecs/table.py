@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import create_model
+from pydantic import Field, create_model
 
 from thinwire.codecs.autoencoder import AutoencoderCodec
 from thinwire.codecs.base import Codec
@@ -30,6 +30,7 @@ else:
         "AnyCodecConfig",
         __base__=CodecConfig,
         __doc__=CodecConfig.__doc__,
+        kind=(str, Field(default="pca", description=f"One of {', '.join(f'``{kind}``' for kind in CODECS)}.")),
         **{kind: (codec.Settings, codec.Settings()) for kind, codec in CODECS.items() if codec.Settings},
     )
 
