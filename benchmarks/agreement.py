@@ -22,7 +22,7 @@ from lib.baseline_loop import PlainInput, answer
 from thinwire.config.settings import ModelConfig, PromptConfig
 from thinwire.data.prompts import Encoded, PromptEncoder
 from thinwire.data.sources import load_questions
-from thinwire.data.splits import draw
+from thinwire.data.splits import draw_examples
 from thinwire.determinism import deterministic_kernels
 from thinwire.evaluation.answering import Prediction, answer_questions, summarize
 from thinwire.files import write_json
@@ -72,7 +72,7 @@ def main() -> None:
     for dtype in ("bfloat16", "float32"):
         lm = load(ModelConfig(name=args.model, dtype=dtype))
         encoder = PromptEncoder(lm.tokenizer, PromptConfig())
-        drawn = draw(load_questions("squad", "test"), args.questions, 0, "test")
+        drawn = draw_examples(load_questions("squad", "test"), args.questions, 0, "test")
         questions = [encoder.encode(example) for example in drawn]
         for name, answer_with in (("Thinwire", batched), ("generate()", one_by_one)):
             started = time.perf_counter()

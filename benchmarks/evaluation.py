@@ -22,7 +22,7 @@ from thinwire.checkpoints.load import find_arm, load_arm
 from thinwire.checkpoints.save import LORA_FOLDER
 from thinwire.data.prompts import PromptEncoder
 from thinwire.data.sources import load_questions
-from thinwire.data.splits import draw
+from thinwire.data.splits import draw_examples
 from thinwire.determinism import deterministic_kernels
 from thinwire.errors import UsageError
 from thinwire.evaluation.answering import Prediction, answer_questions
@@ -54,7 +54,7 @@ def main() -> None:
     plain_input = PlainInput(adapter=inputs.adapter, codes=features, matrix=stock_lm.embedding_matrix, mean_square=1.0)
     encoder = PromptEncoder(lm.tokenizer, arm.config.prompt, with_context=arm.config.context)
     dev = load_questions("squad", "test")
-    everything = [encoder.encode(example) for example in draw(dev, len(dev), 0, "test")]
+    everything = [encoder.encode(example) for example in draw_examples(dev, len(dev), 0, "test")]
     questions = everything[: args.questions]
     last: dict[str, list[Prediction]] = {}
 

@@ -33,7 +33,7 @@ from thinwire.codecs.settings import CodecConfig
 from thinwire.config.settings import ModelConfig, PromptConfig
 from thinwire.data.prompts import PromptEncoder
 from thinwire.data.sources import load_questions
-from thinwire.data.splits import draw
+from thinwire.data.splits import draw_examples
 from thinwire.files import write_json
 from thinwire.model.loading import load
 from thinwire.results.provenance import environment
@@ -148,7 +148,7 @@ def prompt_tokens(num_prompts: int) -> np.ndarray:
     """Return the token ids of SQuAD prompts for the default model, concatenated."""
     tokenizer = load(ModelConfig(name="smollm2-135m", device="cpu")).tokenizer
     encoder = PromptEncoder(tokenizer, PromptConfig())
-    examples = draw(load_questions("squad", "train"), num_prompts, 0, "train")
+    examples = draw_examples(load_questions("squad", "train"), num_prompts, 0, "train")
     return np.concatenate([encoder.encode(example).prompt_ids for example in examples])
 
 

@@ -30,7 +30,7 @@ from thinwire.config.experiment import ArmConfig
 from thinwire.config.load import load_experiment
 from thinwire.data.prompts import Encoded, PromptEncoder
 from thinwire.data.sources import load_questions
-from thinwire.data.splits import draw
+from thinwire.data.splits import draw_examples
 from thinwire.determinism import deterministic_kernels, generator
 from thinwire.experiment.scheduling import max_group_size
 from thinwire.files import write_json
@@ -182,7 +182,7 @@ def main() -> None:
     arms = [experiment.arm(name) for name in args.arm or experiment.arms]
     batch = arms[0].training.batch_size
     encoder = PromptEncoder(lm.tokenizer, arms[0].prompt)
-    drawn = draw(load_questions("squad", "train"), args.steps * batch, experiment.seed, "train")
+    drawn = draw_examples(load_questions("squad", "train"), args.steps * batch, experiment.seed, "train")
     questions = [encoder.encode(example, keep_answer=True) for example in drawn]
     if args.shape:
         lm = random_model(args.shape, lm)

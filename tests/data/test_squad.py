@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thinwire.data.splits import draw, hold_out_articles
+from thinwire.data.splits import draw_examples, hold_out_articles
 from thinwire.data.squad import from_rows, read_examples
 from thinwire.errors import UsageError
 from tiny_models import example, squad_document, write_squad
@@ -142,7 +142,7 @@ def test_an_example_cannot_be_changed():
 @given(st.integers(2, 8), st.integers(1, 3), st.integers(0, 9), st.data())
 @settings(derandomize=True, deadline=None)
 def test_held_out_articles_are_whole_and_share_nothing_with_the_rest(num_articles, questions, seed, data):
-    held = data.draw(st.integers(1, num_articles - 1))
+    held = data.draw_examples(st.integers(1, num_articles - 1))
     everything = examples_of(num_articles, questions)
     kept, out = hold_out_articles(everything, held, seed)
     assert len({x.article for x in out}) == held
@@ -168,14 +168,14 @@ def test_holding_out_every_article_is_refused(num):
 def test_a_smaller_draw_starts_a_larger_one_and_none_repeats(available, small, large, seed):
     small, large = sorted((small, large))
     everything = examples_of(available, 1)
-    drawn = draw(everything, large, seed, "train")
-    assert draw(everything, small, seed, "train") == drawn[:small]
+    drawn = draw_examples(everything, large, seed, "train")
+    assert draw_examples(everything, small, seed, "train") == drawn[:small]
     assert len({x.id for x in drawn}) == len(drawn) == min(large, available)
 
 
 def test_draws_for_different_purposes_or_seeds_differ():
     everything = examples_of(20, 1)
-    assert draw(everything, 20, 0, "train") == draw(everything, 20, 0, "train")
-    assert draw(everything, 20, 0, "train") != draw(everything, 20, 0, "test")
-    assert draw(everything, 20, 0, "train") != draw(everything, 20, 1, "train")
-    assert draw(everything, 20, 0, "train") != everything
+    assert draw_examples(everything, 20, 0, "train") == draw_examples(everything, 20, 0, "train")
+    assert draw_examples(everything, 20, 0, "train") != draw_examples(everything, 20, 0, "test")
+    assert draw_examples(everything, 20, 0, "train") != draw_examples(everything, 20, 1, "train")
+    assert draw_examples(everything, 20, 0, "train") != everything

@@ -6,7 +6,7 @@ from typing import Any
 
 from thinwire.evaluation.extractors import ExtractorScore
 from thinwire.report.analysis_record import AnalysedSweep, Analysis, CompressionSizes, VerdictSummary, WireSize
-from thinwire.report.rows import AnalysisRow, AnswerExample, AnswerMetrics, Degeneration, Difference, ShareOfCeiling
+from thinwire.report.rows import AnalysisRow, AnswerExample, AnswerSummary, Degeneration, Difference, ShareOfCeiling
 from thinwire.results.arm_record import Environment
 from thinwire.results.sweep_header import SweepModel
 
@@ -32,7 +32,7 @@ def share(estimate: float, low: float | None = None, high: float | None = None) 
 
 def row(name: str, f1: float, **changes: Any) -> AnalysisRow:
     rank = changes.get("rank")
-    metrics = AnswerMetrics(
+    metrics = AnswerSummary(
         distinct_share=0.975,
         top_first_word="the",
         top_first_word_share=0.0625,

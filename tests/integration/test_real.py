@@ -15,7 +15,7 @@ from thinwire.config.experiment import Experiment
 from thinwire.config.settings import ModelConfig, PromptConfig
 from thinwire.data.prompts import PromptEncoder
 from thinwire.data.sources import load_questions
-from thinwire.data.splits import draw
+from thinwire.data.splits import draw_examples
 from thinwire.evaluation.answering import answer_questions, summarize
 from thinwire.evaluation.generation import StopRule, greedy
 from thinwire.experiment.sweep import run_sweep
@@ -47,7 +47,7 @@ def dev():
 @pytest.fixture(scope="module")
 def questions(lm, dev):
     encoder = PromptEncoder(lm.tokenizer, PromptConfig())
-    return encoder, [encoder.encode(example) for example in draw(dev, 12, 0, "test")]
+    return encoder, [encoder.encode(example) for example in draw_examples(dev, 12, 0, "test")]
 
 
 def test_squad_has_its_official_sizes_and_correct_answer_offsets(dev):

@@ -13,7 +13,7 @@ from thinwire.report.analysis import analyse
 from thinwire.report.analysis_record import CodecSummary
 from thinwire.report.figures.files import write_figures
 from thinwire.report.markdown.insert import BEGIN, END
-from thinwire.report.markdown.results_section import section, short
+from thinwire.report.markdown.results_section import section, short_section
 from thinwire.report.markdown.sweep_record import FORMAT, KIND, as_text, read_sweep_record, write_sweep_record
 from thinwire.report.series import NO_SERIES
 from thinwire.results.arm_record import CodecMetric
@@ -127,7 +127,7 @@ def test_a_record_gives_the_analysis_back_and_the_same_texts(analysis, published
     assert read_sweep_record(tmp_path / "again.json") == published
     same = analysis.model_copy(update={"command": COMMAND})
     assert section(published) == section(same)
-    assert short(published) == short(same)
+    assert short_section(published) == short_section(same)
 
 
 def test_other_files_are_refused_and_never_overwritten(published, tmp_path):
@@ -215,7 +215,7 @@ def test_every_line_of_a_table_has_the_cells_of_its_head_whatever_was_answered(p
     metrics = degeneration.metrics.model_copy(update={"top_first_word": "|"})
     changed = with_row(published, "baseline", degeneration=degeneration.model_copy(update={"metrics": metrics}))
     changed = with_sweep(changed, description="with | without")
-    for text in (section(changed), short(changed)):
+    for text in (section(changed), short_section(changed)):
         for block in text.split("\n\n"):
             lines = [re.sub(r"\\\|", "", line) for line in block.splitlines() if line.startswith("|")]
             assert len({line.count("|") for line in lines}) <= 1, block
@@ -264,7 +264,7 @@ def test_with_several_codecs_bytes_and_bits_in_the_origin_name_the_arm_whose_the
 
 def test_a_sweep_of_the_baseline_alone_says_so_and_nothing_that_is_missing(tmp_path):
     alone = analyse(read_results(write_run(tmp_path / "run", [record("baseline")])))
-    for text in (section(alone), short(alone)):
+    for text in (section(alone), short_section(alone)):
         assert text.startswith("**no comparison: ")
         assert not [word for word in ("None", "nan", "Controls", "Holm", "Of the ceiling") if word in text]
         assert "| 37.5 |" in text
@@ -289,7 +289,7 @@ def test_several_seeds_are_said(published):
 
 
 def test_the_short_form_has_the_chosen_arm_the_baseline_and_the_controls(published):
-    found = short(published)
+    found = short_section(published)
     lines = [line for line in found.splitlines() if line.startswith("| ")][2:]
     assert [line.strip("| ").split(" | ")[0] for line in lines] == [
         "text, LoRA r16, all layers (the ceiling)",
@@ -329,7 +329,7 @@ def test_both_sections_go_into_a_file_under_the_records_name_and_are_replaced(ru
         f"{BEGIN.format(name=name)}\n{text}{END.format(name=name)}\n"
         for name, text in (
             ("results mine", section(read_sweep_record(file))),
-            ("short results mine", short(read_sweep_record(file))),
+            ("short results mine", short_section(read_sweep_record(file))),
         )
     )
     assert thinwire("publish", file, "--into", page)[1] == f"{page}: section results mine replaced\n"
@@ -452,7 +452,7 @@ def test_the_readme_shows_the_record_that_it_names_as_it_is():
     named = re.findall(r"<!-- thinwire: begin short results (\w+) -->", readme.read_text(encoding="utf-8"))
     assert named
     for name in named:
-        assert block(readme, f"short results {name}") == short(read_sweep_record(RECORDS / f"{name}.json")), (
+        assert block(readme, f"short results {name}") == short_section(read_sweep_record(RECORDS / f"{name}.json")), (
             f"README.md differs from docs/results/records/{name}.json: "
             f"run `thinwire publish docs/results/records/{name}.json --short --into README.md`"
         )

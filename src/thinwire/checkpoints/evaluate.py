@@ -9,7 +9,7 @@ from thinwire.checkpoints.load import find_arm, load_arm
 from thinwire.config.settings import EvaluationConfig, ModelConfig, PromptConfig
 from thinwire.data.prompts import PromptEncoder
 from thinwire.data.sources import load_questions
-from thinwire.data.splits import draw
+from thinwire.data.splits import draw_examples
 from thinwire.data.squad import Unanswerable
 from thinwire.evaluation.answering import answer_questions, summarize
 from thinwire.model.loading import load
@@ -48,7 +48,7 @@ def evaluate_target(
         lm = load(model)
         inputs, encoder = InputEmbeddings(lm.embedding_matrix), PromptEncoder(lm.tokenizer, prompt)
     examples = load_questions(data, "test", unanswerable)
-    questions = [encoder.encode(example) for example in draw(examples, num or len(examples), seed, "test")]
+    questions = [encoder.encode(example) for example in draw_examples(examples, num or len(examples), seed, "test")]
     with display.task("answering") as task:
         predictions = answer_questions(
             lm,

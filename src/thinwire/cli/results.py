@@ -161,8 +161,7 @@ def publish(
     """
     from thinwire.report.analysis import analyse
     from thinwire.report.markdown.insert import insert, inserted
-    from thinwire.report.markdown.results_section import section
-    from thinwire.report.markdown.results_section import short as short_section
+    from thinwire.report.markdown.results_section import section, short_section
     from thinwire.report.markdown.sweep_record import earlier_command, read_sweep_record, write_sweep_record
 
     if short and record is not None and into is None:

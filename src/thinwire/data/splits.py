@@ -47,9 +47,9 @@ class Splits:
         if (samples, selection) not in self._drawn:
             train, held_out, test = self._all
             self._drawn[samples, selection] = Questions(
-                train=draw(train, self._data.samples, self._seed, "train"),
-                selection=draw(held_out, selection, self._seed, "selection"),
-                test=draw(test, len(test) if samples == "all" else samples, self._seed, "test"),
+                train=draw_examples(train, self._data.samples, self._seed, "train"),
+                selection=draw_examples(held_out, selection, self._seed, "selection"),
+                test=draw_examples(test, len(test) if samples == "all" else samples, self._seed, "test"),
             )
         return self._drawn[samples, selection]
 
@@ -78,7 +78,7 @@ def hold_out_articles(examples: Sequence[Example], num_articles: int, seed: int)
     return kept, [example for example in examples if example.article in held_out]
 
 
-def draw(examples: Sequence[Example], num: int, seed: int, purpose: str) -> list[Example]:
+def draw_examples(examples: Sequence[Example], num: int, seed: int, purpose: str) -> list[Example]:
     """Draw ``num`` examples by seed in random order, or all if there are fewer.
 
     A smaller draw is a prefix of a larger one.

@@ -12,8 +12,8 @@ from thinwire.config.settings import ExpectedBaseline, ReportConfig, VerdictConf
 from thinwire.evaluation.degeneration import Diagnosis, diagnose
 from thinwire.evaluation.extractors import score_extractors
 from thinwire.report.analysis_record import AnalysedSweep, Analysis, VerdictSummary
-from thinwire.report.code_sizes import code_bits, codecs, matrix_bytes, sizes
-from thinwire.report.rows import AnalysisRow, AnswerExample, AnswerMetrics, Degeneration, Difference, ShareOfCeiling
+from thinwire.report.code_sizes import bits_of_code, codecs, matrix_bytes, sizes
+from thinwire.report.rows import AnalysisRow, AnswerExample, AnswerSummary, Degeneration, Difference, ShareOfCeiling
 from thinwire.report.setting_differences import Settings, differing_settings
 from thinwire.results.arm_record import ArmRecord
 from thinwire.results.read import CEILING, CODEC, TEXT, Finished, Results
@@ -120,7 +120,7 @@ def _row(
         adapter_params=done.trainable_parameters.adapter,
         lora_params=done.trainable_parameters.lora,
         matrix_bytes=matrix_bytes(results.sweep.model, record),
-        code_bits=code_bits(results.sweep.model, done.codec) if done.codec else None,
+        code_bits=bits_of_code(results.sweep.model, done.codec) if done.codec else None,
         minutes=sum(run.record.seconds_total for run in runs) / 60,
         f1=fmean(one.test.f1 for one in all_done),
         em=fmean(one.test.exact_match for one in all_done),
@@ -195,9 +195,9 @@ def _ends(interval: Interval | None) -> tuple[float | None, float | None]:
 def _degeneration(diagnosis: Diagnosis) -> Degeneration:
     return Degeneration(
         finding=diagnosis.finding,
-        metrics=AnswerMetrics(**asdict(diagnosis.answers)),
-        gold=AnswerMetrics(**asdict(diagnosis.gold)),
-        text=AnswerMetrics(**asdict(diagnosis.text)) if diagnosis.text else None,
+        metrics=AnswerSummary(**asdict(diagnosis.answers)),
+        gold=AnswerSummary(**asdict(diagnosis.gold)),
+        text=AnswerSummary(**asdict(diagnosis.text)) if diagnosis.text else None,
         reasons=tuple(
             f"{one.metric.removesuffix('_share').replace('_', ' ')} {one.value:.1%} (limit {one.limit:.1%})"
             for one in diagnosis.evidence

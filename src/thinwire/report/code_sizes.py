@@ -76,7 +76,7 @@ def matrix_bytes(model: SweepModel, record: ArmRecord) -> int | None:
     return sum(_matrix_parts(model, record).values()) or None
 
 
-def code_bits(model: SweepModel, codec: CodecRecord) -> int:
+def bits_of_code(model: SweepModel, codec: CodecRecord) -> int:
     """Bits that the code of one token takes."""
     return compare.code_bits(model.bytes_per_number, codec.code_width, codec.code_bits)
 
@@ -86,7 +86,7 @@ def _matrix_parts(model: SweepModel, record: ArmRecord) -> dict[str, int]:
     if codec is None:
         return {}
     return {
-        "codes": math.ceil(model.vocabulary * code_bits(model, codec) / 8),
+        "codes": math.ceil(model.vocabulary * bits_of_code(model, codec) / 8),
         "adapter": record.done.trainable_parameters.adapter * 4,
         "codec": codec.num_bytes,
     }

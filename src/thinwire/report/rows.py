@@ -51,7 +51,7 @@ class ShareOfCeiling(Record):
     """Trainings of the arm that it is the mean of."""
 
 
-class AnswerMetrics(Record):
+class AnswerSummary(Record):
     """Degeneration metrics of one set of answers, as ``evaluation.degeneration`` explains them.
 
     Shares are fractions of all answers.
@@ -85,10 +85,10 @@ class Degeneration(Record):
     """Whether the answers degenerated, with the numbers behind it; of several seeds, those of the first."""
 
     finding: Finding
-    metrics: AnswerMetrics
-    gold: AnalysisOnly[AnswerMetrics | None] = None
+    metrics: AnswerSummary
+    gold: AnalysisOnly[AnswerSummary | None] = None
     """Of the gold answers to the same questions, as if predicted."""
-    text: AnalysisOnly[AnswerMetrics | None] = None
+    text: AnalysisOnly[AnswerSummary | None] = None
     """Of the model that reads text, untrained; None where that control was not run."""
     reasons: AnalysisOnly[tuple[str, ...]] = ()
     """Each metric that is beyond its limit, a phrase each."""

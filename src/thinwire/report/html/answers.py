@@ -9,7 +9,7 @@ from thinwire.report.analysis_record import Analysis
 from thinwire.report.formatting import decimal, percent, points, whole
 from thinwire.report.html.embed import count, filters, questions_script
 from thinwire.report.html.markup import HtmlCell, HtmlColumn, paragraph, section, table, text
-from thinwire.report.rows import AnalysisRow, AnswerMetrics, Degeneration
+from thinwire.report.rows import AnalysisRow, AnswerSummary, Degeneration
 
 _FINDINGS = {"healthy": "good", "format only": "fair", "collapsed": "bad"}
 
@@ -20,7 +20,7 @@ def collapse(analysis: Analysis) -> str:
     if not rows:
         return section("collapse", "Collapse and format", paragraph("No answers to diagnose.", "empty"))
     measured = [found.metrics for _, found in rows]
-    names = [name for name in AnswerMetrics.model_fields if any(getattr(one, name) is not None for one in measured)]
+    names = [name for name in AnswerSummary.model_fields if any(getattr(one, name) is not None for one in measured)]
     columns = [HtmlColumn(name="configuration", numeric=False), HtmlColumn(name="finding", numeric=False)]
     columns += [HtmlColumn(name=name.replace("_", " ")) for name in names]
     body = [
@@ -44,7 +44,7 @@ def _finding(found: Degeneration) -> HtmlCell:
     return HtmlCell(markup=f'<span class="finding {_FINDINGS.get(finding, "")}">{text(finding)}</span>', value=finding)
 
 
-def _metrics(found: AnswerMetrics, names: Sequence[str]) -> list[HtmlCell]:
+def _metrics(found: AnswerSummary, names: Sequence[str]) -> list[HtmlCell]:
     return [
         HtmlCell(
             markup=text(_written(name, getattr(found, name))),

@@ -37,7 +37,7 @@ _DETAILS = [
 ]
 
 
-def arms(analysis: Analysis) -> str:
+def arms_section(analysis: Analysis) -> str:
     """Forest plot and tables."""
     found = forest.figure(analysis)
     empty = paragraph("No arm has a difference to the baseline, so there is nothing to compare.", "empty")

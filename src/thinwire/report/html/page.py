@@ -17,7 +17,7 @@ from typing import Any
 from thinwire.report.analysis_record import Analysis
 from thinwire.report.figures.svg.palette import page_styles
 from thinwire.report.html.answers import collapse, extractors, questions
-from thinwire.report.html.arms import arms
+from thinwire.report.html.arms import arms_section
 from thinwire.report.html.costs import bytes_, provenance
 from thinwire.report.html.markup import text
 from thinwire.report.html.settings import settings
@@ -38,7 +38,7 @@ def render(analysis: Analysis, series: Mapping[str, Any]) -> str:
     style, script = page_styles() + _resource("report.css"), _resource("report.js")
     sections = [
         meaning(analysis),
-        arms(analysis),
+        arms_section(analysis),
         settings(analysis),
         training(analysis, series),
         reconstruction(series),

@@ -45,7 +45,7 @@ def section(record: Analysis) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def short(record: Analysis) -> str:
+def short_section(record: Analysis) -> str:
     """Write the arm that was chosen, the baseline and the controls, with the verdict."""
     named = {record.verdict.best, record.verdict.judged_by}
     rows = [row for row in record.rows if row.kind == "control" or row.is_baseline or row.name in named]
