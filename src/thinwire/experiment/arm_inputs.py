@@ -6,6 +6,7 @@ teacher. What several arms have in common is made once and kept.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -49,6 +50,8 @@ class PreparedQuestions:
     encoded: EncodedQuestions
     counts: Tensor
     """``[V]`` float64, on the CPU: occurrences of each token in the training prompts."""
+    counts_hash: str
+    """SHA-256 of ``counts``: part of the key of all that depends on them."""
     mean_square: float
     """Count-weighted mean square of the embedding matrix, the unit of the squared error."""
 
@@ -152,7 +155,12 @@ class ArtifactCache:
             encoded = encode_questions(self._splits.drawn(arm.evaluation), encoder)
             counts = token_counts([question.prompt_ids for question in encoded.train], len(self._lm.embedding_matrix))
             mean_square = matrix_mean_square(self._lm.embedding_matrix, counts)
-            self._prepared[key] = PreparedQuestions(encoded=encoded, counts=counts, mean_square=mean_square)
+            self._prepared[key] = PreparedQuestions(
+                encoded=encoded,
+                counts=counts,
+                counts_hash=hashlib.sha256(counts.numpy().tobytes()).hexdigest(),
+                mean_square=mean_square,
+            )
         self._refuse_prompts_beyond_the_window(self._prepared[key].encoded, arm)
         return self._prepared[key]
 
@@ -253,7 +261,7 @@ class ArtifactCache:
             self._matrix_hash = self._lm.embedding_hash()
         return {
             "matrix": self._matrix_hash,
-            "counts": self.questions(arm).counts.tolist(),
+            "counts": self.questions(arm).counts_hash,
             "codec": arm.codec.effective(),
             "codec_seed": self._seed,
         }
