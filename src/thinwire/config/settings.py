@@ -142,6 +142,10 @@ class TrainingConfig(Section):
     clip_norm: Rate = 1.0
     """Maximum norm of the gradient of all trained parameters together."""
 
+    def steps_per_epoch(self, num_questions: int) -> int:
+        """Return the optimiser steps of an epoch; the last one takes the questions that are left."""
+        return -(-num_questions // self.batch_size)
+
 
 class EvaluationConfig(Section):
     """Decoding and scoring of answers."""

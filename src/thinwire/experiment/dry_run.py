@@ -113,7 +113,7 @@ def _entry(run: Planned, experiment: Experiment, splits: Splits, *, group: int |
     config, questions = run.config, splits.drawn(run.config.evaluation)
     changes = (experiment.arms if run.kind == "arm" else experiment.controls)[run.arm]
     seed = {"seed": config.seed} if run.name != run.arm else {}
-    steps = config.training.epochs * -(-len(questions.train) // config.training.batch_size)
+    steps = config.training.epochs * config.training.steps_per_epoch(len(questions.train))
     return DryRunEntry(
         name=run.name,
         kind=run.kind,
@@ -134,8 +134,8 @@ def _paths(settings: Mapping[str, Any], before: str = "") -> list[tuple[str, Any
 
 
 def _obstacle(config: ArmConfig) -> str | None:
-    if config.has_trainable and config.lora.rank > 0 and not config.is_supervised:
-        return "lora.rank > 0, but supervision.ce_weight and kd_weight are 0: nothing would train LoRA"
+    if config.untrained_lora:
+        return config.untrained_lora
     try:
         if config.input != "text":
             codec_class(config.codec)

@@ -153,7 +153,7 @@ def _train(
         logger.info("%s: training begins", label)
     # Count all epochs: a resumed arm must be compiled if its earlier epochs were, or it would round differently.
     num_tokens = len(arms) * questions.training_tokens(first)
-    steps_done = epochs_done * -(-len(train_questions) // first.training.batch_size)
+    steps_done = epochs_done * first.training.steps_per_epoch(len(train_questions))
     compilation = compiled_layers(lm, epochs_left and runtime.compile_layers, num_tokens)
     with runtime.display.task(label, before=steps_done) as task, compilation as compiled:
         setting = first.training.micro_batch_tokens

@@ -27,8 +27,8 @@ class ArmTraining:
         self.failure: ThinwireError | None = None
         self.num_tokens, self.seconds, self.trained_together = 0, 0.0, 0
         self._best: tuple[float, int, list[Tensor]] | None = None
-        if config.lora.rank > 0 and not config.is_supervised:
-            raise UsageError("lora.rank > 0, but supervision.ce_weight and kd_weight are 0: nothing would train LoRA")
+        if config.untrained_lora:
+            raise UsageError(config.untrained_lora)
         if not self.parameters():
             raise UsageError("nothing to train: this arm has neither an adapter nor LoRA; set training.epochs=0")
 

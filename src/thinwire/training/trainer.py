@@ -70,7 +70,7 @@ def train(
     arms = [ArmTraining(job, lora, number) for number, job in enumerate(jobs)]
     training, seed = jobs[0].config.training, jobs[0].config.seed
     optimizer = torch.optim.AdamW(_parameter_groups(arms), fused=True)
-    steps_an_epoch = -(-len(questions) // training.batch_size)
+    steps_an_epoch = training.steps_per_epoch(len(questions))
     (done,) = {arm.resume(optimizer, steps_an_epoch) for arm in arms}
     loss = MicroBatchLoss(lm, [arm.config for arm in arms], [arm.inputs for arm in arms], lora, mean_square, teacher)
     k_tokens = max(arm.config.supervision.k_tokens for arm in arms)
