@@ -34,7 +34,7 @@ def test_resumed_arms_end_like_those_that_never_stopped(epoch, tmp_path):
     whole = train(*configs(dropout=0.3))
     states = [saved_and_loaded(arm.kept[epoch - 1], tmp_path) for arm in whole]
     for arm, resumed in zip(whole, train(*configs(dropout=0.3), resume_from=states), strict=True):
-        assert resumed.figures == [metrics for metrics in arm.figures if metrics["epoch"] > epoch]
+        assert resumed.metrics == [metrics for metrics in arm.metrics if metrics["epoch"] > epoch]
         assert {name: tensor.tolist() for name, tensor in resumed.state.items()} == {
             name: tensor.tolist() for name, tensor in arm.state.items()
         }
