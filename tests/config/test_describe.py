@@ -1,5 +1,5 @@
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_origin
 
 from thinwire.config.describe import setting_groups, settings_page
 from thinwire.config.experiment import Experiment
@@ -10,7 +10,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "guide" / "settings.md"
 
 def leaves(section: type[Section], before=""):
     for name, field in section.model_fields.items():
-        choices = get_args(field.annotation) or (field.annotation,)
+        named = get_origin(field.annotation) is dict
+        choices = () if named else get_args(field.annotation) or (field.annotation,)
         groups = [one for one in choices if isinstance(one, type) and issubclass(one, Section)]
         if groups:
             yield from leaves(groups[0], f"{before}{name}.")

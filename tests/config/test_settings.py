@@ -332,3 +332,30 @@ def test_an_earlier_name_is_refused_with_the_new_one(override, message):
     with pytest.raises(UsageError) as caught:
         load_experiment(PLAN, [override])
     assert message in str(caught.value)
+
+
+INTERACTION = {
+    "arm": "r4_a8_layers8",
+    "baseline": "baseline",
+    "reference_arm": "text_lora",
+    "reference_baseline": "text_zero_shot",
+}
+
+
+def test_an_interaction_names_arms_and_controls():
+    made = load_experiment(PLAN, [f"interactions.x={json.dumps(INTERACTION)}"])
+    assert made.interactions["x"].model_dump() == INTERACTION
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("arm=r4_a8_layer8", r"interactions\.x\.arm: 'r4_a8_layer8' is no arm or control \(did you mean 'r4_a8_lay"),
+        ("reference_baseline=text", r"interactions\.x\.reference_baseline: 'text' is no arm or control"),
+        ("baselin=baseline", r"unknown setting 'interactions\.x\.baselin' \(did you mean 'baseline'\?\)"),
+        ("reference_arm=null", r"interactions\.x\.reference_arm: .*got None"),
+    ],
+)
+def test_an_interaction_of_something_else_is_refused(change, message):
+    with pytest.raises(UsageError, match=message):
+        load_experiment(PLAN, [f"interactions.x={json.dumps(INTERACTION)}", f"interactions.x.{change}"])

@@ -217,16 +217,6 @@ def test_a_checkpoint_holds_what_was_trained_and_not_the_model(swept):
     assert size < 4 * (record.done.trainable_parameters.adapter + record.done.trainable_parameters.lora) + 10_000
 
 
-def test_controls_that_train_are_left_out_of_a_small_run_unless_asked_for(folder):
-    small, large = experiment(folder), experiment(folder, data={"train": "squad", "samples": 501})
-    names = ["baseline", "r2", "codec_only"]
-    assert [run.name for run in plan(small, [], "auto")] == names
-    assert [run.name for run in plan(large, [], "auto")] == [*names, "text_lora"]
-    assert [run.name for run in plan(small, [], "all")] == [*names, "text_lora"]
-    assert [run.name for run in plan(large, [], "none")] == names[:2]
-    assert [run.name for run in plan(small, ["text_lora"], "none")] == ["text_lora"]
-
-
 def test_two_processes_never_write_one_folder(folder, tmp_path):
     from filelock import FileLock
 

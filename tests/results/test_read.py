@@ -29,6 +29,20 @@ def test_seeds_of_an_arm_are_kept_together(tmp_path):
     }
 
 
+def test_of_several_seeds_of_a_control_the_first_that_is_done_is_read(tmp_path):
+    seeds = [failed("text_lora", kind="control"), record("text_lora-seed1", arm="text_lora")]
+    seeds.append(record("text_lora-seed2", arm="text_lora"))
+    results = read_results(write_run(tmp_path / "run", [record("baseline"), *seeds]))
+    assert {name: one.record.name for name, one in results.controls.items()} == {"text_lora": "text_lora-seed1"}
+    assert [one.name for one in results.unfinished] == ["text_lora"]
+
+
+def test_a_header_without_interactions_has_none(tmp_path):
+    run = write_run(tmp_path / "run")
+    edit(run / "sweep.json", lambda header: header.pop("interactions"))
+    assert read_results(run).sweep.interactions == {}
+
+
 @pytest.mark.parametrize("missing", ["r4_a8_layers8", "controls/codec_only", "broken"])
 def test_a_sweep_that_has_not_ended_is_refused_and_told_how_to_go_on(tmp_path, missing):
     run = write_run(tmp_path / "run")

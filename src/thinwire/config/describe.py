@@ -88,6 +88,8 @@ def _groups(section: type[Section], path: str, names: list[str]) -> Iterator[Gro
 
 def _section_in(annotation: Any) -> type[Section] | None:
     """Return the group of settings that a field holds, if it holds one, also where the group may be missing."""
+    if typing.get_origin(annotation) in (dict, Mapping):
+        return None
     choices = typing.get_args(annotation) or (annotation,)
     return next((one for one in choices if isinstance(one, type) and issubclass(one, Section)), None)
 

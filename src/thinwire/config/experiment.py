@@ -26,6 +26,7 @@ from thinwire.config.settings import (
     VerdictConfig,
 )
 from thinwire.errors import UsageError
+from thinwire.results.interactions import Interaction
 from thinwire.schema import Auto, PositiveInt, Section, build, merge, nearest
 
 ARM_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"
@@ -81,7 +82,11 @@ class ArmConfig(Section):
 class Experiment(ArmConfig):
     """A sweep: the defaults of its arms, their shared settings, and the arms."""
 
-    named_changes: ClassVar[Mapping[str, type[Section]]] = {"arms": ArmConfig, "controls": ArmConfig}
+    named_changes: ClassVar[Mapping[str, type[Section]]] = {
+        "arms": ArmConfig,
+        "controls": ArmConfig,
+        "interactions": Interaction,
+    }
     renamed: ClassVar[Mapping[str, str]] = {
         **ArmConfig.renamed,
         "fused_arms": "group_size",
@@ -97,7 +102,8 @@ class Experiment(ArmConfig):
     baseline: str = "baseline"
     """The arm that all others are compared with."""
     seeds: tuple[int, ...] = ()
-    """Train every arm once with each of these seeds; by default once, with ``seed``. Controls run once."""
+    """Train every arm, and every control that trains, once with each of these seeds; by default once, with ``seed``.
+    Controls that do not train run once."""
     group_size: PositiveInt | Auto = "auto"
     """Maximum number of arms in a multi-LoRA group: they train together over one copy of the model, and must see the
     same questions in the same order. ``auto`` is 16 on a GPU with a small model and 1 elsewhere. Results are the same
@@ -111,6 +117,9 @@ class Experiment(ArmConfig):
     """The changes of each arm to the defaults, by the arm's name."""
     controls: dict[Annotated[str, Field(pattern=ARM_NAME)], dict[str, Any]] = Field(default={})
     """Reference runs that are not compared as arms (text, codec only, ...), in the same form."""
+    interactions: dict[Annotated[str, Field(pattern=ARM_NAME)], Interaction] = Field(default={})
+    """Differences of two gains, by name: the gain of ``arm`` over ``baseline``, minus the gain of ``reference_arm``
+    over ``reference_baseline``. Each of the four keys names an arm or control."""
 
     @field_validator("arms", "controls", mode="before")
     @classmethod
@@ -131,7 +140,17 @@ class Experiment(ArmConfig):
             raise ValueError(f"baseline: {self.baseline!r} is no arm{nearest(self.baseline, self.arms)}")
         for name in (*self.arms, *self.controls):
             self.arm(name)
+        self._refuse_interactions_of_unknown_arms()
         return self
+
+    def _refuse_interactions_of_unknown_arms(self) -> None:
+        known = [*self.arms, *self.controls]
+        for name, interaction in self.interactions.items():
+            for role, member in interaction.model_dump().items():
+                if member not in known:
+                    raise ValueError(
+                        f"interactions.{name}.{role}: {member!r} is no arm or control{nearest(member, known)}"
+                    )
 
     def arm(self, name: str) -> ArmConfig:
         """Return the complete configuration of an arm or control: the defaults with its changes merged in.

@@ -1,4 +1,4 @@
-"""List the runs of an experiment: arms with their seeds, and controls."""
+"""List the runs of an experiment: arms and controls with their seeds."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ _SMALL_RUN = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """One run to do: an arm with one of its seeds, or a control."""
+    """One run to do: an arm or control with one of its seeds."""
 
     name: str
     """Name of the run and its folder: the arm's name, followed by the seed for all but the first of several seeds."""
     arm: str
+    """Name of the arm or control."""
     kind: Kind
     config: ArmConfig
     epochs_done: int = 0
@@ -33,6 +34,8 @@ class Planned:
 
 def plan(experiment: Experiment, only: Collection[str], controls: Controls) -> list[Planned]:
     """List the runs in the order of the experiment file: arms with each of their seeds, then controls.
+
+    Controls that train are run with each of the seeds too, the others once.
 
     Args:
         only: names of arms and controls to run instead of all.
@@ -43,30 +46,33 @@ def plan(experiment: Experiment, only: Collection[str], controls: Controls) -> l
     """
     for name in only:
         experiment.arm(name)  # refuses unknown names
-    everything = [
-        *(run for name in experiment.arms for run in _with_seeds(name, experiment)),
-        *(Planned(name=name, arm=name, kind="control", config=experiment.arm(name)) for name in experiment.controls),
-    ]
     if only:
-        return [run for run in everything if run.arm in only]
-    small = experiment.data.samples <= _SMALL_RUN
-    chosen = []
-    for run in everything:
-        trains = run.config.has_trainable
-        if run.kind == "control" and (controls == "none" or (controls == "auto" and small and trains)):
-            if controls == "auto":
-                logger.info(
-                    "leaving out the control %s: %d samples (--controls all)", run.name, experiment.data.samples
-                )
-            continue
-        chosen.append(run)
-    return chosen
+        arms, references = (
+            [name for name in names if name in only] for names in (experiment.arms, experiment.controls)
+        )
+    else:
+        arms, references = list(experiment.arms), _chosen_controls(experiment, controls)
+    return [
+        *(run for name in arms for run in _with_seeds(name, "arm", experiment)),
+        *(run for name in references for run in _with_seeds(name, "control", experiment)),
+    ]
 
 
-def _with_seeds(name: str, experiment: Experiment) -> list[Planned]:
+def _chosen_controls(experiment: Experiment, controls: Controls) -> list[str]:
+    if controls != "auto" or experiment.data.samples > _SMALL_RUN:
+        return [] if controls == "none" else list(experiment.controls)
+    trained = [name for name in experiment.controls if experiment.arm(name).has_trainable]
+    for name in trained:
+        logger.info("leaving out the control %s: %d samples (--controls all)", name, experiment.data.samples)
+    return [name for name in experiment.controls if name not in trained]
+
+
+def _with_seeds(name: str, kind: Kind, experiment: Experiment) -> list[Planned]:
     config = experiment.arm(name)
+    if kind == "control" and not config.has_trainable:
+        return [Planned(name=name, arm=name, kind=kind, config=config)]
     first, *others = experiment.seeds or (config.seed,)
     return [
-        Planned(name=run_name, arm=name, kind="arm", config=config.model_copy(update={"seed": seed}))
+        Planned(name=run_name, arm=name, kind=kind, config=config.model_copy(update={"seed": seed}))
         for run_name, seed in [(name, first), *((f"{name}-seed{seed}", seed) for seed in others)]
     ]

@@ -26,7 +26,8 @@ from thinwire.training.state import peek
 logger = logging.getLogger(__name__)
 
 _MAY_CHANGE = frozenset(
-    {"arms", "controls", "description", "verdict", "report", "seeds", "group_size", "worker_processes"}
+    {"arms", "controls", "interactions", "description", "verdict", "report", "seeds"}
+    | {"group_size", "worker_processes"}
 )
 """Settings of an experiment that may differ between two runs in a folder: finished arms are compared one by one."""
 

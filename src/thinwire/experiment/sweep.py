@@ -145,6 +145,7 @@ def _header(
         experiment_hash=content_hash(experiment.model_dump(mode="json")),
         verdict=experiment.verdict.model_dump(mode="json"),
         report=experiment.report.model_dump(mode="json"),
+        interactions=experiment.interactions,
         planned={**(before.planned if before else {}), **{run.name: run.kind for run in runs}},
         model=SweepModel(
             name=lm.name,

@@ -35,6 +35,7 @@ class Results:
     arms: dict[str, list[Finished]]
     """Finished trainings by arm, one for each seed, in the order planned."""
     controls: dict[str, Finished]
+    """Finished controls by name; of several seeds, the first that is done."""
     unfinished: list[ArmRecord]
     """Of what failed or was cancelled."""
 
@@ -69,14 +70,17 @@ def read_results(run: Path) -> Results:
         for folder, record in done.items()
     ]
     arms: dict[str, list[Finished]] = {}
+    controls: dict[str, Finished] = {}
     for one in finished:
         if one.record.kind == "arm":
             arms.setdefault(one.record.arm, []).append(one)
+        else:
+            controls.setdefault(one.record.arm, one)
     return Results(
         folder=run,
         sweep=sweep,
         arms=arms,
-        controls={one.record.name: one for one in finished if one.record.kind == "control"},
+        controls=controls,
         unfinished=[record for record in records.values() if record.status != "done"],
     )
 

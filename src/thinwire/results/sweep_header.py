@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.files import read_json, write_json
 from thinwire.results.arm_record import Environment, Kind, Record
+from thinwire.results.interactions import Interaction
 from thinwire.results.layout import HEADER_FILE
 
 FORMAT = 2
@@ -55,6 +56,8 @@ class SweepHeader(SweepIdentity):
     """The ``ReportConfig`` as JSON."""
     planned: dict[str, Kind]
     """Names of all trainings, in the order of the experiment file."""
+    interactions: dict[str, Interaction] = Field(default={})
+    """Differences of two gains that the experiment asks for, by name."""
 
 
 def write_header(run: Path, header: SweepHeader) -> None:

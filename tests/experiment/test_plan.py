@@ -1,0 +1,63 @@
+"""Which runs an experiment plans: arms and controls with their seeds."""
+
+import logging
+
+import pytest
+
+from thinwire.config.experiment import Experiment
+from thinwire.errors import UsageError
+from thinwire.experiment.plan import plan
+from thinwire.schema import build
+
+LORA = {"rank": 2}
+
+
+def experiment(**changes):
+    settings = {
+        "name": "tiny",
+        "data": {"samples": 501},
+        "seeds": [3, 5],
+        "arms": {"baseline": {}, "r2": {"lora": LORA}},
+        "controls": {
+            "codec_only": {"input": "codec"},
+            "text_lora": {"input": "text", "lora": LORA},
+            "text_lora_untrained": {"input": "text", "lora": LORA, "training": {"epochs": 0}},
+        },
+    }
+    return build(Experiment, {**settings, **changes}, where="")
+
+
+def names(runs):
+    return [run.name for run in runs]
+
+
+def test_arms_and_controls_that_train_run_with_every_seed_and_others_once():
+    runs = plan(experiment(), [], "auto")
+    assert names(runs) == [
+        *("baseline", "baseline-seed5", "r2", "r2-seed5"),
+        *("codec_only", "text_lora", "text_lora-seed5", "text_lora_untrained"),
+    ]
+    assert [run.config.seed for run in runs] == [3, 5, 3, 5, 0, 3, 5, 0]
+    assert [(run.arm, run.kind) for run in runs[5:7]] == [("text_lora", "control")] * 2
+
+
+def test_without_seeds_each_runs_once_with_its_own():
+    controls = {"text_lora": {"input": "text", "lora": LORA, "seed": 7}}
+    runs = plan(experiment(seeds=[], controls=controls), [], "auto")
+    assert [(run.name, run.config.seed) for run in runs] == [("baseline", 0), ("r2", 0), ("text_lora", 7)]
+
+
+def test_a_named_control_runs_with_its_seeds_whatever_is_said_of_controls():
+    assert names(plan(experiment(), ["text_lora"], "none")) == ["text_lora", "text_lora-seed5"]
+    with pytest.raises(UsageError, match="'text_lore'"):
+        plan(experiment(), ["text_lore"], "none")
+
+
+def test_controls_that_train_are_left_out_of_a_small_run_and_each_is_logged_once(caplog):
+    with caplog.at_level(logging.INFO, logger="thinwire"):
+        runs = plan(experiment(data={"samples": 500}), [], "auto")
+    assert names(runs)[4:] == ["codec_only", "text_lora_untrained"]
+    assert [message for message in caplog.messages if "leaving out" in message] == [
+        "leaving out the control text_lora: 500 samples (--controls all)"
+    ]
+    assert names(plan(experiment(), [], "none")) == ["baseline", "baseline-seed5", "r2", "r2-seed5"]
