@@ -87,7 +87,17 @@ def test_diagnostics_hold_every_step_and_every_evaluation(swept):
         ("selection", True),
         ("test", False),
     ]
-    assert set(rows[0]) == {"event", "step", "epoch", "loss", "cosine", "relative_mse", "ce", "kd"} | {
+    assert set(rows[0]) == {
+        "event",
+        "step",
+        "epoch",
+        "loss",
+        "cosine",
+        "relative_mse",
+        "ce",
+        "first_token_ce",
+        "kd",
+    } | {
         "lr_adapter",
         "lr_lora",
         "grad_norm_adapter",
