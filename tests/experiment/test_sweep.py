@@ -111,13 +111,9 @@ def test_diagnostics_hold_every_step_and_every_evaluation(swept):
         ("selection", True),
         ("test", False),
     ]
-    assert set(rows[0]) == {"event", "step", "epoch", "loss", "cosine", "relative_mse", "ce", "kd"} | {
-        "lr_adapter",
-        "lr_lora",
-        "grad_norm_adapter",
-        "grad_norm_lora",
-        "tokens_per_second",
-    }
+    losses = {"loss", "cosine", "relative_mse", "ce", "first_token_ce", "kd"}
+    rates = {"lr_adapter", "lr_lora", "grad_norm_adapter", "grad_norm_lora", "tokens_per_second"}
+    assert set(rows[0]) == {"event", "step", "epoch"} | losses | rates
 
 
 def test_a_record_has_its_results_and_their_origin(swept):
@@ -134,6 +130,29 @@ def test_a_record_has_its_results_and_their_origin(swept):
     predictions = lines(run / "r2" / "predictions.jsonl")
     assert record.done.test.f1 == pytest.approx(sum(p["f1"] for p in predictions) / 6)
     assert len({p["id"] for p in predictions}) == 6
+
+
+def test_all_arms_of_the_same_prompts_record_the_same_form_of_their_answers(swept):
+    # Every byte is a token, and every number follows a space: prompts contain both forms, so the model was asked.
+    _, records = swept
+    decisions = {record.done.answer_form for record in records}
+    (decision,) = decisions
+    assert (decision.decided_by, decision.num_questions) == ("likelihood", 12)
+    assert decision.bare.in_prompt_share == decision.space.in_prompt_share == 1
+    likelier = "bare" if decision.bare.log_likelihood > decision.space.log_likelihood else "space"
+    assert decision.form == likelier
+
+
+@pytest.mark.parametrize("form", ["bare", "space"])
+def test_training_supervises_the_recorded_form(folder, form):
+    made = experiment(folder, prompt={"answer_form": form})
+    lm = load(made.model)
+    questions = ArtifactCache(made, lm, folder / "codec", Display()).questions(resolved(made.arm("baseline"), "cpu"))
+    assert questions.answer_form.form == form
+    assert questions.answer_form.decided_by == "setting"
+    for split in (questions.encoded.train, questions.encoded.selection, questions.encoded.test):
+        texts = {lm.tokenizer.decode(question.answer_ids[:-1]).startswith(" ") for question in split}
+        assert texts == {form == "space"}
 
 
 def test_no_article_is_both_trained_on_and_chosen_by(folder):

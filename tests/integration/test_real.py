@@ -13,6 +13,7 @@ from thinwire.codecs.settings import CodecConfig
 from thinwire.codecs.token_weights import token_counts
 from thinwire.config.experiment import Experiment
 from thinwire.config.settings import ModelConfig, PromptConfig
+from thinwire.data.answer_form import decide_answer_form
 from thinwire.data.prompts import PromptEncoder
 from thinwire.data.sources import load_questions
 from thinwire.data.splits import draw_examples
@@ -66,6 +67,31 @@ def test_the_default_models_answers_end_at_its_end_of_turn_and_not_at_a_wrong_eo
     assert lm.tokenizer.convert_ids_to_tokens(encoder.end_id) == "<|im_end|>"
     assert encoder.end_id == lm.tokenizer.eos_token_id == 2
     assert lm.stop_ids(encoder.end_id) == {2}
+
+
+@pytest.mark.parametrize("style", ["chat", "plain"])
+def test_squads_answers_get_a_space_in_either_style_because_prompts_contain_them_with_one(lm, style):
+    examples = draw_examples(load_questions("squad", "train"), 256, 0, "train")
+    encoder = PromptEncoder(lm.tokenizer, PromptConfig(style=style))
+    decision = decide_answer_form(encoder, examples, lambda _: pytest.fail("the prompts decide"))
+    assert (decision.form, decision.decided_by, decision.num_questions) == ("space", "in_prompt", 256)
+    assert decision.space.in_prompt_share > 0.9
+    assert decision.bare.in_prompt_share < 0.3
+
+
+@pytest.mark.parametrize("style", ["chat", "plain"])
+def test_prompt_and_answer_of_the_default_model_have_the_tokens_of_both_as_one_text(lm, dev, style):
+    """A bare answer that begins with a sign may share a token with the cue's colon, which no prompt contains; then its
+    tokens still spell it."""
+    for form, space in (("bare", ""), ("space", " ")):
+        encoder = PromptEncoder(lm.tokenizer, PromptConfig(style=style, answer_form=form))
+        for example in dev[::500]:
+            coded = encoder.encode(example)
+            text = space + example.answers[0].strip()
+            whole = tuple(lm.tokenizer(encoder.render(example) + text, add_special_tokens=False)["input_ids"])
+            assert lm.tokenizer.decode(coded.answer_ids[:-1]) == text
+            if form == "space" or style == "chat" or example.answers[0][0].isalnum():
+                assert coded.prompt_ids + coded.answer_ids == (*whole, encoder.end_id)
 
 
 def test_the_default_model_answers_a_question(lm):

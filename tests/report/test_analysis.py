@@ -101,6 +101,20 @@ def test_what_an_arms_other_settings_make_idle_is_no_difference():
     ]
 
 
+def test_the_form_of_answers_is_no_difference_where_no_answer_is_supervised():
+    found = differing_settings(
+        [
+            one_of("a"),
+            one_of("b", prompt={"answer_form": "bare"}),
+            one_of("c", prompt={"answer_form": "bare"}, supervision={"ce_weight": 0, "first_token_ce_weight": 0.5}),
+            one_of("d", prompt={"answer_form": "bare"}, supervision={"ce_weight": 0}),
+            one_of("text", "control", input="text", prompt={"answer_form": "bare"}),
+        ],
+        num_layers=30,
+    )
+    assert [settings.get("prompt.answer_form") for settings in found] == ["auto", "bare", "bare", None, None]
+
+
 def test_only_arms_say_which_settings_differ_and_controls_have_what_has_an_effect_on_them():
     records = [
         one_of("a"),

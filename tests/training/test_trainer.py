@@ -49,7 +49,7 @@ def test_the_gradient_of_a_step_is_that_of_the_loss_written_out_plainly(share, m
     other_inputs = setting.inputs(arm_config(input="codec"))
     lm, questions = setting.lm, setting.questions
     config = arm_config(
-        supervision={"k_tokens": 3, "ce_weight": 0.3, "kd_weight": 0.2},
+        supervision={"k_tokens": 3, "ce_weight": 0.3, "first_token_ce_weight": 0.4, "kd_weight": 0.2},
         training={**SINGLE, "share_prefixes": share},
     )
     inputs = setting.inputs(config)
@@ -74,6 +74,7 @@ def test_the_gradient_of_a_step_is_that_of_the_loss_written_out_plainly(share, m
             ce = F.cross_entropy(logits, ids[start:], reduction="sum")
             kd = (teacher.softmax(-1) * (teacher.log_softmax(-1) - logits.log_softmax(-1))).sum()
             loss = loss + (0.3 * ce + 0.2 * kd) / answer_tokens
+            loss = loss + 0.4 * F.cross_entropy(logits[0], ids[start]) / len(questions)
         expected = torch.autograd.grad(loss, parameters)
 
         steps = []
@@ -226,6 +227,33 @@ def test_metrics_that_an_arm_does_not_have_are_none():
     assert first.cosine > 0
 
 
+@pytest.mark.parametrize("k_tokens", [1, 2, 4])
+def test_the_first_token_alone_is_what_one_supervised_token_is(k_tokens):
+    weights = {"ce_weight": 0.0, "first_token_ce_weight": 0.3}
+    first = run(supervision={**weights, "k_tokens": k_tokens})
+    one = run(supervision={"ce_weight": 0.3, "k_tokens": 1})
+    assert first.metrics == one.metrics
+    assert first.result.num_tokens == one.result.num_tokens
+    assert all(torch.equal(tensor, one.state[name]) for name, tensor in first.state.items())
+
+
+def test_the_metrics_of_a_step_add_up_to_its_loss():
+    supervision = {"k_tokens": 3, "ce_weight": 0.3, "first_token_ce_weight": 0.4, "kd_weight": 0.2}
+    for step in run(supervision=supervision).steps:
+        reconstruction = (1 - step.cosine) + 0.1 * step.relative_mse
+        supervised = 0.3 * step.ce + 0.4 * step.first_token_ce + 0.2 * step.kd
+        assert step.loss == pytest.approx(reconstruction + supervised, rel=1e-5)
+
+
+def test_each_arm_of_a_group_has_its_own_weight_of_the_first_token():
+    weights = ({"ce_weight": 0.3}, {"first_token_ce_weight": 0.4}, {"ce_weight": 0.0, "first_token_ce_weight": 0.2})
+    configs = [arm_config(supervision=supervision) for supervision in weights]
+    for config, arm in zip(configs, train_together(*configs), strict=True):
+        (alone,) = train_together(config)
+        assert_close(arm, alone, rel=1e-4)
+        assert arm.result.num_tokens == alone.result.num_tokens
+
+
 def test_the_learning_rate_warms_up_linearly_and_decays_to_zero():
     config = arm_config(training={"warmup_steps": "auto"}).training
     # 100 steps: warm-up min(20, 10) = 10, from 1/11 to 10/11; then from 90/90 down to 1/90.
@@ -256,7 +284,7 @@ DIFFERENT = {
     "all_layers": {"lora": {"rank": 4, "alpha": 32, "dropout": 0.0}, "training": long(lora_lr=1e-4)},
     "distilled": {
         "lora": {"rank": 3, "alpha": 3, "targets": ("q_proj", "down_proj"), "dropout": 0.0},
-        "supervision": {"ce_weight": 0.1, "kd_weight": 0.2, "k_tokens": 2},
+        "supervision": {"ce_weight": 0.1, "first_token_ce_weight": 0.2, "kd_weight": 0.2, "k_tokens": 2},
         "adapter": {"hidden": 12},
         "training": long(adapter_lr=5e-4, lora_lr=3e-3, weight_decay=0.1, warmup_steps=7),
     },
@@ -266,7 +294,12 @@ DIFFERENT = {
         "supervision": {"ce_weight": 0.5, "k_tokens": 1},
         "training": long(),
     },
-    "codec": {"input": "codec", "lora": {"rank": 1, "alpha": 2, "dropout": 0.0}, "training": long()},
+    "codec": {
+        "input": "codec",
+        "lora": {"rank": 1, "alpha": 2, "dropout": 0.0},
+        "supervision": {"ce_weight": 0.0, "first_token_ce_weight": 0.01},
+        "training": long(),
+    },
 }
 
 
@@ -479,6 +512,7 @@ LORA = {"rank": 2, "dropout": 0.1}
         ({}, {"supervision": {"teacher": "not used"}}, True),
         ({"supervision": {"kd_weight": 1}}, {"supervision": {"kd_weight": 1, "teacher": "runs/one/text_lora"}}, False),
         ({}, {"supervision": {"k_tokens": 2}}, True),
+        ({}, {"supervision": {"ce_weight": 0, "first_token_ce_weight": 0.01}}, True),
         ({}, {"codec": {"ratio": 2}, "adapter": {"hidden": 4}, "reconstruction": {"steps": 5}}, True),
         ({}, {"training": {"epochs": 2, "batch_size": 3, "adapter_lr": 1, "lora_lr": 1, "warmup_steps": 3}}, True),
         ({}, {"training": {"epochs": 2, "batch_size": 3, "weight_decay": 1, "clip_norm": 9}}, True),

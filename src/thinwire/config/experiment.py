@@ -64,13 +64,13 @@ class ArmConfig(Section):
     @property
     def is_supervised(self) -> bool:
         """Whether the answers contribute to the loss, so that training runs the language model."""
-        return self.supervision.ce_weight > 0 or self.supervision.kd_weight > 0
+        return self.supervision.is_on
 
     @property
     def untrained_lora(self) -> str | None:
         """Why LoRA would stay as it begins, None where it would be trained or there is none."""
         if self.has_trainable and self.lora.rank > 0 and not self.is_supervised:
-            return "lora.rank > 0, but supervision.ce_weight and kd_weight are 0: nothing would train LoRA"
+            return "lora.rank > 0, but all weights of supervision are 0: nothing would train LoRA"
         return None
 
     @property

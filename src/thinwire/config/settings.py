@@ -101,12 +101,25 @@ class SupervisionConfig(Section):
     k_tokens: PositiveInt = 4
     """Supervised answer tokens, including the end token."""
     ce_weight: Weight = 0.01
-    """Weight of the cross-entropy on those tokens."""
+    """Weight of the cross-entropy on those tokens, averaged over them."""
+    first_token_ce_weight: Weight = 0.0
+    """Weight of the cross-entropy on the first answer token alone, averaged over the answers; added to the one on the
+    first ``k_tokens``."""
     kd_weight: Weight = 0.0
-    """Weight of KL(teacher || student) at those positions."""
+    """Weight of KL(teacher || student) at the positions of the first ``k_tokens``."""
     teacher: str | None = None
     """Folder of the finished arm that serves as the teacher; by default the model itself, with text as input and
     without LoRA."""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether answers contribute to the loss."""
+        return self.ce_weight > 0 or self.first_token_ce_weight > 0 or self.kd_weight > 0
+
+    @property
+    def num_tokens(self) -> int:
+        """The answer tokens that are computed: ``k_tokens``, or the first alone if no other contributes."""
+        return self.k_tokens if self.ce_weight > 0 or self.kd_weight > 0 else 1
 
 
 class LoraSettings(Section):

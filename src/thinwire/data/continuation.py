@@ -11,8 +11,8 @@ _NEUTRAL_END = "\n"
 class Continuation:
     """Tokenises texts that follow prompts with the same end.
 
-    A text alone may have other tokens than the same text inside a prompt: tokenizers in SentencePiece's manner write a
-    space before the first word of whatever they get ("Paris" and " Paris" alone become one and two spaces more). So the
+    A text alone may have other tokens than the same text after a prompt: tokenizers in SentencePiece's manner write a
+    space before the first word of whatever they get, so that "Paris" alone has the tokens of " Paris". Therefore the
     prompt's end and the text are tokenised jointly, and the ids after those of the prompt's end are the text's.
 
     Where the end's own ids are not the beginning of the joint ids, a token of the joint text covers both the end and

@@ -181,7 +181,7 @@ class ArtifactCache:
     def _refuse_prompts_beyond_the_window(self, questions: EncodedQuestions, arm: ArmConfig) -> None:
         """Refuse prompts longer than the attention window before training; attention itself would refuse them later."""
         window = self._lm.window
-        room = max(arm.evaluation.max_new_tokens, arm.supervision.k_tokens)
+        room = max(arm.evaluation.max_new_tokens, arm.supervision.num_tokens)
         longest = max(len(question.prompt_ids) for question in questions.all()) + room
         if window is not None and longest > window:
             raise UsageError(

@@ -48,6 +48,8 @@ def _effective(record: ArmRecord, num_layers: int) -> Settings:
         idle.append("supervision.teacher")
     if found["supervision.ce_weight"] == found["supervision.kd_weight"] == 0:
         idle.append("supervision.k_tokens")
+        if found.get("supervision.first_token_ce_weight", 0) == 0:  # records from before it have none
+            idle.append("prompt.answer_form")
     kinds = [name for name, value in record.config["codec"].items() if isinstance(value, Mapping)]
     idle += [f"codec.{kind}." for kind in kinds if kind != found["codec.kind"]]
     if found["codec.compress_dim"] is not None:

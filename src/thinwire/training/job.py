@@ -21,6 +21,8 @@ class StepMetrics:
     relative_mse: float | None
     ce: float | None
     """Cross-entropy in nats per supervised token."""
+    first_token_ce: float | None
+    """Cross-entropy in nats of the first answer token."""
     kd: float | None
     """KL divergence from the teacher in nats per supervised token."""
     lr_adapter: float | None

@@ -18,9 +18,9 @@ from thinwire.training.losses import cross_entropy, distillation
 from thinwire.training.microbatches import MicroBatch
 from thinwire.training.shape_buckets import ShapeBucket, shape_of
 
-SUMS = ("loss", "cosine", "relative_mse", "ce", "kd")
-"""The values that are added up over a batch's micro-batches. Each micro-batch's ``loss``, ``ce`` and ``kd`` are already
-divided by the batch's totals; ``cosine`` and ``relative_mse`` are sums over prompt tokens."""
+SUMS = ("loss", "cosine", "relative_mse", "ce", "first_token_ce", "kd")
+"""The values that are added up over a batch's micro-batches. ``cosine`` and ``relative_mse`` are sums over prompt
+tokens; the others are already divided by the batch's totals, so that they add up to means."""
 
 Teacher = tuple[LanguageModel, InputEmbeddings]
 """A model and its input embeddings."""
@@ -41,16 +41,17 @@ class MicroBatchLoss:
         self.num_arms, self._teacher = len(configs), teacher
         self._lm, self._inputs, self._lora, self._mean_square = lm, inputs, lora, mean_square
         rebuilds = [config.input == "adapter" for config in configs]
-        self._cosine_weight, self._mse_weight, self._ce_weight, self._kd_weight = (
+        self._cosine_weight, self._mse_weight, self._ce_weight, self._first_token_ce_weight, self._kd_weight = (
             torch.tensor(weights, device=lm.device)
             for weights in (
                 [config.reconstruction.cosine_weight * on for config, on in zip(configs, rebuilds, strict=True)],
                 [config.reconstruction.mse_weight * on for config, on in zip(configs, rebuilds, strict=True)],
                 [config.supervision.ce_weight for config in configs],
+                [config.supervision.first_token_ce_weight for config in configs],
                 [config.supervision.kd_weight for config in configs],
             )
         )
-        self._k_tokens = torch.tensor([config.supervision.k_tokens for config in configs], device=lm.device)
+        self._k_tokens = torch.tensor([config.supervision.num_tokens for config in configs], device=lm.device)
         self._supervised = any(config.is_supervised for config in configs)
         self._distilled = any(config.supervision.kd_weight > 0 for config in configs)
         self._failed = torch.zeros(len(configs), dtype=torch.bool, device=lm.device)
@@ -60,7 +61,7 @@ class MicroBatchLoss:
         self._failed[arm] = True
 
     def backward(self, micro_batch: MicroBatch, totals: Tensor) -> Tensor:
-        """Add the gradients of one micro-batch's part of every arm's mean loss; return its ``SUMS``, ``[5, A]``.
+        """Add the gradients of one micro-batch's part of every arm's mean loss; return its ``SUMS``, ``[6, A]``.
 
         Args:
             totals: ``Batch.totals`` of its batch.
@@ -70,17 +71,19 @@ class MicroBatchLoss:
         cosines, errors = reconstruction_terms(rows, target, micro_batch.prompt_counts, self._mean_square)
         distances = self._cosine_weight * (micro_batch.prompt_counts.sum() - cosines) + self._mse_weight * errors
         losses = distances / totals[0]
-        ce = kd = torch.zeros_like(losses)
+        ce = first_token_ce = kd = torch.zeros_like(losses)
         if self._supervised:
             logits = answer_logits(self._lm, rows, micro_batch)
             weights = (micro_batch.answer_places < self._k_tokens[:, None]) / totals[self._k_tokens][:, None]
-            ce = (weights * cross_entropy(logits, micro_batch.answer_ids)).sum(-1)
+            token_losses = cross_entropy(logits, micro_batch.answer_ids)
+            ce = (weights * token_losses).sum(-1)
+            first_token_ce = ((micro_batch.answer_places == 0) / totals[1] * token_losses).sum(-1)
             if self._distilled:
                 kd = (weights * distillation(logits, self._teacher_logits(micro_batch))).sum(-1)
-            losses = losses + self._ce_weight * ce + self._kd_weight * kd
+            losses = losses + self._ce_weight * ce + self._first_token_ce_weight * first_token_ce + self._kd_weight * kd
         # A failed arm's loss is masked; the other arms' gradients do not depend on it.
         losses.masked_fill(self._failed, 0).sum().backward()
-        return torch.stack([losses, cosines, errors, ce, kd]).detach()
+        return torch.stack([losses, cosines, errors, ce, first_token_ce, kd]).detach()
 
     @torch.no_grad()
     def _teacher_logits(self, micro_batch: MicroBatch) -> Tensor:

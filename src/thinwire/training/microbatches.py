@@ -70,8 +70,9 @@ class Batch:
     """For each place up to ``k_tokens``, the number of answers that have a token there."""
     num_prompt_tokens: int
     totals: Tensor
-    """``[1 + k_tokens]`` float32: the number of prompt tokens, then the number of supervised tokens of an arm whose
-    ``supervision.k_tokens`` is 1, 2, ... The micro-batches' sums are divided by them, so that they add up to a mean."""
+    """``[1 + k_tokens]`` float32: the number of prompt tokens, then the number of supervised tokens of an arm that
+    supervises 1, 2, ... tokens of an answer. The micro-batches' sums are divided by them, so that they add up to a
+    mean."""
 
     def num_supervised(self, k_tokens: int) -> int:
         """Return the number of tokens that an arm with this ``k_tokens`` supervises."""

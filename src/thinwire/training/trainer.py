@@ -73,7 +73,7 @@ def train(
     steps_an_epoch = training.steps_per_epoch(len(questions))
     (done,) = {arm.resume(optimizer, steps_an_epoch) for arm in arms}
     loss = MicroBatchLoss(lm, [arm.config for arm in arms], [arm.inputs for arm in arms], lora, mean_square, teacher)
-    k_tokens = max(arm.config.supervision.k_tokens for arm in arms)
+    k_tokens = max(arm.config.supervision.num_tokens for arm in arms)
 
     def prepared(tokens: int) -> tuple[MicroBatchLoader, GraphedMicroBatches]:
         loader = MicroBatchLoader(
@@ -140,7 +140,7 @@ def _train_epoch(
         optimizer.step()
         rates = {(group["part"], group["training"]): group["lr"] for group in optimizer.param_groups}
         elapsed = time.perf_counter() - started
-        num_tokens = [batch.num_tokens(arm.config.supervision.k_tokens) for arm in run.arms]
+        num_tokens = [batch.num_tokens(arm.config.supervision.num_tokens) for arm in run.arms]
         for arm in run.active():
             arm.seconds += elapsed / len(run.arms)
             arm.num_tokens += num_tokens[arm.number]
@@ -180,7 +180,7 @@ class _Run:
         """Compute and clip the gradients of all arms.
 
         Returns:
-            ``[7, A]``, on the device: ``SUMS``, added up over the micro-batches, and the gradient norms of adapter and
+            ``[8, A]``, on the device: ``SUMS``, added up over the micro-batches, and the gradient norms of adapter and
             LoRA before clipping.
         """
         sums = torch.stack([self._micro_batches.backward(part, batch.totals) for part in batch.micro_batches]).sum(0)
@@ -228,6 +228,7 @@ def _means(config: ArmConfig, values: Sequence[float], batch: Batch) -> dict[str
         "cosine": sums["cosine"] / batch.num_prompt_tokens if rebuilds else None,
         "relative_mse": sums["relative_mse"] / batch.num_prompt_tokens if rebuilds else None,
         "ce": sums["ce"] if config.is_supervised else None,
+        "first_token_ce": sums["first_token_ce"] if config.is_supervised else None,
         "kd": sums["kd"] if weights.kd_weight > 0 else None,
     }
 
