@@ -78,8 +78,8 @@ class Limits:
     present_not_exact: float = 0.1
     """Format only from this share of answers that contain a gold answer without being equal to it, if they are also at
     least as many as the exact ones: at least half of the found answers are then lost to their format."""
-    deviations: float = 1.0
-    """Sampling allowance in binomial standard errors."""
+    deviations: float = 1.645
+    """Sampling allowance in binomial standard errors; 1.645 is the 95 % quantile of the normal distribution."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,12 +226,13 @@ def judge(answers: AnswerMetrics, gold: AnswerMetrics, limits: Limits) -> list[E
     relief = max(0.0, answers.top_first_word_share - answers.missed_opening_share - allowed)
     missed = gold.top_first_word_share - begun_and_found + limits.missed_opening_above_gold
     missed += limits.missed_per_found * relief
-    same = gold.same_in_paragraph_share + limits.same_in_paragraph_above_gold
+    # Equal answers come in pairs at least, so a pair is one observation; half of one is a continuity correction.
+    num_pairs = max(answers.num_siblings, 1) / 2
+    same = gold.same_in_paragraph_share + limits.same_in_paragraph_above_gold + 0.5 / num_pairs
     add("collapsed", "empty_share", most(limits.empty))
     add("collapsed", "mode_share", most(gold.mode_share + limits.mode_above_gold))
     add("collapsed", "distinct_share", limits.distinct_of_gold * gold.distinct_share, below=True)
-    # Two answers are the same as each other: they are one observation.
-    add("collapsed", "same_in_paragraph_share", most(same, answers.num_siblings / 2))
+    add("collapsed", "same_in_paragraph_share", most(same, num_pairs))
     add("collapsed", "repeated_share", most(gold.repeated_share + limits.repeated_above_gold))
     add("collapsed", "copied_question_share", most(gold.copied_question_share + limits.copied_above_gold))
     add("collapsed", "missed_opening_share", most(missed))
@@ -246,7 +247,7 @@ def finding_of(evidence: Sequence[Evidence]) -> Finding:
 
 def _standard_error(share: float, num: float) -> float:
     """Return the binomial standard error of a share of ``num`` answers; 0 where the share is 1 or more."""
-    return math.sqrt(share * (1 - share) / max(num, 1)) if share < 1 else 0.0
+    return math.sqrt(share * (1 - share) / num) if share < 1 else 0.0
 
 
 def repeats(text: str) -> bool:
