@@ -64,6 +64,10 @@ class AnswerSummary(Record):
     first_word_entropy: AnalysisOnly[float | None] = None
     """Bits."""
     empty_share: AnalysisOnly[float | None] = None
+    mode_share: AnalysisOnly[float | None] = None
+    num_siblings: AnalysisOnly[int | None] = None
+    same_in_paragraph_share: AnalysisOnly[float | None] = None
+    missed_opening_share: AnalysisOnly[float | None] = None
     repeated_share: AnalysisOnly[float | None] = None
     run_on_share: float | None
     """Answers that the length limit cut short; None for gold answers."""
