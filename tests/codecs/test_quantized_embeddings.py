@@ -207,4 +207,4 @@ def test_an_entry_too_large_for_a_scale_is_refused():
 def test_an_unknown_format_is_refused_and_the_label_names_the_format():
     with pytest.raises(UsageError, match=r"codec\.quantized_embeddings\.format: Input should be 'int8', 'nf4'.*'fp4'"):
         build(AnyCodecConfig, {"quantized_embeddings": {"format": "fp4"}}, where="codec")
-    assert QuantizedEmbeddingsCodec.label(config("nf4")) == "nf4 embeddings"
+    assert QuantizedEmbeddingsCodec.label(config("nf4")) == "quantised embeddings, nf4"

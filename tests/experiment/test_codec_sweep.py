@@ -134,7 +134,9 @@ def test_the_page_has_a_row_for_each_codec(run):
     assert len(rows) == len(CODES)  # one is shared by two, and the idle arm has another
     (residual,) = (row for row in rows if "vq, residual" in row)
     assert "|3 x 4 bits|" in residual
-    assert "|32 x 6 bits|" in next(row for row in rows if "nf4 embeddings" in row)  # 4 and a share of the scales
+    assert "|32 x 6 bits|" in next(
+        row for row in rows if "quantised embeddings, nf4" in row
+    )  # 4 and a share of the scales
     assert f"|{metrics(record_of(run, 'residual'))['perplexity']:.0f}|" in residual
     assert "8 floats" in next(row for row in rows if "baseline" in row)
 

@@ -101,6 +101,20 @@ def test_what_an_arms_other_settings_make_idle_is_no_difference():
     ]
 
 
+def test_a_position_of_lora_has_no_effect_where_all_layers_are_adapted():
+    arms = {
+        "first": {"rank": 4, "layers": 10},
+        "last": {"rank": 4, "layers": 10, "position": "last"},
+        "all": {"rank": 4, "position": "middle"},
+    }
+    found = differing_settings([one_of(name, lora=lora) for name, lora in arms.items()], num_layers=30)
+    assert found == [
+        {"lora.layers": 10, "lora.position": "first"},
+        {"lora.layers": 10, "lora.position": "last"},
+        {"lora.layers": 30},
+    ]
+
+
 def test_only_arms_say_which_settings_differ_and_controls_have_what_has_an_effect_on_them():
     records = [
         one_of("a"),

@@ -163,7 +163,7 @@ class QuantizedEmbeddingsCodec(Codec):
 
     @classmethod
     def label(cls, config: CodecConfig) -> str:
-        return f"{config.own(QuantizedEmbeddingsConfig).format} embeddings"
+        return f"quantised embeddings, {config.own(QuantizedEmbeddingsConfig).format}"
 
     def metrics(self) -> tuple[CodecMetric, ...]:
         """Return the error of rounding as a share of the total variance."""

@@ -104,8 +104,15 @@ class StackedLora:
     gradient norms work on an arm's whole row, the model's forward and backward passes on all arms at once.
     """
 
-    def __init__(self, places: list[_Place], values: Tensor, gradients: Tensor, settings: Sequence[LoraSettings]):
-        self._places = places
+    def __init__(
+        self,
+        places: list[_Place],
+        values: Tensor,
+        gradients: Tensor,
+        settings: Sequence[LoraSettings],
+        depth: int,
+    ) -> None:
+        self._places, self._depth = places, depth
         self._values, self._gradients = values, gradients
         self._settings = settings
 
@@ -199,7 +206,7 @@ class StackedLora:
 
     def save(self, arm: int, folder: Path) -> None:
         """Write an arm's factors and configuration to ``folder``, in peft's format."""
-        config = peft_config(self._settings[arm]).to_dict()
+        config = peft_config(self._settings[arm], self._depth).to_dict()
         # peft keeps the names of modules in a set, whose order changes from process to process.
         write_json(folder / "adapter_config.json", {**config, "target_modules": sorted(config["target_modules"])})
         factors = {name: tensor.cpu().contiguous() for name, tensor in self.factors(arm).items()}
@@ -282,7 +289,12 @@ def _stack(
         linear.down.grad = gradients[:num, downs].view(linear.down.shape)
         linear.up.grad = gradients[:num, ups].view(linear.up.shape)
         places.append(_Place(name=name, linear=linear, arms=own, downs=downs, ups=ups))
-    return StackedLora(places, values, gradients, arms)
+    return StackedLora(places, values, gradients, arms, _depth(model))
+
+
+def _depth(model: Any) -> int:
+    """Return the model's number of layers."""
+    return int(model.config.get_text_config().num_hidden_layers)
 
 
 def _linear_modules(model: Any) -> dict[str, nn.Linear]:
@@ -305,15 +317,12 @@ def adapted_modules(model: Any, settings: LoraSettings) -> set[str]:
     """
     if settings.rank == 0:
         return set()
-    depth = int(model.config.get_text_config().num_hidden_layers)
-    if settings.layers != "all" and settings.layers > depth:
-        raise UsageError(f"lora.layers={settings.layers}, but the model has {depth} layers; use 1 to {depth}, or all")
-    limit = depth if settings.layers == "all" else settings.layers
+    layers = settings.adapted_layers(_depth(model))
     found: set[str] = set()
     kinds: dict[str, set[str]] = {}
     for name in _linear_modules(model):
         match = _LAYER.search(name)
-        if match and int(match[1]) < limit:
+        if match and int(match[1]) in layers:
             kinds.setdefault(name.rsplit(".", 1)[-1], set()).add(name)
     for target in settings.targets:
         if target not in kinds:

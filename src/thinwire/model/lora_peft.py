@@ -11,8 +11,8 @@ import torch
 from thinwire.config.settings import LoraSettings
 
 
-def peft_config(settings: LoraSettings) -> Any:
-    """Convert ``settings`` to peft's configuration."""
+def peft_config(settings: LoraSettings, depth: int) -> Any:
+    """Convert ``settings`` to peft's configuration, for a model of ``depth`` layers."""
     import peft  # slow to import, and needed only to save or merge factors
 
     return peft.LoraConfig(
@@ -20,7 +20,7 @@ def peft_config(settings: LoraSettings) -> Any:
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         target_modules=list(settings.targets),
-        layers_to_transform=None if settings.layers == "all" else list(range(settings.layers)),
+        layers_to_transform=None if settings.layers == "all" else list(settings.adapted_layers(depth)),
         task_type="CAUSAL_LM",
         inference_mode=True,
     )

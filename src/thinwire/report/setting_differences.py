@@ -42,6 +42,7 @@ def _effective(record: ArmRecord, num_layers: int) -> Settings:
         idle += ["training.lora_lr", *(("supervision.", "training.") if found["input"] != "adapter" else ())]
     elif found["lora.layers"] == "all":
         found["lora.layers"] = num_layers
+        idle.append("lora.position")
     if found["supervision.kd_weight"] == 0:
         idle.append("supervision.teacher")
     if found["supervision.ce_weight"] == found["supervision.kd_weight"] == 0:
