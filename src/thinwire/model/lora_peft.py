@@ -7,8 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
+from torch import Tensor
 
 from thinwire.config.settings import LoraSettings
+
+FACTORS_FILE = "adapter_model.safetensors"
+"""Peft's name for the file of saved factors."""
 
 
 def peft_config(settings: LoraSettings, depth: int) -> Any:
@@ -24,6 +29,12 @@ def peft_config(settings: LoraSettings, depth: int) -> Any:
         task_type="CAUSAL_LM",
         inference_mode=True,
     )
+
+
+def saved_factors(folder: Path) -> dict[str, Tensor]:
+    """Read the factors that ``StackedLora.save`` wrote to ``folder``, onto the CPU, by their names."""
+    factors: dict[str, Tensor] = load_file(folder / FACTORS_FILE)
+    return factors
 
 
 def with_factors(model: Any, folder: Path, *, merge: bool) -> Any:

@@ -39,10 +39,11 @@ def _effective(record: ArmRecord, num_layers: int) -> Settings:
     idle = [*_IDLE_BY_INPUT[found["input"]]]
     if found["lora.rank"] == 0:
         idle += [path for path in found if path.startswith("lora.") and path != "lora.rank"]
-        idle += ["training.lora_lr", *(("supervision.", "training.") if found["input"] != "adapter" else ())]
     elif found["lora.layers"] == "all":
         found["lora.layers"] = num_layers
         idle.append("lora.position")
+    if found["lora.rank"] == 0 or not found.get("lora.trained", True):  # which older records do not name
+        idle += ["training.lora_lr", *(("supervision.", "training.") if found["input"] != "adapter" else ())]
     if found["supervision.kd_weight"] == 0:
         idle.append("supervision.teacher")
     if found["supervision.ce_weight"] == found["supervision.kd_weight"] == 0:
