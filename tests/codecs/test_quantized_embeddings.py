@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from thinwire.adapter.adapter import Adapter
 from thinwire.codecs.quantized_embeddings import QuantizedEmbeddingsCodec, levels_of
@@ -156,6 +157,18 @@ def test_bits_count_the_scales(form, bits):
     # 576 numbers in 9 blocks of 64: 144 bits of scales
     codec = fitted(torch.randn(5, 576, generator=torch.Generator().manual_seed(0)), torch.ones(5), form, 64)
     assert (codec.code_width, codec.code_bits) == (576, bits)
+
+
+def test_decoding_reads_no_value_from_the_device():
+    # A value that Python needs cannot be read while a CUDA graph is captured; a fake tensor has none to read.
+    matrix, counts = matrix_and_counts()
+    codec = fitted(matrix, counts, "nf4", block_size=5)
+    codes = codec.encode(matrix)
+    with FakeTensorMode() as mode:
+        fake = QuantizedEmbeddingsCodec(**{name: mode.from_tensor(value) for name, value in codec.state().items()})
+        assert fake.decode(mode.from_tensor(codes)).shape == matrix.shape
+        with pytest.raises(DataDependentOutputException):
+            int(fake.blocks[-1])
 
 
 def test_a_block_is_at_most_a_row():

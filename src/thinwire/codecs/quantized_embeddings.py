@@ -53,12 +53,12 @@ class QuantizedEmbeddingsCodec(Codec):
     """Codes are the indices of a row's levels, followed by the bytes of its scales."""
 
     Settings: ClassVar[type[Section] | None] = QuantizedEmbeddingsConfig
-    fields: ClassVar[tuple[str, ...]] = ("levels", "block_size", "std", "rounding_error")
+    fields: ClassVar[tuple[str, ...]] = ("levels", "blocks", "std", "rounding_error")
 
     levels: Tensor
     """``[n]``, float32, ascending from -1 to 1."""
-    block_size: Tensor
-    """``[]``, int64: numbers that share a scale."""
+    blocks: Tensor
+    """``[D]``, int64: the block of each number, from 0."""
     std: Tensor
     """``[D]``, float32: root mean square of each rounded number over the rows seen, weighted."""
     rounding_error: Tensor
@@ -81,7 +81,7 @@ class QuantizedEmbeddingsCodec(Codec):
             )
         unmeasured = cls(
             levels=levels_of(settings.format).to(device),
-            block_size=torch.tensor(min(settings.block_size, matrix.shape[1]), device=device),
+            blocks=torch.arange(matrix.shape[1], device=device) // settings.block_size,
             std=torch.ones(matrix.shape[1], device=device),
             rounding_error=torch.empty(0, device=device),
         )
@@ -101,7 +101,7 @@ class QuantizedEmbeddingsCodec(Codec):
         std = square.sqrt()
         return cls(
             levels=unmeasured.levels,
-            block_size=unmeasured.block_size,
+            blocks=unmeasured.blocks,
             # A number that hardly varies among the rows seen must not dominate the others where it does vary.
             std=std.clamp_min(1e-3 * float(std.max())).float(),
             rounding_error=lost.sum() / total.sum(),
@@ -118,7 +118,7 @@ class QuantizedEmbeddingsCodec(Codec):
 
     @property
     def _num_scales(self) -> int:
-        return ceil(self.code_width / int(self.block_size))
+        return int(self.blocks[-1]) + 1
 
     def encode(self, embeddings: Tensor) -> Tensor:
         """Encode ``[N, D]`` embeddings as ``[N, D + 2 S]`` bytes, uint8: D indices, one a byte, and S float16
@@ -126,11 +126,11 @@ class QuantizedEmbeddingsCodec(Codec):
         return torch.cat([self._encoded(block.float()) for block in embeddings.split(_BLOCK_ROWS)])
 
     def _encoded(self, embeddings: Tensor) -> Tensor:
-        size, width = int(self.block_size), self.code_width
+        size, width = int((self.blocks == 0).sum()), self.code_width
         padded = torch.nn.functional.pad(embeddings, (0, self._num_scales * size - width))
         blocks = padded.view(len(embeddings), self._num_scales, size)
         scales = blocks.abs().amax(2).to(_SCALE_DTYPE)
-        # Where all numbers of a block are too small for a scale, the middle level, zero, is nearest.
+        # A scale below the smallest float16 is 0, and its block then decodes to zeros, whatever the indices are.
         relative = blocks / scales.float().clamp_min(1e-30)[:, :, None]
         between = (self.levels[1:] + self.levels[:-1]) / 2
         indices = torch.bucketize(relative, between).to(torch.uint8).flatten(1)[:, :width]
@@ -140,8 +140,7 @@ class QuantizedEmbeddingsCodec(Codec):
         """Map ``[N, D + 2 S]`` codes to the rounded embeddings, ``[N, D]`` float32."""
         indices, scales = codes[:, : self.code_width], codes[:, self.code_width :]
         scales = scales.clone(memory_format=torch.contiguous_format).view(_SCALE_DTYPE)  # a copy, as an odd D misaligns
-        of_each = scales.float().repeat_interleave(int(self.block_size), dim=1)[:, : self.code_width]
-        embeddings: Tensor = self.levels[indices.long()] * of_each
+        embeddings: Tensor = self.levels[indices.long()] * scales.float()[:, self.blocks]
         return embeddings
 
     def feature_tensors(self) -> tuple[Tensor, ...]:
