@@ -1,6 +1,8 @@
 """A finished arm loaded again: evaluated as in its record, and exported as a checkpoint with the same answers."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,14 +12,17 @@ from transformers import AutoModelForCausalLM
 
 from thinwire.adapter.input_embeddings import InputEmbeddings
 from thinwire.checkpoints.export import export
-from thinwire.checkpoints.load import find_arm, load_arm
-from thinwire.config.settings import ModelConfig
+from thinwire.checkpoints.load import find_arm, load_arm, starting_factors
+from thinwire.config.experiment import ArmConfig
+from thinwire.config.settings import LoraSettings, ModelConfig
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.experiment import arm_inputs
+from thinwire.experiment.dry_run import dry_run
 from thinwire.experiment.sweep import run_sweep
 from thinwire.model.loading import load
 from thinwire.model.lora import attached
 from thinwire.results.arm_record import read_arm_record, write_arm_record
+from thinwire.schema import build
 from tiny_models import save_sweep_inputs, save_tiny, tiny_lm
 from tiny_sweeps import evaluate, experiment
 
@@ -71,6 +76,123 @@ def test_an_arm_of_another_vocabulary_cannot_teach(run, tmp_path, monkeypatch):
     (record,) = run_sweep(experiment(run.parent, arms=arms, controls={}), tmp_path / "run")
     assert record.status == "failed"
     assert "cannot teach: the vocabulary of its tiny has 200 entries, that of" in record.error
+
+
+LORA = {"rank": 2, "dropout": 0}
+"""The LoRA of the control text_lora, but for dropout."""
+
+
+def answers(folder):
+    return [json.loads(line)["text"] for line in (folder / "predictions.jsonl").read_text().splitlines()]
+
+
+def factors(folder):
+    return load_file(folder / "checkpoint" / "lora" / "adapter_model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def started(run, tmp_path_factory):
+    """Arms whose LoRA starts from text_lora, trained in one group where they can be."""
+    lora = {**LORA, "start_from": str(run / "controls/text_lora")}
+    distilled = {"kd_weight": 1.0, "ce_weight": 0, "teacher": str(run / "controls/text_lora")}
+    arms = {
+        "baseline": {"lora": LORA},
+        "untrained": {"input": "text", "lora": lora, "training": {"epochs": 0}},
+        "reading": {"lora": {**lora, "trained": False}, "training": {"epochs": 0}},
+        "codes": {"input": "codec", "lora": {**lora, "trained": False}},
+        "on": {"input": "text", "lora": lora, "supervision": distilled},
+        "fixed": {"lora": {**lora, "trained": False}},
+        "both": {"lora": lora},
+    }
+    folder = tmp_path_factory.mktemp("started") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("THINWIRE_CACHE", str(run.parent / "cache"))
+        training = {"epochs": 2, "batch_size": 4, "lora_lr": 0.1, "adapter_lr": 0.01}
+        records = run_sweep(experiment(run.parent, arms=arms, controls={}, training=training, group_size=4), folder)
+    assert {record.name: record.error for record in records if record.status != "done"} == {}
+    assert read_arm_record(folder / "fixed").done.training.trained_together == 4
+    return folder
+
+
+def test_without_an_epoch_the_answers_are_those_of_the_arm_that_lora_starts_from(run, started):
+    assert answers(started / "untrained") == answers(run / "controls/text_lora")
+    assert read_arm_record(started / "untrained").done.trainable_parameters.total == 0
+    base, _ = evaluate(run.parent / "model", run.parent / "test.json")
+    assert base != read_arm_record(started / "untrained").done.test, "LoRA changes the answers"
+
+
+@pytest.mark.parametrize("name", ["untrained", "reading", "codes", "on", "fixed", "both"])
+def test_the_checkpoint_of_a_started_arm_has_its_lora(run, started, name):
+    scores, _ = evaluate(started / name, run.parent / "test.json")
+    assert scores == read_arm_record(started / name).done.test
+
+
+def test_training_goes_on_where_the_other_arm_ended(run, started):
+    steps = [json.loads(line) for line in (started / "on" / "diagnostics.jsonl").read_text().splitlines()]
+    # Of the arm itself as its own teacher, the KL is 0 before the first update.
+    assert steps[0]["kd"] == pytest.approx(0, abs=1e-5)
+    assert steps[1]["kd"] > 1e-4
+    source = factors(run / "controls/text_lora")
+    for name in ("on", "both"):
+        trained = factors(started / name)
+        assert trained.keys() == source.keys()
+        assert not any(torch.equal(trained[key], source[key]) for key in source)
+
+
+def test_lora_that_is_not_trained_stays_and_the_adapter_is_trained(run, started):
+    source = factors(run / "controls/text_lora")
+    for name in ("fixed", "codes", "reading", "untrained"):
+        assert all(torch.equal(factor, source[key]) for key, factor in factors(started / name).items())
+    counts = {name: read_arm_record(started / name).done.trainable_parameters for name in ("fixed", "both", "codes")}
+    assert counts["fixed"].lora == counts["codes"].total == 0
+    assert counts["fixed"].adapter == counts["both"].adapter > 0
+    assert counts["both"].lora == sum(factor.numel() for factor in source.values())
+    step = json.loads((started / "fixed" / "diagnostics.jsonl").read_text().splitlines()[0])
+    assert step["lr_lora"] is step["grad_norm_lora"] is None
+    assert step["grad_norm_adapter"] > 0
+    trained, fresh = (load_file(started / name / "checkpoint" / "adapter.safetensors") for name in ("fixed", "reading"))
+    assert not any(torch.equal(trained[key], fresh[key]) for key in fresh)
+
+
+@pytest.mark.parametrize(
+    ("source", "lora", "message"),
+    [
+        ("r2", {"rank": 2}, r"lora\.alpha 4\.0, here 16\.0; lora\.layers 1, here all"),
+        ("r2", {"rank": 2, "alpha": 4, "layers": 1, "position": "last"}, r"lora\.position first, here last"),
+        ("controls/text_lora", {"rank": 2, "targets": ["q_proj"]}, r"lora\.targets k_proj.*, here q_proj"),
+        ("baseline", {"rank": 2}, r"lora\.rank 0, here 2"),
+        ("nowhere", {"rank": 2}, r"nowhere is no arm's folder"),
+    ],
+)
+def test_an_arm_of_another_lora_is_no_start(run, tmp_path, source, lora, message, monkeypatch):
+    monkeypatch.setenv("THINWIRE_CACHE", str(run.parent / "cache"))
+    made = experiment(run.parent, arms={"baseline": {"lora": {**lora, "start_from": str(run / source)}}}, controls={})
+    assert re.search(message, dry_run(made, tmp_path / "run").obstacles["baseline"])
+    (record,) = run_sweep(made, tmp_path / "run")
+    assert record.status == "failed"
+    assert re.search(message, record.error)
+
+
+def test_an_arm_of_another_model_is_no_start(run):
+    other = replace(tiny_lm(), revision="other")
+    with pytest.raises(
+        UsageError, match=r"LoRA cannot start from .*, here is tiny at other; choose an arm of the same"
+    ):
+        starting_factors(find_arm(run / "controls/text_lora"), LoraSettings(rank=2), other)
+
+
+def test_an_arm_without_lora_in_its_checkpoint_is_no_start(run, tmp_path):
+    arm = find_arm(run / "controls/text_lora")
+    lm = replace(tiny_lm(), revision=arm.record.model.revision)
+    assert starting_factors(arm, LoraSettings(rank=2), lm).keys() == factors(arm.folder).keys()
+    with pytest.raises(UsageError, match="its checkpoint has no LoRA"):
+        starting_factors(replace(arm, folder=tmp_path), LoraSettings(rank=2), lm)
+
+
+def test_lora_that_is_neither_started_nor_trained_is_refused():
+    with pytest.raises(UsageError, match=r"lora: trained is false and start_from is null"):
+        build(ArmConfig, {"lora": {"rank": 2, "trained": False}}, where="")
+    assert not build(ArmConfig, {"lora": {"trained": False}}, where="").lora.is_trained  # rank 0, so no LoRA
 
 
 def test_a_bare_model_gets_the_text_as_input(run):

@@ -110,7 +110,9 @@ def test_an_unknown_setting_is_refused_at_any_depth_and_the_nearest_is_named(ove
 
 
 def test_an_unknown_setting_unlike_any_other_lists_what_is_valid_here():
-    with pytest.raises(UsageError, match=r"unknown setting 'lora.zzz'; valid here: rank, alpha, layers, dropout"):
+    with pytest.raises(
+        UsageError, match=r"unknown setting 'lora.zzz'; valid here: rank, alpha, layers, position, dropout"
+    ):
         minimal(lora={"zzz": 1})
 
 

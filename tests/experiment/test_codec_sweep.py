@@ -21,6 +21,10 @@ def vq(**settings):
     return {"kind": "vq", "vq": {"codebook_size": 16, "steps": 20, **settings}}
 
 
+def quantized_embeddings(**settings):
+    return {"kind": "quantized_embeddings", "quantized_embeddings": settings}
+
+
 ARMS = {
     "baseline": {},
     "single": {"codec": vq(), **LORA},
@@ -29,6 +33,8 @@ ARMS = {
     "learned": {"codec": {"kind": "autoencoder", "autoencoder": {"hidden": 8, "steps": 20}}, **LORA},
     "int8": {"codec": {"kind": "quantized_pca", "quantized_pca": {"bits": 8}}, **LORA},
     "int4": {"codec": {"kind": "quantized_pca", "quantized_pca": {"bits": 4}}, **LORA},
+    "rows_nf4": {"codec": quantized_embeddings(format="nf4", block_size=8), **LORA},
+    "rows_int8": {"input": "codec", "codec": quantized_embeddings(), **LORA},
     # 300 entries are more than the matrix's 261 rows: an arm that fails, alone.
     "too_many": {"codec": vq(codebook_size=300)},
     # Two thirds of these entries get no token: the prompts contain some 60 different bytes.
@@ -43,6 +49,8 @@ CODES = {  # numbers, bits and type of a code
     "learned": (8, None, torch.float32),
     "int8": (8, 64, torch.int8),
     "int4": (8, 32, torch.int8),
+    "rows_nf4": (32, 32 * 4 + 4 * 16, torch.uint8),
+    "rows_int8": (32, 32 * 8 + 16, torch.uint8),
     "controls/codes_only": (1, 4, torch.uint8),
 }
 
@@ -72,17 +80,19 @@ def test_every_codec_is_trained_on_and_recorded(run, name):
     assert (record.done.codec.code_width, record.done.codec.code_bits) == (width, bits)
     assert record.done.codec.warnings == ()
     if name in ARMS:
-        # Training has changed the adapter.
         assert record.done.training.num_steps == 4
-        assert record.done.trainable_parameters.adapter > 0
-        assert record.done.reconstruction != record.done.reconstruction_at_start
+        has_adapter = record.config["input"] == "adapter"
+        assert (record.done.trainable_parameters.adapter > 0) == has_adapter
+        # Training has changed the adapter.
+        assert (record.done.reconstruction != record.done.reconstruction_at_start) == has_adapter
 
 
 @pytest.mark.parametrize("name", CODES)
 def test_a_loaded_arm_has_the_codes_of_its_kind_and_rebuilds_the_matrix(run, name):
     arm = find_arm(run / name, device="cpu")
     _, inputs = load_arm(arm)
-    assert (inputs.source.shape, inputs.source.dtype) == ((261, CODES[name][0]), CODES[name][2])
+    bytes_of_scales = {"rows_nf4": 4 * 2, "rows_int8": 2}.get(name, 0)  # behind the numbers
+    assert (inputs.source.shape, inputs.source.dtype) == ((261, CODES[name][0] + bytes_of_scales), CODES[name][2])
     lm = load(arm.model)
     matrix = inputs.matrix(torch.float32)
     error = (matrix - lm.embedding_matrix).square().mean() / lm.embedding_matrix.square().mean()
@@ -124,6 +134,9 @@ def test_the_page_has_a_row_for_each_codec(run):
     assert len(rows) == len(CODES)  # one is shared by two, and the idle arm has another
     (residual,) = (row for row in rows if "vq, residual" in row)
     assert "|3 x 4 bits|" in residual
+    assert "|32 x 6 bits|" in next(
+        row for row in rows if "quantised embeddings, nf4" in row
+    )  # 4 and a share of the scales
     assert f"|{metrics(record_of(run, 'residual'))['perplexity']:.0f}|" in residual
     assert "8 floats" in next(row for row in rows if "baseline" in row)
 

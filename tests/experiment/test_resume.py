@@ -116,6 +116,32 @@ def test_an_arm_interrupted_after_an_epoch_goes_on_and_ends_as_if_it_had_not_bee
     assert not (run / "r2" / "unfinished.safetensors").exists()
 
 
+def test_an_interrupted_arm_goes_on_from_another_arms_lora_that_it_does_not_train(folder, swept, tmp_path, monkeypatch):
+    lora = {"rank": 2, "start_from": str(swept[0] / "controls" / "text_lora"), "trained": False}
+    made = experiment(folder, arms={"baseline": {}, "fixed": {"lora": lora}})
+    real, calls = arm_journal.append_jsonl, []
+
+    def interrupt(path, row):
+        real(path, row)
+        calls.append(row)
+        if len(calls) == 5:  # after the first epoch
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(arm_journal, "append_jsonl", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run_sweep(made, tmp_path / "run", only=["fixed"])
+    (record,) = run_sweep(made, tmp_path / "run", only=["fixed"], resume=True)
+    (whole,) = run_sweep(made, tmp_path / "whole", only=["fixed"])
+    assert [resumed.epoch for resumed in record.resumed] == [1]
+    for file in ("diagnostics.jsonl", "predictions.jsonl"):
+        assert timeless(tmp_path / "run" / "fixed" / file) == timeless(tmp_path / "whole" / "fixed" / file)
+    assert (record.done.test, record.done.selection) == (whole.done.test, whole.done.selection)
+    fresh = experiment(folder, arms={"baseline": {}, "fixed": {"lora": {"rank": 2}}})
+    with pytest.raises(ThinwireError, match=r"fixed was finished with other settings \(lora\)"):
+        run_sweep(fresh, tmp_path / "run", only=["fixed"], resume=True)
+
+
 def test_an_unfinished_arm_of_other_settings_starts_again(folder, tmp_path, monkeypatch):
     run = tmp_path / "run"
     with monkeypatch.context() as patch:

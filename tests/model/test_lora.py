@@ -1,10 +1,13 @@
 """Stacked LoRA factors: agreement with peft's, and independence of the arms of a stack."""
 
 import copy
+import json
 
 import peft
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from thinwire.config.settings import LoraSettings
@@ -80,6 +83,82 @@ def test_the_number_of_factors_follows_rank_layers_and_targets():
             assert lora.num_parameters(0) == expected
     with one(tiny_llama(layers=3), LoraSettings(rank=4, targets=("q_proj",))) as lora:
         assert lora.num_parameters(0) == 3 * 4 * 64
+
+
+@pytest.mark.parametrize(
+    ("depth", "num", "first", "middle", "last"),
+    [
+        (30, 10, range(10), range(10, 20), range(20, 30)),
+        (7, 3, range(3), range(2, 5), range(4, 7)),
+        (6, 4, range(4), range(1, 5), range(2, 6)),
+        # Five others cannot be halved: two before, three after; and of one other, none before.
+        (8, 3, range(3), range(2, 5), range(5, 8)),
+        (5, 4, range(4), range(4), range(1, 5)),
+        (5, 5, range(5), range(5), range(5)),
+        (5, "all", range(5), range(5), range(5)),
+    ],
+)
+def test_layers_lie_at_the_chosen_position(depth, num, first, middle, last):
+    for position, expected in (("first", first), ("middle", middle), ("last", last)):
+        settings = LoraSettings(rank=1, layers=num, position=position)
+        assert settings.adapted_layers(depth) == expected
+
+
+@given(depth=st.integers(1, 40), num=st.integers(1, 40), position=st.sampled_from(["first", "middle", "last"]))
+def test_as_many_layers_as_asked_for_within_the_model(depth, num, position):
+    settings = LoraSettings(rank=1, layers=num, position=position)
+    if num > depth:
+        with pytest.raises(UsageError, match=rf"lora\.layers={num}, but the model has {depth} layers"):
+            settings.adapted_layers(depth)
+        return
+    layers = settings.adapted_layers(depth)
+    before, after = layers.start, depth - layers.stop
+    assert (len(layers), before >= 0, after >= 0) == (num, True, True)
+    if position == "middle":
+        assert after - before in (0, 1)
+    assert LoraSettings(rank=0, layers=num, position=position).adapted_layers(depth) == range(0)
+
+
+@pytest.mark.parametrize(("position", "layers"), [("first", [0, 1]), ("middle", [1, 2]), ("last", [3, 4])])
+def test_only_layers_at_the_position_are_adapted_counted_and_exported(position, layers, tmp_path):
+    settings = LoraSettings(rank=2, alpha=8, layers=2, position=position)
+    model = tiny_llama(layers=5)
+    with one(model, settings) as lora:
+        disturb(lora)
+        found = sorted({int(name.split(".layers.")[1].split(".")[0]) for name in lora.factors(0)})
+        assert found == layers
+        assert lora.num_parameters(0) == 2 * 2 * 224
+        ours = logits(model)
+        lora.save(0, tmp_path / "lora")
+    config = json.loads((tmp_path / "lora" / "adapter_config.json").read_text())
+    assert config["layers_to_transform"] == layers
+    with_peft = peft.PeftModel.from_pretrained(tiny_llama(layers=5), tmp_path / "lora")
+    torch.testing.assert_close(logits(with_peft), ours, atol=1e-4, rtol=1e-4)
+    merged = with_factors(tiny_llama(layers=5), tmp_path / "lora", merge=True)
+    torch.testing.assert_close(logits(merged), ours, atol=1e-4, rtol=1e-4)
+    weights = dict(tiny_llama(layers=5).named_parameters())
+    changed = {int(n.split(".")[2]) for n, w in merged.named_parameters() if not torch.equal(w, weights[n])}
+    assert sorted(changed) == layers
+
+
+def test_arms_of_different_positions_share_a_stack():
+    model = tiny_llama(layers=3)
+    arms = [LoraSettings(rank=2, alpha=4, layers=1, position=position) for position in ("first", "last", "middle")]
+    with attached(model, arms, range(3)) as lora:
+        disturb(lora, 3)
+        together = logits(model, IDS.repeat(3, 1)).view(3, *IDS.shape, -1)
+        values = [{name: factor.clone() for name, factor in lora.factors(arm).items()} for arm in range(3)]
+        merged = []
+        for arm in range(3):
+            with lora.alone(arm):
+                merged.append(logits(model))
+    for arm, settings in enumerate(arms):
+        with one(model, settings) as lora:
+            assert lora.factors(0).keys() == values[arm].keys()
+            for name, factor in lora.factors(0).items():
+                factor.copy_(values[arm][name])
+            torch.testing.assert_close(logits(model), together[arm], atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(logits(model), merged[arm], atol=1e-4, rtol=1e-4)
 
 
 def test_padding_is_not_counted_as_trained():

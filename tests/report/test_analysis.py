@@ -115,6 +115,37 @@ def test_the_form_of_answers_is_no_difference_where_no_answer_is_supervised():
     assert [settings.get("prompt.answer_form") for settings in found] == ["auto", "bare", "bare", None, None]
 
 
+def test_a_position_of_lora_has_no_effect_where_all_layers_are_adapted():
+    arms = {
+        "first": {"rank": 4, "layers": 10},
+        "last": {"rank": 4, "layers": 10, "position": "last"},
+        "all": {"rank": 4, "position": "middle"},
+    }
+    found = differing_settings([one_of(name, lora=lora) for name, lora in arms.items()], num_layers=30)
+    assert found == [
+        {"lora.layers": 10, "lora.position": "first"},
+        {"lora.layers": 10, "lora.position": "last"},
+        {"lora.layers": 30},
+    ]
+
+
+def test_lora_that_is_not_trained_has_no_learning_rate():
+    fixed = {"rank": 4, "start_from": "runs/one/text_lora", "trained": False}
+    records = [
+        one_of("trained", lora={"rank": 4}, training={"lora_lr": 0.1}),
+        one_of("slow", lora={"rank": 4}, training={"lora_lr": 0.01}),
+        one_of("fixed", lora=fixed),
+        one_of("reading", input="text", lora=fixed),
+    ]
+    shared = {"lora.start_from": "runs/one/text_lora", "lora.trained": False}
+    assert differing_settings(records, num_layers=30) == [
+        {"input": "adapter", "lora.start_from": None, "lora.trained": True, "training.lora_lr": 0.1},
+        {"input": "adapter", "lora.start_from": None, "lora.trained": True, "training.lora_lr": 0.01},
+        {"input": "adapter", **shared},
+        {"input": "text", **shared},
+    ]
+
+
 def test_only_arms_say_which_settings_differ_and_controls_have_what_has_an_effect_on_them():
     records = [
         one_of("a"),

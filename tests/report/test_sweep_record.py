@@ -288,6 +288,17 @@ def test_several_seeds_are_said(published):
     assert "Metrics are means over an arm's seeds, but what is said of the answers is of the first seed." in found
 
 
+def test_a_record_names_which_layers_are_adapted_unless_they_are_the_first(analysis, tmp_path):
+    changed = with_row(analysis, "r8_a8_layers12", position="last")
+    write_sweep_record(tmp_path / "one.json", changed)
+    rows = load(tmp_path / "one.json")["rows"]
+    assert {row["name"] for row in rows if "position" in row} == {"r8_a8_layers12"}
+    assert row_of(read_sweep_record(tmp_path / "one.json"), "r8_a8_layers12").position == "last"
+    assert row_of(read_sweep_record(tmp_path / "one.json"), "r16_a32_full").position == "first"
+    baseline = with_row(changed, "r8_a8_layers12", is_baseline=True)  # so that the short form has it
+    assert "| PCA codes, LoRA r8, last 12 layers (the baseline) |" in short_section(baseline)
+
+
 def test_the_short_form_has_the_chosen_arm_the_baseline_and_the_controls(published):
     found = short_section(published)
     lines = [line for line in found.splitlines() if line.startswith("| ")][2:]

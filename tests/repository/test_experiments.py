@@ -54,6 +54,8 @@ def toy(file, inputs):
             small[f"arms.{name}.codec.compress_dim"] = width // 4
         if changes.get("supervision", {}).get("kd_weight"):
             small[f"arms.{name}.supervision.teacher"] = "null"  # the model itself instead of a finished arm
+        if changes.get("lora", {}).get("start_from"):
+            small |= {f"arms.{name}.lora.start_from": "null", f"arms.{name}.lora.trained": "true"}  # LoRA begins anew
         if changes.get("codec", {}).get("kind") == "vq":
             small[f"arms.{name}.codec.vq.codebook_size"] = 4 * (1 + len(name))
     return load_experiment(file, [f"{path}={value}" for path, value in small.items()])

@@ -6,16 +6,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safetensors.torch import load_file
+from torch import Tensor
 
 from thinwire.adapter.input_embeddings import AdapterEmbeddings, InputEmbeddings, make_input_embeddings
 from thinwire.checkpoints.save import ADAPTER_FILE, LORA_FOLDER
 from thinwire.codecs.table import codec_class
 from thinwire.config.experiment import ArmConfig
-from thinwire.config.settings import ModelConfig
+from thinwire.config.settings import LoraSettings, ModelConfig
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.model.language_model import LanguageModel
 from thinwire.model.loading import load
-from thinwire.model.lora_peft import with_factors
+from thinwire.model.lora_peft import saved_factors, with_factors
 from thinwire.results.arm_record import ArmRecord, has_arm_record, read_arm_record
 from thinwire.results.layout import CHECKPOINT_FOLDER, RECORD_FILE
 from thinwire.schema import build
@@ -81,6 +82,50 @@ def load_arm(arm: FinishedArm) -> tuple[LanguageModel, InputEmbeddings]:
     if (arm.checkpoint / LORA_FOLDER).exists():
         lm = replace(lm, model=with_factors(lm.model, arm.checkpoint / LORA_FOLDER, merge=lm.base_bits is None))
     return lm, inputs
+
+
+def check_same_lora(arm: FinishedArm, wanted: LoraSettings) -> None:
+    """Refuse an arm whose factors do not fit the settings ``wanted``.
+
+    Raises:
+        UsageError: its LoRA has another rank, alpha, layers, position or targets.
+    """
+    theirs, ours = _shape_of(arm.config.lora), _shape_of(wanted)
+    differing = [f"lora.{name} {theirs[name]}, here {ours[name]}" for name in ours if theirs[name] != ours[name]]
+    if differing:
+        raise UsageError(
+            f"LoRA cannot start from {arm.folder}: it has {'; '.join(differing)}; give LoRA the same settings, or "
+            "choose another arm (lora.start_from)"
+        )
+
+
+def _shape_of(lora: LoraSettings) -> dict[str, object]:
+    """Return the settings that decide where factors belong and how they are scaled."""
+    position = "any" if lora.layers == "all" else lora.position
+    targets = ", ".join(sorted(lora.targets))
+    return {"rank": lora.rank, "alpha": lora.alpha, "layers": lora.layers, "position": position, "targets": targets}
+
+
+def starting_factors(arm: FinishedArm, wanted: LoraSettings, lm: LanguageModel) -> dict[str, Tensor]:
+    """Read the LoRA factors of ``arm``, float32 by their names in peft's format, for LoRA with the settings ``wanted``
+    on ``lm``.
+
+    Raises:
+        UsageError: the arm has another LoRA, or was trained on another model.
+    """
+    check_same_lora(arm, wanted)
+    model = arm.record.model
+    if model.revision != lm.revision:
+        raise UsageError(
+            f"LoRA cannot start from {arm.folder}: it was trained on {model.name} at {model.revision}, here is "
+            f"{lm.name} at {lm.revision}; choose an arm of the same model (lora.start_from)"
+        )
+    if not (arm.checkpoint / LORA_FOLDER).exists():
+        raise UsageError(
+            f"LoRA cannot start from {arm.folder}: its checkpoint has no LoRA; choose an arm that was trained "
+            "(lora.start_from)"
+        )
+    return saved_factors(arm.checkpoint / LORA_FOLDER)
 
 
 def _input_embeddings(arm: FinishedArm, lm: LanguageModel) -> InputEmbeddings:

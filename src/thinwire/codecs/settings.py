@@ -24,7 +24,8 @@ class CodecConfig(Section):
     kind: str = "pca"
     """One of ``thinwire.codecs.table.CODECS``."""
     ratio: Rate = 4.0
-    """Embedding width over code width; for ``vq``, over the width of the latent vectors that are quantised."""
+    """Embedding width over code width; for ``vq``, over the width of the latent vectors that are quantised. Without
+    effect for ``quantized_embeddings``, whose codes are as wide as embeddings."""
     compress_dim: PositiveInt | None = None
     """The code width (for ``vq``, the latent width) itself; overrides ``ratio``."""
     weighting: Weighting = "counts"

@@ -9,6 +9,7 @@ from pydantic import Field, create_model
 from thinwire.codecs.autoencoder import AutoencoderCodec
 from thinwire.codecs.base import Codec
 from thinwire.codecs.pca import PCACodec
+from thinwire.codecs.quantized_embeddings import QuantizedEmbeddingsCodec
 from thinwire.codecs.quantized_pca import QuantizedPCACodec
 from thinwire.codecs.settings import CodecConfig
 from thinwire.codecs.vq import VQCodec
@@ -17,6 +18,7 @@ from thinwire.errors import UsageError
 CODECS: dict[str, type[Codec]] = {
     "pca": PCACodec,
     "quantized_pca": QuantizedPCACodec,
+    "quantized_embeddings": QuantizedEmbeddingsCodec,
     "vq": VQCodec,
     "autoencoder": AutoencoderCodec,
 }

@@ -68,15 +68,15 @@ class ArmConfig(Section):
 
     @property
     def untrained_lora(self) -> str | None:
-        """Why LoRA would stay as it begins, None where it would be trained or there is none."""
-        if self.has_trainable and self.lora.rank > 0 and not self.is_supervised:
+        """Why LoRA would stay as it begins, None where it would be trained, is not meant to be, or there is none."""
+        if self.has_trainable and self.lora.is_trained and not self.is_supervised:
             return "lora.rank > 0, but all weights of supervision are 0: nothing would train LoRA"
         return None
 
     @property
     def has_trainable(self) -> bool:
         """Whether any parameter of this arm is trained."""
-        return self.training.epochs > 0 and (self.input == "adapter" or self.lora.rank > 0)
+        return self.training.epochs > 0 and (self.input == "adapter" or self.lora.is_trained)
 
 
 class Experiment(ArmConfig):

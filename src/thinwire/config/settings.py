@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from thinwire.codecs.settings import RowTrainingConfig
+from thinwire.errors import UsageError
 from thinwire.schema import Auto, ByDevice, PositiveInt, Rate, Section, Weight
 from thinwire.stats.tiers import ROUNDING, Tier, Tiers
 
@@ -130,11 +131,45 @@ class LoraSettings(Section):
     alpha: Rate = 16.0
     """The update is scaled by ``alpha / rank``."""
     layers: PositiveInt | Literal["all"] = "all"
-    """Number of adapted layers, counted from the input."""
+    """Number of adapted layers."""
+    position: Literal["first", "middle", "last"] = "first"
+    """Which layers they are, if not all: the first from the input, the middle ones, or the last. If the others cannot
+    be halved, one more lies after the middle ones than before them."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Dropout probability of the inputs of each adapted module, for the LoRA update."""
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
     """Names of the adapted linear modules in each layer."""
+    start_from: str | None = None
+    """Folder of the finished arm whose factors LoRA starts from; its rank, alpha, layers, position and targets must be
+    the same. By default LoRA starts without effect."""
+    trained: bool = True
+    """Whether LoRA is trained; ``false`` leaves the factors of ``start_from`` as they are, and only the adapter is
+    trained. Dropout applies all the same."""
+
+    @model_validator(mode="after")
+    def _untrained_needs_a_start(self) -> LoraSettings:
+        if self.rank > 0 and not self.trained and self.start_from is None:
+            raise ValueError("trained is false and start_from is null, so LoRA would have no effect; set start_from")
+        return self
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether there is LoRA, and it is trained."""
+        return self.rank > 0 and self.trained
+
+    def adapted_layers(self, depth: int) -> range:
+        """Return the numbers of the adapted layers, from 0, in a model of ``depth`` layers; none if ``rank`` is 0.
+
+        Raises:
+            UsageError: more layers than the model has.
+        """
+        if self.rank == 0:
+            return range(0)
+        num = depth if self.layers == "all" else self.layers
+        if num > depth:
+            raise UsageError(f"lora.layers={num}, but the model has {depth} layers; use 1 to {depth}, or all")
+        start = {"first": 0, "middle": (depth - num) // 2, "last": depth - num}[self.position]
+        return range(start, start + num)
 
 
 class TrainingConfig(Section):

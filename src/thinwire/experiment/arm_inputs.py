@@ -1,7 +1,7 @@
 """The inputs of an arm, and a cache of those that arms share.
 
 ``ArtifactCache.arm_inputs`` makes one ``ArmInputs``, top-down: questions, token counts, codec, codes, input embeddings,
-teacher. What several arms have in common is made once and kept.
+teacher, starting LoRA. What several arms have in common is made once and kept.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from thinwire.adapter.input_embeddings import AdapterEmbeddings, InputEmbeddings
 from thinwire.adapter.metrics import measure_reconstruction
 from thinwire.adapter.pretraining import train_reconstruction
 from thinwire.adapter.starting import StartingAdapter
-from thinwire.checkpoints.load import find_arm, load_arm
+from thinwire.checkpoints.load import find_arm, load_arm, starting_factors
 from thinwire.codecs.base import Codec
 from thinwire.codecs.reconstruction_loss import matrix_mean_square
 from thinwire.codecs.settings import CodecConfig
@@ -89,6 +89,8 @@ class ArmInputs:
     reconstruction_at_start: Reconstruction | None
     teacher: Teacher | None
     """The finished arm that serves as the teacher; None if none is named or nothing is distilled."""
+    starting_lora: dict[str, Tensor] | None
+    """The factors that LoRA starts from, by their names in peft's format; None if it starts without effect."""
 
     def reconstruction(self, matrix: Tensor) -> Reconstruction:
         """Measure how well the current embeddings rebuild ``matrix`` ``[V, D]``."""
@@ -123,9 +125,10 @@ class ArtifactCache:
         """Make all inputs of ``arm``, in which ``auto`` is already resolved.
 
         Raises:
-            UsageError: its prompts, codec or teacher cannot be made as its settings require.
+            UsageError: its prompts, codec, teacher or LoRA cannot be made as its settings require.
         """
-        teacher = self._teacher(arm)  # first, because an error here costs the least time
+        # First, because an error in these costs the least time.
+        teacher, starting_lora = self._teacher(arm), self._starting_lora(arm)
         prepared = self.questions(arm)
         matrix = self._lm.embedding_matrix
         fitted = None if arm.input == "text" else self.codec(arm)
@@ -141,6 +144,7 @@ class ArtifactCache:
             embeddings=embeddings,
             reconstruction_at_start=at_start,
             teacher=teacher,
+            starting_lora=starting_lora,
         )
 
     def make_shared(self, arms: Iterable[ArmConfig]) -> None:
@@ -268,6 +272,13 @@ class ArtifactCache:
                 )
             self._teachers[folder] = lm, inputs
         return self._teachers[folder]
+
+    def _starting_lora(self, arm: ArmConfig) -> dict[str, Tensor] | None:
+        folder = arm.lora.start_from
+        if folder is None or arm.lora.rank == 0:
+            return None
+        logger.info("starting LoRA from %s", folder)
+        return starting_factors(find_arm(Path(folder), device=str(self._lm.device)), arm.lora, self._lm)
 
     def _codec_key(self, arm: ArmConfig) -> dict[str, Any]:
         """Return everything that determines a codec, except for rounding."""

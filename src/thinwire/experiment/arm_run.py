@@ -77,6 +77,7 @@ class ArmRun:
         self.journal.write_test(epoch, scores, (prediction.as_dict() for prediction in predictions))
         if training:
             self.journal.seconds += training.seconds
+        if training or inputs.starting_lora:
             save_checkpoint(self.journal.folder / CHECKPOINT_FOLDER, inputs.embeddings, self._lora, self._number)
         self.journal.log("info", "%s: test F1 %.1f, EM %.1f", name, 100 * scores.f1, 100 * scores.exact_match)
         reconstruction = inputs.reconstruction_at_start

@@ -16,7 +16,7 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
-from thinwire.checkpoints.load import find_arm
+from thinwire.checkpoints.load import check_same_lora, find_arm
 from thinwire.codecs.table import codec_class
 from thinwire.config.auto import resolved
 from thinwire.config.experiment import ArmConfig, Experiment
@@ -141,6 +141,8 @@ def _obstacle(config: ArmConfig) -> str | None:
             codec_class(config.codec)
         if config.supervision.kd_weight > 0 and config.supervision.teacher is not None:
             find_arm(Path(config.supervision.teacher))
+        if config.lora.rank > 0 and config.lora.start_from is not None:
+            check_same_lora(find_arm(Path(config.lora.start_from)), config.lora)
     except UsageError as error:
         return str(error)
     return None

@@ -96,6 +96,9 @@ def _run(runtime: Runtime, artifacts: ArtifactCache, journals: Sequence[ArmJourn
         return
     configs = [inputs.config for _, inputs, _ in ready]
     with attached(runtime.lm.model, [c.lora for c in configs], [c.seed for c in configs]) as lora:
+        for number, (_, inputs, _) in enumerate(ready):
+            if lora and inputs.starting_lora:
+                lora.start(number, inputs.starting_lora)
         arms = [ArmRun(runtime, journal, inputs, lora, n) for n, (journal, inputs, _) in enumerate(ready)]
         results: list[TrainingResult | ThinwireError | None]
         if configs[0].has_trainable:

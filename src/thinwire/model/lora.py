@@ -12,7 +12,7 @@ Factors are saved in peft's format and merged through peft.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from thinwire.config.settings import LoraSettings
 from thinwire.determinism import generator
 from thinwire.errors import UsageError
 from thinwire.files import write_json
-from thinwire.model.lora_peft import peft_config
+from thinwire.model.lora_peft import FACTORS_FILE, peft_config
 from thinwire.ops.dropout import keep_mask
 
 _LAYER = re.compile(r"\.(?:layers|h|blocks)\.(\d+)\.")
@@ -104,30 +104,45 @@ class StackedLora:
     gradient norms work on an arm's whole row, the model's forward and backward passes on all arms at once.
     """
 
-    def __init__(self, places: list[_Place], values: Tensor, gradients: Tensor, settings: Sequence[LoraSettings]):
-        self._places = places
+    def __init__(
+        self,
+        places: list[_Place],
+        values: Tensor,
+        gradients: Tensor,
+        settings: Sequence[LoraSettings],
+        depth: int,
+    ) -> None:
+        self._places, self._depth = places, depth
         self._values, self._gradients = values, gradients
         self._settings = settings
 
     def row(self, arm: int) -> nn.Parameter | None:
-        """Return all factors of an arm as one float32 parameter ``[P]``, with its gradient; None without LoRA."""
-        if self._settings[arm].rank == 0:
+        """Return all factors of an arm as one float32 parameter ``[P]``, with its gradient; None if no LoRA is
+        trained."""
+        if not self._settings[arm].is_trained:
             return None
         row = nn.Parameter(self._values[arm])
         row.grad = self._gradients[arm]
         return row
 
+    def start(self, arm: int, factors: Mapping[str, Tensor]) -> None:
+        """Replace an arm's factors by these, which have the names and shapes of ``factors(arm)``."""
+        own = self.factors(arm)
+        assert own.keys() == factors.keys(), "the factors of another LoRA"
+        for name, factor in own.items():
+            factor.copy_(factors[name])
+
     def unreached(self, arm: int) -> list[str]:
-        """Return the names of an arm's modules whose second factor has no gradient. (It starts at zero, so at the first
-        step it is the only one of the two that gets a gradient.)"""
+        """Return the names of an arm's trained modules whose second factor has no gradient. (If it starts at zero, it
+        is the only one of the two that gets a gradient at the first step.)"""
         gradients = self._gradients[arm]
-        adapted = self._adapted(arm)
+        adapted = self._adapted(arm) if self._settings[arm].is_trained else []
         reached = torch.stack([gradients[place.ups].any() for place in adapted]).tolist() if adapted else []
         return [place.name for place, is_reached in zip(adapted, reached, strict=True) if not is_reached]
 
     def num_parameters(self, arm: int) -> int:
         """Return the number of an arm's trained parameters, without padding."""
-        return sum(tensor.numel() for tensor in self.factors(arm).values())
+        return sum(tensor.numel() for tensor in self.factors(arm).values()) if self._settings[arm].is_trained else 0
 
     def factors(self, arm: int) -> dict[str, Tensor]:
         """Return views of an arm's factors by their names in peft's format, without padding."""
@@ -199,11 +214,11 @@ class StackedLora:
 
     def save(self, arm: int, folder: Path) -> None:
         """Write an arm's factors and configuration to ``folder``, in peft's format."""
-        config = peft_config(self._settings[arm]).to_dict()
+        config = peft_config(self._settings[arm], self._depth).to_dict()
         # peft keeps the names of modules in a set, whose order changes from process to process.
         write_json(folder / "adapter_config.json", {**config, "target_modules": sorted(config["target_modules"])})
         factors = {name: tensor.cpu().contiguous() for name, tensor in self.factors(arm).items()}
-        save_file(factors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        save_file(factors, folder / FACTORS_FILE, metadata={"format": "pt"})
 
 
 @contextmanager
@@ -282,7 +297,12 @@ def _stack(
         linear.down.grad = gradients[:num, downs].view(linear.down.shape)
         linear.up.grad = gradients[:num, ups].view(linear.up.shape)
         places.append(_Place(name=name, linear=linear, arms=own, downs=downs, ups=ups))
-    return StackedLora(places, values, gradients, arms)
+    return StackedLora(places, values, gradients, arms, _depth(model))
+
+
+def _depth(model: Any) -> int:
+    """Return the model's number of layers."""
+    return int(model.config.get_text_config().num_hidden_layers)
 
 
 def _linear_modules(model: Any) -> dict[str, nn.Linear]:
@@ -305,15 +325,12 @@ def adapted_modules(model: Any, settings: LoraSettings) -> set[str]:
     """
     if settings.rank == 0:
         return set()
-    depth = int(model.config.get_text_config().num_hidden_layers)
-    if settings.layers != "all" and settings.layers > depth:
-        raise UsageError(f"lora.layers={settings.layers}, but the model has {depth} layers; use 1 to {depth}, or all")
-    limit = depth if settings.layers == "all" else settings.layers
+    layers = settings.adapted_layers(_depth(model))
     found: set[str] = set()
     kinds: dict[str, set[str]] = {}
     for name in _linear_modules(model):
         match = _LAYER.search(name)
-        if match and int(match[1]) < limit:
+        if match and int(match[1]) in layers:
             kinds.setdefault(name.rsplit(".", 1)[-1], set()).add(name)
     for target in settings.targets:
         if target not in kinds:

@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
+from torch import Tensor
 
 from thinwire.config.settings import LoraSettings
 
+FACTORS_FILE = "adapter_model.safetensors"
+"""Peft's name for the file of saved factors."""
 
-def peft_config(settings: LoraSettings) -> Any:
-    """Convert ``settings`` to peft's configuration."""
+
+def peft_config(settings: LoraSettings, depth: int) -> Any:
+    """Convert ``settings`` to peft's configuration, for a model of ``depth`` layers."""
     import peft  # slow to import, and needed only to save or merge factors
 
     return peft.LoraConfig(
@@ -20,10 +25,16 @@ def peft_config(settings: LoraSettings) -> Any:
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         target_modules=list(settings.targets),
-        layers_to_transform=None if settings.layers == "all" else list(range(settings.layers)),
+        layers_to_transform=None if settings.layers == "all" else list(settings.adapted_layers(depth)),
         task_type="CAUSAL_LM",
         inference_mode=True,
     )
+
+
+def saved_factors(folder: Path) -> dict[str, Tensor]:
+    """Read the factors that ``StackedLora.save`` wrote to ``folder``, onto the CPU, by their names."""
+    factors: dict[str, Tensor] = load_file(folder / FACTORS_FILE)
+    return factors
 
 
 def with_factors(model: Any, folder: Path, *, merge: bool) -> Any:

@@ -159,6 +159,7 @@ def _identity(record: ArmRecord, results: Results) -> dict[str, Any]:
         "alpha": lora["alpha"] if trains else None,
         "layers": lora["layers"] if trains else None,
         "num_layers": layers if trains else 0,
+        "position": lora.get("position", "first"),  # which older records do not name
     }
 
 

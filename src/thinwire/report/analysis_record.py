@@ -91,10 +91,10 @@ class CodecSummary(Record):
 
     @property
     def code_size(self) -> str:
-        """What a code consists of, in words: floats, or packed integers."""
+        """What a code consists of, in words: floats, or packed integers; bits include the scales that a code has."""
         if self.code_bits is None:
             return f"{self.code_width:,} floats"
-        return f"{self.code_width:,} x {self.code_bits // self.code_width} bits"
+        return f"{self.code_width:,} x {self.code_bits / self.code_width:.4g} bits"
 
 
 class Analysis(Record):

@@ -97,4 +97,4 @@ def _forms(code_width: int, code_bits: int | None) -> dict[str, int]:
     if code_bits is None:
         types = {"float32": 32, "bf16": 16, "int8": 8, "int4": 4}
         return {f"{name} code": bits * code_width for name, bits in types.items()}
-    return {f"code, {code_width} x {code_bits // code_width} bits": code_bits}
+    return {f"code, {code_width} x {code_bits / code_width:.4g} bits": code_bits}

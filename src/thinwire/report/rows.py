@@ -21,6 +21,10 @@ ANALYSIS_ONLY = "analysis only"
 
 AnalysisOnly = Annotated[Value, ANALYSIS_ONLY]
 
+UNLESS_DEFAULT = "unless default"
+"""Marks a field that a sweep record leaves out where it has its default, as records do that are older than the field.
+"""
+
 SupportedTier = Tier | Literal["unresolved"]
 """The tier that the interval's lower end supports, if the data decide."""
 
@@ -121,6 +125,8 @@ class AnalysisRow(Record):
     layers: int | Literal["all"] | None = None
     num_layers: int
     """Layers that LoRA adapts: of ``all``, the model's number; 0 without LoRA."""
+    position: Annotated[Literal["first", "middle", "last"], UNLESS_DEFAULT] = "first"
+    """Which layers LoRA adapts, if not all."""
     settings: dict[str, Any] = Field(default={})
     """Values, by path, of the settings in which the sweep's arms differ and which have an effect on this one."""
     n: int | None = None

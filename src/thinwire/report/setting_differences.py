@@ -39,11 +39,14 @@ def _effective(record: ArmRecord, num_layers: int) -> Settings:
     idle = [*_IDLE_BY_INPUT[found["input"]]]
     if found["lora.rank"] == 0:
         idle += [path for path in found if path.startswith("lora.") and path != "lora.rank"]
-        idle.append("training.lora_lr")
-        if found["input"] != "adapter":
-            idle += ["supervision.", "training.", "prompt.answer_form"]
     elif found["lora.layers"] == "all":
         found["lora.layers"] = num_layers
+        idle.append("lora.position")
+    if found["lora.rank"] == 0 or not found.get("lora.trained", True):  # which older records do not name
+        idle += [
+            "training.lora_lr",
+            *(("supervision.", "training.", "prompt.answer_form") if found["input"] != "adapter" else ()),
+        ]
     if found["supervision.kd_weight"] == 0:
         idle.append("supervision.teacher")
     if found["supervision.ce_weight"] == found["supervision.kd_weight"] == 0:

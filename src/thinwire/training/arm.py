@@ -15,7 +15,7 @@ from thinwire.training.state import TrainingState
 class ArmTraining:
     """Training state of arm ``number`` of those that train together.
 
-    Its ``row`` of LoRA factors belongs to the stack; None without LoRA.
+    Its ``row`` of LoRA factors belongs to the stack; None if no LoRA is trained.
     """
 
     def __init__(self, job: TrainingJob, lora: StackedLora | None, number: int) -> None:

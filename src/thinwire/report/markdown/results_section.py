@@ -220,7 +220,7 @@ def _input(record: Analysis, row: AnalysisRow) -> str:
 
 def _lora(row: AnalysisRow) -> str:
     if row.rank:
-        layers = "all layers" if row.layers == "all" else f"first {row.layers} layers"
+        layers = "all layers" if row.layers == "all" else f"{row.position} {row.layers} layers"
         return f"LoRA r{row.rank}, {layers}"
     return "no LoRA" if row.input == "adapter" else "untrained"
 

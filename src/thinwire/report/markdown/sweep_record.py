@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.files import read_json, write_text
 from thinwire.report.analysis_record import Analysis
-from thinwire.report.rows import ANALYSIS_ONLY
+from thinwire.report.rows import ANALYSIS_ONLY, UNLESS_DEFAULT
 
 KIND = "thinwire sweep record"
 """Tells a sweep record from other JSON files beside it."""
@@ -93,8 +93,12 @@ def as_text(analysis: Analysis) -> str:
 def _published(value: Any) -> Any:
     """``value`` as JSON, rounded, without the fields that only an analysis has."""
     if isinstance(value, BaseModel):
-        fields = type(value).model_fields.items()
-        return {name: _published(getattr(value, name)) for name, field in fields if ANALYSIS_ONLY not in field.metadata}
+        return {
+            name: _published(getattr(value, name))
+            for name, field in type(value).model_fields.items()
+            if ANALYSIS_ONLY not in field.metadata
+            and not (UNLESS_DEFAULT in field.metadata and getattr(value, name) == field.default)
+        }
     if isinstance(value, Mapping):
         return {name: _published(one) for name, one in value.items()}
     if isinstance(value, tuple | list):

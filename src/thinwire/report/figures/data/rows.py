@@ -52,10 +52,11 @@ def differ_in_lora_alone(rows: Sequence[AnalysisRow]) -> bool:
 
 
 def layers_of(row: AnalysisRow) -> str:
-    """``8 layers`` or ``all 30``; empty without LoRA."""
+    """``8 layers``, ``last 8 layers`` or ``all 30 layers``; empty without LoRA."""
     if not row.rank:
         return ""
-    return f"all {row.num_layers} layers" if row.layers == "all" else f"{row.num_layers} layers"
+    which = "all " if row.layers == "all" else "" if row.position == "first" else f"{row.position} "
+    return f"{which}{row.num_layers} layers"
 
 
 def layer_order(label: str) -> tuple[bool, float]:
