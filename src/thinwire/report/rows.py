@@ -12,7 +12,7 @@ from pydantic import Field
 from thinwire.evaluation.degeneration import Finding
 from thinwire.evaluation.extractors import ExtractorScore
 from thinwire.results.arm_record import Kind, Record, Status
-from thinwire.stats.tiers import Tier
+from thinwire.stats.tiers import ResolvedTier
 
 Value = TypeVar("Value")
 
@@ -21,8 +21,8 @@ ANALYSIS_ONLY = "analysis only"
 
 AnalysisOnly = Annotated[Value, ANALYSIS_ONLY]
 
-SupportedTier = Tier | Literal["unresolved"]
-"""The tier that the interval's lower end supports, if the data decide."""
+SupportedTier = ResolvedTier | Literal["unresolved"]
+"""What the interval that holds for all arms at once shows, if the data decide."""
 
 
 class Difference(Record):
@@ -49,6 +49,8 @@ class ShareOfCeiling(Record):
     high: float | None
     num_seeds: int
     """Trainings of the arm that it is the mean of."""
+    reason: str | None = None
+    """Why there is no interval; None where there is one."""
 
 
 class AnswerSummary(Record):
@@ -85,18 +87,20 @@ class Degeneration(Record):
     """Whether the answers degenerated, with the numbers behind it; of several seeds, those of the first."""
 
     finding: Finding
+    seed: int | None = None
+    """Of the training whose answers they are; None in records of earlier versions, which have the first seed's too."""
     metrics: AnswerSummary
     gold: AnalysisOnly[AnswerSummary | None] = None
     """Of the gold answers to the same questions, as if predicted."""
     text: AnalysisOnly[AnswerSummary | None] = None
     """Of the model that reads text, untrained; None where that control was not run."""
-    reasons: AnalysisOnly[tuple[str, ...]] = ()
-    """Each metric that is beyond its limit, a phrase each."""
+    reasons: tuple[str, ...] = ()
+    """The metrics beyond their limits that decided the finding, a phrase each; none where it is healthy."""
     examples: AnalysisOnly[tuple[AnswerExample, ...]] = ()
 
 
 class AnalysisRow(Record):
-    """One arm, with all its seeds, or one control.
+    """One arm or control, with all its seeds.
 
     Metrics are means over the seeds. A training that is not done has its name, settings and minutes, and None for
     everything that was not measured.
@@ -122,6 +126,7 @@ class AnalysisRow(Record):
     n: int | None = None
     """Test questions."""
     num_seeds: int | None = None
+    """Trainings, each with a seed of its own; 1 of a control that does not train."""
     params: int | None = None
     """Trained parameters, of adapter and LoRA together."""
     adapter_params: int | None = None
@@ -143,7 +148,7 @@ class AnalysisRow(Record):
     f1_difference: Difference | None = None
     """To the baseline; None for controls and for the baseline itself."""
     em_difference: Difference | None = None
-    observed_tier: Tier | None = None
+    observed_tier: ResolvedTier | None = None
     """Of the point estimate of the difference in F1."""
     supported_tier: SupportedTier | None = None
     questions_needed: int | None = None
@@ -159,7 +164,7 @@ class AnalysisRow(Record):
     nearest_row_accuracy: float | None = None
     degeneration: Degeneration | None = None
     extractors: AnalysisOnly[dict[str, ExtractorScore]] = Field(default={})
-    """Scores of the answers under each extractor, by its name."""
+    """Scores of the answers under each extractor, by its name: means over the seeds, as F1 is."""
 
     @property
     def done_f1(self) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from thinwire.results.arm_record import ArmRecord
@@ -31,6 +31,18 @@ def differing_settings(records: Sequence[ArmRecord], num_layers: int) -> list[Se
             here = values.setdefault(path, [])
             here += [] if value in here else [value]
     return [{path: value for path, value in found.items() if len(values.get(path, ())) > 1} for found in settings]
+
+
+def differ_in_lora_alone(one: Mapping[str, Any], other: Mapping[str, Any], free: Collection[str] = ()) -> bool:
+    """Return whether the configuration ``one`` has LoRA, ``other`` has none, and nothing else tells them apart.
+
+    Args:
+        free: dotted paths in which they may differ. The learning rate of LoRA always may: ``other`` has no use for it.
+    """
+    found, rest = dict(_flat(one)), dict(_flat(other))
+    differing = {path for path in found.keys() | rest.keys() if found.get(path) != rest.get(path)}
+    others = {path for path in differing - {*free, "training.lora_lr"} if not path.startswith("lora.")}
+    return found["lora.rank"] > 0 and rest["lora.rank"] == 0 and not others
 
 
 def _effective(record: ArmRecord, num_layers: int) -> Settings:
