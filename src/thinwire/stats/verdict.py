@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from thinwire.errors import UsageError
-from thinwire.stats.bootstrap import ArmComparison, Comparison, Interval, questions_needed
+from thinwire.stats.bootstrap import ArmComparison, Comparison
+from thinwire.stats.contrasts import Interval
+from thinwire.stats.power import questions_needed
 from thinwire.stats.tiers import Tier, Tiers
 
 
