@@ -26,8 +26,9 @@ from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 from scipy.stats import binom
 
-from thinwire.stats.bootstrap import ArmComparison, Comparison, compare_to_baseline, questions_needed
+from thinwire.stats.bootstrap import ArmComparison, Comparison, compare_to_baseline
 from thinwire.stats.pairing import Run
+from thinwire.stats.power import questions_needed
 from thinwire.stats.verdict import sweep_verdict
 
 NUM_ARMS = 11

@@ -31,7 +31,10 @@ TORCH_FREE = [
     *[
         "stats.bootstrap",
         "stats.ceiling",
+        "stats.contrasts",
         "stats.pairing",
+        "stats.power",
+        "stats.resampling",
         "stats.verdict",
         "stats.tiers",
         "results.layout",

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thinwire.errors import UsageError
-from thinwire.stats.bootstrap import compare_to_baseline, holm, questions_needed
+from thinwire.stats.bootstrap import compare_to_baseline
+from thinwire.stats.contrasts import holm
 from thinwire.stats.pairing import Run, panel, paragraph_weights
+from thinwire.stats.power import questions_needed
 
 
 def run(scores, paragraphs=None, prefix="q"):
@@ -303,46 +305,49 @@ def seeds(level, spread, num=3, size=40):
 
 def test_several_runs_say_what_their_intervals_cover():
     base, arms = seeds(0.3, 0.01), {"three": seeds(0.5, 0.01), "one": seeds(0.5, 0, num=1)}
-    covers = lambda found: {name: arm.covers for name, arm in found.arms.items()}  # noqa: E731
+    covers = lambda found: {name: (arm.covers, arm.fewest_runs) for name, arm in found.arms.items()}  # noqa: E731
+    borrowed = "questions and seeds (one run of {}: spread over seeds taken from the other groups)"
     assert covers(compare_to_baseline(base, arms, num_resamples=200)) == {
-        "three": "questions and seeds",
-        "one": "questions and seeds of the baseline",
+        "three": ("questions and seeds", 3),
+        "one": (borrowed.format("one"), 1),
     }
     assert covers(compare_to_baseline(base[:1], arms, num_resamples=200)) == {
-        "three": "questions and seeds of the arm",
-        "one": "questions",
+        "three": (borrowed.format("the baseline"), 1),
+        "one": (borrowed.format("the baseline, one"), 1),
     }
+    assert covers(compare_to_baseline(base[:1], {"one": arms["one"]}, num_resamples=200)) == {"one": ("questions", 1)}
 
 
-def test_the_variance_over_seeds_is_worked_out_by_hand():
-    arm = only(compare_to_baseline(seeds(0.3, 0.01), {"a": seeds(0.5, 0.02)}, num_resamples=2000))
-    # Means 0.29, 0.30, 0.31 and 0.48, 0.50, 0.52: variances 0.0001 and 0.0004, each over 3 runs.
-    assert arm.seed_variance == pytest.approx(0.0005 / 3)
-    assert arm.question_variance == pytest.approx(0, abs=1e-20)
-    assert arm.difference == pytest.approx(0.2)
-    assert (arm.num_runs, arm.num_baseline_runs) == (3, 3)
+def test_the_variance_over_seeds_is_pooled_by_hand():
+    arms = {"a": seeds(0.5, 0.02), "one": seeds(0.4, 0, num=1)}
+    found = compare_to_baseline(seeds(0.3, 0.01, num=2), arms, num_resamples=200).arms
+    # Means 0.295, 0.305 and 0.48, 0.50, 0.52: squares 0.00005 and 0.0008, over 1 + 2 degrees of freedom.
+    run_variance = 0.00085 / 3
+    # The arm's mean is of 3 runs and the baseline's of 2; the arm of one run is taken to vary as the others do.
+    assert found["a"].seed_variance == pytest.approx(run_variance * (1 / 3 + 1 / 2))
+    assert found["one"].seed_variance == pytest.approx(run_variance * (1 + 1 / 2))
+    assert found["a"].question_variance == pytest.approx(0, abs=1e-20)
+    assert found["a"].difference == pytest.approx(0.2)
+    assert (found["a"].num_runs, found["a"].num_baseline_runs) == (3, 2)
 
 
-def test_drawing_one_run_fewer_makes_the_spread_of_the_resamples_unbiased():
-    arm = only(compare_to_baseline(seeds(0.3, 0.01, num=2), {"a": seeds(0.5, 0.02, num=2)}, num_resamples=4000))
-    # One of two runs each: differences 0.2 +- 0.005 +- 0.01, all four as likely; the ends are the outermost two.
-    assert arm.percentile.low == pytest.approx(0.185)
-    assert arm.percentile.high == pytest.approx(0.215)
-    # Their variance, 0.005^2 + 0.01^2, is the unbiased one: (0.01^2 / 2 + 0.02^2 / 2) / 2.
-    assert arm.seed_variance == pytest.approx(0.005**2 + 0.01**2)
-
-
-def test_few_seeds_widen_the_simultaneous_interval_as_students_t_does():
-    arm = only(compare_to_baseline(seeds(0.3, 0.02), {"a": seeds(0.5, 0.02)}, num_resamples=4000))
-    # Means of two runs drawn are off by 0.02 (1 in 9), 0.01 (2 in 9), 0 (3 in 9) and so on: the difference is off by
-    # 0.04 either way in 2 of 81 cases, under 5 %, and by 0.03 or more in 10. So 0.03, in standard errors:
+def test_where_only_seeds_vary_the_interval_is_students_t_of_the_pooled_degrees_of_freedom():
+    arm = only(compare_to_baseline(seeds(0.3, 0.02), {"a": seeds(0.5, 0.02)}, num_resamples=40_000))
     assert arm.standard_error == pytest.approx(math.sqrt(2 * 0.02**2 / 3))
-    normal = 0.03 / arm.standard_error
-    # Satterthwaite: two equal variances of 2 degrees of freedom each make 4.
-    assert arm.critical == pytest.approx(scipy.stats.t.isf(scipy.stats.norm.sf(normal), 4))
-    assert arm.critical > 1.3 * normal
-    # The p-value widens alike: 0.2 is 12 standard errors, whose tail in t of 4 is that of 3.6 in the normal.
-    assert arm.p_value == 1 / 4001
+    # The draws are normal; their 95 % quantile of 40,000 is off by 0.02 at most, t's of 2 + 2 degrees by twice that.
+    assert arm.critical == pytest.approx(scipy.stats.t.isf(0.025, 4), abs=0.06)
+    assert arm.percentile.high == pytest.approx(arm.difference + 1.96 * arm.standard_error, rel=0.02)
+    # 0.2 is 12 standard errors, in the tail of t with 4 degrees 0.00013: the draw's own 1 / 40,001 and some five.
+    assert arm.p_value == pytest.approx(2 * scipy.stats.t.sf(0.2 / arm.standard_error, 4), abs=3e-4)
+
+
+def test_arms_share_the_luck_of_the_baseline():
+    # The luck of one group's mean has the same variance everywhere: differences to one baseline correlate by 1/2.
+    base, arms = seeds(0.3, 0.02), {f"a{k}": seeds(0.5, 0.02) for k in range(2)}
+    # Infinite degrees of freedom would need 2.21 for two estimates that correlate by 1/2, 2.24 if they did not.
+    both = compare_to_baseline(base, arms, num_resamples=40_000).arms["a0"]
+    normal = scipy.stats.norm.isf(scipy.stats.t.sf(both.critical, 6))
+    assert normal == pytest.approx(2.212, abs=0.02)
 
 
 def test_questions_and_seeds_together_vary_more_than_questions_alone():

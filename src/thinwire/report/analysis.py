@@ -21,8 +21,9 @@ from thinwire.report.verdict import summarize_verdict
 from thinwire.results.arm_record import ArmRecord
 from thinwire.results.read import CEILING, CODEC, TEXT, Finished, Results
 from thinwire.results.sweep_header import SweepHeader
-from thinwire.stats.bootstrap import ArmComparison, Comparison, Interval, compare_to_baseline
+from thinwire.stats.bootstrap import ArmComparison, Comparison, compare_to_baseline
 from thinwire.stats.ceiling import paired_ceiling_share
+from thinwire.stats.contrasts import Interval
 from thinwire.stats.pairing import Run
 from thinwire.stats.verdict import arm_verdict
 

@@ -10,7 +10,7 @@ from statistics import fmean
 import numpy as np
 from scipy.special import ndtri  # type: ignore[import-untyped]
 
-from thinwire.stats.bootstrap import Interval, student
+from thinwire.stats.contrasts import Interval, student
 from thinwire.stats.pairing import Run, panel, paragraph_weights
 
 _ROUNDING = 1e-9

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from thinwire.errors import UsageError
-from thinwire.stats.bootstrap import ArmComparison, Comparison, questions_needed
+from thinwire.stats.bootstrap import ArmComparison, Comparison
+from thinwire.stats.power import questions_needed
 from thinwire.stats.tiers import ResolvedTier, Tier, Tiers, planned_tier
 
 
