@@ -94,8 +94,13 @@ def _print_tables(runs: list[Path], sort: str) -> None:
 
 
 _COLOURS = {
-    **{"strong": "green", "significant": "green", "marginal": "cyan", "slight": "cyan"},
-    **{"unresolved": "yellow", "no help": "red", "harm": "red"},
+    "strong": "green",
+    "significant": "green",
+    "marginal": "cyan",
+    "slight": "cyan",
+    "unresolved": "yellow",
+    "no help": "red",
+    "harm": "red",
 }
 
 

@@ -94,7 +94,9 @@ def mean_extractor_scores(runs: Sequence[Sequence[Mapping[str, Any]]]) -> dict[s
     """Average each extractor's scores over the runs (at least one) of an arm, as its F1 is."""
     scores = [score_extractors(rows) for rows in runs]
     return {
-        name: ExtractorScore(**{key: fmean(asdict(one[name])[key] for one in scores) for key in asdict(scores[0][name])})
+        name: ExtractorScore(
+            **{key: fmean(asdict(one[name])[key] for one in scores) for key in asdict(scores[0][name])}
+        )
         for name in scores[0]
     }
 

@@ -19,9 +19,12 @@ CEILING_SCALE = "0 = codec only, 100 % = text + LoRA"
 """What a share of the ceiling is a share of."""
 
 
-def overlap(analysis: Analysis) -> str | None:
-    """Say how many test paragraphs occur in the training data; None where there are none."""
-    shared = analysis.sweep.shared_paragraphs
+def overlap(shared: int) -> str | None:
+    """Say how many test paragraphs occur in the training data; None where there are none.
+
+    Args:
+        shared: their number, as the sweep's header has it.
+    """
     if not shared:
         return None
     subject = "1 test paragraph also occurs" if shared == 1 else f"{shared:,} test paragraphs also occur"
@@ -44,7 +47,7 @@ def limits(analysis: Analysis) -> list[str]:
 
 
 def notes(analysis: Analysis) -> list[str]:
-    """List the limits, then the sweep's own notes; each once, as records of earlier versions hold some of the limits."""
+    """List the limits, then the sweep's own notes, each once: records of earlier versions hold some of the limits."""
     return list(dict.fromkeys([*limits(analysis), *analysis.notes]))
 
 

@@ -43,13 +43,15 @@ def sentence(found: InteractionSummary) -> str:
     arms = f"{found.arm} over {found.baseline}", f"{found.reference_arm} over {found.reference_baseline}"
     if not sign:
         doubt = f", without an interval ({found.reason})" if difference.low is None else ": the interval includes 0"
-        first, second = _measured(found.gain), _measured(found.reference_gain)
+        first, second = measured(found.gain), measured(found.reference_gain)
         if found.of_compression:
-            both = f"LoRA gains {first} points on compressed input ({arms[0]}), {second} on uncompressed input ({arms[1]})"
+            both = (
+                f"LoRA gains {first} points on compressed input ({arms[0]}), {second} on uncompressed input ({arms[1]})"
+            )
         else:
             both = f"{found.arm} gains {first} points over {found.baseline}, {found.reference_arm} {second} over "
             both += found.reference_baseline
-        return f"{both}; the difference of the two is {_measured(difference)}{doubt}."
+        return f"{both}; the difference of the two is {measured(difference)}{doubt}."
     relation = "larger" if sign > 0 else "smaller"
     size = difference if sign > 0 else _negated(difference)
     numbers = f"{100 * size.estimate:.1f} points {relation}"
@@ -69,6 +71,7 @@ def _negated(found: Gain) -> Gain:
     return Gain(estimate=-found.estimate, low=-found.high, high=-found.low)
 
 
-def _measured(found: Gain) -> str:
+def measured(found: Gain) -> str:
+    """Write a gain in F1 points with its interval, if it has one."""
     ends = "" if found.low is None else f" ({points(found.low, '+')} to {points(found.high, '+')})"
     return f"{points(found.estimate, '+')}{ends}"

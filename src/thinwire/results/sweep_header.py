@@ -29,6 +29,8 @@ class SweepModel(Record):
     bytes_per_number: int
     text_bits_per_token: float
     """Bits that the training prompts take as UTF-8, per token."""
+    quantisation: str | None = None
+    """How the model's file stores most weights if it is quantised (``Q4_1``); None if it is not."""
 
 
 class SweepIdentity(Record):
@@ -56,6 +58,10 @@ class SweepHeader(SweepIdentity):
     """The ``ReportConfig`` as JSON."""
     planned: dict[str, Kind]
     """Names of all trainings, in the order of the experiment file."""
+    test_questions: int | None = None
+    """Test questions in the data, of which an arm may draw fewer; None if an earlier version did not record it."""
+    shared_paragraphs: int = 0
+    """Test paragraphs that the training or selection questions hold too (``data.allow_shared_paragraphs``)."""
     interactions: dict[str, Interaction] = Field(default={})
     """Differences of two gains that the experiment asks for, by name."""
 

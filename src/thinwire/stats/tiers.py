@@ -54,7 +54,8 @@ class Tiers(Section):
         """
         if low >= high:
             return None
-        if (tier := self.of(low)) != "no help":
+        tier: ResolvedTier = self.of(low)
+        if tier != "no help":
             return tier
         if high * 100 >= self.marginal:
             return None
@@ -63,4 +64,8 @@ class Tiers(Section):
 
 def planned_tier(tier: ResolvedTier) -> Tier:
     """Return the tier whose next steps apply: those of "no help" for all that is below the smallest tier."""
-    return "no help" if tier in ("harm", "slight") else tier
+    match tier:
+        case "harm" | "slight":
+            return "no help"
+        case _:
+            return tier
