@@ -42,6 +42,7 @@ def analyse(results: Results) -> Analysis:
     ]
     rows += [_failed_row(results, *one) for one in zip(results.unfinished, differing[len(groups) :], strict=True)]
     found = Analysis(
+        command=None,
         sweep=_sweep(results.sweep, report),
         thresholds={name: points / 100 for name, points in settings.thresholds().items()},
         confidence=settings.confidence,

@@ -15,6 +15,8 @@ FIXED = (
     "all trainings have the same training questions and codec: the intervals do not cover another draw of training "
     "questions"
 )
+BELOW_TIERS = "below the tiers, harm: the interval is below 0, slight: above 0, no help: around 0"
+"""What the supported tiers mean that are no gain that counts."""
 CEILING_SCALE = "0 = codec only, 100 % = text + LoRA"
 """What a share of the ceiling is a share of."""
 

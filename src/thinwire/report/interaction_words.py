@@ -42,14 +42,12 @@ def sentence(found: InteractionSummary) -> str:
     difference, sign = found.difference, found.difference.sign
     arms = f"{found.arm} over {found.baseline}", f"{found.reference_arm} over {found.reference_baseline}"
     if not sign:
-        doubt = f", without an interval ({found.reason})" if difference.low is None else ": the interval includes 0"
-        first, second = measured(found.gain), measured(found.reference_gain)
+        doubt = f", without an interval ({found.reason})" if difference.low is None else ", an interval that includes 0"
+        gains = measured(found.gain, " points"), measured(found.reference_gain)
         if found.of_compression:
-            both = (
-                f"LoRA gains {first} points on compressed input ({arms[0]}), {second} on uncompressed input ({arms[1]})"
-            )
+            both = f"LoRA gains {gains[0]} on compressed input, {gains[1]} on uncompressed input ({', '.join(arms)})"
         else:
-            both = f"{found.arm} gains {first} points over {found.baseline}, {found.reference_arm} {second} over "
+            both = f"{found.arm} gains {gains[0]} over {found.baseline}, {found.reference_arm} {gains[1]} over "
             both += found.reference_baseline
         return f"{both}; the difference of the two is {measured(difference)}{doubt}."
     relation = "larger" if sign > 0 else "smaller"
@@ -71,7 +69,7 @@ def _negated(found: Gain) -> Gain:
     return Gain(estimate=-found.estimate, low=-found.high, high=-found.low)
 
 
-def measured(found: Gain) -> str:
+def measured(found: Gain, unit: str = "") -> str:
     """Write a gain in F1 points with its interval, if it has one."""
     ends = "" if found.low is None else f" ({points(found.low, '+')} to {points(found.high, '+')})"
-    return f"{points(found.estimate, '+')}{ends}"
+    return f"{points(found.estimate, '+')}{unit}{ends}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from thinwire.report import interaction_table
 from thinwire.report.analysis_record import Analysis, InteractionSummary
-from thinwire.report.caveats import first_seed, limits, model_name, overlap
+from thinwire.report.caveats import BELOW_TIERS, first_seed, limits, model_name, overlap
 from thinwire.report.compare import ComparedRow, aligned, format_table, load_rows, sort_rows
 from thinwire.results.arm_record import Environment
 from thinwire.results.sweep_header import SweepHeader, read_header
@@ -17,8 +17,9 @@ _WIDTH = 100
 _LEGEND = (
     "F1, EM: test questions, official SQuAD metric on the first line of the answer, in points. vs base: difference "
     "in F1 to the baseline arm. interval: simultaneous over all arms. p: adjusted (Holm). tier: what the "
-    "interval's lower end supports; below the tiers, harm: interval below 0, slight: above 0, no help: around 0. sel F1: on held-out training articles; chooses epoch and arm (*). trained: "
-    "parameters. unique: share of different answers{seed}. min: minutes in all."
+    f"interval's lower end supports; {BELOW_TIERS}. "
+    "sel F1: on held-out training articles; chooses epoch and arm (*). trained: parameters. unique: share of "
+    "different answers{seed}. min: minutes in all."
 )
 
 

@@ -100,7 +100,8 @@ def extractors(analysis: Analysis) -> str:
     columns += [HtmlColumn(name=name.replace("_", " ")) for name in names]
     intro = (
         "Extraction rules applied to the raw answers, as F1 / EM in points. A rule that lifts F1 as much where the "
-        "input is text as where it is codes repairs the format of an answer, not the reading. Means over an arm's seeds."
+        "input is text as where it is codes repairs the format of an answer, not the reading. Scores are means over an "
+        "arm's seeds."
     )
     caption = "F1 / EM under each rule; bold: best F1"
     body = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from thinwire.report import interaction_table
 from thinwire.report.analysis_record import Analysis
-from thinwire.report.caveats import CEILING_SCALE
+from thinwire.report.caveats import BELOW_TIERS, CEILING_SCALE
 from thinwire.report.figures import forest, gains
 from thinwire.report.figures.data.rows import confidence
 from thinwire.report.formatting import MISSING, decimal, interval, p_value, percent, plain, points, signed, whole
@@ -22,8 +22,7 @@ _SCORES = [
     HtmlColumn(
         name="supported",
         numeric=False,
-        hint="highest tier that the interval's lower end reaches; below the tiers, harm: the interval is below 0, "
-        "slight: above 0, no help: around 0",
+        hint=f"highest tier that the interval's lower end reaches; {BELOW_TIERS}",
     ),
     HtmlColumn(name="questions needed", hint="test questions that would resolve the tier"),
     HtmlColumn(name="of ceiling", hint=f"share of the ceiling: {CEILING_SCALE}"),
@@ -80,8 +79,7 @@ def _tables(analysis: Analysis) -> str:
     scores = (
         "F1 against the baseline, in points (0 to 100) on the test questions, means over an arm's seeds; ◆ marks the "
         f"arm chosen on the selection split. Intervals of ΔF1 hold at {confidence(analysis)} for all arms at once. "
-        "Supported: the highest tier that the interval's lower end reaches; below the tiers, harm: the interval is "
-        "below 0, slight: above 0, no help: around 0. "
+        f"Supported: the highest tier that the interval's lower end reaches; {BELOW_TIERS}. "
     )
     shares = [row.share_of_ceiling for row in rows if row.share_of_ceiling]
     if shares:

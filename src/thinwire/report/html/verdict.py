@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from thinwire.report.analysis_record import Analysis
-from thinwire.report.caveats import CEILING_SCALE, limits, model_name, notes, overlap
+from thinwire.report.caveats import CEILING_SCALE, limits, model_name, overlap
 from thinwire.report.figures import standing
 from thinwire.report.figures.data.rows import baseline, confidence
 from thinwire.report.formatting import interval, percent, points, signed, whole
@@ -39,7 +39,7 @@ def meaning(analysis: Analysis) -> str:
         ("What the uncertainty covers", paragraph(found.uncertainty_covers) if found.uncertainty_covers else ""),
     ]
     written = "".join(f"<div><h3>{title}</h3>{block}</div>" for title, block in blocks if block)
-    noted = "".join(f"<li>{text(note)}</li>" for note in notes(analysis))
+    noted = "".join(f"<li>{text(note)}</li>" for note in analysis.notes if note not in limits(analysis))
     aside = f'<aside class="notes"><h3>Notes</h3><ul>{noted}</ul></aside>' if noted else ""
     return f'<section id="meaning"><h2>What it means</h2><div class="columns">{written}</div>{aside}</section>'
 
@@ -72,10 +72,11 @@ def _numbers(analysis: Analysis) -> str:
     parts.append(f"<b>{text(best.name)}</b> {points(best.f1)}{against}")
     parts.append(f"observed <b>{text(found.tier)}</b>, supported <b>{text(found.supported_tier)}</b>")
     if share := best.share_of_ceiling:
-        ends = share.reason if share.low is None else f"{percent(share.low)} to {percent(share.high)}"
-        parts.append(
-            f"<b>{percent(share.estimate)}</b> of the ceiling ({text(CEILING_SCALE)}){f', {text(ends)}' if ends else ''}"
+        known = share.low is not None and share.high is not None
+        said = (
+            f", {percent(share.low)} to {percent(share.high)}" if known else f", {share.reason}" if share.reason else ""
         )
+        parts.append(f"<b>{percent(share.estimate)}</b> of the ceiling ({CEILING_SCALE}){text(said)}")
     return '<p class="numbers">' + "".join(f"<span>{part}</span>" for part in parts) + "</p>"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from thinwire.report.analysis_record import Analysis, CodecSummary
-from thinwire.report.caveats import CEILING_SCALE, first_seed, limits, model_name, notes, overlap
+from thinwire.report.caveats import BELOW_TIERS, CEILING_SCALE, first_seed, limits, model_name, notes, overlap
 from thinwire.report.code_sizes import shown_metrics
 from thinwire.report.markdown.details import findings, interactions
 from thinwire.report.markdown.tables import (
@@ -61,7 +61,7 @@ def short_section(record: Analysis) -> str:
         table([row for row in rows if row.status == "done"], columns),
         f"{_model(record)}; {_data(record)}; {record.sweep.environment.device}, {_date(record)}. F1 and EM in "
         f"points; the interval is {record.confidence:.0%}, simultaneous over all arms compared.",
-        f"What the numbers do not cover: {'; '.join(found)}." if (found := limits(record)) else "",
+        f"Limits of the numbers: {'; '.join(found)}." if (found := limits(record)) else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -184,9 +184,7 @@ def _legend(record: Analysis, arms: list[AnalysisRow]) -> str:
         said.append(
             f"To the baseline: difference in F1, with its {record.confidence:.0%} interval, simultaneous over all "
             f"arms compared ({num_compared}), from {record.resamples:,} paired resamples of paragraphs; p is "
-            f"adjusted after Holm. Tier: the highest that the interval's lower end supports ({tiers}); below those, "
-            "harm: the interval is below 0, slight: it is above 0 and ends below the first tier, no help: it holds 0 "
-            "and ends below the first tier."
+            f"adjusted after Holm. Tier: the highest that the interval's lower end supports ({tiers}); {BELOW_TIERS}."
         )
     if any(row.share_of_ceiling for row in arms):
         said.append(f"Of the ceiling: how much of the way from `{CODEC}` to `{CEILING}` ({CEILING_SCALE}).")
@@ -230,7 +228,10 @@ def _in_words(record: Analysis) -> MarkdownColumn:
 def _input(record: Analysis, row: AnalysisRow) -> str:
     if row.input == "text":
         return "the question alone" if row.name == "no_context" else "text"
-    codes = f"{next((codec.label for codec in record.codecs if row.name in codec.arms), 'codec')} codes"
+    codec = next((codec for codec in record.codecs if row.name in codec.arms), None)
+    codes = f"{codec.label if codec else 'codec'} codes"
+    if codec and codec.code_bits is None and codec.code_width >= record.sweep.model.embedding_width:
+        codes += " of full width (uncompressed)"
     return codes if row.input == "adapter" else f"{codes} without adapter"
 
 

@@ -91,10 +91,13 @@ def as_text(analysis: Analysis) -> str:
 
 
 def _published(value: Any) -> Any:
-    """``value`` as JSON, rounded, without the fields that only an analysis has."""
+    """``value`` as JSON, rounded, without the fields that only an analysis has.
+
+    What a record of an earlier version does not say is left out again, rather than written as if it had been measured.
+    """
     if isinstance(value, BaseModel):
-        fields = type(value).model_fields.items()
-        return {name: _published(getattr(value, name)) for name, field in fields if ANALYSIS_ONLY not in field.metadata}
+        kept = [name for name, field in type(value).model_fields.items() if ANALYSIS_ONLY not in field.metadata]
+        return {name: _published(getattr(value, name)) for name in kept if name in value.model_fields_set}
     if isinstance(value, Mapping):
         return {name: _published(one) for name, one in value.items()}
     if isinstance(value, tuple | list):
