@@ -8,14 +8,16 @@ from thinwire.config.settings import ReportConfig
 from thinwire.errors import UsageError
 from thinwire.evaluation.extractors import ExtractorScore
 from thinwire.files import read_jsonl
-from thinwire.report.analysis import analyse, choose_best
+from thinwire.report.analysis import analyse
 from thinwire.report.analysis_record import Analysis, CodecSummary, WireSize
+from thinwire.report.choice import choose_best
 from thinwire.report.code_sizes import shown_metrics
 from thinwire.report.series import collect
 from thinwire.report.setting_differences import differing_settings
 from thinwire.results.arm_record import CodecMetric
 from thinwire.results.read import read_results
 from thinwire.stats.tiers import TIERS
+from thinwire.stats.verdict import RUN_AGAIN
 
 
 def analysis_of(run):
@@ -235,7 +237,9 @@ def test_the_verdict_is_that_of_the_chosen_arm(finished):
     verdict, row = finished[1].verdict, by_name(finished[1])["r16_a32_full"]
     assert (verdict.judged_by, verdict.helped) == ("r16_a32_full", True)
     assert (verdict.tier, verdict.supported_tier) == (row.observed_tier, row.supported_tier)
-    assert verdict.headline == "LoRA helps: strong"
+    unmeasured = "its gain on uncompressed input was not measured"
+    assert verdict.headline == f"LoRA gains: strong; {unmeasured} (1 of 5 arms has no result)"
+    assert verdict.sentence.endswith(f"LoRA: {unmeasured}.")
     low, high = (f"{100 * end:+.1f}" for end in (row.f1_difference.low, row.f1_difference.high))
     assert f"r16_a32_full gains +31.2 F1 points over the baseline (95% interval over all arms {low} to {high}, " in (
         verdict.sentence
@@ -249,19 +253,22 @@ def test_where_the_baseline_is_chosen_the_best_of_the_others_judges_and_the_head
     records = [record("baseline", selection=0.9), record("r4_a8_layers8"), record("r16_a32_full")]
     verdict = analysis_of(write_run(tmp_path / "run", records)).verdict
     assert (verdict.best, verdict.judged_by) == ("baseline", "r16_a32_full")
-    assert verdict.headline == "LoRA helps: strong (the selection split chose the baseline itself)"
+    assert verdict.headline.startswith("LoRA gains: strong")
+    assert verdict.headline.endswith(" (the selection split chose the baseline itself)")
 
 
 def test_the_seed_of_a_repeated_arm_is_no_difference_that_a_verdict_is_about(tmp_path):
     # Its first seed failed.
     records = [record("baseline"), record("r16_a32_full-seed1", arm="r16_a32_full", config={"seed": 1})]
-    assert analysis_of(write_run(tmp_path / "run", records)).verdict.headline == "LoRA helps: strong"
+    assert analysis_of(write_run(tmp_path / "run", records)).verdict.about_lora is True
 
 
 @pytest.mark.parametrize(
     ("group", "changes", "headline"),
     [
-        ("lora", {"dropout": 0.25}, "LoRA helps: strong"),  # what a baseline without LoRA would have had
+        ("lora", {"dropout": 0.25}, "LoRA gains: strong"),  # what a baseline without LoRA would have had
+        ("training", {"lora_lr": 0.003}, "LoRA gains: strong"),  # of no use to a baseline without LoRA
+        ("training", {"adapter_lr": 0.003}, "Better than the baseline: strong"),
         ("adapter", {"hidden": 9216}, "Better than the baseline: strong"),
         ("supervision", {"k_tokens": 8}, "Better than the baseline: strong"),
     ],
@@ -271,18 +278,45 @@ def test_the_verdict_is_about_lora_only_where_nothing_else_tells_the_arm_from_th
 ):
     records = [record("baseline"), record("r16_a32_full", config={group: changes})]
     verdict = analysis_of(write_run(tmp_path / "run", records)).verdict
-    assert verdict.headline == headline
-    assert verdict.about_lora is (group == "lora")
+    assert verdict.headline.split(";")[0] == headline
+    assert verdict.about_lora is headline.startswith("LoRA")
 
 
-@pytest.mark.parametrize("records", [[failed("baseline"), record("r16_a32_full")], [record("baseline")]])
-def test_without_two_sides_nothing_is_compared_and_nothing_is_claimed(tmp_path, records):
+@pytest.mark.parametrize(
+    ("records", "headline", "supported"),
+    [
+        (
+            [failed("baseline"), record("r16_a32_full")],
+            "Not resolved: the baseline has no result (1 of 2 arms has no result)",
+            "unresolved",
+        ),
+        ([record("baseline")], "no comparison: the sweep has nothing beside the baseline", None),
+    ],
+)
+def test_without_two_sides_nothing_is_compared_and_nothing_is_claimed(tmp_path, records, headline, supported):
     analysis = analysis_of(write_run(tmp_path / "run", records))
     verdict = analysis.verdict
-    assert verdict.headline == "no comparison: the sweep has no baseline arm, or nothing beside it"
-    assert [getattr(verdict, key) for key in ("tier", "supported_tier", "helped", "uncertainty_covers")] == [None] * 4
-    assert verdict.next_steps == ()
+    assert (verdict.headline, verdict.supported_tier) == (headline, supported)
+    assert [getattr(verdict, key) for key in ("tier", "helped", "uncertainty_covers")] == [None] * 3
+    assert verdict.next_steps == ((RUN_AGAIN,) if supported else ())
     assert {row.f1_difference for row in analysis.rows} == {None}
+
+
+@pytest.mark.parametrize(("num_failed", "resolved"), [(0, True), (1, True), (2, True), (3, False), (8, False)])
+def test_a_verdict_needs_half_of_the_arms_and_counts_those_without_a_result(tmp_path, num_failed, resolved):
+    records = [record("baseline"), record("r16_a32_full"), *(failed(f"r{number}") for number in range(num_failed))]
+    verdict = analysis_of(write_run(tmp_path / "run", records)).verdict
+    counted = f"{num_failed} of {2 + num_failed} arms {'has' if num_failed == 1 else 'have'} no result"
+    assert (counted in verdict.headline) is (num_failed > 0)
+    assert verdict.headline.startswith("LoRA gains: strong" if resolved else f"Not resolved: {counted}")
+    assert (verdict.supported_tier, verdict.helped) == (("strong", True) if resolved else ("unresolved", False))
+    assert (verdict.next_steps == (RUN_AGAIN,)) is not resolved
+
+
+def test_seeds_without_a_result_are_counted_as_trainings(tmp_path):
+    records = [record("baseline"), record("r16_a32_full"), failed("r16_a32_full-seed1", arm="r16_a32_full")]
+    headline = analysis_of(write_run(tmp_path / "run", records)).verdict.headline
+    assert headline.endswith(" (1 of 3 trainings of arms has no result)")
 
 
 # What the experiment says of its reports
@@ -388,11 +422,27 @@ def test_what_the_intervals_cover_is_said(tmp_path):
     assert verdict.uncertainty_covers == "questions and seeds"
 
 
-def test_the_note_on_one_seed_is_for_sweeps_of_one_seed_alone(finished, tmp_path):
-    note = "one seed an arm: the intervals cover the questions, not the luck of training"
-    assert note in finished[1].notes
-    assert note not in analysis_of(with_seeds(tmp_path / "two", baseline=2)).notes
-    assert note not in analysis_of(with_seeds(tmp_path / "one")).notes  # the baseline's second seed failed, say
+def test_scores_of_extractors_are_means_over_seeds_as_f1_is(tmp_path):
+    row = by_name(analysis_of(with_seeds(tmp_path / "run", baseline=2)))["r16_a32_full"]
+    assert row.extractors["first_line"].f1 == row.f1 == 7.5 / 16
+    assert row.extractors["first_line"].exact_match == row.em == 7 / 16
+    assert row.extractors["raw"].f1 == pytest.approx(row.raw_f1)
+
+
+def test_degeneration_is_of_the_first_seed_that_is_done_and_says_which(tmp_path):
+    again = record("r16_a32_full-seed1", arm="r16_a32_full", config={"seed": 1})
+    analysis = analysis_of(write_run(tmp_path / "run", [record("baseline"), again]))
+    assert [row.degeneration.seed for row in analysis.rows] == [0, 1]
+
+
+def test_controls_with_several_seeds_are_one_row_of_means(tmp_path):
+    again = record("text_lora-seed1", arm="text_lora", answers="R" * 16, selection=0.5)
+    records = [record("baseline"), record("r16_a32_full"), record("text_lora"), again]
+    analysis = analysis_of(write_run(tmp_path / "run", records, {"text_lora-seed1": "R" * 16}))
+    row = by_name(analysis)["text_lora"]
+    assert (row.kind, row.num_seeds, row.f1, row.minutes) == ("control", 2, (15.5 + 16) / 2 / 16, 3.0)
+    assert row.selection_f1 == (0.9375 + 0.5) / 2
+    assert "text_lora-seed1" not in by_name(analysis)
 
 
 # Bytes, notes, series

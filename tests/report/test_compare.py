@@ -271,7 +271,7 @@ def test_a_copy_runs_in_bare_python_from_anywhere_on_the_sweep_it_lies_in(tmp_pa
 def test_the_summary_says_what_was_run_and_shows_every_arm_and_control(tmp_path):
     text = summary_text(make_run(tmp_path / "run"))
     assert text.startswith("sweep: made by hand\n")
-    assert "model    tiny (0123456789ab)\n" in text
+    assert "model    tiny, revision 0123456789ab\n" in text
     assert "data     5,000 training questions x 3 epochs; 1,000 test questions\n" in text
     assert "made by  thinwire 0.1.0, commit ffffffffffff with changes\n" in text
     assert "on       cpu, 2026-01-02T03:04:05Z\n" in text

@@ -11,6 +11,7 @@ from sweep_folder import everything, load, record, write_run
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.report.analysis import analyse
 from thinwire.report.analysis_record import CodecSummary
+from thinwire.report.caveats import FIXED, ONE_SEED
 from thinwire.report.figures.files import write_figures
 from thinwire.report.markdown.insert import BEGIN, END
 from thinwire.report.markdown.results_section import section, short_section
@@ -81,6 +82,8 @@ def test_of_the_answers_only_what_the_tables_show_is_kept_and_no_answer(analysis
     (kept,) = [json.loads(line.strip(" ,")) for line in text.splitlines() if '{"name": "r16_a32_full"' in line]
     assert kept["degeneration"] == {
         "finding": "healthy",
+        "seed": 0,
+        "reasons": [],
         "metrics": {
             "distinct_share": 1.0,
             "top_first_word": "red0",
@@ -161,7 +164,7 @@ def test_a_record_of_another_format_is_replaced_for_its_sweep_is_published_anew(
 
 def test_the_verdict_comes_first_then_the_origin(published):
     lines = section(published).splitlines()
-    assert lines[0].startswith("**LoRA helps: strong.** LoRA strongly raises the score with compressed input")
+    assert lines[0].startswith("**LoRA gains: strong; its gain on uncompressed input was not measured (1 of 5 arms")
     assert "+31.2 F1 points" in lines[0]
     assert lines[2:4] == ["| | |", "| --- | --- |"]
     assert lines[4:13] == [
@@ -277,7 +280,7 @@ def test_several_seeds_are_said(published):
     found = section(with_rows(published, rows))
     assert "16 test questions; 1 or 3 seeds |" in found
     # As earlier versions computed it, a share is of the first seed alone.
-    assert "but the share of the ceiling and what is said of the answers are of the first seed." in found
+    assert "but the share of the ceiling and what is said of the answers are of the first seed (seed 0)." in found
     of_all = (
         row.model_copy(update={"share_of_ceiling": row.share_of_ceiling.model_copy(update={"num_seeds": 3})})
         if row.share_of_ceiling
@@ -285,7 +288,9 @@ def test_several_seeds_are_said(published):
         for row in rows
     )
     found = section(with_rows(published, of_all))
-    assert "Metrics are means over an arm's seeds, but what is said of the answers is of the first seed." in found
+    alone = "what is said of the answers is of the first seed (seed 0)."
+    assert f"Metrics are means over an arm's seeds, but {alone}" in found
+    assert "degeneration of the answers of the first seed (seed 0) (rare: " in found
 
 
 def test_the_short_form_has_the_chosen_arm_the_baseline_and_the_controls(published):
@@ -300,7 +305,8 @@ def test_the_short_form_has_the_chosen_arm_the_baseline_and_the_controls(publish
     ]
     assert lines[0].endswith("| 96.9 | 93.8 | +59.4 |")
     assert lines[-1].endswith("| 12.5 | 0.0 | -25.0 |")
-    assert found.startswith("**LoRA helps: strong.** ")
+    assert found.startswith("**LoRA gains: strong; its gain on uncompressed input was not measured (1 of 5 arms")
+    assert f"\nLimits of the numbers: {ONE_SEED}; {FIXED}.\n" in found
 
 
 # The command
