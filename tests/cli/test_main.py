@@ -89,6 +89,7 @@ def tiny(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli")
     save_tiny(folder / "model")
     write_squad(folder / "data.json")
+    write_squad(folder / "test.json", num_articles=2, first=6)
     return folder
 
 
@@ -115,7 +116,7 @@ def test_the_plans_script_passes_its_variables_on(tiny, tmp_path):
         "OUTPUT_BASE": str(tmp_path / "out"),
     }
     script = ["bash", str(ROOT / "scripts" / "sweep_phase1a_lora.sh")]
-    extra = [*SMALL, "--set", f"data.test={tiny / 'data.json'}", "--set", f"arms={arms}", "--controls", "none"]
+    extra = [*SMALL, "--set", f"data.test={tiny / 'test.json'}", "--set", f"arms={arms}", "--controls", "none"]
     result = subprocess.run([*script, *extra], capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
     assert result.returncode == 0, result.stderr
     record = read_arm_record(tmp_path / "out" / "r8_a16_full")
@@ -133,7 +134,7 @@ def test_train_runs_one_arm_that_evaluate_and_compare_accept(tiny, tmp_path):
     settings = [
         *SMALL,
         *("--set", f"model.name={tiny / 'model'}", "--set", f"data.train={tiny / 'data.json'}"),
-        *("--set", f"data.test={tiny / 'data.json'}", "--set", "data.samples=8", "--set", "training.epochs=1"),
+        *("--set", f"data.test={tiny / 'test.json'}", "--set", "data.samples=8", "--set", "training.epochs=1"),
         *("--set", "evaluation.samples=4", "--set", "model.device=cpu", "--set", "arms.mine.lora.rank=2"),
     ]
     cache = {"THINWIRE_CACHE": str(tmp_path / "cache")}
@@ -152,7 +153,7 @@ def test_a_failed_arm_makes_the_sweep_exit_with_1(tiny, tmp_path):
     settings = [
         *SMALL,
         *("--set", f"model.name={tiny / 'model'}", "--set", f"data.train={tiny / 'data.json'}"),
-        *("--set", f"data.test={tiny / 'data.json'}", "--set", "data.samples=4", "--set", "training.epochs=1"),
+        *("--set", f"data.test={tiny / 'test.json'}", "--set", "data.samples=4", "--set", "training.epochs=1"),
         *("--set", "arms={baseline: {}, deep: {lora: {rank: 1, layers: 9}}}", "--set", "evaluation.samples=2"),
     ]
     result = thinwire("sweep", PLAN, *settings, "-o", tmp_path / "run", THINWIRE_CACHE=str(tmp_path / "cache"))
@@ -170,7 +171,7 @@ def test_the_command_line_does_not_import_torch():
 def test_a_dry_run_shows_the_plan_and_writes_nothing(tiny, tmp_path):
     settings = [
         *("--set", f"model.name={tiny / 'model'}", "--set", f"data.train={tiny / 'data.json'}"),
-        *("--set", f"data.test={tiny / 'data.json'}", "--set", "data.selection_articles=2"),
+        *("--set", f"data.test={tiny / 'test.json'}", "--set", "data.selection_articles=2"),
     ]
     shown = thinwire("sweep", PLAN, *settings, "--dry-run", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
@@ -183,7 +184,7 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(tiny, tmp_path):
 
 @pytest.mark.slow
 def test_a_dry_run_exits_with_1_where_the_sweep_would(tiny, tmp_path):
-    settings = ["--set", f"data.train={tiny / 'data.json'}", "--set", f"data.test={tiny / 'data.json'}"]
+    settings = ["--set", f"data.train={tiny / 'data.json'}", "--set", f"data.test={tiny / 'test.json'}"]
     settings += ["--set", "data.selection_articles=2", "--set", "supervision.ce_weight=0"]
     result = thinwire("sweep", PLAN, *settings, "--dry-run", cwd=tmp_path)
     assert result.returncode == 1

@@ -21,6 +21,7 @@ from thinwire.experiment.sweep import run_sweep
 from thinwire.model.loading import load
 from thinwire.progress import Display
 from thinwire.results.arm_record import read_arm_record
+from thinwire.results.sweep_header import read_header
 from tiny_models import save_sweep_inputs
 from tiny_sweeps import experiment, lines, timeless
 
@@ -75,6 +76,29 @@ def test_a_sweep_writes_the_files_that_the_plan_names(swept):
         path.name for path in run.iterdir()
     }
     assert len(list((run / "codec").iterdir())) == 1, "one codec, shared"
+
+
+def test_the_header_counts_the_test_questions_and_carries_the_interactions(folder, swept, tmp_path):
+    header = read_header(swept[0])
+    # Two test articles of four questions; the model is a folder of float32 weights.
+    assert (header.test_questions, header.shared_paragraphs, header.model.quantisation) == (8, 0, None)
+    assert header.interactions == {}
+    members = {"arm": "r2", "baseline": "baseline", "reference_arm": "text_lora", "reference_baseline": "codec_only"}
+    asking = experiment(folder, interactions={"lora": members})
+    run_sweep(asking, swept[0], resume=True, controls="all")
+    assert read_header(swept[0]).interactions["lora"].model_dump() == members
+
+
+def test_paragraphs_that_are_trained_and_tested_on_are_refused_or_counted(folder, tmp_path, caplog):
+    data = {"train": str(folder / "train.json"), "test": str(folder / "train.json"), "samples": 4}
+    data["selection_articles"] = 2
+    with pytest.raises(UsageError, match="4 paragraphs of the test questions"):
+        run_sweep(experiment(folder, data=data), tmp_path / "run", only=["codec_only"])
+    assert not (tmp_path / "run" / "sweep.json").exists()
+    allowed = experiment(folder, data={**data, "allow_shared_paragraphs": True})
+    run_sweep(allowed, tmp_path / "run", only=["codec_only"])
+    assert read_header(tmp_path / "run").shared_paragraphs == 6
+    assert caplog.text.count("paragraphs of the test questions") == 2  # four are trained on, two are held out
 
 
 def test_diagnostics_hold_every_step_and_every_evaluation(swept):

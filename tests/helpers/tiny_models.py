@@ -126,10 +126,10 @@ def example(number: int = 0, *, context: str = "Ada wrote the first program in 1
     )
 
 
-def squad_document(num_articles: int = 6, questions: int = 4) -> dict:
-    """Make SQuAD v1.1 JSON about made-up towns, each article with one paragraph."""
+def squad_document(num_articles: int = 6, questions: int = 4, first: int = 0) -> dict:
+    """Make SQuAD v1.1 JSON about made-up towns: one paragraph an article, articles numbered from ``first``."""
     articles = []
-    for a in range(num_articles):
+    for a in range(first, first + num_articles):
         context = " ".join(f"Town {a}-{q} has {10 * a + q} mills." for q in range(questions))
         qas = [
             {
@@ -152,7 +152,7 @@ def save_sweep_inputs(folder: Path) -> Path:
     """Write the inputs of a tiny sweep to ``folder``: a model, training questions and test questions."""
     save_tiny(folder / "model")
     write_squad(folder / "train.json")
-    write_squad(folder / "test.json", num_articles=2)
+    write_squad(folder / "test.json", num_articles=2, first=6)
     return folder
 
 

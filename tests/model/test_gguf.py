@@ -1,12 +1,13 @@
-"""Tokenizer settings from a GGUF file's header that transformers may not read."""
+"""What is read from a GGUF file's header: tokenizer settings, and how the weights are stored."""
 
+import numpy as np
 import pytest
-from gguf import GGUFWriter
+from gguf import GGMLQuantizationType, GGUFWriter, quants
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from thinwire.errors import UsageError
-from thinwire.model.gguf import hold_to_header
+from thinwire.model.gguf import hold_to_header, quantisation
 
 
 def header(path, **entries):
@@ -57,3 +58,37 @@ def test_merges_read_as_probabilities_are_refused(tmp_path):
     with pytest.raises(UsageError, match=r"reads the tokenizer of some\.gguf wrongly; install 5\.18 or newer"):
         hold_to_header(tokenizer(UNIGRAM), header(tmp_path / "some.gguf", model="llama"))
     hold_to_header(tokenizer(UNIGRAM), header(tmp_path / "t5.gguf", model="t5"))  # a Unigram model, as its header says
+
+
+def weights(path, **types):
+    """Write a GGUF file with a tensor of 2 x 64 numbers for each type, and more numbers in the first."""
+    writer = GGUFWriter(path, "llama")
+    for number, (name, kind) in enumerate(types.items()):
+        values = np.ones((4 if number == 0 else 2, 64), dtype=np.float32)
+        writer.add_tensor(name, quants.quantize(values, kind), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+TYPES = GGMLQuantizationType
+
+
+def test_the_quantisation_is_the_type_of_most_numbers_and_is_read_once(tmp_path):
+    path = weights(tmp_path / "some.gguf", linear=TYPES.Q4_1, output=TYPES.Q8_0, norm=TYPES.F32)
+    assert quantisation(path, tmp_path) == "Q4_1"
+    path.unlink()
+    assert quantisation(path, tmp_path) == "Q4_1"
+
+
+@pytest.mark.parametrize("kind", [TYPES.F32, TYPES.F16, TYPES.BF16])
+def test_plain_floats_are_no_quantisation(kind, tmp_path):
+    assert quantisation(weights(tmp_path / "some.gguf", linear=kind, output=TYPES.Q8_0), tmp_path) is None
+
+
+def test_a_file_that_is_no_gguf_is_refused(tmp_path):
+    (tmp_path / "some.gguf").write_bytes(b"GIF89a" + bytes(64))
+    with pytest.raises(UsageError, match=r"some\.gguf cannot be read as a GGUF model"):
+        quantisation(tmp_path / "some.gguf", tmp_path)

@@ -22,7 +22,7 @@ def inputs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("experiments")
     save_tiny(folder / "model", layers=16)
     write_squad(folder / "train.json", num_articles=3, questions=2)
-    write_squad(folder / "test.json", num_articles=2, questions=2)
+    write_squad(folder / "test.json", num_articles=2, questions=2, first=3)
     return folder
 
 

@@ -53,6 +53,9 @@ class DataConfig(Section):
     """Whole articles of the train set that are held out to choose epochs and arms."""
     unanswerable: Literal["refuse", "drop"] = "refuse"
     """SQuAD v2.0 questions without an answer: ``refuse`` makes them an error, ``drop`` leaves them out."""
+    allow_shared_paragraphs: bool = False
+    """Whether training, selection and test questions may have paragraphs in common; by default that is an error. If
+    they may, the sweep warns and records the number of shared test paragraphs."""
 
 
 class PromptConfig(Section):

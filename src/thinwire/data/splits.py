@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 
 from thinwire.config.settings import DataConfig, EvaluationConfig
+from thinwire.data.overlap import Overlap, shared_paragraphs
 from thinwire.data.sources import load_questions, load_test_questions
 from thinwire.data.squad import Example
 from thinwire.errors import UsageError
@@ -40,18 +41,62 @@ class Splits:
         self._drawn: dict[tuple[int | str, int], Questions] = {}
 
     def drawn(self, evaluation: EvaluationConfig) -> Questions:
-        """Return the questions for these evaluation settings, in which ``auto`` is already resolved."""
+        """Return the questions for these evaluation settings, in which ``auto`` is already resolved.
+
+        Raises:
+            UsageError: the data cannot be read, or splits share paragraphs and ``data.allow_shared_paragraphs`` is not
+                set.
+        """
         samples, selection = evaluation.samples, evaluation.selection_samples
         assert samples != "auto", "the arm was resolved"
         assert selection != "auto", "the arm was resolved"
         if (samples, selection) not in self._drawn:
             train, held_out, test = self._all
+            self._refuse_overlaps()
             self._drawn[samples, selection] = Questions(
                 train=draw_examples(train, self._data.samples, self._seed, "train"),
                 selection=draw_examples(held_out, selection, self._seed, "selection"),
                 test=draw_examples(test, len(test) if samples == "all" else samples, self._seed, "test"),
             )
         return self._drawn[samples, selection]
+
+    @property
+    def num_test_questions(self) -> int:
+        """Number of test questions in the data, of which an arm may draw fewer."""
+        return len(self._all[2])
+
+    @cached_property
+    def overlaps(self) -> tuple[Overlap, ...]:
+        """The pairs of splits that share paragraphs, whichever questions are drawn."""
+        train, held_out, test = self._all
+        sources = {
+            "train": f"data.train={self._data.train}",
+            "test": f"data.test={self._data.test or self._data.train}",
+        }
+        training, selection, scored = (
+            f"training questions ({sources['train']})",
+            f"selection questions ({sources['train']})",
+            f"test questions ({sources['test']})",
+        )
+        pairs = (
+            (training, scored, shared_paragraphs(train, test)),
+            (selection, scored, shared_paragraphs(held_out, test)),
+            (training, selection, shared_paragraphs(train, held_out)),
+        )
+        return tuple(Overlap(seen=seen, scored=on, paragraphs=found) for seen, on, found in pairs if found)
+
+    @property
+    def num_shared_paragraphs(self) -> int:
+        """Number of test paragraphs that the training or selection questions hold too."""
+        train, held_out, test = self._all
+        return len(shared_paragraphs([*train, *held_out], test))
+
+    def _refuse_overlaps(self) -> None:
+        if self.overlaps and not self._data.allow_shared_paragraphs:
+            raise UsageError(
+                f"{self.overlaps[0]}; scores on such paragraphs say nothing about new ones: give other questions "
+                "(data.train, data.test), or allow it with data.allow_shared_paragraphs=true"
+            )
 
     @cached_property
     def _all(self) -> tuple[list[Example], list[Example], list[Example]]:

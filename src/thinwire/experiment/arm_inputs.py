@@ -109,6 +109,11 @@ class ArtifactCache:
         self._starting: dict[str, tuple[dict[str, Tensor], Reconstruction]] = {}
         self._teachers: dict[str, Teacher] = {}
 
+    @property
+    def splits(self) -> Splits:
+        """The questions of all arms."""
+        return self._splits
+
     def arm_inputs(self, arm: ArmConfig) -> ArmInputs:
         """Make all inputs of ``arm``, in which ``auto`` is already resolved.
 

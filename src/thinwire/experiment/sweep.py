@@ -75,6 +75,8 @@ def run_sweep(
             logger.info("scoring 100 test questions, as this is a CPU (evaluation.samples sets another number)")
         # Read the questions now: unreadable data is refused before anything is written.
         data = {run.name: artifacts.questions(run.config).encoded.hashes for run in runs}
+        for overlap in artifacts.splits.overlaps:
+            logger.warning("%s (data.allow_shared_paragraphs)", overlap)
         done = {run.name: record for run in runs if (record := finished_record(run, folder, data[run.name], lm))}
         for name in done:
             logger.info("%s is done already", name)
@@ -156,8 +158,11 @@ def _header(
             num_layers=lm.num_layers,
             bytes_per_number=lm.embedding_matrix.element_size(),
             text_bits_per_token=artifacts.questions(runs[0].config).encoded.text_bits_per_token(),
+            quantisation=lm.quantisation,
         ),
         samples=experiment.data.samples,
+        test_questions=artifacts.splits.num_test_questions,
+        shared_paragraphs=artifacts.splits.num_shared_paragraphs,
         epochs=experiment.training.epochs,
         environment=environment(lm.device),
         started_at=before.started_at if before else now(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +18,13 @@ from tokenizers.models import Unigram
 from thinwire.cache import cache_dir, locked
 from thinwire.data.prompts import end_of_turn_id
 from thinwire.errors import UsageError, summary
-from thinwire.files import content_hash, file_hash
+from thinwire.files import content_hash, file_hash, read_json, write_json
 from thinwire.model.quiet import quiet_transformers
 
 logger = logging.getLogger(__name__)
+
+_UNQUANTISED = frozenset({"F64", "F32", "F16", "BF16"})
+"""Tensor types of a GGUF file that hold plain floats."""
 
 
 def dequantized(gguf: Path) -> Path:
@@ -41,6 +45,31 @@ def dequantized(gguf: Path) -> Path:
                 _dequantize(gguf, Path(temporary) / "checkpoint")
                 (Path(temporary) / "checkpoint").rename(folder)
     return folder
+
+
+def quantisation(gguf: Path, checkpoint: Path) -> str | None:
+    """Return how ``gguf`` stores most of its weights, such as ``Q4_1``; None if they are plain floats.
+
+    Reading the header takes seconds, because it holds the vocabulary, so the answer is kept in ``checkpoint``, the
+    folder that ``dequantized`` returned.
+
+    Raises:
+        UsageError: the file is no GGUF model.
+    """
+    kept = checkpoint / "gguf_quantisation.json"
+    if not kept.exists():
+        write_json(kept, _main_tensor_type(gguf))
+    found: str = read_json(kept)
+    return None if found in _UNQUANTISED else found
+
+
+def _main_tensor_type(gguf: Path) -> str:
+    """Return the name of the type that holds the most numbers."""
+    with _reading(gguf):
+        numbers: Counter[str] = Counter()
+        for tensor in GGUFReader(gguf).tensors:
+            numbers[tensor.tensor_type.name] += int(tensor.n_elements)
+    return max(numbers, key=lambda name: numbers[name], default="F32")
 
 
 def _dequantize(gguf: Path, target: Path) -> None:

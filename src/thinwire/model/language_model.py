@@ -32,6 +32,8 @@ class LanguageModel:
     """Identifies the weights: SHA-256 of a GGUF file, the hub's commit, or SHA-256 of a folder's embedding matrix."""
     base_bits: int | None = None
     """Bits per weight of quantised linear layers (``ModelConfig.base_bits``); None if they are not quantised."""
+    quantisation: str | None = None
+    """How the file that the weights were read from stores most of them if it is quantised (``Q4_1``); else None."""
 
     def identity(self) -> ModelIdentity:
         """Return the model's entry in arm records."""

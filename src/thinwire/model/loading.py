@@ -16,7 +16,7 @@ from thinwire.assets import ASSETS, fetch
 from thinwire.config.settings import ModelConfig
 from thinwire.errors import UsageError, summary
 from thinwire.files import file_hash, read_json
-from thinwire.model.gguf import dequantized
+from thinwire.model.gguf import dequantized, quantisation
 from thinwire.model.language_model import LanguageModel, logger
 from thinwire.model.quiet import quiet_transformers
 from thinwire.ops.device import fast_dtype
@@ -87,30 +87,35 @@ def load(config: ModelConfig) -> LanguageModel:
     device = choose_device(config.device)
     name, reason = choose_model(config.name, device)
     logger.info("model %s (%s) on %s", name, reason, device)
-    path, revision = _locate(name)
+    gguf = _gguf_file(name)
+    path = str(dequantized(gguf)) if gguf else name
     with quiet_transformers():
         model, tokenizer = _from_pretrained(path, name, config, device)
     model.requires_grad_(False).eval()
     commit = getattr(model.config, "_commit_hash", None)  # the only place where transformers keeps the hub's commit
     lm = LanguageModel(
-        model=model, tokenizer=tokenizer, name=name, revision=revision or commit or "", base_bits=config.base_bits
+        model=model,
+        tokenizer=tokenizer,
+        name=name,
+        revision=file_hash(gguf) if gguf else commit or "",
+        base_bits=config.base_bits,
+        quantisation=quantisation(gguf, Path(path)) if gguf else None,
     )
     check_logits(lm)
     # A local folder has no commit; it is identified by its embedding matrix.
     return lm if lm.revision else replace(lm, revision=f"matrix-{lm.embedding_hash()}")
 
 
-def _locate(name: str) -> tuple[str, str | None]:
-    """Return the path for ``from_pretrained`` and the SHA-256 of a GGUF file; None for all other models."""
+def _gguf_file(name: str) -> Path | None:
+    """Return the GGUF file of a default model or path; None for all other models."""
     if name in ASSETS and ASSETS[name].files[0].name.endswith(".gguf"):
-        gguf = next(iter(fetch(name).values()))
-        return str(dequantized(gguf)), file_hash(gguf)
-    if name.endswith(".gguf"):
-        gguf = Path(name)
-        if not gguf.is_file():
-            raise UsageError(f"no GGUF file {name}; give {DEFAULT_MODEL}, a Hugging Face id, a folder or a .gguf file")
-        return str(dequantized(gguf)), file_hash(gguf)
-    return name, None
+        return next(iter(fetch(name).values()))
+    if not name.endswith(".gguf"):
+        return None
+    gguf = Path(name)
+    if not gguf.is_file():
+        raise UsageError(f"no GGUF file {name}; give {DEFAULT_MODEL}, a Hugging Face id, a folder or a .gguf file")
+    return gguf
 
 
 def _from_pretrained(path: str, name: str, config: ModelConfig, device: torch.device) -> tuple[Any, Any]:

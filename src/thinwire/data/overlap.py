@@ -1,0 +1,54 @@
+"""Find paragraphs that two splits share: scores on such paragraphs say nothing about new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from thinwire.data.squad import Example
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overlap:
+    """Paragraphs of one split that another holds too."""
+
+    seen: str
+    """The split that is used first, in words, with the source of its questions."""
+    scored: str
+    """The split that is scored on those paragraphs, in the same form."""
+    paragraphs: tuple[str, ...]
+    """Their texts, with whitespace normalised; at least one."""
+
+    def __str__(self) -> str:
+        """Say how many paragraphs are shared, with the first words of one."""
+        num, words = len(self.paragraphs), self.paragraphs[0].split()
+        beginning = " ".join(words[:8]) + (" ..." if len(words) > 8 else "")
+        return (
+            f"{num:,} {'paragraph' if num == 1 else 'paragraphs'} of the {self.scored} "
+            f"{'is' if num == 1 else 'are'} also in the {self.seen}, such as {beginning!r}"
+        )
+
+
+def shared_paragraphs(seen: Sequence[Example], scored: Sequence[Example]) -> tuple[str, ...]:
+    """Return the paragraphs of ``scored`` that ``seen`` holds too, each once, in the order of ``scored``.
+
+    A paragraph is shared if its text is equal after whitespace is normalised, or if one of its questions has both the
+    id and the text of a question in ``seen``. So an edited paragraph is found as well, and files that merely number
+    their questions alike share nothing.
+
+    Returns:
+        The texts, with whitespace normalised.
+    """
+    questions = {example.id: example.question for example in seen}
+    texts = {_normalised(context) for context in {example.context for example in seen}}
+    has_shared_question: dict[str, bool] = {}  # by context, so that each is normalised once for all its questions
+    for example in scored:
+        twin = questions.get(example.id)
+        is_shared = twin is not None and _normalised(twin) == _normalised(example.question)
+        has_shared_question[example.context] = has_shared_question.get(example.context, False) or is_shared
+    by_text = ((_normalised(context), is_shared) for context, is_shared in has_shared_question.items())
+    return tuple(dict.fromkeys(text for text, is_shared in by_text if is_shared or text in texts))
+
+
+def _normalised(text: str) -> str:
+    return " ".join(text.split())
