@@ -20,7 +20,7 @@ from thinwire.results.read import CEILING, CODEC, TEXT, Finished, Results
 from thinwire.results.sweep_header import SweepHeader
 from thinwire.stats.bootstrap import ArmComparison, Comparison, compare_to_baseline
 from thinwire.stats.ceiling import paired_ceiling_share
-from thinwire.stats.contrasts import Interval
+from thinwire.stats.inference import Interval
 from thinwire.stats.pairing import Run
 from thinwire.stats.verdict import ARM_IS_BETTER, LORA_HELPS, Claim, arm_verdict, sweep_verdict
 
@@ -218,8 +218,8 @@ def _share(results: Results, name: str, runs: list[Finished]) -> ShareOfCeiling 
     codec, ceiling = (results.controls.get(control) for control in (CODEC, CEILING))
     share = paired_ceiling_share(
         _runs(runs),
-        Run.of_rows(codec.predictions) if codec else None,
-        Run.of_rows(ceiling.predictions) if ceiling else None,
+        _runs([codec]) if codec else None,
+        _runs([ceiling]) if ceiling else None,
     )
     if share.share is None:
         return None

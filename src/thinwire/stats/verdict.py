@@ -13,7 +13,7 @@ from typing import Literal
 
 from thinwire.errors import UsageError
 from thinwire.stats.bootstrap import ArmComparison, Comparison
-from thinwire.stats.contrasts import Interval
+from thinwire.stats.inference import Interval
 from thinwire.stats.power import questions_needed
 from thinwire.stats.tiers import Tier, Tiers
 
@@ -86,7 +86,7 @@ def arm_verdict(arm: ArmComparison, tiers: Tiers | None = None, *, power: float 
     resolving = None
     if supported is None:
         side: Literal["lower", "upper"] = "upper" if observed == "no help" else "lower"
-        resolving = questions_needed(arm, tiers.marginal / 100, side=side, power=power)
+        resolving = questions_needed(arm, tiers.marginal / 100, side=side, power=power).number
     return ArmVerdict(
         observed=observed,
         supported=supported,
