@@ -40,7 +40,7 @@ def test_an_interaction_is_the_difference_of_two_gains(tmp_path):
     assert (found.gain.estimate, found.reference_gain.estimate) == (5 / 16, 6.5 / 16)
     assert found.difference.estimate == pytest.approx(-1.5 / 16)
     assert found.difference.low < -1.5 / 16 < found.difference.high
-    assert (found.name, found.arm, found.of_compression, found.reason) == ("own", LORA, True, None)
+    assert (found.name, found.arm, found.of_compression) == ("own", LORA, True)
     difference = next(row.f1_difference for row in analysis.rows if row.name == LORA)
     assert (found.gain.low, found.gain.high) == (difference.low, difference.high)
 
@@ -203,5 +203,5 @@ def test_without_an_interval_nothing_is_larger(ends):
     assert interaction_words.headline(found, "a", about_lora=True) == "on uncompressed input too"
     if ends[0] is None:
         assert interaction_words.sentence(found).endswith(
-            "is +6.0, without an interval (8 questions about one paragraph)."
+            "is +6.0, without an interval; 8 questions about one paragraph."
         )

@@ -95,6 +95,7 @@ def test_every_line_of_the_summary_is_the_analysis_row(run, rows, name):
 def markdown_line(row):
     difference = row["f1_difference"]
     interval = f"{points(difference['low'], '+')} to {points(difference['high'], '+')}" if difference else ""
+    interval += f"; {difference['reason']}" if difference and difference["reason"] else ""
     return [
         f"**{row['name']}**" if row["best"] else row["name"],
         f"{row['params']:,}",
@@ -132,7 +133,8 @@ def allowed(analysis, rows):
     difference = best["f1_difference"]
     found = {points(difference[key], "+") for key in ("estimate", "low", "high")}
     found |= {points(best["f1"]), points(base["f1"]), points(text["f1"]), str(best["n"])}
-    found |= {f"{100 * best['share_of_ceiling'][key]:.0f}" for key in ("estimate", "low", "high")}
+    share = best["share_of_ceiling"]
+    found |= {f"{100 * share[key]:.0f}" for key in ("estimate", "low", "high") if share[key] is not None}
     found.add(f"{100 * analysis['confidence']:.0f}")
     found |= {f"{analysis['sweep']['samples']:,}", str(analysis["sweep"]["epochs"])}
     return found | {str(best["rank"]), f"{best['alpha']:g}"}
@@ -212,6 +214,8 @@ def figure(analysis, rows, name, key):
 
 def shown(key, value, row):
     """The same figure as a person would write it, by hand, for the page."""
+    if key == "questions_needed" and row["questions_obstacle"]:
+        return f"{DASH} *"
     if value is None or (key == "num_layers" and value == 0):  # no LoRA, so on no layers
         return DASH
     if key in ("f1_difference.low", "em_difference.low"):

@@ -164,7 +164,9 @@ def test_a_record_of_another_format_is_replaced_for_its_sweep_is_published_anew(
 
 def test_the_verdict_comes_first_then_the_origin(published):
     lines = section(published).splitlines()
-    assert lines[0].startswith("**LoRA gains: strong; its gain on uncompressed input was not measured (1 of 5 arms")
+    assert lines[0].startswith(
+        "**LoRA gains: at least significant, the estimate is strong; its gain on uncompressed input"
+    )
     assert "+31.2 F1 points" in lines[0]
     assert lines[2:4] == ["| | |", "| --- | --- |"]
     assert lines[4:13] == [
@@ -190,7 +192,7 @@ def test_an_arm_has_its_difference_interval_and_share_and_a_control_its_plain_di
     # 5000 = 1000 + 250 x 16; (11 - 6) / 16 = 0.3125
     assert cells(found, "r16_a32_full") == [
         [
-            *("**r16_a32_full**", "5,000", "68.8", "62.5", "+31.2 (+12.5 to +50.0)", "0.0010", "strong"),
+            *("**r16_a32_full**", "5,000", "68.8", "62.5", "+31.2 (+12.5 to +50.0)", "0.0010", "significant"),
             *("67 % (50 to 75)", "59.4", "healthy"),
         ],
         [
@@ -305,7 +307,9 @@ def test_the_short_form_has_the_chosen_arm_the_baseline_and_the_controls(publish
     ]
     assert lines[0].endswith("| 96.9 | 93.8 | +59.4 |")
     assert lines[-1].endswith("| 12.5 | 0.0 | -25.0 |")
-    assert found.startswith("**LoRA gains: strong; its gain on uncompressed input was not measured (1 of 5 arms")
+    assert found.startswith(
+        "**LoRA gains: at least significant, the estimate is strong; its gain on uncompressed input"
+    )
     assert f"\nLimits of the numbers: {ONE_SEED}; {FIXED}.\n" in found
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from thinwire.errors import UsageError
 from thinwire.stats.bootstrap import compare_to_baseline
-from thinwire.stats.contrasts import holm
+from thinwire.stats.critical import holm
 from thinwire.stats.pairing import Run, panel, paragraph_weights
 from thinwire.stats.power import questions_needed
 

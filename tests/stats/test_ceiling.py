@@ -2,7 +2,7 @@ import pytest
 
 from thinwire.errors import UsageError
 from thinwire.stats.ceiling import ceiling_share, paired_ceiling_share
-from thinwire.stats.contrasts import Interval
+from thinwire.stats.inference import Interval
 from thinwire.stats.pairing import Run
 
 

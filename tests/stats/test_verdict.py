@@ -9,7 +9,7 @@ from thinwire.config.settings import VerdictConfig
 from thinwire.errors import UsageError
 from thinwire.schema import build
 from thinwire.stats.bootstrap import ArmComparison, Comparison
-from thinwire.stats.contrasts import Interval
+from thinwire.stats.inference import Interval
 from thinwire.stats.tiers import TIERS, Tiers, planned_tier
 from thinwire.stats.verdict import ARM_IS_BETTER, RUN_AGAIN, Addition, arm_verdict, sweep_verdict
 

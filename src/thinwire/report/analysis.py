@@ -23,9 +23,9 @@ from thinwire.results.read import CEILING, CODEC, TEXT, Finished, Results
 from thinwire.results.sweep_header import SweepHeader
 from thinwire.stats.bootstrap import ArmComparison, Comparison, compare_to_baseline
 from thinwire.stats.ceiling import paired_ceiling_share
-from thinwire.stats.contrasts import Interval
+from thinwire.stats.inference import Interval
 from thinwire.stats.pairing import Run
-from thinwire.stats.verdict import arm_verdict
+from thinwire.stats.verdict import ArmVerdict, arm_verdict
 
 
 def analyse(results: Results) -> Analysis:
@@ -101,7 +101,7 @@ def _row(
     record, all_done = runs[0].record, [run.record.done for run in runs]
     done = all_done[0]
     f1, em = (found.arms.get(name) if found else None for found in comparisons)
-    judged = arm_verdict(f1, settings, power=settings.power) if f1 else None
+    judged = _judged(f1, settings, results.sweep.test_questions) if f1 else None
     text = results.controls.get(TEXT)
     diagnosis = diagnose(runs[0].predictions, text[0].predictions if text else None)
     return AnalysisRow(
@@ -127,11 +127,16 @@ def _row(
         observed_tier=judged.observed if judged else None,
         supported_tier=judged.supported or "unresolved" if judged else None,
         questions_needed=judged.questions_to_resolve if judged else None,
+        questions_obstacle=judged.questions.reason if judged and judged.questions else None,
         share_of_ceiling=_share(results, name, runs),
         **_reconstruction(runs),
         degeneration=_degeneration(diagnosis, record.config["seed"]),
         extractors=mean_extractor_scores([run.predictions for run in runs]),
     )
+
+
+def _judged(arm: ArmComparison, settings: VerdictConfig, available: int | None) -> ArmVerdict:
+    return arm_verdict(arm, settings, power=settings.power, available=available)
 
 
 def _failed_row(results: Results, record: ArmRecord, differing: Settings) -> AnalysisRow:
@@ -210,10 +215,9 @@ def _share(results: Results, name: str, runs: list[Finished]) -> ShareOfCeiling 
     """Share of the ceiling of the mean of an arm's runs; controls are what it is measured by."""
     if name not in results.arms:
         return None
-    codec, ceiling = (results.controls.get(control) for control in (CODEC, CEILING))
-    share = paired_ceiling_share(
-        _runs(runs), *(Run.of_rows(one[0].predictions) if one else None for one in (codec, ceiling))
-    )
+    codec, ceiling = (_runs(results.controls.get(control, ())) for control in (CODEC, CEILING))
+    others = [_runs(other) for arm, other in results.arms.items() if arm != name]
+    share = paired_ceiling_share(_runs(runs), codec, ceiling, others=others)
     if share.share is None:
         return None
     low, high = _ends(share.interval)

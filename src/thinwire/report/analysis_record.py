@@ -41,6 +41,8 @@ class VerdictSummary(Record):
     """Whether the data support at least the lowest tier that helps."""
     questions_needed: int | None
     """Test questions that would resolve what is unresolved, if the estimate is right."""
+    questions_obstacle: AnalysisOnly[str | None] = None
+    """Why no number of questions would resolve what is unresolved; None where one would."""
     baseline_check: str
     uncertainty_covers: str | None
     """The uncertainty in the intervals, as ``stats.bootstrap`` words it."""
@@ -86,7 +88,7 @@ class InteractionSummary(Record):
     p_adjusted: float | None
     """Two-sided p-value of ``difference``, adjusted over all interactions after Holm."""
     reason: str | None
-    """Why ``difference`` has no interval; None where it has one."""
+    """Why ``difference`` has no interval, or a bound in its place; None where it has an ordinary one."""
     covers: str
     """The uncertainty in its interval."""
 

@@ -18,7 +18,7 @@ FIXED = (
 BELOW_TIERS = "below the tiers, harm: the interval is below 0, slight: above 0, no help: around 0"
 """What the supported tiers mean that are no gain that counts."""
 CEILING_SCALE = "0 = codec only, 100 % = text + LoRA"
-"""What a share of the ceiling is a share of."""
+"""What the ends of the scale are on which a share of the ceiling is given."""
 
 
 def overlap(shared: int) -> str | None:

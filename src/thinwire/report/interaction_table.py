@@ -18,11 +18,11 @@ def members(found: InteractionSummary) -> str:
 
 
 def numbers(found: InteractionSummary) -> list[str]:
-    """Write an interaction's numbers as the cells under ``HEADS``; instead of an interval, why there is none."""
-    missing = f" ({found.reason})" if found.difference.low is None and found.reason else ""
+    """Write an interaction's numbers as the cells under ``HEADS``; where there is no ordinary interval, why."""
+    reason = f"; {found.reason}" if found.reason else ""
     return [
         measured(found.gain),
         measured(found.reference_gain),
-        measured(found.difference) + missing,
+        measured(found.difference) + reason,
         "" if found.p_adjusted is None else f"{found.p_adjusted:.4f}",
     ]

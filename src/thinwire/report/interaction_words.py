@@ -40,20 +40,21 @@ def headline(found: InteractionSummary, judged_by: str, *, about_lora: bool) -> 
 def sentence(found: InteractionSummary) -> str:
     """Write an interaction as a sentence with its numbers, all in F1 points."""
     difference, sign = found.difference, found.difference.sign
+    bound = f"; {found.reason}" if found.reason else ""
     arms = f"{found.arm} over {found.baseline}", f"{found.reference_arm} over {found.reference_baseline}"
     if not sign:
-        doubt = f", without an interval ({found.reason})" if difference.low is None else ", an interval that includes 0"
+        doubt = ", without an interval" if difference.low is None else ", an interval that includes 0"
         gains = measured(found.gain, " points"), measured(found.reference_gain)
         if found.of_compression:
             both = f"LoRA gains {gains[0]} on compressed input, {gains[1]} on uncompressed input ({', '.join(arms)})"
         else:
             both = f"{found.arm} gains {gains[0]} over {found.baseline}, {found.reference_arm} {gains[1]} over "
             both += found.reference_baseline
-        return f"{both}; the difference of the two is {measured(difference)}{doubt}."
+        return f"{both}; the difference of the two is {measured(difference)}{doubt}{bound}."
     relation = "larger" if sign > 0 else "smaller"
     size = difference if sign > 0 else _negated(difference)
     numbers = f"{100 * size.estimate:.1f} points {relation}"
-    ends = f"{points(size.low)} to {points(size.high)}"
+    ends = f"{points(size.low)} to {points(size.high)}{bound}"
     against = f"{points(found.gain.estimate, '+')} against {points(found.reference_gain.estimate, '+')}"
     if found.of_compression:
         return (

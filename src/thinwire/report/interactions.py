@@ -10,7 +10,8 @@ from thinwire.report.setting_differences import differ_in_lora_alone
 from thinwire.results.interactions import Interaction
 from thinwire.results.read import Results
 from thinwire.stats.bootstrap import Comparison
-from thinwire.stats.contrasts import Contrast, Interval, compare_contrasts
+from thinwire.stats.contrasts import Contrast, compare_contrasts
+from thinwire.stats.inference import Interval
 from thinwire.stats.pairing import Run
 
 

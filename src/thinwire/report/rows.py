@@ -38,7 +38,7 @@ class Difference(Record):
     p_adjusted: float | None
     """Two-sided p-value, adjusted over all arms after Holm."""
     reason: str | None
-    """Why there is no ordinary interval; None where there is one."""
+    """Why there is no interval, or a bound in its place; None where there is an ordinary one."""
 
 
 class ShareOfCeiling(Record):
@@ -153,6 +153,8 @@ class AnalysisRow(Record):
     supported_tier: SupportedTier | None = None
     questions_needed: int | None = None
     """Test questions that would resolve what is unresolved, if the estimate is right."""
+    questions_obstacle: AnalysisOnly[str | None] = None
+    """Why no number of questions would resolve what is unresolved; None where one would."""
     share_of_ceiling: ShareOfCeiling | None = None
     """None for controls, and where the controls that it needs are missing."""
     cosine_at_start: float | None = None

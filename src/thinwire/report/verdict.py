@@ -39,6 +39,7 @@ def summarize_verdict(
         addition=_addition(results, judged_by, interactions, about_lora=about_lora, gains=gains),
         next_steps=report.next_steps,
         power=settings.power,
+        available=results.sweep.test_questions,
     )
     chosen = "" if judged_by == best else " (the selection split chose the baseline itself)"
     return VerdictSummary(
@@ -50,6 +51,7 @@ def summarize_verdict(
         supported_tier=found.supported or "unresolved",
         helped=found.helped,
         questions_needed=found.verdict.questions_to_resolve,
+        questions_obstacle=found.verdict.questions.reason if found.verdict.questions else None,
         baseline_check=baseline_check,
         uncertainty_covers=comparison.arms[judged_by].covers,
         about_lora=about_lora,

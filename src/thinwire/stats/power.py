@@ -3,28 +3,71 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Literal
 
 from scipy.special import ndtri  # type: ignore[import-untyped]
 
 from thinwire.errors import UsageError
 from thinwire.stats.bootstrap import ArmComparison
-from thinwire.stats.resampling import ZERO
+from thinwire.stats.critical import as_normal, student
+from thinwire.stats.resampling import ZERO, satterthwaite
+
+_MOST = 2**40
+"""Questions that nobody asks."""
+
+Obstacle = Literal["no interval", "wrong side", "seeds", "available"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuestionsNeeded:
+    """A number of questions, or what stands in its way."""
+
+    number: int | None
+    obstacle: Obstacle | None = None
+    """None where there is a number. "no interval": there is none that could narrow, or it is a bound; "wrong side": the
+    estimate is not beyond the threshold; "seeds": the spread over seeds alone is too wide; "available": more than there
+    are."""
+
+    @property
+    def reason(self) -> str | None:
+        """What stands in the way of a number, in words; None where nothing does."""
+        words = {
+            None: None,
+            "no interval": "the results so far do not say how many questions would do",
+            "wrong side": "the estimate itself is not beyond the threshold",
+            "seeds": "no number of questions would do: more seeds are needed",
+            "available": "more questions than there are: more seeds, or a larger effect, are needed",
+        }
+        return words[self.obstacle]
 
 
 def questions_needed(
-    arm: ArmComparison, threshold: float, *, side: Literal["lower", "upper"] = "lower", power: float = 0.8
-) -> int | None:
+    arm: ArmComparison,
+    threshold: float,
+    *,
+    side: Literal["lower", "upper"] = "lower",
+    power: float = 0.8,
+    available: int | None = None,
+) -> QuestionsNeeded:
     """Return how many questions it takes until an end of the simultaneous interval reaches ``threshold`` (a fraction).
 
     The lower end reaches it from above, the upper end from below. With n questions the standard error is
     ``sqrt(question_variance * n0 / n + seed_variance)``, n0 being those asked so far; so if the observed difference d
-    is the true one and questions cluster as they do now, the end passes with probability ``power`` at
+    is the true one and questions cluster as they do now, the end passes with probability ``power`` at the smallest n
+    with
 
-        n = n0 * question_variance / ((|d - threshold| / (critical + z(power)))^2 - seed_variance)
+        (critical(n) + z(power)) * standard error(n) <= |d - threshold|
 
-    A power of 0.5 gives the bare ``d - critical * error = threshold``. None where d is not on the side asked for,
-    where no number of questions overcomes the variance of the seeds, and where the outcome is not "compared".
+    The critical value is Student's, whose degrees of freedom change with the parts that questions and seeds have in the
+    variance. A power of 0.5 gives the bare ``d - critical * error = threshold``.
+
+    Args:
+        arm: the comparison so far.
+        threshold: what the interval is to leave out.
+        side: the end of the interval.
+        power: from 0.5 to below 1.
+        available: how many questions there are in all; None where that is not known.
 
     Raises:
         UsageError: a power below 0.5 or not below 1.
@@ -32,13 +75,40 @@ def questions_needed(
     if not 0.5 <= power < 1:
         raise UsageError(f"a power of {power} is not from 0.5 to below 1")
     distance = arm.difference - threshold if side == "lower" else threshold - arm.difference
-    if arm.outcome != "compared" or distance <= ZERO:
-        return None
+    if arm.outcome != "compared":
+        return QuestionsNeeded(number=None, obstacle="no interval")
+    if distance <= ZERO:
+        return QuestionsNeeded(number=None, obstacle="wrong side")
+
+    def suffices(num: float) -> bool:
+        return _reach(arm, num, power) <= distance * (1 + 1e-9)
+
+    if not suffices(math.inf):
+        return QuestionsNeeded(number=None, obstacle="seeds")
+    if not suffices(most := available or _MOST):
+        return QuestionsNeeded(number=None, obstacle="available" if available else "seeds")
+    too_few = 0
+    while most - too_few > 1:
+        middle = (too_few + most) // 2
+        too_few, most = (too_few, middle) if suffices(middle) else (middle, most)
+    return QuestionsNeeded(number=most)
+
+
+def _reach(arm: ArmComparison, num_questions: float, power: float) -> float:
+    """Return how far beyond a threshold a true difference must be, to pass it with probability ``power``."""
     assert arm.critical is not None
     assert arm.question_variance is not None
     assert arm.seed_variance is not None
-    room = (distance / (arm.critical + float(ndtri(power)))) ** 2 - arm.seed_variance
-    if room <= ZERO**2:
-        return None
-    # Rounded first: 25000.000000000004 is no reason to ask one more.
-    return max(1, math.ceil(round(arm.num_questions * arm.question_variance / room, 6)))
+    more = num_questions / arm.num_questions
+    error = math.sqrt(arm.question_variance / more + arm.seed_variance)
+    normal = as_normal(arm.critical, _degrees(arm, 1.0))
+    return (student(normal, _degrees(arm, more)) + float(ndtri(power))) * error
+
+
+def _degrees(arm: ArmComparison, more: float) -> float:
+    """Return the degrees of freedom with ``more`` times the questions."""
+    assert arm.question_variance is not None
+    assert arm.seed_variance is not None
+    paragraphs = math.inf if arm.effective_paragraphs is None else arm.effective_paragraphs
+    seeds = arm.seed_degrees or math.inf
+    return satterthwaite((arm.question_variance / more, max(1.0, paragraphs * more - 1)), (arm.seed_variance, seeds))

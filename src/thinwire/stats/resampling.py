@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import accumulate, pairwise
 
 import numpy as np
 
 from thinwire.stats.pairing import Floats, Panel, paragraph_weights
+from thinwire.stats.small_samples import effective_paragraphs
 
 ZERO = 1e-12
 """Differences and standard errors below it are rounding."""
@@ -70,45 +72,84 @@ class Design:
             untrained=tuple(untrained),
         )
 
-    @property
+    @cached_property
     def estimates(self) -> Floats:
         """``[C]``: each contrast over all questions."""
         found: Floats = self.differences.sum(0) / self.sizes.sum()
         return found
 
-    @property
+    @cached_property
     def group_variances(self) -> Floats:
         """``[K]``: of each group's mean over its runs, from the seeds alone."""
         shares = [0.0 if fixed else 1 / num for num, fixed in zip(self.num_runs, self.untrained, strict=True)]
         return self.run_variance * np.array(shares)
 
-    @property
+    @cached_property
     def seed_variance(self) -> Floats:
         """``[C]``: the part of each squared standard error that comes from which runs were trained."""
         found: Floats = self.group_variances @ self.weights**2
         return found
 
-    @property
-    def question_variance(self) -> Floats:
-        """``[C]``: the linearised variance of the ratio estimator, over paragraphs."""
-        residuals = self.differences - self.sizes[:, None] * self.estimates
-        found: Floats = (residuals**2).sum(0) / self.sizes.sum() ** 2 * _unbias(len(self.sizes))
+    @cached_property
+    def residuals(self) -> Floats:
+        """``[G, C]``: what each paragraph adds to the deviation of each contrast, in questions."""
+        found: Floats = self.differences - self.sizes[:, None] * self.estimates
         return found
 
-    @property
+    @cached_property
+    def linear_variance(self) -> Floats:
+        """``[C]``: the ratio estimator's linearised variance, over paragraphs; too small where they are unequal."""
+        found: Floats = (self.residuals**2).sum(0) / self.sizes.sum() ** 2 * _unbias(len(self.sizes))
+        return found
+
+    @cached_property
+    def question_variance(self) -> Floats:
+        """``[C]``: the jackknife's variance (CR3 of Bell & McCaffrey 2002); of equal paragraphs, the linearised one."""
+        pulls = self.residuals / (self.sizes.sum() - self.sizes)[:, None]
+        found: Floats = (pulls**2).sum(0) / _unbias(len(self.sizes))
+        return found
+
+    @cached_property
     def standard_errors(self) -> Floats:
         """``[C]``."""
         found: Floats = np.sqrt(self.question_variance + self.seed_variance)
         return found
 
-    def degrees_of_freedom(self, contrast: int) -> float:
-        """Satterthwaite's, of the variance over runs alone: resamples allow for the rest. Infinite without seeds."""
+    @property
+    def covariance(self) -> Floats:
+        """``[C, C]``: of the estimates, over paragraphs and seeds."""
+        pulls = self.residuals / (self.sizes.sum() - self.sizes)[:, None]
+        found: Floats = pulls.T @ pulls / _unbias(len(self.sizes))
+        return found + (self.weights.T * self.group_variances) @ self.weights
+
+    def seed_degrees(self, contrast: int) -> float:
+        """Return Satterthwaite's degrees of freedom, of the variance over runs alone. Infinite without seeds."""
         seeds = float(self.seed_variance[contrast])
         return self.run_degrees * float(self.standard_errors[contrast]) ** 4 / seeds**2 if seeds > 0 else math.inf
 
+    def degrees_of_freedom(self, contrast: int) -> float:
+        """Return Satterthwaite's degrees of freedom, of the variances over paragraphs and over runs."""
+        return satterthwaite(
+            (float(self.question_variance[contrast]), effective_paragraphs(self.sizes) - 1),
+            (float(self.seed_variance[contrast]), self.run_degrees),
+        )
+
+    def only(self, contrasts: Sequence[int]) -> Design:
+        """Return the design of some of the contrasts."""
+        return replace(self, weights=self.weights[:, contrasts], differences=self.differences[:, contrasts])
+
+
+def satterthwaite(*parts: tuple[float, float]) -> float:
+    """Return the degrees of freedom of a sum of variances, given each part's variance and degrees of freedom."""
+    weight = sum(variance**2 / df for variance, df in parts if variance > 0)
+    return sum(variance for variance, _ in parts) ** 2 / weight if weight > 0 else math.inf
+
 
 def resample(design: Design, num_resamples: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Return estimates and studentised deviations of ``B`` resamples, each ``[B, C]``."""
+    """Return estimates and studentised deviations of ``B`` resamples, each ``[B, C]``.
+
+    Every contrast must vary over paragraphs or seeds.
+    """
     diffs, sizes = design.differences, design.sizes[:, None]
     # One product with the weights gives all sums: the differences, then those that a resample's variance is made of.
     products = np.hstack([diffs, diffs**2, diffs * sizes, sizes, sizes**2])
@@ -117,12 +158,15 @@ def resample(design: Design, num_resamples: int, rng: np.random.Generator) -> tu
     first, squares, cross, total, total2 = np.split(sums, cuts, axis=1)
     estimates = first / total
     variance = (squares - 2 * estimates * cross + estimates**2 * total2) / total**2 * _unbias(len(sizes))
-    variance = np.maximum(variance, _LEAST_VARIANCE * design.question_variance)
+    variance = np.maximum(variance, _LEAST_VARIANCE * design.linear_variance)
+    # As much larger as the sample's variance is made, so that it relates to that over seeds as it does there.
+    larger = design.question_variance / np.maximum(design.linear_variance, ZERO**2)
+    luck = np.zeros((1, diffs.shape[1]))
     if design.run_degrees:
-        luck = rng.standard_normal((num_resamples, len(design.num_runs))) * np.sqrt(design.group_variances)
-        estimates = estimates + luck @ design.weights
-    errors = np.sqrt(variance + design.seed_variance)
-    return estimates, (estimates - design.estimates) / np.where(design.standard_errors < ZERO, np.inf, errors)
+        normal = rng.standard_normal((num_resamples, len(design.num_runs)))
+        luck = (normal * np.sqrt(design.group_variances)) @ design.weights
+    deviations = (estimates - design.estimates) * np.sqrt(larger) + luck
+    return estimates + luck, deviations / np.sqrt(variance * larger + design.seed_variance)
 
 
 def _unbias(num_paragraphs: int) -> float:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from thinwire.errors import UsageError
 from thinwire.stats.bootstrap import ArmComparison, Comparison
-from thinwire.stats.power import questions_needed
+from thinwire.stats.power import QuestionsNeeded, questions_needed
 from thinwire.stats.tiers import ResolvedTier, Tier, Tiers, planned_tier
 
 
@@ -86,9 +86,14 @@ class ArmVerdict:
     """None where the data decide neither for help nor against it."""
     gains: bool
     """Whether the whole interval is above zero, however little."""
-    questions_to_resolve: int | None
+    questions: QuestionsNeeded | None
     """Questions after which the arm would be supported as helping (or as no help, if that is what is observed), were
-    the observed difference the true one; None where it is resolved or no number would do."""
+    the observed difference the true one; None where it is resolved."""
+
+    @property
+    def questions_to_resolve(self) -> int | None:
+        """Their number; None where it is resolved or no number would do."""
+        return self.questions.number if self.questions else None
 
     @property
     def helps(self) -> bool:
@@ -96,21 +101,30 @@ class ArmVerdict:
         return self.supported is not None and planned_tier(self.supported) != "no help"
 
 
-def arm_verdict(arm: ArmComparison, tiers: Tiers | None = None, *, power: float = 0.8) -> ArmVerdict:
-    """Judge one arm. ``power`` is the probability with which the stated number of questions suffices."""
+def arm_verdict(
+    arm: ArmComparison, tiers: Tiers | None = None, *, power: float = 0.8, available: int | None = None
+) -> ArmVerdict:
+    """Judge one arm.
+
+    Args:
+        arm: its comparison with the baseline.
+        tiers: thresholds of the gains that count.
+        power: probability with which the stated number of questions suffices.
+        available: test questions that there are in all; None where that is not known.
+    """
     tiers = tiers or Tiers()
     found = arm.simultaneous
     observed, supported = tiers.of(arm.difference), tiers.supported(found.low, found.high) if found else None
     resolving = None
     if supported is None:
         side: Literal["lower", "upper"] = "upper" if observed == "no help" else "lower"
-        resolving = questions_needed(arm, tiers.marginal / 100, side=side, power=power)
+        resolving = questions_needed(arm, tiers.marginal / 100, side=side, power=power, available=available)
     is_below = supported is not None and planned_tier(supported) == "no help"
     return ArmVerdict(
         observed=supported if supported is not None and is_below else observed,
         supported=supported,
         gains=found is not None and 0 < found.low < found.high,
-        questions_to_resolve=resolving,
+        questions=resolving,
     )
 
 
@@ -158,10 +172,19 @@ def sweep_verdict(
     addition: Addition | None = None,
     next_steps: Mapping[Tier, Sequence[str]] | None = None,
     power: float = 0.8,
+    available: int | None = None,
 ) -> SweepVerdict:
     """Judge a sweep by ``best``, the arm (never the baseline) that was chosen on the selection split.
 
-    ``next_steps`` are what the experiment plans for each tier; a tier that is missing has none.
+    Args:
+        comparison: of all arms with the baseline.
+        best: the arm's name.
+        tiers: thresholds of the gains that count.
+        claim: what the sweep puts to the test.
+        addition: what else it says.
+        next_steps: what the experiment plans for each tier; a tier that is missing has none.
+        power: see ``arm_verdict``.
+        available: see ``arm_verdict``.
 
     Raises:
         UsageError: there is no such arm.
@@ -169,7 +192,7 @@ def sweep_verdict(
     if best not in comparison.arms:
         raise UsageError(f"no arm {best!r} to judge the sweep by; choose one of {', '.join(comparison.arms)}")
     tiers, addition, planned = tiers or Tiers(), addition or Addition(), next_steps or {}
-    verdict = arm_verdict(comparison.arms[best], tiers, power=power)
+    verdict = arm_verdict(comparison.arms[best], tiers, power=power, available=available)
     words = {"arm": best, "least": f"{tiers.marginal:g}"}
     if addition.refusal:
         supported, headline, lesson = None, f"Not resolved: {addition.refusal}", claim.unresolved.format(**words)
@@ -180,7 +203,7 @@ def sweep_verdict(
         headline = "; ".join(filter(None, (headline, addition.headline)))
         in_doubt = claim.unresolved_gain if verdict.gains else claim.unresolved
         lesson = (claim.lessons[supported] if supported else in_doubt).format(**words)
-        steps = tuple(planned.get(planned_tier(supported), ())) if supported else (_resolve(verdict, power),)
+        steps = tuple(planned.get(planned_tier(supported), ())) if supported else (_resolve(verdict, power, available),)
     return SweepVerdict(
         verdict=verdict,
         supported=supported,
@@ -213,13 +236,23 @@ def _gain(comparison: Comparison, best: str) -> str:
     if arm.simultaneous is None:
         return f"{text} ({arm.reason})"
     ends = f"{arm.simultaneous.low * 100:+.1f} to {arm.simultaneous.high * 100:+.1f}"
-    return f"{text} ({comparison.confidence:.0%} interval over all arms {ends}, {arm.num_questions:,} questions)"
+    bound = f"; {arm.reason}" if arm.reason else ""
+    return f"{text} ({comparison.confidence:.0%} interval over all arms {ends}, {arm.num_questions:,} questions{bound})"
 
 
-def _resolve(verdict: ArmVerdict, power: float) -> str:
-    if verdict.questions_to_resolve is None:
-        return "Evaluate more questions and more seeds: the results so far do not say how many would resolve it"
+def _resolve(verdict: ArmVerdict, power: float, available: int | None) -> str:
+    needed = verdict.questions
+    assert needed is not None, "resolved"
+    if needed.obstacle == "available":
+        return (
+            f"Train more seeds: with those that there are, it takes more than the {available:,} questions there are; "
+            "more seeds or a larger effect are needed"
+        )
+    if needed.obstacle == "seeds":
+        return "Train more seeds: no number of questions would resolve it with those that there are"
+    if needed.number is None:
+        return f"Evaluate more questions and train more seeds: {needed.reason}"
     return (
-        f"Evaluate about {verdict.questions_to_resolve:,} questions: if the observed difference is the true one, "
+        f"Evaluate about {needed.number:,} questions: if the observed difference is the true one, "
         f"that resolves it with a probability of {power:.0%}"
     )

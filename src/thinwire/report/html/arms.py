@@ -111,7 +111,7 @@ def _scores(row: AnalysisRow) -> list[HtmlCell]:
         HtmlCell(markup=text(p_value(p)), value=p, key="f1_difference.p_adjusted"),
         HtmlCell(markup=text(row.observed_tier), value=row.observed_tier, key="observed_tier"),
         HtmlCell(markup=text(row.supported_tier), value=row.supported_tier, key="supported_tier"),
-        _number(row, "questions_needed", whole(row.questions_needed)),
+        _number(row, "questions_needed", whole(row.questions_needed) + _star(row.questions_obstacle)),
         HtmlCell(markup=percent(reached), value=reached, key="share_of_ceiling.estimate"),
         _share_ends(share),
     ]
