@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -105,3 +105,24 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
         merged[key] = merge(merged[key], value) if both else value
     return merged
+
+
+def nested(path: str, value: Any) -> dict[str, Any]:
+    """Return the change of one setting: ``{"lora": {"rank": 8}}`` for the path ``lora.rank``."""
+    for name in reversed(path.split(".")):
+        value = {name: value}
+    changes: dict[str, Any] = value
+    return changes
+
+
+def leaves(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the path and value of each single setting: ``("lora.rank", 8)``.
+
+    Args:
+        before: what the paths begin with, its last dot included.
+    """
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value

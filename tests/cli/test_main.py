@@ -188,5 +188,5 @@ def test_a_dry_run_exits_with_1_where_the_sweep_would(tiny, tmp_path):
     settings += ["--set", "data.selection_articles=2", "--set", "supervision.ce_weight=0"]
     result = thinwire("sweep", PLAN, *settings, "--dry-run", cwd=tmp_path)
     assert result.returncode == 1
-    assert "11 of 15 would fail: r4_a8_layers8" in result.stderr  # ten arms and text_lora
+    assert "12 of 17 would fail: r4_a8_layers8" in result.stderr  # ten arms, text_lora and uncompressed_lora
     assert "nothing would train LoRA" in " ".join(result.stdout.split())

@@ -47,7 +47,12 @@ def toy(file, inputs):
         "codec.autoencoder.steps": 2,
         "codec.autoencoder.hidden": 8,
     }
-    for name, changes in (load_experiment(file).model_dump(include={"arms"}))["arms"].items():
+    loaded = load_experiment(file)
+    small |= {f"search.{path}": list(values[:2]) for path, values in loaded.search.items()}
+    for name, changes in loaded.controls.items():
+        if "codec" in changes:
+            small[f"controls.{name}.reconstruction.steps"] = 2
+    for name, changes in loaded.arms.items():
         if changes.get("reconstruction", {}).get("steps") != 0:
             small[f"arms.{name}.reconstruction.steps"] = 2
         if (width := changes.get("codec", {}).get("compress_dim", 0)) > 32:  # the width of the tiny model's embeddings

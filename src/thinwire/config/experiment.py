@@ -27,7 +27,7 @@ from thinwire.config.settings import (
 )
 from thinwire.errors import UsageError
 from thinwire.results.interactions import Interaction
-from thinwire.schema import Auto, PositiveInt, Section, build, merge, nearest
+from thinwire.schema import Auto, PositiveInt, Section, build, leaves, merge, nearest, nested
 
 ARM_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"
 """Pattern of arm names. They become folder names, so only characters that every file system accepts are allowed."""
@@ -35,9 +35,12 @@ ARM_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"
 
 RESERVED_NAMES = frozenset(
     {"controls", "codec", "unfinished", "experiment.yaml", "sweep.json", "sweep_summary.txt", "compare_results.py"}
-    | {"analysis.json", "report.html", "report.md", "figures"}
+    | {"analysis.json", "report.html", "report.md", "figures", "search", "search.json"}
 )
 """Names of other files and folders in a sweep's folder; no arm may have one of them."""
+
+_NOT_SEARCHED = frozenset({"seed", "evaluation.samples", "evaluation.selection_samples"})
+"""Settings whose values have no scores that could be compared: luck, and the questions themselves."""
 
 
 class ArmConfig(Section):
@@ -111,6 +114,11 @@ class Experiment(ArmConfig):
     worker_processes: PositiveInt | Auto = "auto"
     """Maximum number of groups that train side by side on a CPU, each in a process with a part of the cores. ``auto``
     is as many as have a core, enough memory and enough to train. Results are the same except for rounding."""
+    search: dict[str, tuple[Any, ...]] = Field(default={})
+    """Candidate values of settings, by path: ``{training.lora_lr: [3.0e-4, 1.0e-3, 3.0e-3]}``. Before the arms run,
+    every arm and every control that trains is trained with the first seed and every combination of the values of the
+    settings that it uses and does not set itself. The combination with the best F1 on the selection questions is used
+    for all its seeds."""
     verdict: VerdictConfig = VerdictConfig()
     report: ReportConfig = ReportConfig()
     arms: dict[Annotated[str, Field(pattern=ARM_NAME)], dict[str, Any]] = Field(min_length=1)
@@ -127,6 +135,17 @@ class Experiment(ArmConfig):
         if not isinstance(value, Mapping):
             return value
         return {name: {} if changes is None else changes for name, changes in value.items()}
+
+    @field_validator("search", mode="before")
+    @classmethod
+    def _paths_of_nested_settings(cls, value: Any) -> Any:
+        # ``--set search.training.lora_lr=[...]`` is nested, an experiment file has paths.
+        return dict(leaves(value)) if isinstance(value, Mapping) else value
+
+    @field_validator("search", mode="after")
+    @classmethod
+    def _candidate_values_are_valid(cls, value: dict[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
+        return {path: _candidate_values(path, values) for path, values in value.items()}
 
     @model_validator(mode="after")
     def _all_arms_resolve(self) -> Experiment:
@@ -164,3 +183,20 @@ class Experiment(ArmConfig):
                 return build(ArmConfig, merge(defaults, group[name]), where=f"{kind}.{name}")
         known = [*self.arms, *self.controls]
         raise UsageError(f"no arm or control called {name!r}{nearest(name, known)}; there are: {', '.join(known)}")
+
+
+def _candidate_values(path: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the values of a setting as an arm would have them."""
+    if path in _NOT_SEARCHED:
+        raise ValueError(f"{path} cannot be searched: its values have no scores that could be compared")
+    if not all(value is None or isinstance(value, str | int | float) for value in values):
+        raise ValueError(f"{path} takes a list of single values, got {list(values)}")
+    found = []
+    for value in values:
+        arm: Any = build(ArmConfig, nested(path, value), where="search")
+        for name in path.split("."):
+            arm = getattr(arm, name)
+        found.append(arm)
+    if len(set(found)) < max(2, len(found)):
+        raise ValueError(f"{path} takes at least two values, each once, got {list(values)}")
+    return tuple(found)

@@ -97,10 +97,17 @@ _PromptKey = tuple[PromptConfig, bool, object, object]
 class ArtifactCache:
     """Makes the inputs of arms, and keeps what other arms may share."""
 
-    def __init__(self, experiment: Experiment, lm: LanguageModel, codec_folder: Path, display: Display) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        lm: LanguageModel,
+        codec_folder: Path,
+        display: Display,
+        splits: Splits | None = None,
+    ) -> None:
         self._lm, self._display = lm, display
         self._seed = experiment.seed
-        self._splits = Splits(experiment.data, experiment.seed)
+        self._splits = splits or Splits(experiment.data, experiment.seed)
         self._codec_folder = codec_folder
         self._matrix_hash: str | None = None
         self._prepared: dict[_PromptKey, PreparedQuestions] = {}
@@ -108,11 +115,6 @@ class ArtifactCache:
         self._codec_reconstructions: dict[Path, Reconstruction] = {}
         self._starting: dict[str, tuple[dict[str, Tensor], Reconstruction]] = {}
         self._teachers: dict[str, Teacher] = {}
-
-    @property
-    def splits(self) -> Splits:
-        """The questions of all arms."""
-        return self._splits
 
     def arm_inputs(self, arm: ArmConfig) -> ArmInputs:
         """Make all inputs of ``arm``, in which ``auto`` is already resolved.

@@ -6,7 +6,6 @@ the sweep: its number of layers, its embedding width, the number of tokens of it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -25,8 +24,11 @@ from thinwire.errors import UsageError
 from thinwire.experiment.plan import Controls, Planned, plan
 from thinwire.experiment.resume import check_folder, finished_record
 from thinwire.experiment.scheduling import MAX_GROUP_SIZE, check_worker_processes, group
+from thinwire.experiment.search import search_experiment, to_search, with_choices
 from thinwire.model.loading import choose_device, choose_model
 from thinwire.results.layout import arm_folder
+from thinwire.results.search_record import read_search_record
+from thinwire.schema import leaves
 
 State = Literal["done", "unfinished", "to do"]
 """``done``: kept; ``unfinished``: started earlier, resumed after its last complete epoch if there is one; ``to do``."""
@@ -63,6 +65,8 @@ class DryRun:
     baseline: str
     group_size: int | str
     runs: list[DryRunEntry]
+    candidates: dict[str, int]
+    """Number of candidates that the search of settings would train first, by arm or control."""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -85,7 +89,12 @@ def dry_run(experiment: Experiment, folder: Path, *, resume: bool = False, contr
     planned = plan(experiment, (), controls)
     if folder.exists():
         check_folder(folder, experiment, resume)
-    runs = [replace(run, config=resolved(run.config, device.type)) for run in planned]
+    known = read_search_record(folder)
+    searched = to_search(experiment, [run.arm for run in planned], known)
+    if searched:
+        search_experiment(experiment)  # refuses combinations of values that no arm may have
+    chosen = with_choices(experiment, planned, known)
+    runs = [replace(run, config=resolved(run.config, device.type)) for run in chosen]
     splits = Splits(experiment.data, experiment.seed)
     states = {run.name: _state(run, folder, splits) for run in runs}
     most = MAX_GROUP_SIZE if experiment.group_size == "auto" else experiment.group_size
@@ -100,6 +109,7 @@ def dry_run(experiment: Experiment, folder: Path, *, resume: bool = False, contr
         baseline=experiment.baseline,
         group_size=experiment.group_size,
         runs=[_entry(run, experiment, splits, group=numbers.get(run.name), state=states[run.name]) for run in runs],
+        candidates={name: len(found) for name, found in searched.items()},
     )
 
 
@@ -117,20 +127,13 @@ def _entry(run: Planned, experiment: Experiment, splits: Splits, *, group: int |
     return DryRunEntry(
         name=run.name,
         kind=run.kind,
-        changes=dict(_paths(changes)) | seed,
+        changes=dict(leaves(changes)) | seed,
         questions={split: len(getattr(questions, split)) for split in ("train", "selection", "test")},
         steps=steps if config.has_trainable else 0,
         group=group,
         state=state,
         obstacle=_obstacle(config),
     )
-
-
-def _paths(settings: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
-    pairs: list[tuple[str, Any]] = []
-    for key, value in settings.items():
-        pairs += _paths(value, f"{before}{key}.") if isinstance(value, Mapping) else [(f"{before}{key}", value)]
-    return pairs
 
 
 def _obstacle(config: ArmConfig) -> str | None:
@@ -166,6 +169,11 @@ def render_dry_run(planned: DryRun) -> Group:
         *(f"questions {numbers}" for numbers in dict.fromkeys(map(_numbers, planned.runs))),
         f"baseline {planned.baseline}",
     ]
+    if planned.candidates:
+        total, most = sum(planned.candidates.values()), max(planned.candidates.values())
+        lines.append(
+            f"search: first {total} candidates of {len(planned.candidates)} arms and controls, at most {most} for each"
+        )
     notes = [_GROUP_NOTES.get(planned.group_size, f"A group trains together, {planned.group_size} arms at most.")]
     notes += [f"{name} would fail: {why}" for name, why in planned.obstacles.items()]
     return Group(*map(escape, lines), table, *map(escape, notes))

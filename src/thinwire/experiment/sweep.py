@@ -1,37 +1,27 @@
-"""Run an experiment: check the folder, run the remaining arms, and write header, summary and reports."""
+"""Run an experiment: check the folder, search settings if asked for, run the arms, and write the reports."""
 
 from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Collection, Generator, Sequence
-from contextlib import closing
-from dataclasses import replace
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-import yaml
-
-from thinwire.config.auto import resolved
 from thinwire.config.experiment import Experiment
-from thinwire.experiment.arm_inputs import ArtifactCache
-from thinwire.experiment.group_run import run_group
+from thinwire.data.splits import Splits
 from thinwire.experiment.plan import Controls, Planned, plan
-from thinwire.experiment.resume import check_folder, exclusive, finished_record, with_epochs_done
-from thinwire.experiment.runtime import Runtime, make_runtime
-from thinwire.experiment.scheduling import group, max_group_size, num_worker_processes
-from thinwire.experiment.worker_processes import run_in_worker_processes
-from thinwire.files import content_hash, write_text
+from thinwire.experiment.resume import check_folder, exclusive
+from thinwire.experiment.search import choose, log_choices, search_experiment, to_search
+from thinwire.experiment.sweep_run import SweepRun
+from thinwire.model.language_model import LanguageModel
 from thinwire.model.loading import load
 from thinwire.progress import Display
-from thinwire.report import compare
-from thinwire.report.summary import summary_text
 from thinwire.report.write import write_reports
-from thinwire.results.arm_record import ArmRecord, read_arm_record
-from thinwire.results.layout import EXPERIMENT_FILE, SUMMARY_FILE, arm_folder
-from thinwire.results.provenance import environment, now
+from thinwire.results.arm_record import ArmRecord
+from thinwire.results.layout import CODEC_FOLDER, SEARCH_FOLDER
 from thinwire.results.read import is_complete, read_results
-from thinwire.results.sweep_header import FORMAT, SweepHeader, SweepModel, write_header
-from thinwire.results.tensorboard import check_available, write_scalars
+from thinwire.results.search_record import SearchRecord, read_search_record, write_search_record
+from thinwire.results.tensorboard import check_available
 
 logger = logging.getLogger(__name__)
 
@@ -68,103 +58,49 @@ def run_sweep(
     with exclusive(folder):
         before = check_folder(folder, experiment, resume)
         lm = load(experiment.model)
-        runtime = make_runtime(experiment, lm, display)
-        artifacts = ArtifactCache(experiment, lm, folder / "codec", display)
-        runs = [replace(run, config=resolved(run.config, lm.device.type)) for run in planned]
+        sweep = SweepRun(experiment, lm, folder, display, before=before)
+        sweep.begin(planned)
+        for overlap in sweep.splits.overlaps:
+            logger.warning("%s (data.allow_shared_paragraphs)", overlap)
         if lm.device.type != "cuda" and any(run.config.evaluation.samples == "auto" for run in planned):
             logger.info("scoring 100 test questions, as this is a CPU (evaluation.samples sets another number)")
-        # Read the questions now: unreadable data is refused before anything is written.
-        data = {run.name: artifacts.questions(run.config).encoded.hashes for run in runs}
-        for overlap in artifacts.splits.overlaps:
-            logger.warning("%s (data.allow_shared_paragraphs)", overlap)
-        done = {run.name: record for run in runs if (record := finished_record(run, folder, data[run.name], lm))}
-        for name in done:
-            logger.info("%s is done already", name)
-        left = [with_epochs_done(run, folder, data[run.name], lm) for run in runs if run.name not in done]
-        groups = group(left, max_group_size(lm, experiment.group_size))
-        num_processes = _num_worker_processes(runtime, artifacts, groups, experiment)
-        header = _header(experiment, runtime, artifacts, before, runs)
-        write_text(folder / EXPERIMENT_FILE, yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False))
-        write_header(folder, header)
-        shutil.copyfile(Path(compare.__file__), folder / "compare_results.py")
-        over = _run(runtime, artifacts, groups, folder, num_processes)
-        records = done
-        with display.overall("sweep", before=len(records)) as task, closing(over):
-            task.update(len(records), len(runs))
-            for together in over:
-                for run in together:
-                    own = arm_folder(folder, run.name, run.kind)
-                    records[run.name] = read_arm_record(own)
-                    if tensorboard and records[run.name].status == "done":
-                        write_scalars(own)
-                task.update(len(records), len(runs))
-                # After every group, so that an unfinished sweep has a summary too.
-                write_text(folder / SUMMARY_FILE, summary_text(folder))
-        write_header(folder, header.model_copy(update={"finished_at": now()}))
+        if experiment.search:
+            _search(experiment, planned, folder, lm, display, sweep.splits)
+            sweep.begin(planned)
+        records = sweep.run("sweep", tensorboard=tensorboard)
         if is_complete(folder):
             write_reports(read_results(folder))
-    return [records[run.name] for run in runs]
+    return records
 
 
-def _num_worker_processes(
-    runtime: Runtime, artifacts: ArtifactCache, groups: Sequence[Sequence[Planned]], experiment: Experiment
-) -> int:
-    configs = [run.config for together in groups for run in together]
-    num_tokens = sum(artifacts.questions(config).training_tokens(config) for config in configs)
-    return num_worker_processes(runtime.lm, experiment.worker_processes, num_groups=len(groups), num_tokens=num_tokens)
-
-
-def _run(
-    runtime: Runtime,
-    artifacts: ArtifactCache,
-    groups: Sequence[Sequence[Planned]],
-    folder: Path,
-    num_processes: int,
-) -> Generator[Sequence[Planned], None, None]:
-    """Run groups of arms, in this process or in worker processes; yields each group when it has ended."""
-    if num_processes > 1:
-        artifacts.make_shared(run.config for together in groups for run in together)
-        yield from run_in_worker_processes(groups, folder, runtime.display, num_processes=num_processes)
-    else:
-        for together in groups:
-            run_group(runtime, artifacts, together, folder)
-            yield together
-
-
-def _header(
+def _search(
     experiment: Experiment,
-    runtime: Runtime,
-    artifacts: ArtifactCache,
-    before: SweepHeader | None,
-    runs: Sequence[Planned],
-) -> SweepHeader:
-    lm = runtime.lm
-    return SweepHeader(
-        format=FORMAT,
-        name=experiment.name,
-        description=experiment.description,
-        baseline=experiment.baseline,
-        experiment_hash=content_hash(experiment.model_dump(mode="json")),
-        verdict=experiment.verdict.model_dump(mode="json"),
-        report=experiment.report.model_dump(mode="json"),
-        interactions=experiment.interactions,
-        planned={**(before.planned if before else {}), **{run.name: run.kind for run in runs}},
-        model=SweepModel(
-            name=lm.name,
-            revision=lm.revision,
-            matrix_sha256=lm.embedding_hash(),
-            vocabulary=lm.embedding_matrix.shape[0],
-            embedding_width=lm.embedding_matrix.shape[1],
-            num_layers=lm.num_layers,
-            bytes_per_number=lm.embedding_matrix.element_size(),
-            text_bits_per_token=artifacts.questions(runs[0].config).encoded.text_bits_per_token(),
-            quantisation=lm.quantisation,
-        ),
-        samples=experiment.data.samples,
-        test_questions=artifacts.splits.num_test_questions,
-        shared_paragraphs=artifacts.splits.num_shared_paragraphs,
-        epochs=experiment.training.epochs,
-        environment=environment(lm.device),
-        started_at=before.started_at if before else now(),
-        finished_at=None,
-    )
+    planned: Sequence[Planned],
+    folder: Path,
+    lm: LanguageModel,
+    display: Display,
+    splits: Splits,
+) -> None:
+    """Train the candidates of the planned arms that have no choice yet, and record the choices in ``folder``."""
+    known = read_search_record(folder)
+    searched = to_search(experiment, [run.arm for run in planned], known)
+    if not searched:
+        return
+    own, names = search_experiment(experiment), [one.name for found in searched.values() for one in found]
+    logger.info("searching settings: %d candidates of %d arms and controls", len(names), len(searched))
+    below = folder / SEARCH_FOLDER
+    below.mkdir(exist_ok=True)
+    search = SweepRun(own, lm, below, display, before=check_folder(below, own, resume=True), splits=splits)
+    search.begin(plan(own, names, "none"))
+    choices = choose(experiment, searched, search.run("search"))
+    write_search_record(folder, SearchRecord(arms={**known.arms, **choices}))
+    log_choices(choices)
+    _share_codecs(below / CODEC_FOLDER, folder / CODEC_FOLDER)
+
+
+def _share_codecs(source: Path, target: Path) -> None:
+    """Copy codecs that ``target`` lacks, whose names tell all that determines them, so that none is fitted again."""
+    for file in source.glob("*"):
+        if not (target / file.name).exists():
+            target.mkdir(exist_ok=True)
+            shutil.copyfile(file, target / file.name)

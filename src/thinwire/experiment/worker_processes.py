@@ -39,9 +39,11 @@ from thinwire.experiment.group_run import run_group
 from thinwire.experiment.plan import Planned, plan
 from thinwire.experiment.resume import with_epochs_done
 from thinwire.experiment.runtime import make_runtime
+from thinwire.experiment.search import with_choices
 from thinwire.model.loading import load
 from thinwire.progress import Display, Task
-from thinwire.results.layout import EXPERIMENT_FILE
+from thinwire.results.layout import CODEC_FOLDER, EXPERIMENT_FILE
+from thinwire.results.search_record import read_search_record
 
 logger = logging.getLogger(__name__)
 
@@ -186,8 +188,9 @@ def _serve(folder: Path, share: float) -> None:
         display = _SentDisplay(send)
         lm = load(experiment.model)
         runtime = make_runtime(experiment, lm, display, memory_share=share)
-        artifacts = ArtifactCache(experiment, lm, folder / "codec", display)
-        runs = {run.name: run for run in plan(experiment, (), "all")}
+        artifacts = ArtifactCache(experiment, lm, folder / CODEC_FOLDER, display)
+        chosen = with_choices(experiment, plan(experiment, (), "all"), read_search_record(folder))
+        runs = {run.name: run for run in chosen}
         package = logging.getLogger("thinwire")
         package.addHandler(_LogSender(send))
         package.setLevel(logging.INFO)

@@ -1,0 +1,186 @@
+"""Search of settings: the candidates of each arm, a sweep of them, and the choice by the selection split.
+
+Every arm, the baseline included, gets its own best values, so that no arm wins because the others were trained at
+rates that suit it. The candidates are an ordinary sweep in the sub-folder ``search``; test questions play no part.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+from thinwire.config.experiment import ArmConfig, Experiment
+from thinwire.experiment.plan import Planned
+from thinwire.files import content_hash
+from thinwire.results.arm_record import ArmRecord
+from thinwire.results.search_record import ArmSearch, CandidateScore, SearchRecord
+from thinwire.schema import build, leaves, merge, nested
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One combination of values for an arm or control."""
+
+    name: str
+    """Of its training: the arm's name with the values behind it."""
+    arm: str
+    values: Mapping[str, Any]
+    """By the setting's path."""
+
+
+def candidates(experiment: Experiment, name: str) -> list[Candidate]:
+    """List every combination of the searched values that make a difference to an arm or control; none if none does.
+
+    Settings that the arm sets itself are not searched: they are what the experiment asks about.
+    """
+    grids = _grids(experiment, name)
+    if not grids:
+        return []
+    return [
+        Candidate(name=_candidate_name(name, values), arm=name, values=values)
+        for values in (dict(zip(grids, combination, strict=True)) for combination in product(*grids.values()))
+    ]
+
+
+def _grids(experiment: Experiment, name: str) -> dict[str, tuple[Any, ...]]:
+    config, own = experiment.arm(name), dict(leaves(_changes(experiment, name)))
+    return {path: grid for path, grid in experiment.search.items() if path not in own and is_used(path, config)}
+
+
+def is_used(path: str, config: ArmConfig) -> bool:
+    """Return whether another value of a setting would train something else; in doubt, it would."""
+    if not config.has_trainable:
+        return False
+    if path == "training.adapter_lr" or path.startswith(("adapter.", "reconstruction.")):
+        return config.input == "adapter"
+    if path == "training.lora_lr" or path.startswith("lora."):
+        return config.lora.rank > 0
+    return config.input != "text" or not path.startswith("codec.")
+
+
+def _candidate_name(arm: str, values: Mapping[str, Any]) -> str:
+    """Join the arm's name and its values in characters that arms may have: ``r8--lora_lr-0.001``."""
+    last = [path.rpartition(".")[2] for path in values]
+    names = last if len(set(last)) == len(last) else list(values)
+    parts = (f"{name}-{value}" for name, value in zip(names, values.values(), strict=True))
+    return "--".join([arm, *(re.sub(r"[^A-Za-z0-9_.\-]", "_", part) for part in parts)])
+
+
+def search_experiment(experiment: Experiment) -> Experiment:
+    """Return the sweep of all candidates of all arms and controls: each is an arm, with the first seed.
+
+    It tests on one question, whose score is not used. What is run of it is up to the caller.
+    """
+    names = dict.fromkeys((experiment.baseline, *experiment.arms, *experiment.controls))
+    found = [candidate for name in names for candidate in candidates(experiment, name)]
+    arms = {candidate.name: _candidate_changes(experiment, candidate) for candidate in found}
+    assert len(arms) == len(found), "names of candidates are unique"
+    own = {"arms": arms, "controls": {}, "seeds": (), "search": {}, "interactions": {}, "baseline": found[0].name}
+    described = {"name": f"{experiment.name}-search", "description": f"Candidate settings of {experiment.name}"}
+    return build(Experiment, {**experiment.model_dump(), **own, **described}, where="")
+
+
+def _candidate_changes(experiment: Experiment, candidate: Candidate) -> dict[str, Any]:
+    changes = merge(_changes(experiment, candidate.arm), {"evaluation": {"samples": 1}})
+    if experiment.seeds:
+        changes = merge(changes, {"seed": experiment.seeds[0]})
+    return _with_values(changes, candidate.values)
+
+
+def _changes(experiment: Experiment, name: str) -> dict[str, Any]:
+    return {**experiment.arms, **experiment.controls}[name]
+
+
+def _with_values(settings: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    found = dict(settings)
+    for path, value in values.items():
+        found = merge(found, nested(path, value))
+    return found
+
+
+def to_search(experiment: Experiment, names: Collection[str], known: SearchRecord) -> dict[str, list[Candidate]]:
+    """Return the candidates of those of the arms and controls whose choice is not known, by name."""
+    found = {
+        name: candidates(experiment, name) for name in dict.fromkeys(names) if not _is_known(experiment, name, known)
+    }
+    return {name: candidates for name, candidates in found.items() if candidates}
+
+
+def _is_known(experiment: Experiment, name: str, known: SearchRecord) -> bool:
+    return name in known.arms and known.arms[name].config_hash == _config_hash(experiment, name)
+
+
+def _config_hash(experiment: Experiment, name: str) -> str:
+    return content_hash(experiment.arm(name).model_dump(mode="json"))
+
+
+def choose(
+    experiment: Experiment, searched: Mapping[str, Sequence[Candidate]], records: Sequence[ArmRecord]
+) -> dict[str, ArmSearch]:
+    """Choose the values of each arm or control by the F1 of its candidates on the selection questions.
+
+    Args:
+        searched: the candidates, by arm.
+        records: of all candidates.
+    """
+    by_name = {record.name: record for record in records}
+    return {name: _choose(experiment, name, found, by_name) for name, found in searched.items()}
+
+
+def _choose(
+    experiment: Experiment, arm: str, found: Sequence[Candidate], records: Mapping[str, ArmRecord]
+) -> ArmSearch:
+    scores = [
+        CandidateScore(name=one.name, values=dict(one.values), selection_f1=_selection_f1(records[one.name]))
+        for one in found
+    ]
+    done = [score for score in scores if score.selection_f1 is not None]
+    best = max(done, key=lambda score: score.selection_f1 or 0.0, default=None)
+    grids = _grids(experiment, arm)
+    return ArmSearch(
+        config_hash=_config_hash(experiment, arm),
+        candidates=tuple(scores),
+        chosen=best.values if best else None,
+        edges=tuple(path for path, value in best.values.items() if _is_edge(value, grids[path])) if best else (),
+    )
+
+
+def _selection_f1(record: ArmRecord) -> float | None:
+    return record.results.selection.f1 if record.results else None
+
+
+def _is_edge(value: Any, grid: Sequence[Any]) -> bool:
+    numbers = [one for one in grid if isinstance(one, int | float) and not isinstance(one, bool)]
+    return len(numbers) == len(grid) and value in (min(numbers), max(numbers))
+
+
+def log_choices(searches: Mapping[str, ArmSearch]) -> None:
+    """Log what was chosen for each arm; a choice at the edge of its values, or none, is a warning."""
+    for name, search in searches.items():
+        if search.chosen is None:
+            logger.warning(
+                "%s: all its %d candidates failed; it runs with its own settings", name, len(search.candidates)
+            )
+            continue
+        values = ", ".join(f"{path} {value}" for path, value in search.chosen.items())
+        best = max(candidate.selection_f1 or 0.0 for candidate in search.candidates)
+        logger.info("%s: %s, selection F1 %.1f, best of %d", name, values, 100 * best, len(search.candidates))
+        for path in search.edges:
+            message = "%s: its best %s, %s, is at the edge of the values searched; a better one may lie beyond"
+            logger.warning(message, name, path, search.chosen[path])
+
+
+def with_choices(experiment: Experiment, planned: Sequence[Planned], known: SearchRecord) -> list[Planned]:
+    """Return the runs with the values that were chosen for them, as far as choices are known."""
+    return [_with_choice(run, known.arms[run.arm]) if _is_known(experiment, run.arm, known) else run for run in planned]
+
+
+def _with_choice(run: Planned, search: ArmSearch) -> Planned:
+    settings = _with_values(run.config.model_dump(), search.chosen or {})
+    return replace(run, config=build(ArmConfig, settings, where=f"search.{run.arm}"))

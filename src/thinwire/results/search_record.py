@@ -1,0 +1,65 @@
+"""``search.json``: the settings that a search chose for each arm, and the scores that they were chosen by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from thinwire.errors import ThinwireError
+from thinwire.files import read_json, write_json
+from thinwire.results.arm_record import Record
+from thinwire.results.layout import SEARCH_FILE
+
+
+class CandidateScore(Record):
+    """One combination of values, and how the arm did with it."""
+
+    name: str
+    """Of the training, below ``search/``."""
+    values: dict[str, Any]
+    """By the setting's path."""
+    selection_f1: float | None
+    """F1 on the selection questions, as a fraction; null if the training failed."""
+
+
+class ArmSearch(Record):
+    """The search of an arm's or control's settings."""
+
+    config_hash: str
+    """Of the arm's settings before the search: a choice holds for them alone."""
+    candidates: tuple[CandidateScore, ...]
+    chosen: dict[str, Any] | None
+    """The values with the highest selection F1, the first of equals; null if all candidates failed."""
+    edges: tuple[str, ...]
+    """Settings whose chosen value is the smallest or the largest of the numbers searched, so that a better one may lie
+    beyond."""
+
+
+class SearchRecord(Record):
+    """The searches of a sweep, by arm or control."""
+
+    arms: dict[str, ArmSearch]
+
+
+def write_search_record(run: Path, record: SearchRecord) -> None:
+    """Write ``record`` into the sweep's folder, atomically."""
+    write_json(run / SEARCH_FILE, record.model_dump(mode="json"))
+
+
+def read_search_record(run: Path) -> SearchRecord:
+    """Read what ``write_search_record`` wrote; a record of no arms if there is none.
+
+    Raises:
+        ThinwireError: the file cannot be read, or is no such record.
+    """
+    path = run / SEARCH_FILE
+    if not path.is_file():
+        return SearchRecord(arms={})
+    try:
+        return SearchRecord.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ThinwireError(f"{path} is no complete record of a search ({where}: {first['msg']})") from None
