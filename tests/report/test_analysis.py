@@ -16,6 +16,7 @@ from thinwire.report.series import collect
 from thinwire.report.setting_differences import differing_settings
 from thinwire.results.arm_record import CodecMetric
 from thinwire.results.read import read_results
+from thinwire.results.search_record import ArmSearch, SearchRecord, write_search_record
 from thinwire.stats.tiers import TIERS
 from thinwire.stats.verdict import RUN_AGAIN
 
@@ -322,6 +323,26 @@ def test_seeds_without_a_result_are_counted_as_trainings(tmp_path):
     records = [record("baseline"), record("r16_a32_full"), failed("r16_a32_full-seed1", arm="r16_a32_full")]
     headline = analysis_of(write_run(tmp_path / "run", records)).verdict.headline
     assert headline.endswith(" (1 of 3 trainings of arms has no result)")
+
+
+def test_searched_settings_are_no_difference_between_arms_and_edges_are_noted(tmp_path):
+    rates = {"adapter_lr": 0.0003, "lora_lr": 0.003}
+    records = [record("baseline"), record("r16_a32_full", config={"training": rates})]
+    run = write_run(tmp_path / "run", records)
+    assert analysis_of(run).verdict.about_lora is False
+    chosen = {f"training.{name}": value for name, value in rates.items()}
+    search = ArmSearch(config_hash="h", candidates=(), chosen=chosen, edges=("training.lora_lr",))
+    write_search_record(run, SearchRecord(arms={"r16_a32_full": search}))
+    analysis = analysis_of(run)
+    assert analysis.verdict.about_lora is True
+    settings = {"lora.rank": 16, "lora.alpha": 32, "lora.layers": 30}
+    assert by_name(analysis)["r16_a32_full"].settings.items() <= settings.items()
+    searched = "training.adapter_lr, training.lora_lr"
+    assert analysis.notes[-2:] == (
+        f"each arm has its own best values, by the selection split, of {searched}",
+        "the best value found is the smallest or largest tried, so a better one may lie beyond (r16_a32_full: "
+        "training.lora_lr)",
+    )
 
 
 # What the experiment says of its reports

@@ -35,7 +35,7 @@ def analyse(results: Results) -> Analysis:
     best, groups = choose_best(results), results.groups
     interactions = summarize_interactions(results, settings, f1)
     records = [*(runs[0].record for runs in groups.values()), *results.unfinished]
-    differing = differing_settings(records, results.sweep.model.num_layers)
+    differing = differing_settings(records, results.sweep.model.num_layers, results.searched)
     rows = [
         _row(results, name, found, (f1, em), settings, is_best=name == best)
         for name, found in zip(groups, differing, strict=False)
@@ -226,4 +226,11 @@ def _share(results: Results, name: str, runs: list[Finished]) -> ShareOfCeiling 
 
 def _notes(results: Results) -> list[str]:
     missing = [name for name in (CEILING, TEXT, CODEC) if name not in results.controls]
-    return [f"controls not run: {', '.join(missing)}; what needs them is left out"] if missing else []
+    notes = [f"controls not run: {', '.join(missing)}; what needs them is left out"] if missing else []
+    if results.searched:
+        notes.append(f"each arm has its own best values, by the selection split, of {', '.join(results.searched)}")
+    edges = {name: one.edges for name, one in results.search.arms.items() if one.edges}
+    if edges:
+        named = "; ".join(f"{name}: {', '.join(paths)}" for name, paths in edges.items())
+        notes.append(f"the best value found is the smallest or largest tried, so a better one may lie beyond ({named})")
+    return notes

@@ -66,7 +66,7 @@ def adds_lora_alone(results: Results, name: str, baseline: str) -> bool:
     # Seeds of a repeated arm are the experiment's, and the first that is done is not the same for every arm.
     repeated = any(run.record.name != run.record.arm for runs in results.groups.values() for run in runs)
     one, other = (results.groups[member][0].record.config for member in (name, baseline))
-    return differ_in_lora_alone(one, other, free={"seed"} if repeated else ())
+    return differ_in_lora_alone(one, other, free={*results.searched, *(["seed"] if repeated else [])})
 
 
 def _of_compression(results: Results, one: Interaction) -> bool:

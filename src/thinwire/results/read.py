@@ -11,6 +11,7 @@ from thinwire.errors import UsageError
 from thinwire.files import read_jsonl
 from thinwire.results.arm_record import ArmRecord, Kind, has_arm_record, read_arm_record
 from thinwire.results.layout import PREDICTIONS_FILE, arm_folder
+from thinwire.results.search_record import SearchRecord, read_search_record
 from thinwire.results.sweep_header import SweepHeader, read_header
 
 CEILING, TEXT, CODEC = "text_lora", "text_zero_shot", "codec_only"
@@ -38,6 +39,13 @@ class Results:
     """Finished controls by name, in the same form; those that do not train have one."""
     unfinished: list[ArmRecord]
     """Of what failed or was cancelled."""
+    search: SearchRecord
+    """The settings that were chosen for each arm on the selection split, if the sweep searched any."""
+
+    @property
+    def searched(self) -> list[str]:
+        """Dotted paths of the settings that were searched, each arm having its own best values of them."""
+        return list(dict.fromkeys(path for one in self.search.arms.values() for path in one.chosen or ()))
 
     @property
     def groups(self) -> dict[str, list[Finished]]:
@@ -83,6 +91,7 @@ def read_results(run: Path) -> Results:
         arms=groups["arm"],
         controls=groups["control"],
         unfinished=[record for record in records.values() if record.status != "done"],
+        search=read_search_record(run),
     )
 
 
