@@ -176,7 +176,7 @@ def expected_mean(shift: float, luck: float) -> float:
 
 
 def measure_ceiling(num_seeds: int, luck: float, num_sweeps: int, seed: int) -> dict[str, object]:
-    """Simulate an arm 10 points and a ceiling 20 points above the codec, which trains nothing; 200 paragraphs of five."""
+    """Simulate an arm 10 and a ceiling 20 points above the codec, which trains nothing; 200 paragraphs of five."""
     rng, sizes = np.random.default_rng([seed, num_seeds, round(100 * luck), 1]), np.full(200, 5)
     shifts = [0.0, F1.shift_for(0.1), F1.shift_for(0.2)]
     arm_mean, ceiling_mean = (expected_mean(shift, luck) for shift in shifts[1:])

@@ -104,7 +104,7 @@ def _reach(arm: ArmComparison, num_questions: float, power: float) -> float:
 
 
 def _parts(arm: ArmComparison, more: float) -> tuple[VariancePart, VariancePart]:
-    """Return the variances over paragraphs and seeds with ``more`` times the questions, and their degrees of freedom."""
+    """Return the variances over paragraphs and seeds, and degrees of freedom, with ``more`` times the questions."""
     assert arm.question_variance is not None
     assert arm.seed_variance is not None
     paragraphs = math.inf if arm.effective_paragraphs is None else arm.effective_paragraphs
