@@ -5,7 +5,7 @@ Four parts, each of simulated sweeps whose true differences are known (see lib/l
 - cells: one seed; from 2 to 50 paragraphs, of one question each, of five, or very unequal (40 / rank questions); scores
   of four kinds; one arm or ten. Every second arm is truly 3 points better (0.09 where arms nearly equal the baseline).
 - rare: an arm with a true gain of 3 points where the baseline gets 1 % right; "no help" must not be said.
-- seeds: ten arms without effect, several seeds each, whose luck has a known standard deviation.
+- seeds: one arm or ten without effect, several seeds each, whose luck has a known standard deviation.
 - ceiling: the share of the ceiling, with luck of the same kind.
 
 Coverage is counted among the sweeps that yield an interval; the share that is refused is stated beside it.
@@ -176,7 +176,7 @@ def expected_mean(shift: float, luck: float) -> float:
 
 
 def measure_ceiling(num_seeds: int, luck: float, num_sweeps: int, seed: int) -> dict[str, object]:
-    """An arm at about half of the ceiling's 20 points, 200 paragraphs of five questions; the codec trains nothing."""
+    """Simulate an arm 10 and a ceiling 20 points above the codec, which trains nothing; 200 paragraphs of five."""
     rng, sizes = np.random.default_rng([seed, num_seeds, round(100 * luck), 1]), np.full(200, 5)
     shifts = [0.0, F1.shift_for(0.1), F1.shift_for(0.2)]
     arm_mean, ceiling_mean = (expected_mean(shift, luck) for shift in shifts[1:])
@@ -214,8 +214,8 @@ def measure(sweeps: int, seed_sweeps: int, num_resamples: int, seed: int) -> Ite
         yield "cells", measure_cell(num, size, kind, arms, sweeps, num_resamples, seed)
     for num in (8, 20, 50):
         yield "rare", measure_cell(num, "one", "rare", 1, sweeps, num_resamples, seed)
-    for num_seeds, luck in product((2, 3, 5), (1.7, 4.4)):
-        yield "seeds", measure_seeds(num_seeds, luck, seed_sweeps, num_resamples, seed)
+    for arms, num_seeds, luck in product((1, 10), (2, 3, 5), (1.7, 4.4)):
+        yield "seeds", measure_seeds(arms, num_seeds, luck, seed_sweeps, num_resamples, seed)
     for num_seeds, luck in product((1, 2, 3, 5), (1.7, 4.4)):
         yield "ceiling", measure_ceiling(num_seeds, luck, seed_sweeps, seed)
 

@@ -12,7 +12,7 @@ from scipy.special import ndtri  # type: ignore[import-untyped]
 from thinwire.stats.critical import student
 from thinwire.stats.inference import Interval
 from thinwire.stats.pairing import Run, panel
-from thinwire.stats.resampling import Design, satterthwaite
+from thinwire.stats.resampling import Design
 from thinwire.stats.small_samples import LEAST_DIFFERING, count_ties, effective_paragraphs, refusal
 
 SCALE = "0 = codec only, 100 % = text + LoRA"
@@ -54,8 +54,8 @@ def paired_ceiling_share(
 
     The interval is Fieller's (1954): the shares s at which ``gain - s * room`` does not differ from 0, where gain is
     arm minus codec only and room is text + LoRA minus codec only. Its variance is that over paragraphs plus that over
-    seeds, which is pooled over all groups with several runs; the critical value is Student's t with Satterthwaite's
-    degrees of freedom. Codec only trains nothing, so a single run of it has no spread over seeds.
+    seeds, which is pooled over all groups with several runs; each part has its own Student's t (see ``critical``).
+    Codec only trains nothing, so a single run of it has no spread over seeds.
 
     Args:
         arm: one or more runs.
@@ -83,11 +83,11 @@ def paired_ceiling_share(
     point = ceiling_share(float(design.means[0]), codec_mean, ceiling_mean)
     if point.share is None:
         return point
-    interval, reason = _interval(design, point.share)
+    interval, reason = _interval(design)
     return CeilingShare(share=point.share, interval=interval, reason=reason)
 
 
-def _interval(design: Design, share: float) -> tuple[Interval | None, str | None]:
+def _interval(design: Design) -> tuple[Interval | None, str | None]:
     """Return Fieller's interval of the ratio of a design's two contrasts, or why there is none."""
     if reason := refusal(design.sizes):
         return None, reason
@@ -95,14 +95,13 @@ def _interval(design: Design, share: float) -> tuple[Interval | None, str | None
         return None, f"fewer than {LEAST_DIFFERING} paragraphs differ from codec only"
     if not design.run_degrees:
         return None, "one seed: how much the share varies with training is not known"
-    (vgg, vgr), (_, vrr) = design.covariance.tolist()
-    of_seeds = float(design.group_variances @ (design.weights @ [1.0, -share]) ** 2)
-    of_questions = max(0.0, vgg - 2 * share * vgr + share**2 * vrr - of_seeds)
-    df = satterthwaite((of_questions, effective_paragraphs(design.sizes) - 1), (of_seeds, design.run_degrees))
-    square = student(-float(ndtri((1 - _CONFIDENCE) / 2)), df) ** 2
+    normal = -float(ndtri((1 - _CONFIDENCE) / 2))
+    of_questions = student(normal, effective_paragraphs(design.sizes) - 1) ** 2 * design.question_covariance
+    of_seeds = student(normal, design.run_degrees) ** 2 * design.seed_covariance
+    (vgg, vgr), (_, vrr) = (of_questions + of_seeds).tolist()
     gain, room = design.estimates.tolist()
-    # (gain - s room)^2 <= square * variance(s): a s^2 - 2 b s + c <= 0.
-    a, b, c = room**2 - square * vrr, gain * room - square * vgr, gain**2 - square * vgg
+    # (gain - s room)^2 <= vgg - 2 s vgr + s^2 vrr: a s^2 - 2 b s + c <= 0.
+    a, b, c = room**2 - vrr, gain * room - vgr, gain**2 - vgg
     if a <= 0:
         return None, "text + LoRA is not surely above codec only"
     root = math.sqrt(max(0.0, b**2 - a * c))

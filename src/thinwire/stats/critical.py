@@ -2,9 +2,15 @@
 
 Two distributions of the largest studentised deviation are looked at, and the wider one counts. The resampled one
 (Westfall & Young 1993; Romano & Wolf 2005) follows skew; it is erratic with few paragraphs. The normal one with the
-estimates' correlation, widened by Student's t, does not follow skew but holds with few paragraphs; its degrees of
-freedom are Satterthwaite's, of a variance over the effective number of paragraphs plus a variance over seeds (in the
-spirit of Bell & McCaffrey 2002 and Imbens & Kolesar 2016). With many paragraphs both agree.
+estimates' correlation, widened by Student's t, does not follow skew but holds with few paragraphs. With many paragraphs
+both agree.
+
+A variance over a few paragraphs or runs is itself badly known. Each of the two parts of a variance is therefore
+multiplied by the square of its own Student's t, ``reach^2 = t(df1)^2 variance1 + t(df2)^2 variance2``, which misses no
+more often than it should however the parts compare (Banerjee 1960, "Approximate confidence interval for linear
+functions of means of k populations when the population variances are not equal"); Satterthwaite's single t misses more
+where a few runs happen to agree. Of G effective paragraphs there are G - 1 degrees of freedom (after Carter, Schnepel &
+Steigerwald 2017), of runs those of the pooled variance. Resamples allow for few paragraphs themselves.
 """
 
 from __future__ import annotations
@@ -17,7 +23,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit  # type: ignore[import-untyped]
 
 from thinwire.stats.pairing import Floats
-from thinwire.stats.resampling import Design
+from thinwire.stats.resampling import Design, VariancePart
 
 
 def critical_values(design: Design, deviations: Floats, alpha: float, rng: np.random.Generator) -> list[float]:
@@ -30,8 +36,8 @@ def critical_values(design: Design, deviations: Floats, alpha: float, rng: np.ra
     resampled = _order_statistic(np.abs(deviations).max(1), alpha)
     normal = _normal_critical(design, alpha, len(deviations), rng)
     return [
-        max(student(resampled, design.seed_degrees(k)), student(normal, design.degrees_of_freedom(k)))
-        for k in range(deviations.shape[1])
+        max(reach(resampled, *_seeds_only(design, k)), reach(normal, *design.variance_parts(k))) / float(error)
+        for k, error in enumerate(design.standard_errors)
     ]
 
 
@@ -41,11 +47,35 @@ def p_values(design: Design, deviations: Floats) -> list[float]:
     The resampled ones have one added in numerator and denominator (Davison & Hinkley 1997, 4.2).
     """
     found = []
-    for k, observed in enumerate(np.abs(design.estimates) / design.standard_errors):
-        least = as_normal(float(observed), design.seed_degrees(k))
+    for k, estimate in enumerate(np.abs(design.estimates)):
+        least = normal_reaching(float(estimate), *_seeds_only(design, k))
         resampled = (1 + (np.abs(deviations[:, k]) >= least).sum()) / (len(deviations) + 1)
-        found.append(max(float(resampled), 2 * float(stdtr(design.degrees_of_freedom(k), -observed))))
+        normal = 2 * float(ndtr(-normal_reaching(float(estimate), *design.variance_parts(k))))
+        found.append(max(float(resampled), normal))
     return found
+
+
+def _seeds_only(design: Design, contrast: int) -> tuple[VariancePart, VariancePart]:
+    """Return the parts of a variance, that over paragraphs as if it were known."""
+    paragraphs, seeds = design.variance_parts(contrast)
+    return (paragraphs[0], math.inf), seeds
+
+
+def reach(normal: float, *parts: VariancePart) -> float:
+    """Return how far an interval goes that goes ``normal`` standard errors where all variances are known."""
+    return math.sqrt(sum(student(normal, df) ** 2 * variance for variance, df in parts if variance > 0))
+
+
+def normal_reaching(distance: float, *parts: VariancePart) -> float:
+    """Return the number of standard errors whose ``reach`` is ``distance`` (0 or more), at most 40."""
+    used = [(variance, df) for variance, df in parts if variance > 0]
+    if len(used) == 1:
+        return as_normal(distance / math.sqrt(used[0][0]), used[0][1])
+    low, high = 0.0, 40.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if reach(middle, *used) < distance else (low, middle)
+    return high
 
 
 def student(normal: float, df: float) -> float:
@@ -54,8 +84,8 @@ def student(normal: float, df: float) -> float:
 
 
 def as_normal(value: float, df: float) -> float:
-    """Return the normal value whose tail is that of ``value`` in Student's t."""
-    return value if math.isinf(df) else -float(ndtri(stdtr(df, -value)))
+    """Return the normal value whose tail is that of ``value`` in Student's t, at most 40."""
+    return min(40.0, value if math.isinf(df) else -float(ndtri(stdtr(df, -value))))
 
 
 def holm(found: Sequence[float]) -> list[float]:

@@ -152,6 +152,8 @@ def _bound(design: Design, k: int, ties: Ties, alpha: float) -> tuple[float, flo
 
 def _bound_p_value(design: Design, k: int, ties: Ties) -> float:
     """Return the smallest error rate at which the bound leaves out 0, by bisection of its exponent; at most 1."""
+    if not ties.common:
+        return 1.0  # the bound of what differs from 0 always holds 0
     few, many = -16.0, 0.0
     for _ in range(40):
         middle = (few + many) / 2

@@ -10,8 +10,8 @@ from scipy.special import ndtri  # type: ignore[import-untyped]
 
 from thinwire.errors import UsageError
 from thinwire.stats.bootstrap import ArmComparison
-from thinwire.stats.critical import as_normal, student
-from thinwire.stats.resampling import ZERO, satterthwaite
+from thinwire.stats.critical import normal_reaching, reach
+from thinwire.stats.resampling import ZERO, VariancePart
 
 _MOST = 2**40
 """Questions that nobody asks."""
@@ -57,10 +57,11 @@ def questions_needed(
     is the true one and questions cluster as they do now, the end passes with probability ``power`` at the smallest n
     with
 
-        (critical(n) + z(power)) * standard error(n) <= |d - threshold|
+        reach(n) + z(power) * standard error(n) <= |d - threshold|
 
-    The critical value is Student's, whose degrees of freedom change with the parts that questions and seeds have in the
-    variance. A power of 0.5 gives the bare ``d - critical * error = threshold``.
+    where ``reach`` is ``critical * standard error`` at n0 and has Student's t for the paragraphs and seeds that there
+    are (see ``critical``): more questions make the first smaller, never the second. A power of 0.5 gives the bare
+    ``d - critical * error = threshold``.
 
     Args:
         arm: the comparison so far.
@@ -97,18 +98,17 @@ def questions_needed(
 def _reach(arm: ArmComparison, num_questions: float, power: float) -> float:
     """Return how far beyond a threshold a true difference must be, to pass it with probability ``power``."""
     assert arm.critical is not None
-    assert arm.question_variance is not None
-    assert arm.seed_variance is not None
-    more = num_questions / arm.num_questions
-    error = math.sqrt(arm.question_variance / more + arm.seed_variance)
-    normal = as_normal(arm.critical, _degrees(arm, 1.0))
-    return (student(normal, _degrees(arm, more)) + float(ndtri(power))) * error
+    now, then = _parts(arm, 1.0), _parts(arm, num_questions / arm.num_questions)
+    normal = normal_reaching(arm.critical * math.sqrt(sum(variance for variance, _ in now)), *now)
+    return reach(normal, *then) + float(ndtri(power)) * math.sqrt(sum(variance for variance, _ in then))
 
 
-def _degrees(arm: ArmComparison, more: float) -> float:
-    """Return the degrees of freedom with ``more`` times the questions."""
+def _parts(arm: ArmComparison, more: float) -> tuple[VariancePart, VariancePart]:
+    """Return the variances over paragraphs and seeds, and degrees of freedom, with ``more`` times the questions."""
     assert arm.question_variance is not None
     assert arm.seed_variance is not None
     paragraphs = math.inf if arm.effective_paragraphs is None else arm.effective_paragraphs
-    seeds = arm.seed_degrees or math.inf
-    return satterthwaite((arm.question_variance / more, max(1.0, paragraphs * more - 1)), (arm.seed_variance, seeds))
+    return (arm.question_variance / more, max(1.0, paragraphs * more - 1)), (
+        arm.seed_variance,
+        arm.seed_degrees or math.inf,
+    )

@@ -8,12 +8,11 @@ one set of resamples serves all contrasts, which keeps their correlation. The st
 Runs (seeds) are not resampled: two or three of them say too little about their own spread. The variance of one run's
 mean is pooled over all groups that have several runs, each resample adds a normal draw of that variance to each
 group's mean (the same draw for every contrast that the group is part of), and the degrees of freedom of the pooled
-variance widen the intervals (``Design.degrees_of_freedom``).
+variance widen the intervals (see ``critical``).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,6 +23,8 @@ import numpy as np
 from thinwire.stats.pairing import Floats, Panel, paragraph_weights
 from thinwire.stats.small_samples import effective_paragraphs
 
+VariancePart = tuple[float, float]
+"""A variance and its degrees of freedom."""
 ZERO = 1e-12
 """Differences and standard errors below it are rounding."""
 _LEAST_VARIANCE = 0.25
@@ -118,31 +119,29 @@ class Design:
     @property
     def covariance(self) -> Floats:
         """``[C, C]``: of the estimates, over paragraphs and seeds."""
+        return self.question_covariance + self.seed_covariance
+
+    @property
+    def question_covariance(self) -> Floats:
+        """``[C, C]``: of the estimates, over paragraphs; its diagonal is ``question_variance``."""
         pulls = self.residuals / (self.sizes.sum() - self.sizes)[:, None]
         found: Floats = pulls.T @ pulls / _unbias(len(self.sizes))
-        return found + (self.weights.T * self.group_variances) @ self.weights
+        return found
 
-    def seed_degrees(self, contrast: int) -> float:
-        """Return Satterthwaite's degrees of freedom, of the variance over runs alone. Infinite without seeds."""
-        seeds = float(self.seed_variance[contrast])
-        return self.run_degrees * float(self.standard_errors[contrast]) ** 4 / seeds**2 if seeds > 0 else math.inf
+    @property
+    def seed_covariance(self) -> Floats:
+        """``[C, C]``: of the estimates, over seeds; its diagonal is ``seed_variance``."""
+        found: Floats = (self.weights.T * self.group_variances) @ self.weights
+        return found
 
-    def degrees_of_freedom(self, contrast: int) -> float:
-        """Return Satterthwaite's degrees of freedom, of the variances over paragraphs and over runs."""
-        return satterthwaite(
-            (float(self.question_variance[contrast]), effective_paragraphs(self.sizes) - 1),
-            (float(self.seed_variance[contrast]), self.run_degrees),
-        )
+    def variance_parts(self, contrast: int) -> tuple[VariancePart, VariancePart]:
+        """Return the variances of a contrast over paragraphs and over seeds, each with its degrees of freedom."""
+        over_paragraphs = float(self.question_variance[contrast]), effective_paragraphs(self.sizes) - 1
+        return over_paragraphs, (float(self.seed_variance[contrast]), float(self.run_degrees))
 
     def only(self, contrasts: Sequence[int]) -> Design:
         """Return the design of some of the contrasts."""
         return replace(self, weights=self.weights[:, contrasts], differences=self.differences[:, contrasts])
-
-
-def satterthwaite(*parts: tuple[float, float]) -> float:
-    """Return the degrees of freedom of a sum of variances, given each part's variance and degrees of freedom."""
-    weight = sum(variance**2 / df for variance, df in parts if variance > 0)
-    return sum(variance for variance, _ in parts) ** 2 / weight if weight > 0 else math.inf
 
 
 def resample(design: Design, num_resamples: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
