@@ -11,10 +11,7 @@ ENOUGH_SEEDS = 5
 """With fewer, the spread over seeds is a rough estimate."""
 
 ONE_SEED = "one seed an arm: the intervals cover the questions, not the luck of training"
-FIXED = (
-    "all trainings have the same training questions and codec: the intervals do not cover another draw of training "
-    "questions"
-)
+FIXED = "training questions and codecs are fixed: the intervals do not cover another draw of training questions"
 BELOW_TIERS = "below the tiers, harm: the interval is below 0, slight: above 0, no help: around 0"
 """What the supported tiers mean that are no gain that counts."""
 CEILING_SCALE = "0 = codec only, 100 % = text + LoRA"

@@ -13,16 +13,16 @@ LEGEND = (
 
 
 def members(found: InteractionSummary) -> str:
-    """Name the two gains that are compared."""
-    return f"{found.arm} over {found.baseline}, less {found.reference_arm} over {found.reference_baseline}"
+    """Name the two gains that are compared; where their difference has no ordinary interval, say why."""
+    reason = f" ({found.reason})" if found.reason else ""
+    return f"{found.arm} over {found.baseline}, less {found.reference_arm} over {found.reference_baseline}{reason}"
 
 
 def numbers(found: InteractionSummary) -> list[str]:
-    """Write an interaction's numbers as the cells under ``HEADS``; where there is no ordinary interval, why."""
-    reason = f"; {found.reason}" if found.reason else ""
+    """Write an interaction's numbers as the cells under ``HEADS``."""
     return [
         measured(found.gain),
         measured(found.reference_gain),
-        measured(found.difference) + reason,
+        measured(found.difference),
         "" if found.p_adjusted is None else f"{found.p_adjusted:.4f}",
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from thinwire.report import interaction_table
 from thinwire.report.analysis_record import Analysis, InteractionSummary
-from thinwire.report.caveats import BELOW_TIERS, first_seed, limits, model_name, overlap
+from thinwire.report.caveats import BELOW_TIERS, first_seed, model_name, notes, overlap
 from thinwire.report.compare import ComparedRow, aligned, format_table, load_rows, sort_rows
 from thinwire.results.arm_record import Environment
 from thinwire.results.sweep_header import SweepHeader, read_header
@@ -91,7 +91,7 @@ def _verdict(analysis: Analysis) -> list[str]:
     lines = [f"Verdict: {verdict.headline}", verdict.sentence, f"Baseline check: {verdict.baseline_check}."]
     if verdict.uncertainty_covers:
         lines.append(f"The intervals cover the uncertainty of: {verdict.uncertainty_covers}.")
-    lines += [f"Note: {note}." for note in limits(analysis)]
+    lines += [f"Note: {note}." for note in notes(analysis) if note not in analysis.warnings]
     parts = ["\n".join(_wrap(line) for line in lines)]
     for title, steps in (
         ("Next steps", verdict.next_steps),

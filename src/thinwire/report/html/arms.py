@@ -66,8 +66,7 @@ def _interactions(analysis: Analysis) -> str:
         cells = [HtmlCell(markup=text(one.name), value=one.name), HtmlCell(markup=text(interaction_table.members(one)))]
         for key in ("gain", "reference_gain", "difference"):
             gain = getattr(one, key)
-            hint = _star(one.reason) if key == "difference" else ""
-            cells.append(HtmlCell(markup=signed(gain.estimate) + hint, value=gain.estimate))
+            cells.append(HtmlCell(markup=signed(gain.estimate), value=gain.estimate))
             cells.append(HtmlCell(markup=interval(gain.low, gain.high), value=gain.low))
         rows.append(("", [*cells, HtmlCell(markup=text(p_value(one.p_adjusted)), value=one.p_adjusted)]))
     return f"{figure(found)}{table(columns, rows, interaction_table.LEGEND)}"
