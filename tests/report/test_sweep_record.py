@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from small_analysis import share, with_row, with_rows, with_sweep
+from small_analysis import COLLAPSED, interaction, share, with_row, with_rows, with_sweep
 from sweep_folder import everything, load, record, write_run
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.report.analysis import analyse
@@ -131,6 +131,29 @@ def test_a_record_gives_the_analysis_back_and_the_same_texts(analysis, published
     same = analysis.model_copy(update={"command": COMMAND})
     assert section(published) == section(same)
     assert short_section(published) == short_section(same)
+
+
+def test_a_record_keeps_interactions_and_reasons_and_what_it_is_of(published, tmp_path):
+    found = published.model_copy(update={"interactions": (interaction("arm", (0.125, 0.1, 0.15), (0.25, 0.2, 0.3)),)})
+    found = with_row(with_sweep(found, shared_paragraphs=12), "codec_only", degeneration=COLLAPSED)
+    write_sweep_record(tmp_path / "one.json", found)
+    again = read_sweep_record(tmp_path / "one.json")
+    assert again.interactions == found.interactions
+    assert row_of(again, "codec_only").degeneration.reasons == COLLAPSED.reasons
+    assert section(again) == section(found)
+    assert sum("reference_gain" in line for line in (tmp_path / "one.json").read_text().splitlines()) == 1
+
+
+def test_what_a_record_of_an_earlier_version_does_not_say_is_not_written_as_if_it_did(published, tmp_path):
+    content = json.loads(as_text(published))
+    del content["sweep"]["shared_paragraphs"], content["interactions"]
+    for row in content["rows"]:
+        if "degeneration" in row:
+            del row["degeneration"]["seed"], row["degeneration"]["reasons"]
+    (tmp_path / "old.json").write_text(json.dumps(content))
+    old = read_sweep_record(tmp_path / "old.json")
+    assert (old.interactions, old.sweep.shared_paragraphs) == ((), 0)
+    assert json.loads(as_text(old)) == content
 
 
 def test_other_files_are_refused_and_never_overwritten(published, tmp_path):

@@ -162,6 +162,21 @@ def test_an_unresolved_sweep_asks_for_questions_and_keeps_the_branch_for_later()
     assert found.next_steps_if_confirmed == NEXT_STEPS["significant"]
 
 
+def test_more_questions_than_there_are_are_not_asked_for():
+    few = sweep_verdict(sweep(best=arm(6, 7)), "best", power=0.5, available=3062)  # one fewer than above
+    said = "It would take more than the 3,062 questions there are: more seeds or a larger effect are needed"
+    assert few.next_steps == (said,)
+    assert few.verdict.questions_to_resolve is None
+    enough = sweep_verdict(sweep(best=arm(6, 7)), "best", power=0.5, available=3063)
+    assert enough.verdict.questions_to_resolve == 3063
+
+
+def test_where_seeds_alone_vary_too_much_more_of_them_are_asked_for():
+    luck = replace(arm(6, 7), question_variance=0.0001, seed_variance=0.0256)  # 16 points of luck for 4 of room
+    found = sweep_verdict(sweep(best=luck), "best")
+    assert found.next_steps == ("Train more seeds: no number of questions would resolve it with those that there are",)
+
+
 def test_a_gain_that_may_be_too_small_to_count_is_still_called_a_gain():
     found = sweep_verdict(sweep(best=arm(6, 5)), "best")
     assert found.verdict.gains

@@ -25,7 +25,10 @@ from typing import Any, NamedTuple
 ComparedRow = dict[str, Any]
 """One arm or control: a value for each of ``COLUMNS``; metrics are fractions, None where there is none."""
 
-LEGEND = "* chosen on the selection split; F1 and EM are test metrics in points, `vs base` against the baseline"
+LEGEND = (
+    "* chosen on the selection split; F1 and EM are test metrics in points, `vs base` against the baseline;\n"
+    "unique: share of different answers, of the first seed where a row is the mean of several"
+)
 
 
 def code_bits(bytes_per_number: int, code_width: int, packed: int | None) -> int:

@@ -245,8 +245,7 @@ def _resolve(verdict: ArmVerdict, power: float, available: int | None) -> str:
     assert needed is not None, "resolved"
     if needed.obstacle == "available":
         return (
-            f"Train more seeds: with those that there are, it takes more than the {available:,} questions there are; "
-            "more seeds or a larger effect are needed"
+            f"It would take more than the {available:,} questions there are: more seeds or a larger effect are needed"
         )
     if needed.obstacle == "seeds":
         return "Train more seeds: no number of questions would resolve it with those that there are"
