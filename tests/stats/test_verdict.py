@@ -250,7 +250,7 @@ def test_the_smallest_gain_that_counts_is_the_sweeps_own():
 
 
 def test_what_is_said_beside_the_gain_follows_it():
-    addition = Addition(headline="on text too", sentence="It gains 12 on text.", missing="1 of 3 arms has no result")
+    addition = Addition(headline="on text too", sentence="It gains 12 on text.", remark="1 of 3 arms has no result")
     found = sweep_verdict(sweep(best=arm(12, 1)), "best", addition=addition)
     assert found.headline == "LoRA gains: strong; on text too (1 of 3 arms has no result)"
     assert found.lesson.endswith("1,000 questions). It gains 12 on text.")

@@ -36,14 +36,13 @@ def summarize_verdict(
         judged_by,
         settings,
         claim=LORA_GAINS if about_lora else ARM_IS_BETTER,
-        addition=_addition(results, judged_by, interactions, about_lora=about_lora, gains=gains),
+        addition=_addition(results, best, judged_by, interactions, about_lora=about_lora, gains=gains),
         next_steps=report.next_steps,
         power=settings.power,
         available=results.sweep.test_questions,
     )
-    chosen = "" if judged_by == best else " (the selection split chose the baseline itself)"
     return VerdictSummary(
-        headline=found.headline + chosen,
+        headline=found.headline,
         sentence=found.lesson,
         best=best,
         judged_by=judged_by,
@@ -86,6 +85,7 @@ def _nothing_to_compare(results: Results, best: str, baseline_check: str) -> Ver
 
 def _addition(
     results: Results,
+    best: str,
     judged_by: str,
     interactions: Sequence[InteractionSummary],
     *,
@@ -96,6 +96,7 @@ def _addition(
     missing = _missing(results)
     refusal = missing if 2 * sum(map(len, results.arms.values())) < _num_planned(results) else ""
     found = judged_interaction(interactions, judged_by)
+    chosen = "" if judged_by == best else "the selection split chose the baseline itself"
     headlines, sentences = [], []
     if found is not None:
         headlines.append(interaction_words.headline(found, judged_by, about_lora=about_lora))
@@ -107,7 +108,7 @@ def _addition(
     return Addition(
         headline="; ".join(filter(None, headlines)),
         sentence=" ".join(sentences),
-        missing="" if refusal else missing,
+        remark="; ".join(filter(None, ("" if refusal else missing, chosen))),
         refusal=refusal,
     )
 

@@ -136,8 +136,8 @@ class Addition:
     """After the headline and a semicolon."""
     sentence: str = ""
     """A whole sentence, after the verdict's own."""
-    missing: str = ""
-    """Which arms have no result, for the headline."""
+    remark: str = ""
+    """In brackets after the headline."""
     refusal: str = ""
     """Why there is no verdict, whatever the arm's interval; empty where there may be one."""
 
@@ -208,7 +208,7 @@ def sweep_verdict(
         verdict=verdict,
         supported=supported,
         helped=supported is not None and verdict.helps,
-        headline=f"{headline} ({addition.missing})" if addition.missing else headline,
+        headline=f"{headline} ({addition.remark})" if addition.remark else headline,
         lesson=" ".join(filter(None, (f"{lesson}: {_gain(comparison, best)}.", addition.sentence))),
         next_steps=steps,
         next_steps_if_confirmed=() if supported else tuple(planned.get(planned_tier(verdict.observed), ())),

@@ -28,7 +28,7 @@ def figure(analysis: Analysis) -> Figure | None:
     of_compression = all(one.of_compression for one in found)
     title = "LoRA's gain on compressed and on uncompressed input" if of_compression else "Gains and reference gains"
     keys = ("compressed input", "uncompressed input") if of_compression else ("gain", "reference gain")
-    caption = f"Lines: {level} intervals. The difference of the two, with the interval that decides, is to the right."
+    caption = f"Lines: {level} intervals. Which gain is larger, the interval of their difference decides."
     return Figure("gains", title, caption, lambda width: draw(found, keys, level, width))
 
 
