@@ -15,8 +15,6 @@ from thinwire.stats.pairing import Run, panel
 from thinwire.stats.resampling import Design
 from thinwire.stats.small_samples import LEAST_DIFFERING, count_ties, effective_paragraphs, refusal
 
-SCALE = "0 = codec only, 100 % = text + LoRA"
-"""What the ends of the scale are."""
 _ROUNDING = 1e-9
 """A ceiling that is above codec only by less is not above it."""
 _CONFIDENCE = 0.95
