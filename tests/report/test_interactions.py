@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from small_analysis import interaction
 from sweep_folder import failed, record, write_run
@@ -193,6 +195,21 @@ def test_other_interactions_name_their_arms():
     assert interaction_words.headline(same, "a", about_lora=True) == (
         "the gain of a is not shown to differ from that of uncompressed_lora"
     )
+
+
+@given(st.floats(-0.5, 0.5), st.floats(-0.5, 0.5), st.floats(0.001, 0.5), st.floats(0.001, 0.5), st.booleans())
+@settings(derandomize=True, deadline=None)
+def test_a_gain_is_larger_or_smaller_only_where_the_interval_leaves_out_0(
+    gain, reference, below, above, of_compression
+):
+    ends = (gain, gain - 0.1, gain + 0.1), (reference, reference - 0.1, reference + 0.1)
+    estimate = gain - reference
+    difference = Gain(estimate=estimate, low=estimate - below, high=estimate + above)
+    found = interaction("a", *ends, difference=difference, of_compression=of_compression)
+    said = interaction_words.headline(found, "a", about_lora=True) + interaction_words.sentence(found)
+    assert ("larger" in said) is (estimate - below > 0)
+    assert ("smaller" in said) is (estimate + above < 0)
+    assert ("includes 0" in said) is (estimate - below <= 0 <= estimate + above)
 
 
 @pytest.mark.parametrize("ends", [(None, None), (0.06, 0.06)])
