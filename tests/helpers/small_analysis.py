@@ -194,7 +194,7 @@ def example() -> Analysis:
         confidence=0.95,
         resamples=1000,
         verdict=VerdictSummary(
-            headline="LoRA helps: at least significant",
+            headline="LoRA gains: at least significant",
             sentence="The chosen arm gains 12.5 points.",
             best="r16_a32_full",
             judged_by="r16_a32_full",

@@ -132,7 +132,7 @@ def test_the_page_asks_for_nothing_and_runs_nothing_but_its_own_script(text, pag
 def test_the_verdict_comes_first_in_words_and_in_numbers(text, page):
     body = text.split("<main>")[1]
     first = body.split("</header>")[0]
-    assert first.index("<h1>LoRA helps: at least significant</h1>") < first.index('class="numbers"')
+    assert first.index("<h1>LoRA gains: at least significant</h1>") < first.index('class="numbers"')
     visible = re.sub(r"<[^>]+>", "", first)
     assert "+12.5 F1 95 % [+9.4, +15.6]" in visible  # 0.125 and 0.03125 to either side
     assert "r16_a32_full 37.5 against 25.0" in visible

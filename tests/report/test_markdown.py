@@ -63,7 +63,7 @@ def test_every_line_of_a_table_has_as_many_cells_as_its_head():
 
 def test_the_lesson_is_headline_and_sentence_and_the_steps_are_numbered():
     text = section(with_verdict(example(), next_steps_if_confirmed=("Then do this",)))
-    assert "**Lesson Learned**: LoRA helps: at least significant. The chosen arm gains 12.5 points.\n" in text
+    assert "**Lesson Learned**: LoRA gains: at least significant. The chosen arm gains 12.5 points.\n" in text
     assert "**Next steps**:\n\n1. Use best LoRA config as baseline\n2. Update REPORT.md\n" in text
     assert "If that confirms the estimate:\n\n1. Then do this\n" in text
     assert "If that confirms" not in section(example())
