@@ -100,6 +100,7 @@ SMALL = ["--set", "data.selection_articles=2", "--set", "reconstruction.steps=10
 def test_the_plans_script_passes_its_variables_on(tiny, tmp_path):
     # The environment is active, so the script neither makes nor changes one; with two layers only `full` arms fit.
     arms = "{baseline: {}, r8_a16_full: {lora: {rank: 8, alpha: 16, layers: all}}}"
+    without = ["--set", f"arms={arms}", "--set", "interactions={}", "--controls", "none"]
     environment = {
         **os.environ,
         "VIRTUAL_ENV": os.environ.get("VIRTUAL_ENV", sys.prefix),
@@ -116,7 +117,7 @@ def test_the_plans_script_passes_its_variables_on(tiny, tmp_path):
         "OUTPUT_BASE": str(tmp_path / "out"),
     }
     script = ["bash", str(ROOT / "scripts" / "sweep_phase1a_lora.sh")]
-    extra = [*SMALL, "--set", f"data.test={tiny / 'test.json'}", "--set", f"arms={arms}", "--controls", "none"]
+    extra = [*SMALL, "--set", f"data.test={tiny / 'test.json'}", *without]
     result = subprocess.run([*script, *extra], capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
     assert result.returncode == 0, result.stderr
     record = read_arm_record(tmp_path / "out" / "r8_a16_full")
@@ -155,6 +156,7 @@ def test_a_failed_arm_makes_the_sweep_exit_with_1(tiny, tmp_path):
         *("--set", f"model.name={tiny / 'model'}", "--set", f"data.train={tiny / 'data.json'}"),
         *("--set", f"data.test={tiny / 'test.json'}", "--set", "data.samples=4", "--set", "training.epochs=1"),
         *("--set", "arms={baseline: {}, deep: {lora: {rank: 1, layers: 9}}}", "--set", "evaluation.samples=2"),
+        *("--set", "interactions={}"),
     ]
     result = thinwire("sweep", PLAN, *settings, "-o", tmp_path / "run", THINWIRE_CACHE=str(tmp_path / "cache"))
     assert result.returncode == 1

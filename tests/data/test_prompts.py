@@ -15,8 +15,8 @@ BOTH = pytest.mark.parametrize("style", ["chat", "plain"])
 START = "Answer the question with a short phrase from the text.\n\nText: "
 
 
-def encoder(style="chat", max_tokens=1024, truncation="context", **options):
-    config = PromptConfig(style=style, max_tokens=max_tokens, truncation=truncation)
+def encoder(style="chat", max_tokens=1024, truncation="context", answer_form="auto", **options):
+    config = PromptConfig(style=style, max_tokens=max_tokens, truncation=truncation, answer_form=answer_form)
     return PromptEncoder(TOKENIZERS[style], config, **options)
 
 
@@ -91,16 +91,33 @@ def test_a_model_without_any_end_token_is_refused():
         PromptEncoder(tokenizer, PromptConfig())
 
 
-@pytest.mark.parametrize(("style", "answer", "end"), [("chat", "1843", END_ID), ("plain", " 1843", EOS_ID)])
-def test_an_answer_is_the_first_gold_and_ends_with_the_end_token(style, answer, end):
+@pytest.mark.parametrize(("style", "end"), [("chat", END_ID), ("plain", EOS_ID)])
+@pytest.mark.parametrize(("form", "answer"), [("bare", "1843"), ("space", " 1843"), ("auto", " 1843")])
+def test_an_answer_is_the_first_gold_in_its_form_and_ends_with_the_end_token(style, end, form, answer):
     x = replace(example(), answers=("1843 ", "in 1843"))
-    *answer_ids, last = encoder(style).encode(x).answer_ids
+    *answer_ids, last = encoder(style, answer_form=form).encode(x).answer_ids
     assert text_of(answer_ids, style) == answer
     assert last == end
 
 
+@BOTH
+def test_an_encoder_with_a_form_differs_in_nothing_but_the_answers(style):
+    first = encoder(style, answer_form="space", max_tokens=130, with_context=False)
+    other = first.with_form("bare")
+    asked = first.encode(example())
+    assert other.encode(example()) == first.with_answer_in("bare", asked) != asked
+    assert replace(other.encode(example()), answer_ids=()) == replace(asked, answer_ids=())
+    assert (other.style, other.end_id, other.prompt_end) == (first.style, first.end_id, first.prompt_end)
+
+
+@pytest.mark.parametrize(("style", "end"), [("chat", "<|end|><|assistant|>"), ("plain", "\n\nAnswer:")])
+def test_the_prompts_end_is_what_follows_the_question(style, end):
+    assert encoder(style).prompt_end == end
+    assert encoder(style).render(example()).endswith(example().question + end)
+
+
 def test_prompt_and_answer_are_the_conversation_as_the_template_writes_it():
-    coded = encoder().encode(example())
+    coded = encoder(answer_form="bare").encode(example())
     head, tail = ends_of("chat", example().question)
     conversation = [
         {"role": "user", "content": (head + example().context + tail)[len("<|user|>") : -len("<|end|><|assistant|>")]},

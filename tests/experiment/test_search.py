@@ -312,7 +312,7 @@ def test_arms_are_trained_with_what_their_candidates_did_best_with(folder, tmp_p
     assert search["baseline"].chosen == {"training.adapter_lr": 1e-2}
     assert search["text_lora"].chosen == {"training.lora_lr": 3e-2}
     for name, found in search.items():
-        best = max(one.selection_f1 or -1 for one in found.candidates)
+        best = max(one.selection_f1 for one in found.candidates if one.selection_f1 is not None)
         chosen = next(one for one in found.candidates if one.selection_f1 == best)
         assert found.chosen == chosen.values
         for seed, own in ((1, name), (2, f"{name}-seed2")):

@@ -73,7 +73,7 @@ def test_a_shared_prefix_is_computed_once_and_counted_for_every_question():
 
 def test_the_supervised_tokens_are_the_answers_first_k_with_the_end_token_counted():
     tokenizer = tiny_tokenizer()
-    encoder = PromptEncoder(tokenizer, PromptConfig())
+    encoder = PromptEncoder(tokenizer, PromptConfig(answer_form="bare"))
     encoded = encoder.encode(example(answer="18"))
     four = make_micro_batch([encoded], k_tokens=4)
     assert tokenizer.convert_ids_to_tokens(four.answer_ids.tolist()) == ["1", "8", "<|end|>"]

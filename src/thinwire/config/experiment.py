@@ -168,7 +168,8 @@ class Experiment(ArmConfig):
             for role, member in interaction.model_dump().items():
                 if member not in known:
                     raise ValueError(
-                        f"interactions.{name}.{role}: {member!r} is no arm or control{nearest(member, known)}"
+                        f"interactions.{name}.{role}: {member!r} is no arm or control{nearest(member, known)}; "
+                        "name one that there is, or leave the interactions out (interactions={})"
                     )
 
     def arm(self, name: str) -> ArmConfig:

@@ -58,6 +58,10 @@ class DataConfig(Section):
     they may, the sweep warns and records the number of shared test paragraphs."""
 
 
+AnswerForm = Literal["bare", "space"]
+"""How a supervised answer begins: with its first word (``bare``), or with a space before it."""
+
+
 class PromptConfig(Section):
     """The prompt, the same in training and evaluation."""
 
@@ -69,6 +73,11 @@ class PromptConfig(Section):
     """How a longer prompt is cut: ``context`` shortens only the context; ``right`` cuts everything after
     ``max_tokens``, question and cue included, as naive tokenisation does. ``right`` exists to measure what that fault
     costs."""
+    answer_form: AnswerForm | Auto = "auto"
+    """Tokens of a supervised answer: ``bare`` begins with the first word, ``space`` with a space before it, as inside a
+    sentence. ``auto`` takes the form whose tokens occur in more of the training prompts. If that differs by less than
+    0.1 of the questions, it takes the form that the untrained model finds more likely. Decoding does not depend on
+    it."""
 
 
 class AdapterConfig(Section):

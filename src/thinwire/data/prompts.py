@@ -3,11 +3,14 @@
 The exception is ``prompt.truncation=right``, which exists to measure what removing them costs.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
-from thinwire.config.settings import PromptConfig
+from thinwire.config.settings import AnswerForm, PromptConfig
+from thinwire.data.continuation import Continuation
 from thinwire.data.squad import Example
 from thinwire.errors import UsageError
 
@@ -16,6 +19,8 @@ Style = Literal["chat", "plain"]
 _WITH_CONTEXT = "Answer the question with a short phrase from the text.\n\nText: {context}\n\nQuestion: {question}"
 _QUESTION_ALONE = "Answer the question with a short phrase.\n\nQuestion: {question}"
 _PLAIN_CUE = "\n\nAnswer:"
+_PROBE = "thinwire"
+"""A content that no template contains."""
 
 # Some templates print today's date; prompts must not depend on it.
 _FIXED_DATE = "26 Jul 2024"
@@ -54,12 +59,20 @@ class PromptEncoder:
             raise UsageError("prompt.style is chat, but this tokenizer has no chat template; set prompt.style=plain")
         self.style: Style = "chat" if config.style != "plain" and has_template else "plain"
         self.with_context = with_context
-        self.max_tokens, self.truncation = config.max_tokens, config.truncation
-        self._tokenizer = tokenizer
+        self.config, self._tokenizer = config, tokenizer
         end_id = end_of_turn_id(tokenizer) if self.style == "chat" else tokenizer.eos_token_id
         if end_id is None:
             raise UsageError("this tokenizer names no end token, so an answer could never end; use another model")
         self.end_id: int = end_id
+        self.prompt_end = self._prompt_end()
+        """What follows the question in every prompt."""
+        # The question mark makes sure that the end is not empty.
+        self._continuation = Continuation(self._ids, "?" + self.prompt_end)
+
+    def with_form(self, form: AnswerForm) -> PromptEncoder:
+        """Return this encoder with ``prompt.answer_form`` set to ``form``."""
+        config = self.config.model_copy(update={"answer_form": form})
+        return PromptEncoder(self._tokenizer, config, with_context=self.with_context)
 
     def render(self, example: Example) -> str:
         """Return the prompt as text; in the chat style, it includes the special tokens."""
@@ -72,6 +85,9 @@ class PromptEncoder:
     def encode(self, example: Example, *, keep_answer: bool = False) -> Encoded:
         """Encode one example; a prompt longer than ``max_tokens`` is shortened as ``prompt.truncation`` says.
 
+        Its answer has the form ``prompt.answer_form``; ``auto``, which training questions decide
+        (``decide_answer_form``), is ``space`` here.
+
         Args:
             keep_answer: shorten the context around the gold answer instead of at its end. Only for training: in
                 evaluation it would leak the answer. No effect with ``right``.
@@ -82,22 +98,28 @@ class PromptEncoder:
         text = self.render(example)
         tokens = self._tokenizer(text, add_special_tokens=self.style == "plain", return_offsets_mapping=True)
         ids, offsets = list(tokens["input_ids"]), list(tokens["offset_mapping"])
-        excess = max(0, len(ids) - self.max_tokens)
-        if excess and self.truncation == "right":
-            ids = ids[: self.max_tokens]
+        excess = max(0, len(ids) - self.config.max_tokens)
+        if excess and self.config.truncation == "right":
+            ids = ids[: self.config.max_tokens]
         elif excess:
             ids = self._shorten(ids, offsets, text, example, excess, keep_answer=keep_answer)
-        return Encoded(
-            example=example,
-            prompt_ids=tuple(ids),
-            answer_ids=(*self._answer_ids(example.answers[0]), self.end_id),
-            dropped=excess,
-        )
+        encoded = Encoded(example=example, prompt_ids=tuple(ids), answer_ids=(), dropped=excess)
+        return self.with_answer_in("bare" if self.config.answer_form == "bare" else "space", encoded)
 
-    def _answer_ids(self, answer: str) -> list[int]:
-        # The answer starts a new token: after the chat header, or after "Answer:" with a leading space.
-        text = answer.strip() if self.style == "chat" else " " + answer.strip()
+    def with_answer_in(self, form: AnswerForm, question: Encoded) -> Encoded:
+        """Return ``question`` with the tokens of its first gold answer in this form, and the end token."""
+        text = question.example.answers[0].strip()
+        ids = self._continuation.ids(text if form == "bare" else " " + text)
+        return replace(question, answer_ids=(*ids, self.end_id))
+
+    def _ids(self, text: str) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=False)["input_ids"])
+
+    def _prompt_end(self) -> str:
+        if self.style == "plain":
+            return _PLAIN_CUE
+        messages = [{"role": "user", "content": _PROBE}]
+        return _render_chat(self._tokenizer, messages, add_generation_prompt=True).rpartition(_PROBE)[2]
 
     def _shorten(
         self,
@@ -115,7 +137,7 @@ class PromptEncoder:
         if excess > len(inside):
             raise UsageError(
                 f"question {example.id}: the prompt takes {len(ids) - len(inside)} tokens without any context, "
-                f"more than prompt.max_tokens={self.max_tokens}; raise it"
+                f"more than prompt.max_tokens={self.config.max_tokens}; raise it"
             )
         kept = len(inside) - excess
         first = 0
@@ -144,10 +166,9 @@ def end_of_turn_id(tokenizer: Tokenizer) -> int | None:
     ``eos_token`` is not reliable: a tokenizer converted from GGUF may name a wrong one, but the model was trained with
     the template.
     """
-    probe = "thinwire"
-    messages = [{"role": "user", "content": probe[:4]}, {"role": "assistant", "content": probe}]
+    messages = [{"role": "user", "content": _PROBE[:4]}, {"role": "assistant", "content": _PROBE}]
     text = _render_chat(tokenizer, messages, add_generation_prompt=False)
-    after = text[text.rindex(probe) + len(probe) :]
+    after = text[text.rindex(_PROBE) + len(_PROBE) :]
     ids = tokenizer(after, add_special_tokens=False, return_offsets_mapping=False)["input_ids"]
     special = set(getattr(tokenizer, "all_special_ids", [])) | set(getattr(tokenizer, "added_tokens_decoder", {}))
     end_id: int | None = next((id_ for id_ in ids if id_ in special), tokenizer.eos_token_id)

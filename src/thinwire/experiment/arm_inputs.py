@@ -10,6 +10,7 @@ import hashlib
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from thinwire.codecs.table import codec_class
 from thinwire.codecs.token_weights import token_counts
 from thinwire.config.experiment import ArmConfig, Experiment
 from thinwire.config.settings import PromptConfig
+from thinwire.data.answer_form import decide_answer_form, describe_decision
 from thinwire.data.encoding import EncodedQuestions, encode_questions
 from thinwire.data.prompts import PromptEncoder
 from thinwire.data.splits import Splits
@@ -37,7 +39,8 @@ from thinwire.files import content_hash
 from thinwire.model.language_model import LanguageModel
 from thinwire.ops.device import fast_dtype
 from thinwire.progress import Display
-from thinwire.results.arm_record import Reconstruction
+from thinwire.results.arm_record import AnswerFormDecision, Reconstruction
+from thinwire.training.answer_likelihood import log_likelihoods
 from thinwire.training.microbatch_loss import Teacher
 
 logger = logging.getLogger(__name__)
@@ -54,6 +57,8 @@ class PreparedQuestions:
     """SHA-256 of ``counts``: part of the key of all that depends on them."""
     mean_square: float
     """Count-weighted mean square of the embedding matrix, the unit of the squared error."""
+    answer_form: AnswerFormDecision
+    """The form of the supervised answers, and why."""
 
     def training_tokens(self, arm: ArmConfig) -> int:
         """Return the number of prompt tokens that ``arm`` trains on, over all epochs."""
@@ -158,8 +163,11 @@ class ArtifactCache:
         """
         key = _prompt_key(arm)
         if key not in self._prepared:
-            encoder = PromptEncoder(self._lm.tokenizer, arm.prompt, with_context=arm.context)
-            encoded = encode_questions(self._splits.drawn(arm.evaluation), encoder)
+            drawn = self._splits.drawn(arm.evaluation)
+            undecided = PromptEncoder(self._lm.tokenizer, arm.prompt, with_context=arm.context)
+            decision = decide_answer_form(undecided, drawn.train, partial(log_likelihoods, self._lm))
+            logger.info("%s", describe_decision(decision))
+            encoded = encode_questions(drawn, undecided.with_form(decision.form))
             counts = token_counts([question.prompt_ids for question in encoded.train], len(self._lm.embedding_matrix))
             mean_square = matrix_mean_square(self._lm.embedding_matrix, counts)
             self._prepared[key] = PreparedQuestions(
@@ -167,6 +175,7 @@ class ArtifactCache:
                 counts=counts,
                 counts_hash=hashlib.sha256(counts.numpy().tobytes()).hexdigest(),
                 mean_square=mean_square,
+                answer_form=decision,
             )
         self._refuse_prompts_beyond_the_window(self._prepared[key].encoded, arm)
         return self._prepared[key]

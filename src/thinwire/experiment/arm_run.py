@@ -92,6 +92,7 @@ class ArmRun:
             selection=self.journal.selections[epoch - 1 if training else 0],
             test=scores,
             seconds_test=seconds,
+            answer_form=inputs.questions.answer_form,
         )
 
     def _answer(self, label: str, questions: list[Encoded], epoch: int) -> tuple[list[Prediction], float]:

@@ -50,7 +50,8 @@ class SweepRun:
         before: SweepHeader | None,
         splits: Splits | None = None,
     ) -> None:
-        """
+        """Make the runtime; nothing is read or written yet.
+
         Args:
             before: header of the sweep to resume in ``folder``, if there is one.
             splits: the experiment's questions, if they have been read.

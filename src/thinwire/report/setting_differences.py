@@ -56,7 +56,9 @@ def _effective(record: ArmRecord, num_layers: int, searched: Collection[str]) ->
     idle = [*_IDLE_BY_INPUT[found["input"]], *searched]
     if found["lora.rank"] == 0:
         idle += [path for path in found if path.startswith("lora.") and path != "lora.rank"]
-        idle += ["training.lora_lr", *(("supervision.", "training.") if found["input"] != "adapter" else ())]
+        idle.append("training.lora_lr")
+        if found["input"] != "adapter":
+            idle += ["supervision.", "training.", "prompt.answer_form"]
     elif found["lora.layers"] == "all":
         found["lora.layers"] = num_layers
     if found["supervision.kd_weight"] == 0:

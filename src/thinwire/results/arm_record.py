@@ -168,6 +168,29 @@ class TrainingResult(Record):
     """Arms in the group, this one counted; the most that there were, if the group changed with an interruption."""
 
 
+class AnswerFormMeasures(Record):
+    """What training questions say about one form of their answers."""
+
+    in_prompt_share: float
+    """Share of the questions whose answer tokens, in their order, occur in their own prompt."""
+    first_token_in_prompt_share: float
+    """The same for the first answer token alone."""
+    log_likelihood: float | None
+    """Mean log-probability in nats of an answer and its end token for the frozen model with text as input; null where
+    it was not needed."""
+
+
+class AnswerFormDecision(Record):
+    """The form of the supervised answers (``prompt.answer_form``), and what it was chosen by."""
+
+    form: Literal["bare", "space"]
+    decided_by: Literal["setting", "in_prompt", "likelihood"]
+    num_questions: int
+    """Training questions that the shares are computed over."""
+    bare: AnswerFormMeasures
+    space: AnswerFormMeasures
+
+
 class ArmResults(Record):
     """What an arm that is done has to show."""
 
@@ -180,6 +203,8 @@ class ArmResults(Record):
     selection: Scores
     test: Scores
     seconds_test: float
+    answer_form: AnswerFormDecision | None = None
+    """None in records from before there was a choice."""
 
 
 class ResumedRun(Record):
