@@ -153,19 +153,18 @@ def lucky_sums(
     return paragraph_sums(F1.of(latent + each), sizes)
 
 
-def measure_seeds(num_seeds: int, luck: float, num_sweeps: int, num_resamples: int, seed: int) -> dict[str, object]:
-    """Ten arms without effect and the baseline, each with several seeds, 200 paragraphs of five questions."""
-    rng, sizes, num_runs = (
-        np.random.default_rng([seed, num_seeds, round(100 * luck)]),
-        np.full(200, 5),
-        [num_seeds] * 11,
-    )
+def measure_seeds(
+    num_arms: int, num_seeds: int, luck: float, num_sweeps: int, num_resamples: int, seed: int
+) -> dict[str, object]:
+    """Simulate arms without effect and the baseline, all with several seeds: 200 paragraphs of five questions."""
+    rng = np.random.default_rng([seed, num_arms, num_seeds, round(100 * luck)])
+    sizes, num_runs = np.full(200, 5), [num_seeds] * (num_arms + 1)
     found = []
     for _ in range(num_sweeps):
-        design = against_first(lucky_sums(rng, sizes, num_runs, [0.0] * 11, luck), sizes, num_runs)
+        design = against_first(lucky_sums(rng, sizes, num_runs, [0.0] * len(num_runs), luck), sizes, num_runs)
         inferred = infer(design, confidence=0.95, num_resamples=num_resamples, rng=rng, pointwise=False)
-        found.append((inferred, np.zeros(10)))
-    return {"seeds": num_seeds, "luck_points": luck, **count(found)}
+        found.append((inferred, np.zeros(num_arms)))
+    return {"arms": num_arms, "seeds": num_seeds, "luck_points": luck, **count(found)}
 
 
 def expected_mean(shift: float, luck: float) -> float:
@@ -202,49 +201,58 @@ def measure_ceiling(num_seeds: int, luck: float, num_sweeps: int, seed: int) -> 
     }
 
 
-def show(part: str, cell: dict[str, object]) -> None:
-    """Print one result in a line."""
-    texts = [f"{key} {value:.3f}" if isinstance(value, float) else f"{key} {value}" for key, value in cell.items()]
-    print(f"{part}: {', '.join(texts)}", flush=True)
+PARTS = {
+    "cells": lambda a: (
+        measure_cell(num, size, kind, arms, a.sweeps, a.resamples, a.seed)
+        for size, num, kind, arms in product(SIZES, PARAGRAPHS, SCORES, (1, 10))
+    ),
+    "rare": lambda a: (measure_cell(num, "one", "rare", 1, a.sweeps, a.resamples, a.seed) for num in (8, 20, 50)),
+    "seeds": lambda a: (
+        measure_seeds(arms, num_seeds, luck, a.seed_sweeps, a.resamples, a.seed)
+        for arms, num_seeds, luck in product((1, 10), (2, 3, 5), (1.7, 4.4))
+    ),
+    "ceiling": lambda a: (
+        measure_ceiling(num_seeds, luck, a.seed_sweeps, a.seed) for num_seeds, luck in product((1, 2, 3, 5), (1.7, 4.4))
+    ),
+}
 
 
-def measure(sweeps: int, seed_sweeps: int, num_resamples: int, seed: int) -> Iterator[tuple[str, dict[str, object]]]:
-    """Yield each part's results, cell by cell."""
-    for size, num, kind, arms in product(SIZES, PARAGRAPHS, SCORES, (1, 10)):
-        yield "cells", measure_cell(num, size, kind, arms, sweeps, num_resamples, seed)
-    for num in (8, 20, 50):
-        yield "rare", measure_cell(num, "one", "rare", 1, sweeps, num_resamples, seed)
-    for arms, num_seeds, luck in product((1, 10), (2, 3, 5), (1.7, 4.4)):
-        yield "seeds", measure_seeds(arms, num_seeds, luck, seed_sweeps, num_resamples, seed)
-    for num_seeds, luck in product((1, 2, 3, 5), (1.7, 4.4)):
-        yield "ceiling", measure_ceiling(num_seeds, luck, seed_sweeps, seed)
+def rounded(cell: dict[str, object]) -> dict[str, object]:
+    """Return the figures of a cell with three decimals: tenths of a point."""
+    return {key: round(value, 3) if isinstance(value, float) else value for key, value in cell.items()}
+
+
+def run_part(name: str, args: argparse.Namespace) -> dict[str, object]:
+    """Measure one part, and print each of its cells in a line."""
+    start, cells = time.perf_counter(), []
+    for cell in PARTS[name](args):
+        cells.append(rounded(cell))
+        print(f"{name}: {', '.join(f'{key} {value}' for key, value in cells[-1].items())}", flush=True)
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "command": " ".join(["python", *sys.argv]),
+        "seconds": round(time.perf_counter() - start),
+        "resamples": args.resamples,
+        "seed": args.seed,
+        "cells": cells,
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sweeps", type=int, default=1_000, help="of each cell")
-    parser.add_argument("--seed-sweeps", type=int, default=500, help="of each part with several seeds")
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS), help="others stay in the file")
+    parser.add_argument("--sweeps", type=int, default=1_000, help="of each cell with one seed")
+    parser.add_argument("--seed-sweeps", type=int, default=300, help="of each cell with several seeds")
     parser.add_argument("--resamples", type=int, default=499)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    start = time.perf_counter()
-    parts: dict[str, list[dict[str, object]]] = {}
-    for part, cell in measure(args.sweeps, args.seed_sweeps, args.resamples, args.seed):
-        parts.setdefault(part, []).append(cell)
-        show(part, cell)
-    if args.out:
-        result = {
-            "date": time.strftime("%Y-%m-%d"),
-            "command": " ".join(["python", *sys.argv]),
-            "seconds": round(time.perf_counter() - start, 1),
-            "resamples": args.resamples,
-            "seed": args.seed,
-            "numpy": np.__version__,
-            **parts,
-        }
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    for name in args.parts:
+        found = run_part(name, args)
+        if args.out:
+            before = json.loads(args.out.read_text(encoding="utf-8")) if args.out.exists() else {}
+            args.out.parent.mkdir(parents=True, exist_ok=True)
+            args.out.write_text(json.dumps({**before, name: found}, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -228,7 +228,7 @@ def test_a_p_value_counts_the_observed_among_the_resamples():
 
 
 SCORES = st.lists(
-    st.tuples(st.sampled_from([0, 0.5, 1]), st.sampled_from([0, 0.5, 1]), st.integers(0, 4)), min_size=1, max_size=12
+    st.tuples(st.sampled_from([0, 0.5, 1]), st.sampled_from([0, 0.5, 1]), st.integers(0, 14)), min_size=1, max_size=40
 )
 
 
@@ -247,6 +247,8 @@ def test_any_scores_give_finite_figures_mirrored_and_independent_of_order(rows, 
     assert mirror.p_value == arm.p_value
     if arm.simultaneous is not None:
         assert arm.simultaneous.low <= arm.difference <= arm.simultaneous.high
+        assert arm.simultaneous.high - arm.simultaneous.low > 0.01
+        assert arm.bca.high - arm.bca.low > 0.001
         assert mirror.simultaneous.low == pytest.approx(-arm.simultaneous.high, abs=1e-9)
         assert -1 <= arm.bca.low <= arm.bca.high <= 1
 
