@@ -1,11 +1,7 @@
 """Measure how often the statistics report an effect that is not there, and how often they find one that is.
 
-Simulates sweeps of a baseline and eleven arms whose true differences are known. Scores are modelled on a real sweep of
-SmolLM2-135M (11 arms, 500 questions of SQuAD's dev set): 56 % of F1 scores are 0, 21 % are 1, the rest are distributed
-as observed; arm and baseline correlate by about 0.69, arm and arm by about 0.76, questions about one paragraph by about
-0.2 in score. Each paragraph has five questions. Every score is the same quantile function of a latent normal variable,
-so arms without effect have exactly the baseline's distribution, and an effect is the shift of the latent variable that
-raises the mean by exactly that amount.
+Simulates sweeps of a baseline and eleven arms whose true differences are known (see lib/latent_scores.py), one seed
+each, five questions a paragraph.
 
     python benchmarks/calibration.py --out docs/results/records/calibration.json
 """
@@ -22,59 +18,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.special import ndtr, ndtri
+from lib.latent_scores import F1, draw_latent
+from scipy.special import ndtr
 from scipy.stats import binom
 
-from thinwire.stats.bootstrap import ArmComparison, Comparison, compare_to_baseline, questions_needed
+from thinwire.stats.bootstrap import ArmComparison, Comparison, compare_to_baseline
 from thinwire.stats.pairing import Run
+from thinwire.stats.power import questions_needed
 from thinwire.stats.verdict import sweep_verdict
 
 NUM_ARMS = 11
 PER_PARAGRAPH = 5
-ZEROS, ONES = 0.56, 0.206
-BETWEEN = (0.18, 0.29, 0.36, 0.44, 0.5, 0.5, 0.57, 2 / 3, 2 / 3, 0.85)
-"""Deciles of the scores that are neither 0 nor 1."""
-BASELINE_LOADING, ARM_LOADING = 0.88, 0.93
-"""Weight in each latent variable of the question's difficulty, which is the same for all arms."""
-DIFFICULTY_BY_PARAGRAPH, REST_BY_PARAGRAPH = 0.3, 0.1
-"""Shares of variance common to the questions of a paragraph; the second is each arm's own."""
-
-
-def quantile(probabilities: np.ndarray) -> np.ndarray:
-    """Return the F1 at each probability."""
-    steps = np.array([0.0, *BETWEEN, 1.0])
-    edges = np.linspace(ZEROS, 1 - ONES, len(BETWEEN) + 1)
-    return steps[np.searchsorted(edges, probabilities)]
-
-
-def mean_score(shift: float) -> float:
-    """Return the expected F1 when the latent variable is shifted."""
-    edges = ndtri(np.linspace(ZEROS, 1 - ONES, len(BETWEEN) + 1)) - shift
-    return float(np.diff([0.0, *BETWEEN, 1.0]) @ (1 - ndtr(edges)))
-
-
-def shift_for(effect: float) -> float:
-    """Return the shift of the latent variable that raises the mean by ``effect`` (a fraction)."""
-    return float(brentq(lambda shift: mean_score(shift) - mean_score(0.0) - effect, 0.0, 3.0)) if effect else 0.0
 
 
 def simulate(rng: np.random.Generator, num_questions: int, effect: float) -> tuple[list[Run], dict[str, list[Run]]]:
     """Simulate one sweep, whose first arm has the effect."""
     paragraphs = np.arange(num_questions) // PER_PARAGRAPH
-
-    def latent(share: float, columns: int) -> np.ndarray:
-        common = rng.standard_normal((paragraphs[-1] + 1, columns))[paragraphs]
-        return math.sqrt(share) * common + math.sqrt(1 - share) * rng.standard_normal((num_questions, columns))
-
-    loading = np.array([BASELINE_LOADING, *[ARM_LOADING] * NUM_ARMS])
-    values = loading * latent(DIFFICULTY_BY_PARAGRAPH, 1)
-    values = values + np.sqrt(1 - loading**2) * latent(REST_BY_PARAGRAPH, NUM_ARMS + 1)
-    values[:, 1] += shift_for(effect)
-    scores = quantile(ndtr(values))
+    latent = draw_latent(rng, 1, paragraphs, NUM_ARMS)[0]
+    latent[:, 1] += F1.shift_for(effect)
     ids = tuple(f"q{i}" for i in range(num_questions))
     of = tuple(f"p{p}" for p in paragraphs)
-    runs = [Run(ids=ids, paragraph_ids=of, scores=tuple(column)) for column in scores.T.tolist()]
+    runs = [Run(ids=ids, paragraph_ids=of, scores=tuple(column)) for column in F1.of(latent).T.tolist()]
     return [runs[0]], {f"arm{k}": [run] for k, run in enumerate(runs[1:])}
 
 
@@ -96,8 +60,9 @@ def run_cell(cell: Cell, num_sweeps: int, num_resamples: int, seed: int) -> dict
         comparison = compare_to_baseline(*arms, num_resamples=num_resamples, rng=rng)
         hits.append(declared(comparison, cell.effect))
         first = comparison.arms["arm0"]
-        variances.append(first.question_variance)
-        criticals.append(first.critical)
+        if first.outcome == "compared":
+            variances.append(first.question_variance)
+            criticals.append(first.critical)
     variance, critical = float(np.mean(variances)), float(np.mean(criticals))
     predicted = {
         f"found_above_{points}": float(ndtr((cell.effect - points / 100) / math.sqrt(variance) - critical))
@@ -159,9 +124,10 @@ def planned_cell(cells: list[dict], effect: float, threshold: float) -> Cell:
         difference=effect,
         question_variance=seen["mean_standard_error"] ** 2,
         seed_variance=0.0,
+        effective_paragraphs=seen["questions"] / PER_PARAGRAPH,
         critical=seen["mean_critical"],
     )
-    needed = questions_needed(arm, threshold, power=0.8)
+    needed = questions_needed(arm, threshold, power=0.8).number
     if needed is None:
         raise ValueError(f"an effect of {effect} cannot be told from a threshold of {threshold}")
     return Cell(num_questions=-(-needed // PER_PARAGRAPH) * PER_PARAGRAPH, effect=effect)

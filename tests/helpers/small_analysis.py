@@ -5,7 +5,15 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from thinwire.evaluation.extractors import ExtractorScore
-from thinwire.report.analysis_record import AnalysedSweep, Analysis, CompressionSizes, VerdictSummary, WireSize
+from thinwire.report.analysis_record import (
+    AnalysedSweep,
+    Analysis,
+    CompressionSizes,
+    Gain,
+    InteractionSummary,
+    VerdictSummary,
+    WireSize,
+)
 from thinwire.report.rows import AnalysisRow, AnswerExample, AnswerSummary, Degeneration, Difference, ShareOfCeiling
 from thinwire.results.arm_record import Environment
 from thinwire.results.sweep_header import SweepModel
@@ -26,8 +34,44 @@ def difference(estimate: float, low: float | None = None, high: float | None = N
     )
 
 
+def interaction(
+    name: str, gain: tuple[float, float, float], reference: tuple[float, float, float], **changes: Any
+) -> InteractionSummary:
+    """Of estimates with their ends; the difference is exact, and its ends are half a point to either side."""
+    ends = ("estimate", "low", "high")
+    difference = gain[0] - reference[0]
+    found: dict[str, Any] = {
+        "arm": name,
+        "baseline": "baseline",
+        "reference_arm": "uncompressed_lora",
+        "reference_baseline": "uncompressed",
+        "of_compression": True,
+        "gain": Gain(**dict(zip(ends, gain, strict=True))),
+        "reference_gain": Gain(**dict(zip(ends, reference, strict=True))),
+        "difference": Gain(estimate=difference, low=difference - 0.005, high=difference + 0.005),
+        "p_adjusted": 0.0125,
+        "reason": None,
+        "covers": "questions",
+    }
+    return InteractionSummary(name=name, **found | changes)
+
+
 def share(estimate: float, low: float | None = None, high: float | None = None) -> ShareOfCeiling:
     return ShareOfCeiling(estimate=estimate, low=low, high=high, num_seeds=1)
+
+
+COLLAPSED = Degeneration(
+    finding="collapsed",
+    seed=0,
+    metrics=AnswerSummary(
+        distinct_share=0.96875,
+        top_first_word="the",
+        top_first_word_share=0.75,
+        first_word_entropy=1.5,
+        run_on_share=0.5,
+    ),
+    reasons=("repeated 31.0% (limit 10.0%)",),
+)
 
 
 def row(name: str, f1: float, **changes: Any) -> AnalysisRow:
@@ -41,8 +85,8 @@ def row(name: str, f1: float, **changes: Any) -> AnalysisRow:
     )
     degeneration = Degeneration(
         finding="healthy",
+        seed=0,
         metrics=metrics,
-        reasons=("98 % of the answers differ",),
         examples=(AnswerExample(id="q1", question=HOSTILE, golds=("<b>gold</b>",), raw_text="<i>raw\x00</i>"),),
     )
     found = {
@@ -105,7 +149,7 @@ def rows() -> list[AnalysisRow]:
         AnalysisRow(**failed, input="adapter", num_layers=0, minutes=0.5),
         row("text_lora", 0.5, kind="control", rank=16, alpha=32.0, layers="all", num_layers=30, **text),
         row("text_zero_shot", 0.15625, kind="control", params=0, **text),
-        row("codec_only", 0.03125, kind="control", input="codec", cosine=0.894, params=0),
+        row("codec_only", 0.03125, kind="control", input="codec", cosine=0.894, params=0, degeneration=COLLAPSED),
     ]
 
 
@@ -150,7 +194,7 @@ def example() -> Analysis:
         confidence=0.95,
         resamples=1000,
         verdict=VerdictSummary(
-            headline="LoRA helps: at least significant",
+            headline="LoRA gains: at least significant",
             sentence="The chosen arm gains 12.5 points.",
             best="r16_a32_full",
             judged_by="r16_a32_full",

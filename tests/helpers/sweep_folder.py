@@ -250,7 +250,7 @@ def write_run(
         folder = folder_of(run, one)
         write_arm_record(folder, one)
         if one.status == "done":
-            write_jsonl(folder / "predictions.jsonl", predictions(answers.get(one.name, ANSWERS[one.arm])))
+            write_jsonl(folder / "predictions.jsonl", predictions(answers.get(one.name) or ANSWERS[one.arm]))
             write_diagnostics(folder, one)
     (run / "compare_results.py").write_text(Path(compare.__file__).read_text())
     return run

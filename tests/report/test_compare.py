@@ -265,13 +265,13 @@ def test_a_copy_runs_in_bare_python_from_anywhere_on_the_sweep_it_lies_in(tmp_pa
     arms, controls = result.stdout.split("\n\nControls\n")
     assert [line.split()[0] for line in arms.splitlines()] == ["configuration", "lucky", "*", "baseline", "broken"]
     assert line_of(controls, "text")[1:5] == ["0", "75.0", "62.5", "+50.0"]
-    assert controls.splitlines()[-1].startswith("* chosen on the selection split")
+    assert controls.splitlines()[-2].startswith("* chosen on the selection split")
 
 
 def test_the_summary_says_what_was_run_and_shows_every_arm_and_control(tmp_path):
     text = summary_text(make_run(tmp_path / "run"))
     assert text.startswith("sweep: made by hand\n")
-    assert "model    tiny (0123456789ab)\n" in text
+    assert "model    tiny, revision 0123456789ab\n" in text
     assert "data     5,000 training questions x 3 epochs; 1,000 test questions\n" in text
     assert "made by  thinwire 0.1.0, commit ffffffffffff with changes\n" in text
     assert "on       cpu, 2026-01-02T03:04:05Z\n" in text
@@ -390,6 +390,21 @@ def test_rows_of_records_and_of_an_analysis_have_the_same_keys(analysed):
         assert set(one) == set(other)
         same = ("name", "kind", "status", "best", "f1", "em", "selection_f1", "params", "difference", "distinct")
         assert {key: one[key] for key in same} == {key: other[key] for key in same}
+
+
+def test_seeds_of_a_control_are_rows_of_records_and_one_row_of_an_analysis(tmp_path):
+    again = made("text_lora-seed1", arm="text_lora", answers="R" * 16)
+    run = write_run(tmp_path / "run", [made("baseline"), made("text_lora"), again], {"text_lora-seed1": "R" * 16})
+    records = by_name(load_rows(run))
+    assert {name: row["f1"] for name, row in records.items() if row["kind"] == "control"} == {
+        "text_lora": 15.5 / 16,
+        "text_lora-seed1": 1.0,
+    }
+    write_reports(read_results(run))
+    analysed = by_name(load_rows(run))
+    assert list(analysed) == ["baseline", "text_lora"]
+    assert analysed["text_lora"]["f1"] == (15.5 + 16) / 2 / 16
+    assert analysed["text_lora"]["difference"] == pytest.approx((15.75 - 6) / 16)
 
 
 def test_csv_holds_every_row_as_fractions_and_nothing_where_there_is_nothing(analysed, capsys):

@@ -132,12 +132,13 @@ def test_the_page_asks_for_nothing_and_runs_nothing_but_its_own_script(text, pag
 def test_the_verdict_comes_first_in_words_and_in_numbers(text, page):
     body = text.split("<main>")[1]
     first = body.split("</header>")[0]
-    assert first.index("<h1>LoRA helps: at least significant</h1>") < first.index('class="numbers"')
+    assert first.index("<h1>LoRA gains: at least significant</h1>") < first.index('class="numbers"')
     visible = re.sub(r"<[^>]+>", "", first)
     assert "+12.5 F1 95 % [+9.4, +15.6]" in visible  # 0.125 and 0.03125 to either side
     assert "r16_a32_full 37.5 against 25.0" in visible
     assert "observed strong, supported significant" in visible
-    assert "75 % of the way" in visible  # 0.375 / 0.5
+    # 0.375 / 0.5, and 0.0625 to either side
+    assert "75 % of the ceiling (0 = codec only, 100 % = text + LoRA), 69 % to 81 %" in visible
     assert "The chosen arm gains 12.5 points." in visible
 
 
@@ -202,12 +203,13 @@ def test_headings_skip_no_level(page):
 
 
 def test_collapse_shows_findings_figures_and_examples(text, page):
-    assert page.visible.count("98 % of the answers differ") == 8
-    assert text.count('<span class="finding good">healthy</span>') == 8
+    assert page.visible.count("repeated 31.0% (limit 10.0%)") == 2  # in the table, and with the examples
+    assert text.count('<span class="finding good">healthy</span>') == 7
+    assert text.count('<span class="finding bad">collapsed</span>') == 1
     figures = [cell for cell in page.cells if cell.get("data-key") == "degeneration.metrics.first_word_entropy"]
-    assert [cell["text"] for cell in figures] == ["7.94"] * 8
+    assert [cell["text"] for cell in figures] == [*["7.94"] * 7, "1.50"]
     shares = [cell["text"] for cell in page.cells if cell.get("data-key") == "degeneration.metrics.distinct_share"]
-    assert shares == ["98 %"] * 8  # 0.975: half is rounded to even, 97.5 -> 98
+    assert shares == [*["98 %"] * 7, "97 %"]  # 0.975: half is rounded to even, 97.5 -> 98
 
 
 def test_extractors_are_told_apart_by_what_the_model_reads(page):

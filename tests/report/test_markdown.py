@@ -35,8 +35,8 @@ def test_the_results_are_the_baseline_the_best_arm_its_gain_and_its_share_of_the
     # 0.375 - 0.25 = 12.5 points, 3.125 to either side; 0.375 of the ceiling's 0.5 is 75 %
     assert (
         "- Best LoRA (r=16, \u03b1=32, layers=all): 37.5% F1 (\u0394=+12.5%, +9.4 to +15.6)\n"
-        "- Share of the ceiling (text + LoRA): 75%\n"
-        "- Answers: healthy\n"
+        "- Share of the ceiling (0 = codec only, 100 % = text + LoRA): 75% (69% to 81%)\n"
+        "- Answers: healthy"
     ) in text
 
 
@@ -63,7 +63,7 @@ def test_every_line_of_a_table_has_as_many_cells_as_its_head():
 
 def test_the_lesson_is_headline_and_sentence_and_the_steps_are_numbered():
     text = section(with_verdict(example(), next_steps_if_confirmed=("Then do this",)))
-    assert "**Lesson Learned**: LoRA helps: at least significant. The chosen arm gains 12.5 points.\n" in text
+    assert "**Lesson Learned**: LoRA gains: at least significant. The chosen arm gains 12.5 points.\n" in text
     assert "**Next steps**:\n\n1. Use best LoRA config as baseline\n2. Update REPORT.md\n" in text
     assert "If that confirms the estimate:\n\n1. Then do this\n" in text
     assert "If that confirms" not in section(example())

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from small_analysis import share, with_row, with_rows, with_sweep
+from small_analysis import COLLAPSED, interaction, share, with_row, with_rows, with_sweep
 from sweep_folder import everything, load, record, write_run
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.report.analysis import analyse
 from thinwire.report.analysis_record import CodecSummary
+from thinwire.report.caveats import FIXED, ONE_SEED
 from thinwire.report.figures.files import write_figures
 from thinwire.report.markdown.insert import BEGIN, END
 from thinwire.report.markdown.results_section import section, short_section
@@ -81,6 +82,8 @@ def test_of_the_answers_only_what_the_tables_show_is_kept_and_no_answer(analysis
     (kept,) = [json.loads(line.strip(" ,")) for line in text.splitlines() if '{"name": "r16_a32_full"' in line]
     assert kept["degeneration"] == {
         "finding": "healthy",
+        "seed": 0,
+        "reasons": [],
         "metrics": {
             "distinct_share": 1.0,
             "top_first_word": "red0",
@@ -130,6 +133,29 @@ def test_a_record_gives_the_analysis_back_and_the_same_texts(analysis, published
     assert short_section(published) == short_section(same)
 
 
+def test_a_record_keeps_interactions_and_reasons_and_what_it_is_of(published, tmp_path):
+    found = published.model_copy(update={"interactions": (interaction("arm", (0.125, 0.1, 0.15), (0.25, 0.2, 0.3)),)})
+    found = with_row(with_sweep(found, shared_paragraphs=12), "codec_only", degeneration=COLLAPSED)
+    write_sweep_record(tmp_path / "one.json", found)
+    again = read_sweep_record(tmp_path / "one.json")
+    assert again.interactions == found.interactions
+    assert row_of(again, "codec_only").degeneration.reasons == COLLAPSED.reasons
+    assert section(again) == section(found)
+    assert sum("reference_gain" in line for line in (tmp_path / "one.json").read_text().splitlines()) == 1
+
+
+def test_what_a_record_of_an_earlier_version_does_not_say_is_not_written_as_if_it_did(published, tmp_path):
+    content = json.loads(as_text(published))
+    del content["sweep"]["shared_paragraphs"], content["interactions"]
+    for row in content["rows"]:
+        if "degeneration" in row:
+            del row["degeneration"]["seed"], row["degeneration"]["reasons"]
+    (tmp_path / "old.json").write_text(json.dumps(content))
+    old = read_sweep_record(tmp_path / "old.json")
+    assert (old.interactions, old.sweep.shared_paragraphs) == ((), 0)
+    assert json.loads(as_text(old)) == content
+
+
 def test_other_files_are_refused_and_never_overwritten(published, tmp_path):
     other = tmp_path / "other.json"
     for text in ('{"kind": "calibration"}', '{"date": "2026"}', "[1]"):
@@ -161,7 +187,9 @@ def test_a_record_of_another_format_is_replaced_for_its_sweep_is_published_anew(
 
 def test_the_verdict_comes_first_then_the_origin(published):
     lines = section(published).splitlines()
-    assert lines[0].startswith("**LoRA helps: strong.** LoRA strongly raises the score with compressed input")
+    assert lines[0].startswith(
+        "**LoRA gains: at least significant, the estimate is strong; its gain on uncompressed input"
+    )
     assert "+31.2 F1 points" in lines[0]
     assert lines[2:4] == ["| | |", "| --- | --- |"]
     assert lines[4:13] == [
@@ -187,7 +215,7 @@ def test_an_arm_has_its_difference_interval_and_share_and_a_control_its_plain_di
     # 5000 = 1000 + 250 x 16; (11 - 6) / 16 = 0.3125
     assert cells(found, "r16_a32_full") == [
         [
-            *("**r16_a32_full**", "5,000", "68.8", "62.5", "+31.2 (+12.5 to +50.0)", "0.0010", "strong"),
+            *("**r16_a32_full**", "5,000", "68.8", "62.5", "+31.2 (+12.5 to +50.0)", "0.0010", "significant"),
             *("67 % (50 to 75)", "59.4", "healthy"),
         ],
         [
@@ -277,7 +305,7 @@ def test_several_seeds_are_said(published):
     found = section(with_rows(published, rows))
     assert "16 test questions; 1 or 3 seeds |" in found
     # As earlier versions computed it, a share is of the first seed alone.
-    assert "but the share of the ceiling and what is said of the answers are of the first seed." in found
+    assert "but the share of the ceiling and what is said of the answers are of the first seed (seed 0)." in found
     of_all = (
         row.model_copy(update={"share_of_ceiling": row.share_of_ceiling.model_copy(update={"num_seeds": 3})})
         if row.share_of_ceiling
@@ -285,14 +313,14 @@ def test_several_seeds_are_said(published):
         for row in rows
     )
     found = section(with_rows(published, of_all))
-    assert "Metrics are means over an arm's seeds, but what is said of the answers is of the first seed." in found
+    alone = "what is said of the answers is of the first seed (seed 0)."
+    assert f"Metrics are means over an arm's seeds, but {alone}" in found
+    assert "degeneration of the answers of the first seed (seed 0) (rare: " in found
 
 
-def test_a_record_names_which_layers_are_adapted_unless_they_are_the_first(analysis, tmp_path):
+def test_a_record_names_which_layers_are_adapted(analysis, tmp_path):
     changed = with_row(analysis, "r8_a8_layers12", position="last")
     write_sweep_record(tmp_path / "one.json", changed)
-    rows = load(tmp_path / "one.json")["rows"]
-    assert {row["name"] for row in rows if "position" in row} == {"r8_a8_layers12"}
     assert row_of(read_sweep_record(tmp_path / "one.json"), "r8_a8_layers12").position == "last"
     assert row_of(read_sweep_record(tmp_path / "one.json"), "r16_a32_full").position == "first"
     baseline = with_row(changed, "r8_a8_layers12", is_baseline=True)  # so that the short form has it
@@ -311,7 +339,10 @@ def test_the_short_form_has_the_chosen_arm_the_baseline_and_the_controls(publish
     ]
     assert lines[0].endswith("| 96.9 | 93.8 | +59.4 |")
     assert lines[-1].endswith("| 12.5 | 0.0 | -25.0 |")
-    assert found.startswith("**LoRA helps: strong.** ")
+    assert found.startswith(
+        "**LoRA gains: at least significant, the estimate is strong; its gain on uncompressed input"
+    )
+    assert f"\nLimits of the numbers: {ONE_SEED}; {FIXED}.\n" in found
 
 
 # The command

@@ -34,6 +34,9 @@ def program(name):
 
 baseline_loop = importlib.import_module("lib.baseline_loop")
 paired_timing = importlib.import_module("lib.paired_timing")
+latent_scores = importlib.import_module("lib.latent_scores")
+calibration = program("calibration")
+coverage = program("coverage")
 pca = program("pca")
 startup = program("startup")
 training = program("training")
@@ -227,3 +230,76 @@ def test_both_sides_of_the_training_benchmark_take_the_same_tokens():
     # Prompt and answer ("1843" and its end; four tokens supervised, three of them input), four questions, two arms.
     assert plain.units == ours.units == 2 * sum(len(q.prompt_ids) + 3 for q in questions)
     assert plain.seconds > 0 < ours.seconds
+
+
+# Simulated scores
+
+
+def test_the_mean_of_simulated_scores_is_worked_out_by_hand():
+    scores = latent_scores.Scores(zeros=0.5, ones=0.2, between=(0.4, 0.6))
+    # 0.2 at 1, and 0.15 each at 0.4 and 0.6
+    assert scores.mean() == pytest.approx(0.35)
+    assert scores.mean(scores.shift_for(0.1)) == pytest.approx(0.45)
+    assert scores.of(np.array([-3.0, 0.1, 0.6, 3.0])).tolist() == [0.0, 0.4, 0.6, 1.0]
+
+
+def test_drawn_scores_have_the_mean_and_the_effect_that_is_asked_for():
+    rng, sizes = np.random.default_rng(0), np.full(100, 5)
+    sums, truth = coverage.simulate(rng, 400, sizes, "F1", 2)
+    assert truth.tolist() == [0.03, 0.0]
+    gains = (sums[..., 1:] - sums[..., :1]).sum(1) / 500
+    # The standard error of a gain is about 1.5 points a sweep.
+    assert gains.mean(0) == pytest.approx(truth, abs=4 * 0.015 / 400**0.5)
+    assert sums[..., 0].sum() / 400 / 500 == pytest.approx(latent_scores.F1.mean(), abs=0.006)
+
+
+def test_nearly_equal_arms_differ_in_few_questions_and_gain_in_proportion():
+    sums, truth = coverage.simulate(np.random.default_rng(0), 300, np.ones(100, int), "nearly equal", 1)
+    assert truth[0] == pytest.approx(0.03 * 0.03)
+    assert (sums[..., 0] != sums[..., 1]).mean() < 0.03
+
+
+def test_luck_moves_the_mean_by_its_points():
+    rng, sizes = np.random.default_rng(0), np.full(100, 50)
+    means = coverage.lucky_sums(rng, sizes, [1] * 200, [0.0] * 200, 4.4)[:, 1:].sum(0) / 5000
+    # Sampling 5,000 questions adds little: 200 standard deviations of 4.4 points are known within 5 %.
+    assert means.std() == pytest.approx(0.044, rel=0.2)
+
+
+@pytest.mark.parametrize(("size", "num"), [("one", 2), ("five", 4), ("unequal", 4)])
+def test_cells_without_information_are_refused(size, num):
+    found = coverage.measure_cell(num, size, "F1", 1, 5, 200, 0)
+    assert found["refused"] == 1
+    assert "covered" not in found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("size", "num"), [("one", 12), ("five", 6), ("five", 20), ("unequal", 12)])
+@pytest.mark.parametrize("kind", ["0/1", "95 % zeros", "nearly equal", "F1"])
+@pytest.mark.parametrize("arms", [1, 10])
+def test_intervals_hold_the_truth_in_small_samples(size, num, kind, arms):
+    found = coverage.measure_cell(num, size, kind, arms, 300, 299, 1)
+    assert found["refused"] == 0
+    # A true 95 % shows 92 % or less in 1 of 60 samples of 300.
+    assert found["covered"] >= 0.92
+    assert found["narrowest_half_width"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num", [8, 20, 50])
+def test_no_help_is_not_said_where_nothing_could_be_seen(num):
+    assert coverage.measure_cell(num, "one", "rare", 1, 300, 299, 1)["false_no_help"] <= 0.05
+
+
+@pytest.mark.slow
+def test_intervals_over_two_seeds_hold_the_truth():
+    assert coverage.measure_seeds(10, 2, 4.4, 60, 299, 1)["covered"] >= 0.9
+    assert coverage.measure_ceiling(2, 1.7, 60, 1)["covered"] >= 0.87
+
+
+def test_a_sweep_without_effect_declares_what_its_intervals_say():
+    baseline, arms = calibration.simulate(np.random.default_rng(0), 100, 0.0)
+    comparison = calibration.compare_to_baseline(baseline, arms, num_resamples=200)
+    declared = calibration.declared(comparison, 0.0)
+    assert declared["any_simultaneous_excludes_0"] is declared["any_simultaneous_misses_truth"] is False
+    assert not declared["helped"]

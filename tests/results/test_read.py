@@ -16,7 +16,8 @@ def test_a_finished_sweep_is_read_in_the_order_planned(tmp_path):
     (chosen,) = results.arms["r16_a32_full"]
     assert (chosen.folder, chosen.record.done.test.f1) == (run / "r16_a32_full", 0.6875)
     assert [row["f1"] for row in chosen.predictions[:4]] == [1.0, 1.0, 1.0, 0.0]  # LRRW
-    assert results.controls["codec_only"].folder == run / "controls" / "codec_only"
+    assert [one.folder for one in results.controls["codec_only"]] == [run / "controls" / "codec_only"]
+    assert list(results.groups) == [*results.arms, *results.controls]
     assert is_complete(run)
 
 
@@ -29,11 +30,12 @@ def test_seeds_of_an_arm_are_kept_together(tmp_path):
     }
 
 
-def test_of_several_seeds_of_a_control_the_first_that_is_done_is_read(tmp_path):
+def test_seeds_of_a_control_are_kept_together_without_those_that_failed(tmp_path):
     seeds = [failed("text_lora", kind="control"), record("text_lora-seed1", arm="text_lora")]
     seeds.append(record("text_lora-seed2", arm="text_lora"))
     results = read_results(write_run(tmp_path / "run", [record("baseline"), *seeds]))
-    assert {name: one.record.name for name, one in results.controls.items()} == {"text_lora": "text_lora-seed1"}
+    found = {name: [one.record.name for one in runs] for name, runs in results.controls.items()}
+    assert found == {"text_lora": ["text_lora-seed1", "text_lora-seed2"]}
     assert [one.name for one in results.unfinished] == ["text_lora"]
 
 

@@ -1,7 +1,8 @@
+import numpy as np
 import pytest
+import scipy.stats
 
 from thinwire.errors import UsageError
-from thinwire.stats.bootstrap import Interval
 from thinwire.stats.ceiling import ceiling_share, paired_ceiling_share
 from thinwire.stats.pairing import Run
 
@@ -24,49 +25,72 @@ def test_there_is_no_share_of_a_ceiling_that_is_missing_or_not_above(codec, ceil
     assert ("control" if None in (codec, ceiling) else "not above") in found.reason
 
 
-def test_a_share_that_is_the_same_everywhere_has_no_spread():
-    found = paired_ceiling_share([run([0.5, 0.25, 0.5])], run([0.0] * 3), run([1.0, 0.5, 1.0]))
-    assert found.share == pytest.approx(0.5)
-    assert (found.interval.low, found.interval.high) == (pytest.approx(0.5), pytest.approx(0.5))
+def flat(level, offsets=(0.0,), num=20, slope=1e-7):
+    """Runs of constant means whose questions hardly vary."""
+    return [run((level + offset + slope * level * np.arange(num)).tolist()) for offset in offsets]
+
+
+def noisy(level, seed, num_runs, num=200):
+    rng = np.random.default_rng(seed)
+    return [run((level + 0.3 * rng.random(num)).tolist()) for _ in range(num_runs)]
+
+
+def test_where_only_the_arms_runs_vary_the_interval_is_students_t_of_the_pooled_variance():
+    # Means 0.2, 0.5, 0.8 of the arm and three equal ones of the ceiling: 0.18 over 2 + 2 degrees is 0.045 a run.
+    arms, ceiling = flat(0.5, (-0.3, 0, 0.3)), flat(1.0, (0, 0, 0), slope=-1e-7)
+    found = paired_ceiling_share(arms, [run([0.0] * 20)], ceiling)
+    # Fieller: (0.5 - s)^2 = t^2 * 0.045 / 3 * (1 + s^2)
+    square = scipy.stats.t.isf(0.025, 4) ** 2 * 0.015
+    low, high = sorted(np.roots([1 - square, -1.0, 0.25 - square]))
+    assert found.share == pytest.approx(0.5, abs=1e-5)
+    assert (found.interval.low, found.interval.high) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+
+
+def test_one_seed_everywhere_gives_no_interval():
+    found = paired_ceiling_share(noisy(0.3, 1, 1), noisy(0.0, 2, 1), noisy(0.6, 3, 1))
+    assert 0.3 < found.share < 0.7
+    assert (found.interval, found.reason) == (None, "one seed: how much the share varies with training is not known")
+
+
+def test_other_groups_tell_the_spread_over_seeds_of_single_runs():
+    one, codec, ceiling = noisy(0.3, 1, 1), noisy(0.0, 2, 1), noisy(0.6, 3, 1)
+    found = paired_ceiling_share(one, codec, ceiling, others=[noisy(0.2, 4, 3)])
     assert found.reason is None
+    assert found.interval.low < found.share < found.interval.high
+    more = paired_ceiling_share(one, codec, ceiling, others=[noisy(0.2, 4, 3), noisy(0.2, 5, 5), noisy(0.2, 6, 5)])
+    assert more.share == found.share
+    assert more.interval.high - more.interval.low < found.interval.high - found.interval.low
 
 
-def test_the_interval_of_a_share_is_that_of_the_exact_distribution():
-    # Two paragraphs, gains 1 and 0 of room 1 and 1: both, one, or none drawn twice make 1, 0.5, 0.
-    found = paired_ceiling_share([run([1.0, 0.0])], run([0.0] * 2), run([1.0] * 2))
-    assert (found.share, found.interval) == (0.5, Interval(low=0.0, high=1.0))
-
-
-def test_the_share_of_several_runs_is_of_their_mean_and_its_interval_covers_them():
-    # No paragraph differs from another: what is left is a t interval of three runs, spread 0.3, two degrees of freedom.
-    arms = [run([score] * 2) for score in (0.2, 0.5, 0.8)]
-    found = paired_ceiling_share(arms, run([0.0] * 2), run([1.0] * 2))
-    reach = 4.302653 * 0.3 / 3**0.5
-    assert found.share == pytest.approx(0.5)
-    assert (found.interval.low, found.interval.high) == (pytest.approx(0.5 - reach), pytest.approx(0.5 + reach))
-    with pytest.raises(UsageError, match="missing"):
-        paired_ceiling_share([*arms, run([0.5])], run([0.0] * 2), run([1.0] * 2))
-
-
-def test_equal_runs_leave_the_share_the_spread_over_questions():
-    # As above, 0, 0.5 and 1 with a quarter, a half and a quarter: a standard deviation of the root of 1 / 8.
-    found = paired_ceiling_share([run([1.0, 0.0])] * 3, run([0.0] * 2), run([1.0] * 2))
-    assert found.interval.high - 0.5 == pytest.approx(1.95996 * 0.125**0.5, rel=0.02)
+def test_several_runs_of_the_codec_add_their_own_spread():
+    arm, ceiling = noisy(0.3, 1, 3), noisy(0.6, 3, 3)
+    codec = noisy(0.0, 2, 1)
+    width = lambda found: found.interval.high - found.interval.low  # noqa: E731
+    fixed, trained = (paired_ceiling_share(arm, runs, ceiling) for runs in (codec, codec * 2))
+    assert trained.share == pytest.approx(fixed.share)
+    # Equal runs add a degree of freedom as well as their share of the variance; the latter is more.
+    assert width(trained) != pytest.approx(width(fixed))
 
 
 def test_a_ceiling_that_is_not_surely_above_leaves_the_share_without_an_interval():
-    # A quarter of the resamples draw the second paragraph twice, where codec only is above the ceiling.
-    found = paired_ceiling_share([run([0.5, 0.5])], run([0.0, 0.5]), run([1.0, 0.0]))
-    assert found.share == pytest.approx((0.5 - 0.25) / (0.5 - 0.25))
+    rng = np.random.default_rng(0)
+    scores = [run(rng.random(30).tolist()) for _ in range(7)]
+    by_mean = sorted(scores, key=lambda one: np.mean(one.scores))
+    found = paired_ceiling_share(by_mean[2:4], by_mean[:1], by_mean[4:6])
+    assert found.share is not None
     assert found.interval is None
-    assert "not surely above" in found.reason
+    assert found.reason == "text + LoRA is not surely above codec only"
 
 
 def test_paired_shares_that_cannot_be_are_stated():
     one = run([0.5])
-    assert paired_ceiling_share([one], None, one).share is None
-    assert paired_ceiling_share([one], one, one).share is None
-    alone = paired_ceiling_share([one], run([0.0]), run([1.0]))
-    assert (alone.share, alone.interval, alone.reason) == (0.5, None, "one paragraph only")
+    assert paired_ceiling_share([one], None, [one]).share is None
+    assert paired_ceiling_share([one], [one], [one]).share is None
+    alone = paired_ceiling_share([one], [run([0.0])], [run([1.0])])
+    assert (alone.share, alone.interval) == (0.5, None)
+    assert alone.reason == "1 question about 1 paragraph: an interval needs at least 6 paragraphs"
+    same = paired_ceiling_share([run([0.5] * 20)] * 2, [run([0.5] * 20)], [run([1.0] * 20)] * 2)
+    assert (same.share, same.interval) == (0.0, None)
+    assert same.reason == "fewer than 6 paragraphs differ from codec only"
     with pytest.raises(UsageError, match="missing"):
-        paired_ceiling_share([run([0.5, 0.5])], one, one)
+        paired_ceiling_share([run([0.5, 0.5])], [one], [one])

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from thinwire.config.settings import VerdictConfig
 from thinwire.errors import UsageError
 from thinwire.schema import build
-from thinwire.stats.bootstrap import ArmComparison, Comparison, Interval
-from thinwire.stats.tiers import TIERS, Tiers
-from thinwire.stats.verdict import ARM_IS_BETTER, arm_verdict, sweep_verdict
+from thinwire.stats.bootstrap import ArmComparison, Comparison
+from thinwire.stats.inference import Interval
+from thinwire.stats.tiers import TIERS, Tiers, planned_tier
+from thinwire.stats.verdict import ARM_IS_BETTER, RUN_AGAIN, Addition, arm_verdict, sweep_verdict
 
 NEXT_STEPS = {"no help": ("Stop",), "marginal": ("Note it",), "significant": ("Use it", "Tell others"), "strong": ()}
 
@@ -78,9 +79,11 @@ def test_thresholds_can_be_moved_and_must_rise():
         (12, 8, "strong", "marginal"),  # 4 to 20
         (12, 11, "strong", None),  # 1 to 23
         (3, 1, "marginal", "marginal"),  # the lower end is the threshold
-        (1, 0.9, "no help", "no help"),  # 0.1 to 1.9: it may help, but by less than counts
+        (1, 0.9, "slight", "slight"),  # 0.1 to 1.9: a gain, but less than counts
+        (0.5, 1, "no help", "no help"),  # -0.5 to 1.5
         (1, 1, "no help", None),  # up to 2.0
-        (-4, 1, "no help", "no help"),
+        (-4, 1, "harm", "harm"),
+        (-1, 1.5, "no help", "no help"),  # -2.5 to 0.5
     ],
 )
 def test_the_supported_tier_is_the_one_the_interval_reaches(difference, half_width, observed, supported):
@@ -103,9 +106,18 @@ def test_an_arm_without_an_interval_is_unresolved_and_says_no_number():
     few = replace(arm(6, 5), outcome="too few", reason="one paragraph", simultaneous=None, critical=None)
     verdict = arm_verdict(few)
     assert (verdict.observed, verdict.supported, verdict.questions_to_resolve) == ("significant", None, None)
-    steps = sweep_verdict(sweep(a=few), "a")
-    assert steps.next_steps[0].startswith("Evaluate more questions")
-    assert "(one paragraph)" in steps.lesson
+    found = sweep_verdict(sweep(a=few), "a", next_steps=NEXT_STEPS)
+    assert found.headline == "Not resolved: the data give no interval"
+    assert found.next_steps[0].startswith("Evaluate more questions")
+    assert "(one paragraph)" in found.lesson
+    assert not found.helped
+
+
+def test_an_interval_without_width_shows_nothing():
+    flat = replace(arm(12, 1), simultaneous=Interval(low=0.12, high=0.12))
+    verdict = arm_verdict(flat)
+    assert (verdict.supported, verdict.gains, verdict.helps) == (None, False, False)
+    assert sweep_verdict(sweep(a=flat), "a").headline.startswith("Not resolved: ")
 
 
 @given(st.floats(-20, 20), st.floats(0.01, 20))
@@ -113,7 +125,11 @@ def test_an_arm_without_an_interval_is_unresolved_and_says_no_number():
 def test_what_is_supported_is_never_above_what_is_observed(difference, half_width):
     verdict = arm_verdict(arm(difference, half_width))
     if verdict.supported is not None:
-        assert TIERS.index(verdict.supported) <= TIERS.index(verdict.observed)
+        order = ["harm", "no help", "slight", *TIERS[1:]]
+        assert order.index(verdict.supported) <= order.index(verdict.observed)
+        assert planned_tier(verdict.observed) == Tiers().of(difference / 100)
+        assert (verdict.supported == "harm") is (difference + half_width < 0)
+        assert verdict.gains is (verdict.supported not in ("harm", "no help"))
     json.dumps(asdict(verdict), allow_nan=False)
 
 
@@ -136,7 +152,7 @@ def test_an_unresolved_sweep_asks_for_questions_and_keeps_the_branch_for_later()
     assert not found.helped
     assert not found.verdict.gains
     assert found.lesson == (
-        "Whether LoRA raises the score with compressed input is not resolved: best gains +6.0 F1 points "
+        "Whether LoRA raises the score is not resolved: best gains +6.0 F1 points "
         "over the baseline (95% interval over all arms -1.0 to +13.0, 1,000 questions)."
     )
     assert found.next_steps == (
@@ -146,13 +162,28 @@ def test_an_unresolved_sweep_asks_for_questions_and_keeps_the_branch_for_later()
     assert found.next_steps_if_confirmed == NEXT_STEPS["significant"]
 
 
+def test_more_questions_than_there_are_are_not_asked_for():
+    few = sweep_verdict(sweep(best=arm(6, 7)), "best", power=0.5, available=3062)  # one fewer than above
+    said = "It would take more than the 3,062 questions there are: more seeds or a larger effect are needed"
+    assert few.next_steps == (said,)
+    assert few.verdict.questions_to_resolve is None
+    enough = sweep_verdict(sweep(best=arm(6, 7)), "best", power=0.5, available=3063)
+    assert enough.verdict.questions_to_resolve == 3063
+
+
+def test_where_seeds_alone_vary_too_much_more_of_them_are_asked_for():
+    luck = replace(arm(6, 7), question_variance=0.0001, seed_variance=0.0256)  # 16 points of luck for 4 of room
+    found = sweep_verdict(sweep(best=luck), "best")
+    assert found.next_steps == ("Train more seeds: no number of questions would resolve it with those that there are",)
+
+
 def test_a_gain_that_may_be_too_small_to_count_is_still_called_a_gain():
     found = sweep_verdict(sweep(best=arm(6, 5)), "best")
     assert found.verdict.gains
     assert not found.helped
     assert found.headline == "Not resolved: a gain, the estimate is significant, but the data do not settle its tier"
     assert found.lesson.startswith(
-        "LoRA raises the score with compressed input, but by how much is not resolved: best "
+        "LoRA raises the score, but by how much is not resolved: best "
         "gains +6.0 F1 points over the baseline (95% interval over all arms +1.0 to +11.0"
     )
 
@@ -160,7 +191,14 @@ def test_a_gain_that_may_be_too_small_to_count_is_still_called_a_gain():
 @pytest.mark.parametrize(
     ("difference", "half_width", "headline", "lesson"),
     [
-        (-4, 1, "No better than the baseline", "wide is no better than the baseline: wide gains -4.0 F1 points"),
+        (-4, 1, "Worse than the baseline", "wide is worse than the baseline: wide gains -4.0 F1 points"),
+        (
+            0,
+            1,
+            "No gain of 2 points over the baseline",
+            "wide is not 2 points better than the baseline: wide gains +0.0",
+        ),
+        (1, 0.5, "A gain of less than 2 points over", "wide is better than the baseline by less than 2 points: wide"),
         (3, 0.5, "Better than the baseline: marginal", "wide is a little better than the baseline: wide gains +3.0"),
         (12, 5, "Better than the baseline: at least significant, the estimate is strong", "wide is clearly better"),
         (
@@ -169,7 +207,12 @@ def test_a_gain_that_may_be_too_small_to_count_is_still_called_a_gain():
             "Not resolved: a gain, the estimate is significant",
             "wide is better than the baseline, but by how",
         ),
-        (1, 5, "Not resolved: the estimate is no help", "Whether wide is better than the baseline is not resolved:"),
+        (
+            1,
+            5,
+            "Not resolved: the estimate is below 2 points, the data",
+            "Whether wide is better than the baseline is not resolved:",
+        ),
     ],
 )
 def test_a_sweep_that_is_not_about_lora_says_nothing_of_it(difference, half_width, headline, lesson):
@@ -177,6 +220,49 @@ def test_a_sweep_that_is_not_about_lora_says_nothing_of_it(difference, half_widt
     assert found.headline.startswith(headline)
     assert found.lesson.startswith(lesson)
     assert "LoRA" not in found.headline + found.lesson + " ".join(found.next_steps + found.next_steps_if_confirmed)
+
+
+@pytest.mark.parametrize(
+    ("difference", "half_width", "headline", "lesson"),
+    [
+        (-4, 1, "LoRA lowers the score", "LoRA lowers the score: wide gains -4.0"),
+        (0, 1, "No gain of 2 points with LoRA", "LoRA does not raise the score by 2 points: wide"),
+        (1, 0.5, "A gain of less than 2 points with LoRA", "LoRA raises the score by less than 2 points: wide"),
+        (12, 1, "LoRA gains: strong", "LoRA strongly raises the score: wide"),
+    ],
+)
+def test_a_gain_of_lora_is_no_help_with_compression(difference, half_width, headline, lesson):
+    found = sweep_verdict(sweep(wide=arm(difference, half_width)), "wide")
+    assert found.headline == headline
+    assert found.lesson.startswith(lesson)
+    assert "compress" not in found.headline + found.lesson
+
+
+@pytest.mark.parametrize("difference", [-4, 1])
+def test_harm_and_a_slight_gain_have_the_next_steps_of_no_help(difference):
+    found = sweep_verdict(sweep(best=arm(difference, 0.5)), "best", next_steps=NEXT_STEPS)
+    assert (found.next_steps, found.helped) == (("Stop",), False)
+
+
+def test_the_smallest_gain_that_counts_is_the_sweeps_own():
+    found = sweep_verdict(sweep(best=arm(1, 0.5)), "best", Tiers(marginal=1.75))
+    assert found.headline == "A gain of less than 1.75 points with LoRA"
+
+
+def test_what_is_said_beside_the_gain_follows_it():
+    addition = Addition(headline="on text too", sentence="It gains 12 on text.", remark="1 of 3 arms has no result")
+    found = sweep_verdict(sweep(best=arm(12, 1)), "best", addition=addition)
+    assert found.headline == "LoRA gains: strong; on text too (1 of 3 arms has no result)"
+    assert found.lesson.endswith("1,000 questions). It gains 12 on text.")
+
+
+def test_a_refusal_leaves_a_strong_gain_unresolved():
+    addition = Addition(headline="on text too", refusal="8 of 10 arms have no result")
+    found = sweep_verdict(sweep(best=arm(12, 1)), "best", addition=addition, next_steps=NEXT_STEPS)
+    assert found.headline == "Not resolved: 8 of 10 arms have no result"
+    assert found.lesson.startswith("Whether LoRA raises the score is not resolved: best gains +12.0")
+    assert (found.supported, found.helped, found.next_steps) == (None, False, (RUN_AGAIN,))
+    assert found.verdict.supported == "strong"
 
 
 def test_the_best_arm_is_the_one_given_and_must_exist():

@@ -93,7 +93,15 @@ def _print_tables(runs: list[Path], sort: str) -> None:
     screen.print(compare_report.LEGEND, style="dim", highlight=False)
 
 
-_COLOURS = {"strong": "green", "significant": "green", "marginal": "cyan", "unresolved": "yellow", "no help": "red"}
+_COLOURS = {
+    "strong": "green",
+    "significant": "green",
+    "marginal": "cyan",
+    "slight": "cyan",
+    "unresolved": "yellow",
+    "no help": "red",
+    "harm": "red",
+}
 
 
 @results_app.command()
@@ -228,14 +236,14 @@ def plot(
 def postprocess(run: Sweep, as_json: AsJson = False) -> None:
     """Score extractors (first line, first clause, ...) on the answers of every arm and control of a sweep.
 
-    A gain that the uncompressed controls show too is one of format, not of understanding.
+    Scores are means over an arm's seeds. A gain that the uncompressed controls show too is one of format, not of
+    understanding.
     """
-    from thinwire.evaluation.extractors import score_extractors
+    from thinwire.evaluation.extractors import mean_extractor_scores
     from thinwire.results.read import read_results
 
-    results = read_results(run)
-    finished = {**{name: runs[0] for name, runs in results.arms.items()}, **results.controls}
-    scores = {name: score_extractors(one.predictions) for name, one in finished.items()}
+    groups = read_results(run).groups
+    scores = {name: mean_extractor_scores([one.predictions for one in runs]) for name, runs in groups.items()}
     if as_json:
         typer.echo(json.dumps({name: {k: s.as_dict() for k, s in found.items()} for name, found in scores.items()}))
         return

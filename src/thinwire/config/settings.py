@@ -268,4 +268,4 @@ class ReportConfig(Section):
     """The expected score of the baseline arm."""
     next_steps: Mapping[Tier, tuple[str, ...]] = {}
     """What to do next, by the tier that the results support: ``no help``, ``marginal``, ``significant`` or ``strong``.
-    A tier that is missing has no steps."""
+    A tier that is missing has no steps; harm and a slight gain have those of ``no help``."""

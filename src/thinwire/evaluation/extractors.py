@@ -90,6 +90,17 @@ def score_extractors(rows: Sequence[Mapping[str, Any]]) -> dict[str, ExtractorSc
     return {name: _score(extract, rows) for name, extract in EXTRACTORS.items()}
 
 
+def mean_extractor_scores(runs: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, ExtractorScore]:
+    """Average each extractor's scores over the runs (at least one) of an arm, as its F1 is."""
+    scores = [score_extractors(rows) for rows in runs]
+    return {
+        name: ExtractorScore(
+            **{key: fmean(asdict(one[name])[key] for one in scores) for key in asdict(scores[0][name])}
+        )
+        for name in scores[0]
+    }
+
+
 def _score(extract: Callable[[str], str], rows: Sequence[Mapping[str, Any]]) -> ExtractorScore:
     answers = [extract(row["raw_text"]) for row in rows]
     scores = [best_over_golds(answer, row["golds"]) for answer, row in zip(answers, rows, strict=True)]

@@ -8,55 +8,53 @@ from datetime import datetime
 from statistics import fmean
 from typing import Any
 
-from thinwire.config.settings import ExpectedBaseline, ReportConfig, VerdictConfig
+from thinwire.config.settings import ReportConfig, VerdictConfig
 from thinwire.evaluation.degeneration import Diagnosis, diagnose
-from thinwire.evaluation.extractors import score_extractors
-from thinwire.report.analysis_record import AnalysedSweep, Analysis, VerdictSummary
+from thinwire.evaluation.extractors import mean_extractor_scores
+from thinwire.report.analysis_record import AnalysedSweep, Analysis
+from thinwire.report.choice import choose_best, mean_selection_f1
 from thinwire.report.code_sizes import bits_of_code, codecs, matrix_bytes, sizes
+from thinwire.report.interactions import summarize_interactions
 from thinwire.report.rows import AnalysisRow, AnswerExample, AnswerSummary, Degeneration, Difference, ShareOfCeiling
 from thinwire.report.setting_differences import Settings, differing_settings
+from thinwire.report.verdict import summarize_verdict
 from thinwire.results.arm_record import ArmRecord
 from thinwire.results.read import CEILING, CODEC, TEXT, Finished, Results
 from thinwire.results.sweep_header import SweepHeader
-from thinwire.stats.bootstrap import ArmComparison, Comparison, Interval, compare_to_baseline
+from thinwire.stats.bootstrap import ArmComparison, Comparison, compare_to_baseline
 from thinwire.stats.ceiling import paired_ceiling_share
+from thinwire.stats.inference import Interval
 from thinwire.stats.pairing import Run
-from thinwire.stats.verdict import ARM_IS_BETTER, LORA_HELPS, Claim, arm_verdict, sweep_verdict
+from thinwire.stats.verdict import ArmVerdict, arm_verdict
 
 
 def analyse(results: Results) -> Analysis:
     """Compute everything that the reports of a sweep say."""
     settings, report = VerdictConfig(**results.sweep.verdict), ReportConfig(**results.sweep.report)
     f1, em = (_compare(results, metric, settings) for metric in ("f1", "exact_match"))
-    best, groups = choose_best(results), _groups(results)
+    best, groups = choose_best(results), results.groups
+    interactions = summarize_interactions(results, settings, f1)
     records = [*(runs[0].record for runs in groups.values()), *results.unfinished]
-    differing = differing_settings(records, results.sweep.model.num_layers)
+    differing = differing_settings(records, results.sweep.model.num_layers, results.searched)
     rows = [
         _row(results, name, found, (f1, em), settings, is_best=name == best)
         for name, found in zip(groups, differing, strict=False)
     ]
     rows += [_failed_row(results, *one) for one in zip(results.unfinished, differing[len(groups) :], strict=True)]
     found = Analysis(
+        command=None,
         sweep=_sweep(results.sweep, report),
         thresholds={name: points / 100 for name, points in settings.thresholds().items()},
         confidence=settings.confidence,
         resamples=settings.resamples,
-        verdict=_verdict(results, f1, best, settings, report),
+        verdict=summarize_verdict(results, f1, best, interactions, settings, report),
+        interactions=interactions,
         rows=tuple(rows),
         bytes=sizes(results, best),
         codecs=codecs(results),
-        notes=tuple(_notes(results, f1)),
+        notes=tuple(_notes(results)),
     )
     return found.model_copy(update={"notes": (*found.notes, *found.warnings)})
-
-
-def choose_best(results: Results) -> str:
-    """Name the arm with the highest selection F1, mean over its seeds, the first of equals: never by the test split."""
-    return max(results.arms, key=lambda name: _mean_selection_f1(results.arms[name]))
-
-
-def _mean_selection_f1(runs: Sequence[Finished]) -> float:
-    return fmean(run.record.done.selection.f1 for run in runs)
 
 
 def _sweep(header: SweepHeader, report: ReportConfig) -> AnalysedSweep:
@@ -70,10 +68,6 @@ def _seconds(started_at: str, finished_at: str | None) -> float | None:
         return None
     started, finished = (datetime.fromisoformat(time.replace("Z", "+00:00")) for time in (started_at, finished_at))
     return (finished - started).total_seconds()
-
-
-def _groups(results: Results) -> dict[str, list[Finished]]:
-    return {**results.arms, **{name: [control] for name, control in results.controls.items()}}
 
 
 def _runs(finished: Sequence[Finished], metric: str = "f1") -> list[Run]:
@@ -103,12 +97,13 @@ def _row(
     *,
     is_best: bool,
 ) -> AnalysisRow:
-    runs = _groups(results)[name]
+    runs = results.groups[name]
     record, all_done = runs[0].record, [run.record.done for run in runs]
     done = all_done[0]
     f1, em = (found.arms.get(name) if found else None for found in comparisons)
-    judged = arm_verdict(f1, settings, power=settings.power) if f1 else None
+    judged = _judged(f1, settings, results.sweep.test_questions) if f1 else None
     text = results.controls.get(TEXT)
+    diagnosis = diagnose(runs[0].predictions, text[0].predictions if text else None)
     return AnalysisRow(
         **_identity(record, results),
         name=name,
@@ -126,17 +121,22 @@ def _row(
         em=fmean(one.test.exact_match for one in all_done),
         raw_f1=fmean(one.test.raw_f1 for one in all_done),
         raw_em=fmean(one.test.raw_exact_match for one in all_done),
-        selection_f1=_mean_selection_f1(runs),
+        selection_f1=mean_selection_f1(runs),
         f1_difference=_difference(f1) if f1 else None,
         em_difference=_difference(em) if em else None,
         observed_tier=judged.observed if judged else None,
         supported_tier=judged.supported or "unresolved" if judged else None,
         questions_needed=judged.questions_to_resolve if judged else None,
+        questions_obstacle=judged.questions.reason if judged and judged.questions else None,
         share_of_ceiling=_share(results, name, runs),
         **_reconstruction(runs),
-        degeneration=_degeneration(diagnose(runs[0].predictions, text.predictions if text else None)),
-        extractors=score_extractors(runs[0].predictions),
+        degeneration=_degeneration(diagnosis, record.config["seed"]),
+        extractors=mean_extractor_scores([run.predictions for run in runs]),
     )
+
+
+def _judged(arm: ArmComparison, settings: VerdictConfig, available: int | None) -> ArmVerdict:
+    return arm_verdict(arm, settings, power=settings.power, available=available)
 
 
 def _failed_row(results: Results, record: ArmRecord, differing: Settings) -> AnalysisRow:
@@ -193,16 +193,17 @@ def _ends(interval: Interval | None) -> tuple[float | None, float | None]:
     return (interval.low, interval.high) if interval else (None, None)
 
 
-def _degeneration(diagnosis: Diagnosis) -> Degeneration:
+def _degeneration(diagnosis: Diagnosis, seed: int) -> Degeneration:
     return Degeneration(
         finding=diagnosis.finding,
+        seed=seed,
         metrics=AnswerSummary(**asdict(diagnosis.answers)),
         gold=AnswerSummary(**asdict(diagnosis.gold)),
         text=AnswerSummary(**asdict(diagnosis.text)) if diagnosis.text else None,
         reasons=tuple(
             f"{one.metric.removesuffix('_share').replace('_', ' ')} {one.value:.1%} (limit {one.limit:.1%})"
             for one in diagnosis.evidence
-            if one.beyond
+            if one.beyond and one.sign_of == diagnosis.finding
         ),
         examples=tuple(
             AnswerExample(id=one.id, question=one.question, golds=(one.gold,), raw_text=one.raw_text)
@@ -215,97 +216,22 @@ def _share(results: Results, name: str, runs: list[Finished]) -> ShareOfCeiling 
     """Share of the ceiling of the mean of an arm's runs; controls are what it is measured by."""
     if name not in results.arms:
         return None
-    codec, ceiling = (results.controls.get(control) for control in (CODEC, CEILING))
-    share = paired_ceiling_share(
-        _runs(runs),
-        Run.of_rows(codec.predictions) if codec else None,
-        Run.of_rows(ceiling.predictions) if ceiling else None,
-    )
+    codec, ceiling = (_runs(results.controls.get(control, ())) for control in (CODEC, CEILING))
+    others = [_runs(other) for arm, other in results.arms.items() if arm != name]
+    share = paired_ceiling_share(_runs(runs), codec, ceiling, others=others)
     if share.share is None:
         return None
     low, high = _ends(share.interval)
-    return ShareOfCeiling(estimate=share.share, low=low, high=high, num_seeds=len(runs))
+    return ShareOfCeiling(estimate=share.share, low=low, high=high, num_seeds=len(runs), reason=share.reason)
 
 
-# The verdict
-
-
-def _verdict(
-    results: Results, comparison: Comparison | None, best: str, settings: VerdictConfig, report: ReportConfig
-) -> VerdictSummary:
-    baseline_check = _baseline_check(results, report.expected_baseline)
-    if comparison is None:
-        nothing = "no comparison: the sweep has no baseline arm, or nothing beside it"
-        unknown = ("judged_by", "tier", "supported_tier", "helped", "questions_needed", "uncertainty_covers")
-        return VerdictSummary(
-            headline=nothing,
-            sentence=nothing,
-            best=best,
-            baseline_check=baseline_check,
-            about_lora=False,
-            **dict.fromkeys(unknown),
-        )
-    judged_by = best if best in comparison.arms else _best_beside_baseline(results)
-    claim = _claim(results, judged_by)
-    found = sweep_verdict(
-        comparison, judged_by, settings, claim=claim, next_steps=report.next_steps, power=settings.power
-    )
-    chosen = "" if judged_by == best else " (the selection split chose the baseline itself)"
-    return VerdictSummary(
-        headline=found.headline + chosen,
-        sentence=found.lesson,
-        best=best,
-        judged_by=judged_by,
-        tier=found.verdict.observed,
-        supported_tier=found.verdict.supported or "unresolved",
-        helped=found.helped,
-        questions_needed=found.verdict.questions_to_resolve,
-        baseline_check=baseline_check,
-        uncertainty_covers=comparison.arms[judged_by].covers,
-        about_lora=claim is LORA_HELPS,
-        next_steps=found.next_steps,
-        next_steps_if_confirmed=found.next_steps_if_confirmed,
-    )
-
-
-def _best_beside_baseline(results: Results) -> str:
-    """Where the baseline itself was chosen, the sweep is judged by the best of the others."""
-    others = {name: runs for name, runs in results.arms.items() if name != results.sweep.baseline}
-    return max(others, key=lambda name: _mean_selection_f1(others[name]))
-
-
-def _claim(results: Results, judged_by: str) -> Claim:
-    """What the arm's gain says something about: LoRA, where the baseline is the same arm without it."""
-    # A repeated arm's seeds are the experiment's, and the first that is done is not the same for every arm.
-    repeated = any(run.record.name != run.record.arm for runs in results.arms.values() for run in runs)
-    judged, baseline = (results.arms[name][0].record.config for name in (judged_by, results.sweep.baseline))
-    differing = {name for name in judged if judged[name] != baseline.get(name)} - ({"seed"} if repeated else set())
-    added = judged["lora"]["rank"] > 0 and baseline["lora"]["rank"] == 0
-    return LORA_HELPS if differing == {"lora"} and added else ARM_IS_BETTER
-
-
-def _baseline_check(results: Results, expected: ExpectedBaseline | None) -> str:
-    """Set the baseline's F1 against what is expected of it, or against the text control."""
-    if results.sweep.baseline not in results.arms:
-        return "no baseline arm"
-    f1 = fmean(run.record.done.test.f1 for run in results.arms[results.sweep.baseline])
-    text = results.controls.get(TEXT)
-    found = f"baseline F1 {100 * f1:.1f}"
-    if expected and expected.applies_to(results.sweep.model.name):
-        verb = "matches" if expected.is_met_by(f1) else "does not match"
-        return f"{found} {verb} the expected {expected.f1:.0f} (within {expected.tolerance:.0f} points)"
-    said = [f"{found}, text zero-shot {100 * text.record.done.test.f1:.1f}" if text else found]
-    if expected:
-        nothing = "" if text else ", and there is no text control to compare with"
-        said.append(f"the expected {expected.f1:.0f} is for {expected.model}{nothing}")
-    return "; ".join(said)
-
-
-def _notes(results: Results, comparison: Comparison | None) -> list[str]:
-    notes = []
+def _notes(results: Results) -> list[str]:
     missing = [name for name in (CEILING, TEXT, CODEC) if name not in results.controls]
-    if missing:
-        notes.append(f"controls not run: {', '.join(missing)}; what needs them is left out")
-    if comparison is not None and all(len(runs) == 1 for runs in results.arms.values()):
-        notes.append("one seed an arm: the intervals cover the questions, not the luck of training")
+    notes = [f"controls not run: {', '.join(missing)}; what needs them is left out"] if missing else []
+    if results.searched:
+        notes.append(f"each arm has its own best values, by the selection split, of {', '.join(results.searched)}")
+    edges = {name: one.edges for name, one in results.search.arms.items() if one.edges}
+    if edges:
+        named = "; ".join(f"{name}: {', '.join(paths)}" for name, paths in edges.items())
+        notes.append(f"the best value found is the smallest or largest tried, so a better one may lie beyond ({named})")
     return notes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from thinwire.report.rows import AnalysisOnly, AnalysisRow, SupportedTier
 from thinwire.results.arm_record import CodecMetric, Record
 from thinwire.results.sweep_header import SweepIdentity
-from thinwire.stats.tiers import Tier
+from thinwire.stats.tiers import ResolvedTier, Tier
 
 TOKEN_ID = "token id"
 """The form of a token on a wire that all others are compared with."""
@@ -19,6 +19,10 @@ class AnalysedSweep(SweepIdentity):
     heading: AnalysisOnly[str | None] = None
     """The experiment's own heading for its section of a report."""
     motivation: AnalysisOnly[str | None] = None
+    shared_paragraphs: int = 0
+    """Test paragraphs that also occur in the training data."""
+    test_questions: int | None = None
+    """Test questions that the data hold in all; None where that is not known."""
 
 
 class VerdictSummary(Record):
@@ -30,13 +34,15 @@ class VerdictSummary(Record):
     """The arm that the selection split chose."""
     judged_by: str | None
     """The best of the other arms where the baseline was chosen; None where nothing is compared."""
-    tier: Tier | None
+    tier: ResolvedTier | None
     """Of the point estimate."""
     supported_tier: SupportedTier | None
     helped: bool | None
     """Whether the data support at least the lowest tier that helps."""
     questions_needed: int | None
     """Test questions that would resolve what is unresolved, if the estimate is right."""
+    questions_obstacle: AnalysisOnly[str | None] = None
+    """Why no number of questions would resolve what is unresolved; None where one would."""
     baseline_check: str
     uncertainty_covers: str | None
     """The uncertainty in the intervals, as ``stats.bootstrap`` words it."""
@@ -45,6 +51,46 @@ class VerdictSummary(Record):
     next_steps: AnalysisOnly[tuple[str, ...]] = ()
     next_steps_if_confirmed: AnalysisOnly[tuple[str, ...]] = ()
     """Next steps if more questions confirm an estimate that is not resolved."""
+
+
+class Gain(Record):
+    """A difference between two means of F1, with its interval."""
+
+    estimate: float
+    low: float | None
+    high: float | None
+    """Both ends are None where there is no interval."""
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 where the whole interval lies above or below zero, else 0."""
+        if self.low is None or self.high is None or self.low >= self.high:
+            return 0
+        return 1 if self.low > 0 else -1 if self.high < 0 else 0
+
+
+class InteractionSummary(Record):
+    """The gain of an arm over its baseline, less that of a reference arm over its own: a difference of differences."""
+
+    name: str
+    arm: str
+    baseline: str
+    reference_arm: str
+    reference_baseline: str
+    of_compression: bool
+    """Whether it is LoRA's gain on compressed input, less LoRA's gain on uncompressed input: LoRA is all that is added
+    in both gains, and only the reference reads embeddings without compression."""
+    gain: Gain
+    """Of ``arm`` over ``baseline``. Where that is the sweep's baseline, the interval is the one that the arms have."""
+    reference_gain: Gain
+    difference: Gain
+    """``gain`` less ``reference_gain``, with an interval that holds for all interactions of the sweep at once."""
+    p_adjusted: float | None
+    """Two-sided p-value of ``difference``, adjusted over all interactions after Holm."""
+    reason: str | None
+    """Why ``difference`` has no interval, or a bound in its place; None where it has an ordinary one."""
+    covers: str
+    """The uncertainty in its interval."""
 
 
 class WireSize(Record):
@@ -109,6 +155,8 @@ class Analysis(Record):
     """Of all intervals."""
     resamples: int
     verdict: VerdictSummary
+    interactions: tuple[InteractionSummary, ...] = ()
+    """In the order of the experiment file; without those that lack a result of one of their four members."""
     rows: tuple[AnalysisRow, ...]
     """Arms, then controls, then trainings that are not done."""
     bytes: CompressionSizes | None

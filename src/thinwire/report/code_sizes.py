@@ -26,7 +26,7 @@ def shown_metrics(codecs: Sequence[CodecSummary]) -> list[CodecMetric]:
 def codecs(results: Results) -> tuple[CodecSummary, ...]:
     """Return each codec of the sweep once, with the arms and controls that use it; none where the input is text."""
     used_by: dict[CodecRecord, list[str]] = {}
-    for name, runs in {**results.arms, **{name: [one] for name, one in results.controls.items()}}.items():
+    for name, runs in results.groups.items():
         for codec in (run.record.done.codec for run in runs):
             if codec is not None:
                 # Arms with the same codec keep more of it, or less.

@@ -25,7 +25,10 @@ from typing import Any, NamedTuple
 ComparedRow = dict[str, Any]
 """One arm or control: a value for each of ``COLUMNS``; metrics are fractions, None where there is none."""
 
-LEGEND = "* chosen on the selection split; F1 and EM are test metrics in points, `vs base` against the baseline"
+LEGEND = (
+    "* chosen on the selection split; F1 and EM are test metrics in points, `vs base` against the baseline;\n"
+    "unique: share of different answers, of the first seed where a row is the mean of several"
+)
 
 
 def code_bits(bytes_per_number: int, code_width: int, packed: int | None) -> int:
@@ -210,9 +213,12 @@ def sort_rows(rows: list[ComparedRow], column: str) -> list[ComparedRow]:
 
 def format_table(rows: list[ComparedRow], *, show_run: bool = False) -> str:
     """Rows as lines of text, columns aligned."""
-    lines = table_cells(rows, show_run=show_run)
+    return aligned(table_cells(rows, show_run=show_run), left=2 if show_run else 1)
+
+
+def aligned(lines: list[list[str]], *, left: int) -> str:
+    """Lines of cells as text; all columns but the first ``left`` are aligned to the right."""
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    left = 2 if show_run else 1
     return "\n".join(
         " ".join(
             cell.ljust(width) if i < left else cell.rjust(width)

@@ -12,7 +12,7 @@ from pydantic import Field
 from thinwire.evaluation.degeneration import Finding
 from thinwire.evaluation.extractors import ExtractorScore
 from thinwire.results.arm_record import Kind, Record, Status
-from thinwire.stats.tiers import Tier
+from thinwire.stats.tiers import ResolvedTier
 
 Value = TypeVar("Value")
 
@@ -21,12 +21,8 @@ ANALYSIS_ONLY = "analysis only"
 
 AnalysisOnly = Annotated[Value, ANALYSIS_ONLY]
 
-UNLESS_DEFAULT = "unless default"
-"""Marks a field that a sweep record leaves out where it has its default, as records do that are older than the field.
-"""
-
-SupportedTier = Tier | Literal["unresolved"]
-"""The tier that the interval's lower end supports, if the data decide."""
+SupportedTier = ResolvedTier | Literal["unresolved"]
+"""What the interval that holds for all arms at once shows, if the data decide."""
 
 
 class Difference(Record):
@@ -42,7 +38,7 @@ class Difference(Record):
     p_adjusted: float | None
     """Two-sided p-value, adjusted over all arms after Holm."""
     reason: str | None
-    """Why there is no ordinary interval; None where there is one."""
+    """Why there is no interval, or a bound in its place; None where there is an ordinary one."""
 
 
 class ShareOfCeiling(Record):
@@ -53,6 +49,8 @@ class ShareOfCeiling(Record):
     high: float | None
     num_seeds: int
     """Trainings of the arm that it is the mean of."""
+    reason: str | None = None
+    """Why there is no interval; None where there is one."""
 
 
 class AnswerSummary(Record):
@@ -93,18 +91,20 @@ class Degeneration(Record):
     """Whether the answers degenerated, with the numbers behind it; of several seeds, those of the first."""
 
     finding: Finding
+    seed: int | None = None
+    """Of the training whose answers they are; None in records of earlier versions, which have the first seed's too."""
     metrics: AnswerSummary
     gold: AnalysisOnly[AnswerSummary | None] = None
     """Of the gold answers to the same questions, as if predicted."""
     text: AnalysisOnly[AnswerSummary | None] = None
     """Of the model that reads text, untrained; None where that control was not run."""
-    reasons: AnalysisOnly[tuple[str, ...]] = ()
-    """Each metric that is beyond its limit, a phrase each."""
+    reasons: tuple[str, ...] = ()
+    """The metrics beyond their limits that decided the finding, a phrase each; none where it is healthy."""
     examples: AnalysisOnly[tuple[AnswerExample, ...]] = ()
 
 
 class AnalysisRow(Record):
-    """One arm, with all its seeds, or one control.
+    """One arm or control, with all its seeds.
 
     Metrics are means over the seeds. A training that is not done has its name, settings and minutes, and None for
     everything that was not measured.
@@ -125,13 +125,14 @@ class AnalysisRow(Record):
     layers: int | Literal["all"] | None = None
     num_layers: int
     """Layers that LoRA adapts: of ``all``, the model's number; 0 without LoRA."""
-    position: Annotated[Literal["first", "middle", "last"], UNLESS_DEFAULT] = "first"
+    position: Literal["first", "middle", "last"] = "first"
     """Which layers LoRA adapts, if not all."""
     settings: dict[str, Any] = Field(default={})
     """Values, by path, of the settings in which the sweep's arms differ and which have an effect on this one."""
     n: int | None = None
     """Test questions."""
     num_seeds: int | None = None
+    """Trainings, each with a seed of its own; 1 of a control that does not train."""
     params: int | None = None
     """Trained parameters, of adapter and LoRA together."""
     adapter_params: int | None = None
@@ -153,11 +154,13 @@ class AnalysisRow(Record):
     f1_difference: Difference | None = None
     """To the baseline; None for controls and for the baseline itself."""
     em_difference: Difference | None = None
-    observed_tier: Tier | None = None
+    observed_tier: ResolvedTier | None = None
     """Of the point estimate of the difference in F1."""
     supported_tier: SupportedTier | None = None
     questions_needed: int | None = None
     """Test questions that would resolve what is unresolved, if the estimate is right."""
+    questions_obstacle: AnalysisOnly[str | None] = None
+    """Why no number of questions would resolve what is unresolved; None where one would."""
     share_of_ceiling: ShareOfCeiling | None = None
     """None for controls, and where the controls that it needs are missing."""
     cosine_at_start: float | None = None
@@ -169,7 +172,7 @@ class AnalysisRow(Record):
     nearest_row_accuracy: float | None = None
     degeneration: Degeneration | None = None
     extractors: AnalysisOnly[dict[str, ExtractorScore]] = Field(default={})
-    """Scores of the answers under each extractor, by its name."""
+    """Scores of the answers under each extractor, by its name: means over the seeds, as F1 is."""
 
     @property
     def done_f1(self) -> float:

@@ -38,7 +38,7 @@ def _frequency(results: Results) -> list[dict[str, Any]] | None:
     first = next(filter(None, at_start), None)
     if first is None:
         return None
-    alone = codec.record.done.reconstruction if codec else None
+    alone = codec[0].record.done.reconstruction if codec else None
     linear = {bucket.least: bucket.cosine for bucket in alone.by_frequency} if alone else {}
     return [
         {
@@ -52,15 +52,14 @@ def _frequency(results: Results) -> list[dict[str, Any]] | None:
 
 
 def _questions(results: Results, best: str) -> list[dict[str, Any]]:
-    baseline = results.arms.get(results.sweep.baseline)
     sources = {
         "text_control": results.controls.get(TEXT),
-        "baseline": baseline[0] if baseline else None,
-        "best": results.arms[best][0],
+        "baseline": results.arms.get(results.sweep.baseline),
+        "best": results.arms[best],
     }
     answers = {
-        role: {row["id"]: {"text": row["text"], "f1": row["f1"]} for row in run.predictions} if run else {}
-        for role, run in sources.items()
+        role: {row["id"]: {"text": row["text"], "f1": row["f1"]} for row in runs[0].predictions} if runs else {}
+        for role, runs in sources.items()
     }
     return [
         {

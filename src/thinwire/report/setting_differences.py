@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from thinwire.results.arm_record import ArmRecord
@@ -18,12 +18,17 @@ _IDLE_BY_INPUT = {
 """What has no effect on an arm, by its ``input``."""
 
 
-def differing_settings(records: Sequence[ArmRecord], num_layers: int) -> list[Settings]:
+def differing_settings(records: Sequence[ArmRecord], num_layers: int, searched: Collection[str] = ()) -> list[Settings]:
     """For each record, return its values of the settings in which the arms differ, without those that have no effect.
 
     Controls have no say in which settings these are.
+
+    Args:
+        records: of arms and controls.
+        num_layers: of the model.
+        searched: dotted paths of settings that each arm has its own best value of, which are no difference.
     """
-    settings = [_effective(record, num_layers) for record in records]
+    settings = [_effective(record, num_layers, searched) for record in records]
     of_arms = [found for record, found in zip(records, settings, strict=True) if record.kind == "arm"]
     values: dict[str, list[Any]] = {}
     for found in of_arms:
@@ -33,10 +38,22 @@ def differing_settings(records: Sequence[ArmRecord], num_layers: int) -> list[Se
     return [{path: value for path, value in found.items() if len(values.get(path, ())) > 1} for found in settings]
 
 
-def _effective(record: ArmRecord, num_layers: int) -> Settings:
+def differ_in_lora_alone(one: Mapping[str, Any], other: Mapping[str, Any], free: Collection[str] = ()) -> bool:
+    """Return whether the configuration ``one`` has LoRA, ``other`` has none, and nothing else tells them apart.
+
+    Args:
+        free: dotted paths in which they may differ. The learning rate of LoRA always may: ``other`` has no use for it.
+    """
+    found, rest = dict(_flat(one)), dict(_flat(other))
+    differing = {path for path in found.keys() | rest.keys() if found.get(path) != rest.get(path)}
+    others = {path for path in differing - {*free, "training.lora_lr"} if not path.startswith("lora.")}
+    return found["lora.rank"] > 0 and rest["lora.rank"] == 0 and not others
+
+
+def _effective(record: ArmRecord, num_layers: int, searched: Collection[str]) -> Settings:
     """All settings of a record but those that the others make idle, so that no difference in them is one."""
     found = dict(_flat(record.config))
-    idle = [*_IDLE_BY_INPUT[found["input"]]]
+    idle = [*_IDLE_BY_INPUT[found["input"]], *searched]
     if found["lora.rank"] == 0:
         idle += [path for path in found if path.startswith("lora.") and path != "lora.rank"]
     elif found["lora.layers"] == "all":

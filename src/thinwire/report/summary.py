@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
-from thinwire.report.analysis_record import Analysis, VerdictSummary
-from thinwire.report.compare import ComparedRow, format_table, load_rows, sort_rows
+from thinwire.report import interaction_table
+from thinwire.report.analysis_record import Analysis, InteractionSummary
+from thinwire.report.caveats import BELOW_TIERS, first_seed, model_name, notes, overlap
+from thinwire.report.compare import ComparedRow, aligned, format_table, load_rows, sort_rows
 from thinwire.results.arm_record import Environment
 from thinwire.results.sweep_header import SweepHeader, read_header
 
@@ -14,17 +17,21 @@ _WIDTH = 100
 _LEGEND = (
     "F1, EM: test questions, official SQuAD metric on the first line of the answer, in points. vs base: difference "
     "in F1 to the baseline arm. interval: simultaneous over all arms. p: adjusted (Holm). tier: what the "
-    "interval's lower end supports. sel F1: on held-out training articles; chooses epoch and arm (*). trained: "
-    "parameters. unique: share of different answers. min: minutes in all."
+    f"interval's lower end supports; {BELOW_TIERS}. "
+    "sel F1: on held-out training articles; chooses epoch and arm (*). trained: parameters. unique: share of "
+    "different answers{seed}. min: minutes in all."
 )
 
 
 def summary_text(run: Path, analysis: Analysis | None = None) -> str:
     """Write the summary of a sweep's folder; with its analysis, also the verdict and the next steps."""
     rows = load_rows(run)
-    parts = [_header(read_header(run), rows), _tables(rows), _wrap(_LEGEND)]
+    seed = first_seed(analysis) if analysis else ""
+    parts = [_header(read_header(run), rows), _tables(rows), _wrap(_LEGEND.format(seed=seed))]
     if analysis:
-        parts += _verdict(analysis.verdict)
+        parts += _interactions(analysis.interactions)
+        parts += _findings(analysis, seed)
+        parts += _verdict(analysis)
         parts += [_wrap(f"Warning: {warning}.") for warning in analysis.warnings]
     parts += [_wrap(f"{row['name']} {row['status']}: {row['error']}") for row in rows if row["status"] != "done"]
     return "\n\n".join(parts) + "\n"
@@ -33,10 +40,12 @@ def summary_text(run: Path, analysis: Analysis | None = None) -> str:
 def _header(sweep: SweepHeader, rows: list[ComparedRow]) -> str:
     environment = sweep.environment
     num_test = " or ".join(f"{n:,}" for n in sorted({row["n"] for row in rows if row["n"]})) or "no"
+    shared = overlap(sweep.shared_paragraphs)
     lines = [
         f"{sweep.name}: {sweep.description}",
+        *([_wrap(f"Warning: {shared}.")] if shared else []),
         "",
-        f"model    {sweep.model.name} ({sweep.model.revision[:12]})",
+        f"model    {model_name(sweep.model)}, revision {sweep.model.revision[:12]}",
         f"data     {sweep.samples:,} training questions x {sweep.epochs} epochs; {num_test} test questions",
         f"made by  thinwire {environment.thinwire}, commit {commit(environment)}",
         f"on       {environment.device}, {sweep.started_at}",
@@ -57,10 +66,32 @@ def _tables(rows: list[ComparedRow]) -> str:
     return "\n\n".join(tables)
 
 
-def _verdict(verdict: VerdictSummary) -> list[str]:
+def _interactions(found: Sequence[InteractionSummary]) -> list[str]:
+    if not found:
+        return []
+    rows = [[one.name, *interaction_table.numbers(one)] for one in found]
+    drawn = aligned([["interaction", *interaction_table.HEADS], *rows], left=1)
+    members = [_wrap(f"{one.name}: {interaction_table.members(one)}", "    ") for one in found]
+    return ["\n".join(["Interactions", drawn, *members, _wrap(interaction_table.LEGEND)])]
+
+
+def _findings(analysis: Analysis, seed: str) -> list[str]:
+    """Why answers that are not healthy are not, a line for each arm or control."""
+    found = [(row.name, row.degeneration) for row in analysis.rows if row.degeneration]
+    lines = [
+        _wrap(f"{name}: {one.finding}, {', '.join(one.reasons)}", "    ")
+        for name, one in found
+        if one.finding != "healthy"
+    ]
+    return ["\n".join([f"Answers{seed} that are not healthy:", *lines])] if lines else []
+
+
+def _verdict(analysis: Analysis) -> list[str]:
+    verdict = analysis.verdict
     lines = [f"Verdict: {verdict.headline}", verdict.sentence, f"Baseline check: {verdict.baseline_check}."]
     if verdict.uncertainty_covers:
         lines.append(f"The intervals cover the uncertainty of: {verdict.uncertainty_covers}.")
+    lines += [f"Note: {note}." for note in notes(analysis) if note not in analysis.warnings]
     parts = ["\n".join(_wrap(line) for line in lines)]
     for title, steps in (
         ("Next steps", verdict.next_steps),

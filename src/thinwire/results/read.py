@@ -9,8 +9,9 @@ from typing import Any
 
 from thinwire.errors import UsageError
 from thinwire.files import read_jsonl
-from thinwire.results.arm_record import ArmRecord, has_arm_record, read_arm_record
+from thinwire.results.arm_record import ArmRecord, Kind, has_arm_record, read_arm_record
 from thinwire.results.layout import PREDICTIONS_FILE, arm_folder
+from thinwire.results.search_record import SearchRecord, read_search_record
 from thinwire.results.sweep_header import SweepHeader, read_header
 
 CEILING, TEXT, CODEC = "text_lora", "text_zero_shot", "codec_only"
@@ -34,10 +35,22 @@ class Results:
     sweep: SweepHeader
     arms: dict[str, list[Finished]]
     """Finished trainings by arm, one for each seed, in the order planned."""
-    controls: dict[str, Finished]
-    """Finished controls by name; of several seeds, the first that is done."""
+    controls: dict[str, list[Finished]]
+    """Finished controls by name, in the same form; those that do not train have one."""
     unfinished: list[ArmRecord]
     """Of what failed or was cancelled."""
+    search: SearchRecord
+    """The settings that were chosen for each arm on the selection split, if the sweep searched any."""
+
+    @property
+    def searched(self) -> list[str]:
+        """Dotted paths of the settings that were searched, each arm having its own best values of them."""
+        return list(dict.fromkeys(path for one in self.search.arms.values() for path in one.chosen or ()))
+
+    @property
+    def groups(self) -> dict[str, list[Finished]]:
+        """Arms, then controls."""
+        return {**self.arms, **self.controls}
 
 
 def is_complete(run: Path) -> bool:
@@ -69,19 +82,16 @@ def read_results(run: Path) -> Results:
         Finished(record=record, predictions=read_jsonl(folder / PREDICTIONS_FILE), folder=folder)
         for folder, record in done.items()
     ]
-    arms: dict[str, list[Finished]] = {}
-    controls: dict[str, Finished] = {}
+    groups: dict[Kind, dict[str, list[Finished]]] = {"arm": {}, "control": {}}
     for one in finished:
-        if one.record.kind == "arm":
-            arms.setdefault(one.record.arm, []).append(one)
-        else:
-            controls.setdefault(one.record.arm, one)
+        groups[one.record.kind].setdefault(one.record.arm, []).append(one)
     return Results(
         folder=run,
         sweep=sweep,
-        arms=arms,
-        controls=controls,
+        arms=groups["arm"],
+        controls=groups["control"],
         unfinished=[record for record in records.values() if record.status != "done"],
+        search=read_search_record(run),
     )
 
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 import numpy as np
 from scipy.special import ndtri  # type: ignore[import-untyped]
 
-from thinwire.stats.bootstrap import Interval, student
-from thinwire.stats.pairing import Run, panel, paragraph_weights
+from thinwire.stats.critical import student
+from thinwire.stats.inference import Interval
+from thinwire.stats.pairing import Run, panel
+from thinwire.stats.resampling import Design
+from thinwire.stats.small_samples import LEAST_DIFFERING, count_ties, effective_paragraphs, refusal
 
 _ROUNDING = 1e-9
 """A ceiling that is above codec only by less is not above it."""
 _CONFIDENCE = 0.95
-_NUM_RESAMPLES = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,55 +26,81 @@ class CeilingShare:
 
     share: float | None
     interval: Interval | None
-    """Of this arm alone: over questions, and over its runs where there are several. The controls have one run each,
-    whose luck is not covered."""
+    """Of this arm alone: over questions, and over the seeds of arm and ceiling."""
     reason: str | None
     """Why a number is missing; None where none is."""
 
 
 def ceiling_share(arm: float, codec_only: float | None, ceiling: float | None) -> CeilingShare:
-    """The share from mean scores alone, without an interval."""
+    """Return the share from mean scores alone, without an interval."""
     if codec_only is None or ceiling is None:
         return CeilingShare(share=None, interval=None, reason="no codec-only control or no text + LoRA control")
     if ceiling - codec_only <= _ROUNDING:
         return CeilingShare(share=None, interval=None, reason="text + LoRA is not above codec only")
     share = (arm - codec_only) / (ceiling - codec_only)
-    return CeilingShare(share=share, interval=None, reason="no paired scores to resample")
+    return CeilingShare(share=share, interval=None, reason="no paired scores to compare")
 
 
 def paired_ceiling_share(
     arm: Sequence[Run],
-    codec_only: Run | None,
-    ceiling: Run | None,
+    codec_only: Sequence[Run] | None,
+    ceiling: Sequence[Run] | None,
+    *,
+    others: Sequence[Sequence[Run]] = (),
 ) -> CeilingShare:
-    """The share of the mean over an arm's runs, with its interval, from scores of the same questions.
+    """Return the share of the mean over an arm's runs, with its interval, from scores of the same questions.
 
-    Of one run, the interval is the percentiles over resampled paragraphs. Of several, their standard error and that of
-    the runs' mean add up, with Student's t for the few runs (Satterthwaite's degrees of freedom). There is no interval
-    where more than 2.5 % of the resamples put the ceiling no higher than codec only: the ratio has
-    no bounds then (Fieller 1954).
+    The interval is Fieller's (1954): the shares s at which ``gain - s * room`` does not differ from 0, where gain is
+    arm minus codec only and room is text + LoRA minus codec only. Its variance is that over paragraphs plus that over
+    seeds, which is pooled over all groups with several runs; each part has its own Student's t (see ``critical``).
+    Codec only trains nothing, so a single run of it has no spread over seeds.
+
+    Args:
+        arm: one or more runs.
+        codec_only: runs of the control at 0; one suffices.
+        ceiling: runs of the control at 1.
+        others: runs of other trained groups, which help to estimate the spread over seeds.
+
+    Returns:
+        The share without an interval where no group has several runs (what training adds to the uncertainty is not
+        known then), where paragraphs are too few, and where the ceiling is not surely above codec only, as the ratio
+        has no bounds then.
+
+    Raises:
+        UsageError: runs that cannot be paired (see ``panel``).
     """
-    if codec_only is None or ceiling is None:
+    if not codec_only or not ceiling:
         return ceiling_share(0.0, None, None)
-    data = panel([codec_only, ceiling, *arm])
-    codec_mean, ceiling_mean, *means = (data.sums.sum(0) / data.sizes.sum()).tolist()
-    point = ceiling_share(fmean(means), codec_mean, ceiling_mean)
+    groups = [arm, codec_only, ceiling, *others]
+    weights = np.zeros((len(groups), 2))
+    weights[:3] = [[1, 0], [-1, -1], [0, 1]]
+    data = panel([run for group in groups for run in group])
+    fixed = [group is codec_only and len(codec_only) == 1 for group in groups]
+    design = Design.of(data, [len(group) for group in groups], weights, fixed)
+    codec_mean, ceiling_mean = float(design.means[1]), float(design.means[2])
+    point = ceiling_share(float(design.means[0]), codec_mean, ceiling_mean)
     if point.share is None:
         return point
-    if len(data.sizes) < 2:
-        return CeilingShare(share=point.share, interval=None, reason="one paragraph only")
-    draws = np.random.default_rng(0)
-    sums = np.concatenate([w @ data.sums for w in paragraph_weights(len(data.sizes), _NUM_RESAMPLES, draws)])
-    gained, room = sums[:, 2:].mean(1) - sums[:, 0], sums[:, 1] - sums[:, 0]
-    above, tail = room > _ROUNDING, (1 - _CONFIDENCE) / 2
-    if (~above).mean() > tail:
-        return CeilingShare(share=point.share, interval=None, reason="text + LoRA is not surely above codec only")
-    shares = gained[above] / room[above]
-    low, high = np.quantile(shares, [tail, 1 - tail])
-    if len(arm) > 1:
-        of_runs = float(np.std(means, ddof=1)) / len(arm) ** 0.5 / (ceiling_mean - codec_mean)
-        error = math.hypot(of_runs, float(shares.std()))
-        df = (len(arm) - 1) * (error / of_runs) ** 4 if of_runs > _ROUNDING else math.inf
-        reach = student(-float(ndtri(tail)), df) * error
-        low, high = point.share - reach, point.share + reach
-    return CeilingShare(share=point.share, interval=Interval(low=float(low), high=float(high)), reason=None)
+    interval, reason = _interval(design)
+    return CeilingShare(share=point.share, interval=interval, reason=reason)
+
+
+def _interval(design: Design) -> tuple[Interval | None, str | None]:
+    """Return Fieller's interval of the ratio of a design's two contrasts, or why there is none."""
+    if reason := refusal(design.sizes):
+        return None, reason
+    if min(count_ties(sums, design.sizes, 1.0).differing for sums in design.differences.T) < LEAST_DIFFERING:
+        return None, f"fewer than {LEAST_DIFFERING} paragraphs differ from codec only"
+    if not design.run_degrees:
+        return None, "one seed: how much the share varies with training is not known"
+    normal = -float(ndtri((1 - _CONFIDENCE) / 2))
+    of_questions = student(normal, effective_paragraphs(design.sizes) - 1) ** 2 * design.question_covariance
+    of_seeds = student(normal, design.run_degrees) ** 2 * design.seed_covariance
+    (vgg, vgr), (_, vrr) = (of_questions + of_seeds).tolist()
+    gain, room = design.estimates.tolist()
+    # (gain - s room)^2 <= vgg - 2 s vgr + s^2 vrr: a s^2 - 2 b s + c <= 0.
+    a, b, c = room**2 - vrr, gain * room - vgr, gain**2 - vgg
+    if a <= 0:
+        return None, "text + LoRA is not surely above codec only"
+    root = math.sqrt(max(0.0, b**2 - a * c))
+    return Interval(low=(b - root) / a, high=(b + root) / a), None

@@ -1,8 +1,8 @@
 """From a comparison to a decision: which tier the data support, and what to do next.
 
-The *observed* tier is that of the point estimate. The *supported* tier is the highest whose threshold the lower end of
-the simultaneous interval reaches, or "no help" where the upper end stays below the first threshold; where neither
-holds, the question is unresolved, and the verdict says how many questions would resolve it.
+The *observed* tier is that of the point estimate. The *supported* tier is what the simultaneous interval shows
+(``Tiers.supported``). Where it shows none, or where there is no interval, the question is unresolved, and the verdict
+says how many questions would resolve it.
 """
 
 from __future__ import annotations
@@ -12,41 +12,60 @@ from dataclasses import dataclass
 from typing import Literal
 
 from thinwire.errors import UsageError
-from thinwire.stats.bootstrap import ArmComparison, Comparison, Interval, questions_needed
-from thinwire.stats.tiers import Tier, Tiers
+from thinwire.stats.bootstrap import ArmComparison, Comparison
+from thinwire.stats.power import QuestionsNeeded, questions_needed
+from thinwire.stats.tiers import ResolvedTier, Tier, Tiers, planned_tier
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """What a sweep puts to the test, and the words of its verdict. ``{arm}`` is the arm that it is judged by."""
+    """What a sweep puts to the test, and the words of its verdict.
 
-    holds: str
-    fails: str
-    lessons: Mapping[Tier, str]
+    ``{arm}`` is the arm that it is judged by, ``{least}`` the smallest gain that counts, in points.
+    """
+
+    gains: str
+    """Headline before the tier of a gain that counts."""
+    headlines: Mapping[ResolvedTier, str]
+    """Headlines of what is below the smallest tier."""
+    lessons: Mapping[ResolvedTier, str]
     unresolved: str
     unresolved_gain: str
     """Where only the size of a gain is in doubt."""
 
 
-LORA_HELPS = Claim(
-    holds="LoRA helps",
-    fails="LoRA does not help",
-    lessons={
-        "no help": "LoRA does not raise the score with compressed input",
-        "marginal": "LoRA raises the score with compressed input a little",
-        "significant": "LoRA clearly raises the score with compressed input",
-        "strong": "LoRA strongly raises the score with compressed input",
+LORA_GAINS = Claim(
+    gains="LoRA gains",
+    headlines={
+        "harm": "LoRA lowers the score",
+        "no help": "No gain of {least} points with LoRA",
+        "slight": "A gain of less than {least} points with LoRA",
     },
-    unresolved="Whether LoRA raises the score with compressed input is not resolved",
-    unresolved_gain="LoRA raises the score with compressed input, but by how much is not resolved",
+    lessons={
+        "harm": "LoRA lowers the score",
+        "no help": "LoRA does not raise the score by {least} points",
+        "slight": "LoRA raises the score by less than {least} points",
+        "marginal": "LoRA raises the score a little",
+        "significant": "LoRA clearly raises the score",
+        "strong": "LoRA strongly raises the score",
+    },
+    unresolved="Whether LoRA raises the score is not resolved",
+    unresolved_gain="LoRA raises the score, but by how much is not resolved",
 )
-"""Where LoRA is all that tells the arm from the baseline."""
+"""Where LoRA is all that tells the arm from the baseline. A gain of LoRA may be the task that it learns: that it undoes
+anything that compression lost follows from no comparison of two arms, so these words do not say it."""
 
 ARM_IS_BETTER = Claim(
-    holds="Better than the baseline",
-    fails="No better than the baseline",
+    gains="Better than the baseline",
+    headlines={
+        "harm": "Worse than the baseline",
+        "no help": "No gain of {least} points over the baseline",
+        "slight": "A gain of less than {least} points over the baseline",
+    },
     lessons={
-        "no help": "{arm} is no better than the baseline",
+        "harm": "{arm} is worse than the baseline",
+        "no help": "{arm} is not {least} points better than the baseline",
+        "slight": "{arm} is better than the baseline by less than {least} points",
         "marginal": "{arm} is a little better than the baseline",
         "significant": "{arm} is clearly better than the baseline",
         "strong": "{arm} is much better than the baseline",
@@ -61,44 +80,66 @@ ARM_IS_BETTER = Claim(
 class ArmVerdict:
     """What one arm's comparison says about the tiers."""
 
-    observed: Tier
-    """Of the point estimate."""
-    supported: Tier | None
+    observed: ResolvedTier
+    """Of the point estimate: one of the four tiers, or what is supported where that is below the smallest of them."""
+    supported: ResolvedTier | None
     """None where the data decide neither for help nor against it."""
     gains: bool
     """Whether the whole interval is above zero, however little."""
-    questions_to_resolve: int | None
+    questions: QuestionsNeeded | None
     """Questions after which the arm would be supported as helping (or as no help, if that is what is observed), were
-    the observed difference the true one; None where it is resolved or no number would do."""
+    the observed difference the true one; None where it is resolved."""
+
+    @property
+    def questions_to_resolve(self) -> int | None:
+        """Their number; None where it is resolved or no number would do."""
+        return self.questions.number if self.questions else None
 
     @property
     def helps(self) -> bool:
         """Whether the data support at least the lowest tier that helps."""
-        return self.supported not in (None, "no help")
+        return self.supported is not None and planned_tier(self.supported) != "no help"
 
 
-def arm_verdict(arm: ArmComparison, tiers: Tiers | None = None, *, power: float = 0.8) -> ArmVerdict:
-    """Judge one arm. ``power`` is the probability with which the stated number of questions suffices."""
+def arm_verdict(
+    arm: ArmComparison, tiers: Tiers | None = None, *, power: float = 0.8, available: int | None = None
+) -> ArmVerdict:
+    """Judge one arm.
+
+    Args:
+        arm: its comparison with the baseline.
+        tiers: thresholds of the gains that count.
+        power: probability with which the stated number of questions suffices.
+        available: test questions that there are in all; None where that is not known.
+    """
     tiers = tiers or Tiers()
-    observed, supported = tiers.of(arm.difference), _supported(arm.simultaneous, tiers)
+    found = arm.simultaneous
+    observed, supported = tiers.of(arm.difference), tiers.supported(found.low, found.high) if found else None
     resolving = None
     if supported is None:
         side: Literal["lower", "upper"] = "upper" if observed == "no help" else "lower"
-        resolving = questions_needed(arm, tiers.marginal / 100, side=side, power=power)
+        resolving = questions_needed(arm, tiers.marginal / 100, side=side, power=power, available=available)
+    is_below = supported is not None and planned_tier(supported) == "no help"
     return ArmVerdict(
-        observed=observed,
+        observed=supported if supported is not None and is_below else observed,
         supported=supported,
-        gains=arm.simultaneous is not None and arm.simultaneous.low > 0,
-        questions_to_resolve=resolving,
+        gains=found is not None and 0 < found.low < found.high,
+        questions=resolving,
     )
 
 
-def _supported(interval: Interval | None, tiers: Tiers) -> Tier | None:
-    if interval is None:
-        return None
-    if (tier := tiers.of(interval.low)) != "no help":
-        return tier
-    return "no help" if interval.high * 100 < tiers.marginal else None
+@dataclass(frozen=True, kw_only=True)
+class Addition:
+    """What a verdict says beyond the arm's gain over the baseline."""
+
+    headline: str = ""
+    """After the headline and a semicolon."""
+    sentence: str = ""
+    """A whole sentence, after the verdict's own."""
+    remark: str = ""
+    """In brackets after the headline."""
+    refusal: str = ""
+    """Why there is no verdict, whatever the arm's interval; empty where there may be one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +148,10 @@ class SweepVerdict:
 
     verdict: ArmVerdict
     """Of the best arm."""
+    supported: ResolvedTier | None
+    """Of the sweep: its best arm's, None where too few arms have a result."""
     helped: bool
-    """Whether the data support at least the lowest tier that helps; ``verdict.gains`` is less."""
+    """Whether the sweep supports at least the lowest tier that helps; ``verdict.gains`` is less."""
     headline: str
     lesson: str
     next_steps: tuple[str, ...]
@@ -117,48 +160,74 @@ class SweepVerdict:
     """The experiment's for the observed tier, where the question is not resolved; else empty."""
 
 
+RUN_AGAIN = "Run what has no result again: the same command with --resume keeps what is done"
+
+
 def sweep_verdict(
     comparison: Comparison,
     best: str,
     tiers: Tiers | None = None,
     *,
-    claim: Claim = LORA_HELPS,
+    claim: Claim = LORA_GAINS,
+    addition: Addition | None = None,
     next_steps: Mapping[Tier, Sequence[str]] | None = None,
     power: float = 0.8,
+    available: int | None = None,
 ) -> SweepVerdict:
     """Judge a sweep by ``best``, the arm (never the baseline) that was chosen on the selection split.
 
-    ``next_steps`` are what the experiment plans for each tier; a tier that is missing has none.
+    Args:
+        comparison: of all arms with the baseline.
+        best: the arm's name.
+        tiers: thresholds of the gains that count.
+        claim: what the sweep puts to the test.
+        addition: what else it says.
+        next_steps: what the experiment plans for each tier; a tier that is missing has none.
+        power: see ``arm_verdict``.
+        available: see ``arm_verdict``.
 
     Raises:
         UsageError: there is no such arm.
     """
     if best not in comparison.arms:
         raise UsageError(f"no arm {best!r} to judge the sweep by; choose one of {', '.join(comparison.arms)}")
-    verdict = arm_verdict(comparison.arms[best], tiers, power=power)
-    resolved, planned = verdict.supported, next_steps or {}
-    in_doubt = claim.unresolved_gain if verdict.gains else claim.unresolved
-    lesson = claim.lessons[resolved] if resolved else in_doubt
+    tiers, addition, planned = tiers or Tiers(), addition or Addition(), next_steps or {}
+    verdict = arm_verdict(comparison.arms[best], tiers, power=power, available=available)
+    words = {"arm": best, "least": f"{tiers.marginal:g}"}
+    if addition.refusal:
+        supported, headline, lesson = None, f"Not resolved: {addition.refusal}", claim.unresolved.format(**words)
+        steps: tuple[str, ...] = (RUN_AGAIN,)
+    else:
+        supported = verdict.supported
+        headline = _headline(comparison.arms[best], verdict, claim, words)
+        headline = "; ".join(filter(None, (headline, addition.headline)))
+        in_doubt = claim.unresolved_gain if verdict.gains else claim.unresolved
+        lesson = (claim.lessons[supported] if supported else in_doubt).format(**words)
+        steps = tuple(planned.get(planned_tier(supported), ())) if supported else (_resolve(verdict, power, available),)
     return SweepVerdict(
         verdict=verdict,
-        helped=verdict.helps,
-        headline=_headline(verdict, claim),
-        lesson=f"{lesson.format(arm=best)}: {_gain(comparison, best)}.",
-        next_steps=tuple(planned.get(resolved, ())) if resolved else (_resolve(verdict, power),),
-        next_steps_if_confirmed=() if resolved else tuple(planned.get(verdict.observed, ())),
+        supported=supported,
+        helped=supported is not None and verdict.helps,
+        headline=f"{headline} ({addition.remark})" if addition.remark else headline,
+        lesson=" ".join(filter(None, (f"{lesson}: {_gain(comparison, best)}.", addition.sentence))),
+        next_steps=steps,
+        next_steps_if_confirmed=() if supported else tuple(planned.get(planned_tier(verdict.observed), ())),
     )
 
 
-def _headline(verdict: ArmVerdict, claim: Claim) -> str:
-    if verdict.supported is None and verdict.gains:
-        return f"Not resolved: a gain, the estimate is {verdict.observed}, but the data do not settle its tier"
+def _headline(arm: ArmComparison, verdict: ArmVerdict, claim: Claim, words: Mapping[str, str]) -> str:
+    if arm.simultaneous is None:
+        return "Not resolved: the data give no interval"
     if verdict.supported is None:
-        return f"Not resolved: the estimate is {verdict.observed}, the data do not settle it"
-    if verdict.supported == "no help":
-        return claim.fails
+        estimate = f"below {words['least']} points" if verdict.observed == "no help" else verdict.observed
+        if verdict.gains:
+            return f"Not resolved: a gain, the estimate is {estimate}, but the data do not settle its tier"
+        return f"Not resolved: the estimate is {estimate}, the data do not settle it"
+    if not verdict.helps:
+        return claim.headlines[verdict.supported].format(**words)
     if verdict.supported == verdict.observed:
-        return f"{claim.holds}: {verdict.supported}"
-    return f"{claim.holds}: at least {verdict.supported}, the estimate is {verdict.observed}"
+        return f"{claim.gains}: {verdict.supported}"
+    return f"{claim.gains}: at least {verdict.supported}, the estimate is {verdict.observed}"
 
 
 def _gain(comparison: Comparison, best: str) -> str:
@@ -167,13 +236,22 @@ def _gain(comparison: Comparison, best: str) -> str:
     if arm.simultaneous is None:
         return f"{text} ({arm.reason})"
     ends = f"{arm.simultaneous.low * 100:+.1f} to {arm.simultaneous.high * 100:+.1f}"
-    return f"{text} ({comparison.confidence:.0%} interval over all arms {ends}, {arm.num_questions:,} questions)"
+    bound = f"; {arm.reason}" if arm.reason else ""
+    return f"{text} ({comparison.confidence:.0%} interval over all arms {ends}, {arm.num_questions:,} questions{bound})"
 
 
-def _resolve(verdict: ArmVerdict, power: float) -> str:
-    if verdict.questions_to_resolve is None:
-        return "Evaluate more questions and more seeds: the results so far do not say how many would resolve it"
+def _resolve(verdict: ArmVerdict, power: float, available: int | None) -> str:
+    needed = verdict.questions
+    assert needed is not None, "resolved"
+    if needed.obstacle == "available":
+        return (
+            f"It would take more than the {available:,} questions there are: more seeds or a larger effect are needed"
+        )
+    if needed.obstacle == "seeds":
+        return "Train more seeds: no number of questions would resolve it with those that there are"
+    if needed.number is None:
+        return f"Evaluate more questions and train more seeds: {needed.reason}"
     return (
-        f"Evaluate about {verdict.questions_to_resolve:,} questions: if the observed difference is the true one, "
+        f"Evaluate about {needed.number:,} questions: if the observed difference is the true one, "
         f"that resolves it with a probability of {power:.0%}"
     )

@@ -12,7 +12,18 @@ from typing import Any
 
 from thinwire.errors import UsageError
 from thinwire.report.analysis_record import Analysis
-from thinwire.report.figures import curves, forest, frequency, grid, ladder, sensitivity, standing, tradeoff, wire
+from thinwire.report.figures import (
+    curves,
+    forest,
+    frequency,
+    gains,
+    grid,
+    ladder,
+    sensitivity,
+    standing,
+    tradeoff,
+    wire,
+)
 from thinwire.report.figures.svg.figure import Figure
 
 FORMATS = ("svg", "png", "pdf")
@@ -26,6 +37,7 @@ def every_figure(analysis: Analysis, series: Mapping[str, Any]) -> list[Figure]:
     found = [
         standing.figure(analysis),
         forest.figure(analysis),
+        gains.figure(analysis),
         ladder.figure(analysis),
         *tradeoff.figures(analysis),
         grid.figure(analysis),

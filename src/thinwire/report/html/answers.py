@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from thinwire.report.analysis_record import Analysis
-from thinwire.report.formatting import decimal, percent, points, whole
+from thinwire.report.caveats import first_seed
+from thinwire.report.formatting import MISSING, decimal, percent, points, whole
 from thinwire.report.html.embed import count, filters, questions_script
 from thinwire.report.html.markup import HtmlCell, HtmlColumn, paragraph, section, table, text
 from thinwire.report.rows import AnalysisRow, AnswerSummary, Degeneration
@@ -21,20 +22,21 @@ def collapse(analysis: Analysis) -> str:
         return section("collapse", "Collapse and format", paragraph("No answers to diagnose.", "empty"))
     measured = [found.metrics for _, found in rows]
     names = [name for name in AnswerSummary.model_fields if any(getattr(one, name) is not None for one in measured)]
-    columns = [HtmlColumn(name="configuration", numeric=False), HtmlColumn(name="finding", numeric=False)]
+    columns = [HtmlColumn(name=name, numeric=False) for name in ("configuration", "finding", "because of")]
     columns += [HtmlColumn(name=name.replace("_", " ")) for name in names]
     body = [
-        (row.kind, [HtmlCell(markup=text(row.name)), _finding(found), *_metrics(found.metrics, names)])
+        (row.kind, [HtmlCell(markup=text(row.name)), _finding(found), _why(found), *_metrics(found.metrics, names)])
         for row, found in rows
     ]
     if gold := rows[0][1].gold:  # every row answers the same questions
-        body.append(
-            ("control", [HtmlCell(markup="gold answers"), HtmlCell(markup="reference"), *_metrics(gold, names)])
-        )
+        named = [HtmlCell(markup=name) for name in ("gold answers", "reference", MISSING)]
+        body.append(("control", [*named, *_metrics(gold, names)]))
     intro = (
         "A collapsed model says the same whatever it reads. A format fault is milder: the answer is there, among other "
         "words. Both would hide behind a low F1, so each arm is examined for them."
     )
+    if seed := first_seed(analysis):
+        intro += f" All of this section is{seed}."
     drawn = table(columns, body, "Findings for each configuration, with the numbers that they rest on")
     return section("collapse", "Collapse and format", paragraph(intro), drawn, *(_examples(*one) for one in rows))
 
@@ -42,6 +44,10 @@ def collapse(analysis: Analysis) -> str:
 def _finding(found: Degeneration) -> HtmlCell:
     finding = found.finding
     return HtmlCell(markup=f'<span class="finding {_FINDINGS.get(finding, "")}">{text(finding)}</span>', value=finding)
+
+
+def _why(found: Degeneration) -> HtmlCell:
+    return HtmlCell(markup=text("; ".join(found.reasons) or None))
 
 
 def _metrics(found: AnswerSummary, names: Sequence[str]) -> list[HtmlCell]:
@@ -94,7 +100,8 @@ def extractors(analysis: Analysis) -> str:
     columns += [HtmlColumn(name=name.replace("_", " ")) for name in names]
     intro = (
         "Extraction rules applied to the raw answers, as F1 / EM in points. A rule that lifts F1 as much where the "
-        "input is text as where it is codes repairs the format of an answer, not the reading."
+        "input is text as where it is codes repairs the format of an answer, not the reading. Scores are means over an "
+        "arm's seeds."
     )
     caption = "F1 / EM under each rule; bold: best F1"
     body = [
@@ -131,6 +138,8 @@ def questions(analysis: Analysis, series: Mapping[str, Any]) -> str:
         "Right means an F1 of 1. Fixed: the baseline's answer was not right and the best arm's is. "
         "Broken: the other way round."
     )
+    if seed := first_seed(analysis):
+        intro += f" The answers are those{seed}, so their mean is not an arm's F1, which is the mean over its seeds."
     controls = (
         '<div class="tools"><input type="search" id="search" placeholder="Search questions and answers" '
         'aria-label="Search questions and answers" autocomplete="off">'

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from thinwire.report import interaction_table
 from thinwire.report.analysis_record import Analysis
-from thinwire.report.figures import forest
+from thinwire.report.caveats import BELOW_TIERS, CEILING_SCALE
+from thinwire.report.figures import forest, gains
 from thinwire.report.figures.data.rows import confidence
 from thinwire.report.formatting import MISSING, decimal, interval, p_value, percent, plain, points, signed, whole
 from thinwire.report.html.markup import HtmlCell, HtmlColumn, figure, paragraph, section, table, text
@@ -17,9 +19,13 @@ _SCORES = [
     HtmlColumn(name="interval", hint="simultaneous over all arms, points"),
     HtmlColumn(name="p", hint="adjusted for all arms (Holm)"),
     HtmlColumn(name="observed", numeric=False, hint="tier of the point estimate"),
-    HtmlColumn(name="supported", numeric=False, hint="highest tier that the interval's lower end reaches"),
+    HtmlColumn(
+        name="supported",
+        numeric=False,
+        hint=f"highest tier that the interval's lower end reaches; {BELOW_TIERS}",
+    ),
     HtmlColumn(name="questions needed", hint="test questions that would resolve the tier"),
-    HtmlColumn(name="of ceiling", hint="share of the way from codes alone to text + LoRA"),
+    HtmlColumn(name="of ceiling", hint=f"share of the ceiling: {CEILING_SCALE}"),
     HtmlColumn(name="interval", hint="of the share of the ceiling"),
 ]
 _DETAILS = [
@@ -41,17 +47,44 @@ def arms_section(analysis: Analysis) -> str:
     """Forest plot and tables."""
     found = forest.figure(analysis)
     empty = paragraph("No arm has a difference to the baseline, so there is nothing to compare.", "empty")
-    asked = "Did LoRA help?" if analysis.verdict.about_lora else "The arms against the baseline"
-    return section("arms", asked, figure(found) if found else empty, _tables(analysis))
+    asked = "What LoRA gains" if analysis.verdict.about_lora else "The arms against the baseline"
+    return section("arms", asked, figure(found) if found else empty, _tables(analysis), _interactions(analysis))
+
+
+def _interactions(analysis: Analysis) -> str:
+    """The gains of the interactions beside their reference gains, and the differences as a table."""
+    found = gains.figure(analysis)
+    if found is None:
+        return ""
+    columns = [HtmlColumn(name="interaction", numeric=False), HtmlColumn(name="of", numeric=False)]
+    columns += [
+        HtmlColumn(name=name)
+        for name in ("gain", "interval", "reference gain", "interval", "difference", "interval", "p")
+    ]
+    rows = []
+    for one in analysis.interactions:
+        cells = [HtmlCell(markup=text(one.name), value=one.name), HtmlCell(markup=text(interaction_table.members(one)))]
+        for key in ("gain", "reference_gain", "difference"):
+            gain = getattr(one, key)
+            cells.append(HtmlCell(markup=signed(gain.estimate), value=gain.estimate))
+            cells.append(HtmlCell(markup=interval(gain.low, gain.high), value=gain.low))
+        rows.append(("", [*cells, HtmlCell(markup=text(p_value(one.p_adjusted)), value=one.p_adjusted)]))
+    return f"{figure(found)}{table(columns, rows, interaction_table.LEGEND)}"
 
 
 def _tables(analysis: Analysis) -> str:
     """F1 against the baseline, then everything else of each arm; each table fits a page."""
     rows = sorted(analysis.rows, key=lambda row: (row.kind != "arm", row.f1 is None, -(row.f1 or 0)))
     scores = (
-        "F1 against the baseline, in points (0 to 100) on the test questions; ◆ marks the arm chosen on the selection "
-        f"split. Intervals of ΔF1 hold at {confidence(analysis)} for all arms at once. A column's heading sorts by it."
+        "F1 against the baseline, in points (0 to 100) on the test questions, means over an arm's seeds; ◆ marks the "
+        f"arm chosen on the selection split. Intervals of ΔF1 hold at {confidence(analysis)} for all arms at once. "
+        f"Supported: the highest tier that the interval's lower end reaches; {BELOW_TIERS}. "
     )
+    shares = [row.share_of_ceiling for row in rows if row.share_of_ceiling]
+    if shares:
+        reasons = dict.fromkeys(share.reason for share in shares if share.reason)
+        scores += f"Of ceiling: {CEILING_SCALE}" + "".join(f"; no interval: {reason}" for reason in reasons) + ". "
+    scores += "A column's heading sorts by it."
     details = "Exact match, F1 on the selection split, reconstruction, LoRA and training of the same arms."
     classes = [f"{row.kind}{' chosen' if row.best else ''}" for row in rows]
     return table(_SCORES, zip(classes, map(_scores, rows), strict=True), scores, "sortable") + table(
@@ -77,7 +110,7 @@ def _scores(row: AnalysisRow) -> list[HtmlCell]:
         HtmlCell(markup=text(p_value(p)), value=p, key="f1_difference.p_adjusted"),
         HtmlCell(markup=text(row.observed_tier), value=row.observed_tier, key="observed_tier"),
         HtmlCell(markup=text(row.supported_tier), value=row.supported_tier, key="supported_tier"),
-        _number(row, "questions_needed", whole(row.questions_needed)),
+        _number(row, "questions_needed", whole(row.questions_needed) + _star(row.questions_obstacle)),
         HtmlCell(markup=percent(reached), value=reached, key="share_of_ceiling.estimate"),
         _share_ends(share),
     ]
@@ -107,8 +140,11 @@ def _number(row: AnalysisRow, key: str, markup: str) -> HtmlCell:
 def _difference(found: Difference | None, key: str) -> HtmlCell:
     """A difference; where there is no ordinary interval, with a star that says why."""
     estimate, reason = (found.estimate, found.reason) if found else (None, None)
-    hint = f' <small title="{text(reason)}">*</small>' if reason else ""
-    return HtmlCell(markup=signed(estimate) + hint, value=estimate, key=f"{key}.estimate")
+    return HtmlCell(markup=signed(estimate) + _star(reason), value=estimate, key=f"{key}.estimate")
+
+
+def _star(reason: str | None) -> str:
+    return f' <small title="{text(reason)}">*</small>' if reason else ""
 
 
 def _ends(found: Difference | None, key: str) -> HtmlCell:

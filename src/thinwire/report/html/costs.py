@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from thinwire.report.analysis_record import Analysis, CodecSummary, CompressionSizes
+from thinwire.report.caveats import model_name
 from thinwire.report.code_sizes import shown_metrics
 from thinwire.report.figures import wire
 from thinwire.report.formatting import percent, whole
@@ -74,7 +75,7 @@ def provenance(analysis: Analysis) -> str:
     items = [
         ("sweep", f"{sweep.name}: {sweep.description}"),
         ("baseline arm", sweep.baseline),
-        ("model", sweep.model.name),
+        ("model", model_name(sweep.model)),
         ("model revision", sweep.model.revision),
         ("embedding matrix, SHA-256", sweep.model.matrix_sha256),
         ("training", f"{whole(sweep.samples)} questions, {sweep.epochs} epochs"),

@@ -41,7 +41,7 @@ def render(analysis: Analysis, series: Mapping[str, Any]) -> str:
         arms_section(analysis),
         settings(analysis),
         training(analysis, series),
-        reconstruction(series),
+        reconstruction(analysis, series),
         collapse(analysis),
         extractors(analysis),
         questions(analysis, series),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from thinwire.report.analysis_record import Analysis
+from thinwire.report.caveats import first_seed
 from thinwire.report.figures import curves, frequency
 from thinwire.report.figures.data.codes import Bucket, buckets
 from thinwire.report.figures.data.curves import panels
@@ -22,7 +23,9 @@ def training(analysis: Analysis, series: Mapping[str, Any]) -> str:
     marked = curves.marked_arms(analysis)
     size = max(panel.steps_per_point for panel in panels(series))
     thinned = f" Each point is the mean of {size} steps." if size > 1 else ""
-    intro = f"Everything that trained is drawn; what is pressed stands out.{thinned}"
+    seed = first_seed(analysis)
+    whose = f" The curves are those{seed}." if seed else ""
+    intro = f"Everything that trained is drawn; what is pressed stands out.{thinned}{whose}"
     buttons = "".join(
         f'<button type="button" data-arm="{number}" data-css="{marked.get(name, "")}" '
         f'aria-pressed="{str(name in marked).lower()}"><i class="{marked.get(name, "")}"></i>{text(name)}</button>'
@@ -33,13 +36,15 @@ def training(analysis: Analysis, series: Mapping[str, Any]) -> str:
     return section("training", "Training", paragraph(intro), chips, f'<div class="halves">{drawn}</div>')
 
 
-def reconstruction(series: Mapping[str, Any]) -> str:
+def reconstruction(analysis: Analysis, series: Mapping[str, Any]) -> str:
     """Cosine by token frequency."""
     found = frequency.figure(series)
     if found is None:
         return section("frequency", "Reconstruction", paragraph("Not measured in this run.", "empty"))
+    seed = first_seed(analysis)
+    whose = paragraph(f"The adapter is that{seed}, as it is before the arms train.") if seed else ""
     halves = f'<div class="halves">{figure(found)}{_values(buckets(series))}</div>'
-    return section("frequency", "Reconstruction", halves)
+    return section("frequency", "Reconstruction", whose, halves)
 
 
 def _values(found: list[Bucket]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from thinwire.report.analysis_record import Analysis
+from thinwire.report.caveats import CEILING_SCALE, limits, model_name, overlap
 from thinwire.report.figures import standing
 from thinwire.report.figures.data.rows import baseline, confidence
 from thinwire.report.formatting import interval, percent, points, signed, whole
@@ -13,12 +14,14 @@ from thinwire.report.html.markup import figure, paragraph, text
 
 def verdict(analysis: Analysis) -> str:
     """Headline, numbers, sentence, and the figure of standings."""
-    found = analysis.verdict
+    found, shared = analysis.verdict, overlap(analysis.sweep.shared_paragraphs)
     parts = [
         f'<p class="eyebrow">{_eyebrow(analysis)}</p>',
+        f'<div class="failed">{paragraph(f"{shared}.")}</div>' if shared else "",
         f"<h1>{text(found.headline)}</h1>",
         _numbers(analysis),
         paragraph(found.sentence, "lead"),
+        *(paragraph(f"{said[0].upper()}{said[1:]}.", "empty") for said in limits(analysis)),
         _failures(analysis),
     ]
     if (found_standings := standing.figure(analysis)) is not None:
@@ -36,8 +39,8 @@ def meaning(analysis: Analysis) -> str:
         ("What the uncertainty covers", paragraph(found.uncertainty_covers) if found.uncertainty_covers else ""),
     ]
     written = "".join(f"<div><h3>{title}</h3>{block}</div>" for title, block in blocks if block)
-    notes = "".join(f"<li>{text(note)}</li>" for note in analysis.notes)
-    aside = f'<aside class="notes"><h3>Notes</h3><ul>{notes}</ul></aside>' if notes else ""
+    noted = "".join(f"<li>{text(note)}</li>" for note in analysis.notes if note not in limits(analysis))
+    aside = f'<aside class="notes"><h3>Notes</h3><ul>{noted}</ul></aside>' if noted else ""
     return f'<section id="meaning"><h2>What it means</h2><div class="columns">{written}</div>{aside}</section>'
 
 
@@ -49,7 +52,7 @@ def _eyebrow(analysis: Analysis) -> str:
     sweep = analysis.sweep
     sizes = sorted({row.n for row in analysis.rows if row.n})
     tested = f"{' or '.join(whole(size) for size in sizes)} test questions" if sizes else None
-    parts = [sweep.name, sweep.model.name, f"{whole(sweep.samples)} training questions", tested]
+    parts = [sweep.name, model_name(sweep.model), f"{whole(sweep.samples)} training questions", tested]
     return " · ".join(text(part) for part in parts if part)
 
 
@@ -69,7 +72,11 @@ def _numbers(analysis: Analysis) -> str:
     parts.append(f"<b>{text(best.name)}</b> {points(best.f1)}{against}")
     parts.append(f"observed <b>{text(found.tier)}</b>, supported <b>{text(found.supported_tier)}</b>")
     if share := best.share_of_ceiling:
-        parts.append(f"<b>{percent(share.estimate)}</b> of the way from codes alone to text + LoRA")
+        known = share.low is not None and share.high is not None
+        said = (
+            f", {percent(share.low)} to {percent(share.high)}" if known else f", {share.reason}" if share.reason else ""
+        )
+        parts.append(f"<b>{percent(share.estimate)}</b> of the ceiling ({CEILING_SCALE}){text(said)}")
     return '<p class="numbers">' + "".join(f"<span>{part}</span>" for part in parts) + "</p>"
 
 

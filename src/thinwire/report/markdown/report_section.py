@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from thinwire.report.analysis_record import Analysis
+from thinwire.report.caveats import CEILING_SCALE, first_seed, model_name, notes, overlap
+from thinwire.report.markdown.details import findings, interactions
 from thinwire.report.markdown.tables import (
     CONFIGURATION,
     EM,
@@ -29,17 +31,21 @@ def section(analysis: Analysis) -> str:
     """Write the section as Markdown, under the experiment's own heading if it has one."""
     sweep, verdict = analysis.sweep, analysis.verdict
     controls = [row for row in analysis.rows if row.kind == "control"]
+    shared = overlap(sweep.shared_paragraphs)
     parts = [
         f"### {sweep.heading or sweep.name}",
+        f"**{shared}.**" if shared else "",
         f"**Motivation**: {sweep.motivation}" if sweep.motivation else "",
         _design(analysis),
         "**Results**:\n" + "\n".join(_results(analysis)),
         table([row for row in analysis.rows if row.kind == "arm"], _COLUMNS),
         f"Controls:\n\n{table(controls, _COLUMNS)}" if controls else "",
+        interactions(analysis),
+        findings(analysis),
         f"**Lesson Learned**: {verdict.headline}. {verdict.sentence}",
         _steps("**Next steps**:", verdict.next_steps),
         _steps("If that confirms the estimate:", verdict.next_steps_if_confirmed),
-        "\n".join(f"Note: {note}." for note in analysis.notes),
+        "\n".join(f"Note: {note}." for note in notes(analysis)),
         f"Source: `{sweep.name}`, finished {sweep.finished_at}, thinwire {sweep.environment.thinwire}, "
         f"commit {sweep.environment.git_commit or 'unknown'}.",
     ]
@@ -50,7 +56,7 @@ def _design(analysis: Analysis) -> str:
     sweep = analysis.sweep
     num_test = next(row.n for row in analysis.rows if row.n)
     return (
-        f"**Design**: {sweep.description}. Model {sweep.model.name}; {sweep.samples:,} training questions "
+        f"**Design**: {sweep.description}. Model {model_name(sweep.model)}; {sweep.samples:,} training questions "
         f"x {sweep.epochs} epochs; {num_test:,} test questions; epoch and arm chosen on held-out training articles."
     )
 
@@ -68,10 +74,12 @@ def _results(analysis: Analysis) -> list[str]:
     gain = f" ({_DELTA}={points(difference.estimate, '+')}%, {interval(difference)})" if difference else ""
     said = f"LoRA ({_configuration(best)})" if verdict.about_lora else f"arm ({best.name})"
     lines.append(f"- Best {said}: {points(best.f1)}% F1{gain}")
-    if best.share_of_ceiling:
-        lines.append(f"- Share of the ceiling (text + LoRA): {best.share_of_ceiling.estimate:.0%}")
-    if best.degeneration:
-        lines.append(f"- Answers: {best.degeneration.finding}")
+    if share := best.share_of_ceiling:
+        ends = share.reason or "no interval" if share.low is None else f"{share.low:.0%} to {share.high:.0%}"
+        lines.append(f"- Share of the ceiling ({CEILING_SCALE}): {share.estimate:.0%} ({ends})")
+    if found := best.degeneration:
+        why = f": {', '.join(found.reasons)}" if found.reasons else ""
+        lines.append(f"- Answers{first_seed(analysis)}: {found.finding}{why}")
     return lines
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from thinwire.report.analysis_record import Analysis, CodecSummary
+from thinwire.report.caveats import BELOW_TIERS, CEILING_SCALE, first_seed, limits, model_name, notes, overlap
 from thinwire.report.code_sizes import shown_metrics
+from thinwire.report.markdown.details import findings, interactions
 from thinwire.report.markdown.tables import (
     CONFIGURATION,
     EM,
@@ -31,6 +33,7 @@ def section(record: Analysis) -> str:
     arms, controls = (_rows(record, kind) for kind in _KINDS)
     shared = (CONFIGURATION, TRAINED, F1, EM, _difference(record))
     parts = [
+        _overlap(record),
         _verdict(record),
         _origin(record),
         f"```bash\n{record.command}\n```" if record.command else "",
@@ -38,9 +41,11 @@ def section(record: Analysis) -> str:
         "Controls:" if controls else "",
         table(controls, (*shared, _SELECTION, FINDING)),
         _legend(record, arms),
-        *_reconstruction_and_answers([*arms, *controls]),
+        interactions(record),
+        *_reconstruction_and_answers(record, [*arms, *controls]),
+        findings(record),
         _codecs(record.codecs),
-        "\n".join(f"Note: {note}." for note in [*record.notes, *_failures(record)]),
+        "\n".join(f"Note: {note}." for note in [*notes(record), *_failures(record)]),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -51,12 +56,14 @@ def short_section(record: Analysis) -> str:
     rows = [row for row in record.rows if row.kind == "control" or row.is_baseline or row.name in named]
     columns = (_in_words(record), F1, EM, _difference(record))
     parts = [
+        _overlap(record),
         _verdict(record),
         table([row for row in rows if row.status == "done"], columns),
         f"{_model(record)}; {_data(record)}; {record.sweep.environment.device}, {_date(record)}. F1 and EM in "
         f"points; the interval is {record.confidence:.0%}, simultaneous over all arms compared.",
+        f"Limits of the numbers: {'; '.join(found)}." if (found := limits(record)) else "",
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 _KINDS: tuple[Kind, Kind] = ("arm", "control")
@@ -64,6 +71,11 @@ _KINDS: tuple[Kind, Kind] = ("arm", "control")
 
 def _verdict(record: Analysis) -> str:
     return f"**{record.verdict.headline}.** {record.verdict.sentence}"
+
+
+def _overlap(record: Analysis) -> str:
+    shared = overlap(record.sweep.shared_paragraphs)
+    return f"**{shared}.**" if shared else ""
 
 
 def _failures(record: Analysis) -> list[str]:
@@ -95,7 +107,7 @@ def _origin(record: Analysis) -> str:
 
 
 def _model(record: Analysis) -> str:
-    return f"{record.sweep.model.name}, revision `{record.sweep.model.revision[:12]}`"
+    return f"{model_name(record.sweep.model)}, revision `{record.sweep.model.revision[:12]}`"
 
 
 def _data(record: Analysis) -> str:
@@ -172,10 +184,12 @@ def _legend(record: Analysis, arms: list[AnalysisRow]) -> str:
         said.append(
             f"To the baseline: difference in F1, with its {record.confidence:.0%} interval, simultaneous over all "
             f"arms compared ({num_compared}), from {record.resamples:,} paired resamples of paragraphs; p is "
-            f"adjusted after Holm. Tier: the highest that the interval's lower end supports ({tiers})."
+            f"adjusted after Holm. Tier: the highest that the interval's lower end supports ({tiers}); {BELOW_TIERS}."
         )
     if any(row.share_of_ceiling for row in arms):
-        said.append(f"Of the ceiling: how much of the way from `{CODEC}` to `{CEILING}`.")
+        said.append(f"Of the ceiling: how much of the way from `{CODEC}` to `{CEILING}` ({CEILING_SCALE}).")
+        reasons = dict.fromkeys(row.share_of_ceiling.reason for row in arms if row.share_of_ceiling)
+        said += [f"Without an interval of it: {reason}." for reason in reasons if reason]
     if any(row.num_seeds not in (1, None) for row in arms):
         shares = [(row.num_seeds, row.share_of_ceiling) for row in arms if row.share_of_ceiling]
         of_one = any(share.num_seeds != num_seeds for num_seeds, share in shares)  # as earlier versions had it
@@ -184,7 +198,7 @@ def _legend(record: Analysis, arms: list[AnalysisRow]) -> str:
             if not of_one
             else "the share of the ceiling and what is said of the answers are"
         )
-        said.append(f"Metrics are means over an arm's seeds, but {alone} of the first seed.")
+        said.append(f"Metrics are means over an arm's seeds, but {alone}{first_seed(record)}.")
     said.append(
         "Selection F1, on held-out training articles, chose each arm's epoch and the arm in bold; its questions are "
         "others, so it is not to be compared with F1. Trained: parameters."
@@ -214,7 +228,10 @@ def _in_words(record: Analysis) -> MarkdownColumn:
 def _input(record: Analysis, row: AnalysisRow) -> str:
     if row.input == "text":
         return "the question alone" if row.name == "no_context" else "text"
-    codes = f"{next((codec.label for codec in record.codecs if row.name in codec.arms), 'codec')} codes"
+    codec = next((codec for codec in record.codecs if row.name in codec.arms), None)
+    codes = f"{codec.label if codec else 'codec'} codes"
+    if codec and codec.code_bits is None and codec.code_width >= record.sweep.model.embedding_width:
+        codes += " of full width (uncompressed)"
     return codes if row.input == "adapter" else f"{codes} without adapter"
 
 
@@ -267,13 +284,14 @@ def _cut(row: AnalysisRow) -> str:
     return _percent(row.degeneration.metrics.run_on_share) if row.degeneration else ""
 
 
-def _reconstruction_and_answers(rows: list[AnalysisRow]) -> list[str]:
+def _reconstruction_and_answers(record: Analysis, rows: list[AnalysisRow]) -> list[str]:
     # Records of earlier versions do not say how rare rows are rebuilt.
     says_rare = any(row.rare_cosine is not None for row in rows)
     columns = [column for column in _ANSWERS if column is not _RARE or says_rare]
     rare = "rare: the mean over rows that occur 1 to 9 times in the training prompts; " if says_rare else ""
     return [
-        f"Reconstruction, and degeneration of the answers ({rare}cut: those that the length limit cut short):",
+        f"Reconstruction, and degeneration of the answers{first_seed(record)} ({rare}cut: those that the length limit "
+        "cut short):",
         table(rows, columns),
     ]
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.files import read_json, write_text
 from thinwire.report.analysis_record import Analysis
-from thinwire.report.rows import ANALYSIS_ONLY, UNLESS_DEFAULT
+from thinwire.report.rows import ANALYSIS_ONLY
 
 KIND = "thinwire sweep record"
 """Tells a sweep record from other JSON files beside it."""
@@ -91,14 +91,13 @@ def as_text(analysis: Analysis) -> str:
 
 
 def _published(value: Any) -> Any:
-    """``value`` as JSON, rounded, without the fields that only an analysis has."""
+    """``value`` as JSON, rounded, without the fields that only an analysis has.
+
+    What a record of an earlier version does not say is left out again, rather than written as if it had been measured.
+    """
     if isinstance(value, BaseModel):
-        return {
-            name: _published(getattr(value, name))
-            for name, field in type(value).model_fields.items()
-            if ANALYSIS_ONLY not in field.metadata
-            and not (UNLESS_DEFAULT in field.metadata and getattr(value, name) == field.default)
-        }
+        kept = [name for name, field in type(value).model_fields.items() if ANALYSIS_ONLY not in field.metadata]
+        return {name: _published(getattr(value, name)) for name in kept if name in value.model_fields_set}
     if isinstance(value, Mapping):
         return {name: _published(one) for name, one in value.items()}
     if isinstance(value, tuple | list):

@@ -14,10 +14,11 @@ def points(fraction: float | None, sign: str = "") -> str:
 
 
 def interval(difference: Difference) -> str:
-    """Write both ends of a difference's simultaneous interval as signed points, or why there is none."""
+    """Write both ends of a difference's simultaneous interval as signed points, or why there is none or a bound."""
     if difference.low is None:
         return difference.reason or "no interval"
-    return f"{points(difference.low, '+')} to {points(difference.high, '+')}"
+    ends = f"{points(difference.low, '+')} to {points(difference.high, '+')}"
+    return f"{ends}; {difference.reason}" if difference.reason else ends
 
 
 def _gain(row: AnalysisRow) -> str:

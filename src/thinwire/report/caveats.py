@@ -1,0 +1,70 @@
+"""What limits the reading of a sweep's numbers, said alike in every rendering; all of it follows from the analysis."""
+
+from __future__ import annotations
+
+import re
+
+from thinwire.report.analysis_record import Analysis
+from thinwire.results.sweep_header import SweepModel
+
+ENOUGH_SEEDS = 5
+"""With fewer, the spread over seeds is a rough estimate."""
+
+ONE_SEED = "one seed an arm: the intervals cover the questions, not the luck of training"
+FIXED = "training questions and codecs are fixed: the intervals do not cover another draw of training questions"
+BELOW_TIERS = "below the tiers, harm: the interval is below 0, slight: above 0, no help: around 0"
+"""What the supported tiers mean that are no gain that counts."""
+CEILING_SCALE = "0 = codec only, 100 % = text + LoRA"
+"""What the ends of the scale are on which a share of the ceiling is given."""
+
+
+def overlap(shared: int) -> str | None:
+    """Say how many test paragraphs occur in the training data; None where there are none.
+
+    Args:
+        shared: their number, as the sweep's header has it.
+    """
+    if not shared:
+        return None
+    subject = "1 test paragraph also occurs" if shared == 1 else f"{shared:,} test paragraphs also occur"
+    return f"{subject} in the training data: scores are not of unseen text"
+
+
+def limits(analysis: Analysis) -> list[str]:
+    """Say what the intervals cover badly and not at all; nothing where there are no intervals."""
+    compared = [row for row in analysis.rows if row.f1_difference or row.is_baseline]
+    seeds = sorted({row.num_seeds for row in compared if row.num_seeds})
+    if not seeds or not any(row.f1_difference for row in compared):
+        return []
+    few = []
+    if seeds == [1]:
+        few = [ONE_SEED]
+    elif seeds[0] < ENOUGH_SEEDS:
+        numbers = " or ".join(map(str, seeds))
+        few = [f"{numbers} seeds: below {ENOUGH_SEEDS}, intervals of training luck are rough"]
+    return [*few, FIXED]
+
+
+def notes(analysis: Analysis) -> list[str]:
+    """List the limits, then the sweep's own notes, each once: records of earlier versions hold some of the limits."""
+    return list(dict.fromkeys([*limits(analysis), *analysis.notes]))
+
+
+def first_seed(analysis: Analysis) -> str:
+    """Say of which seed something is that is shown of one training only: " of the first seed (seed 0)".
+
+    Empty where every arm has one seed.
+    """
+    if not any(row.num_seeds and row.num_seeds > 1 for row in analysis.rows):
+        return ""
+    seeds = {row.degeneration.seed for row in analysis.rows if row.degeneration and row.kind == "arm"} - {None}
+    return f" of the first seed (seed {seeds.pop()})" if len(seeds) == 1 else " of the first seed"
+
+
+def model_name(model: SweepModel) -> str:
+    """Name the model, with how its file stores its weights where that is less than their full precision."""
+    if model.quantisation is None:
+        return model.name
+    kind = model.quantisation.removesuffix("GGUF").strip()
+    bits = re.match(r"I?Q(\d)", kind)
+    return f"{model.name} ({f'{bits[1]}-bit ' if bits else ''}GGUF: {kind})"
