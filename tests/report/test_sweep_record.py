@@ -188,7 +188,7 @@ def test_a_record_of_another_format_is_replaced_for_its_sweep_is_published_anew(
 def test_the_verdict_comes_first_then_the_origin(published):
     lines = section(published).splitlines()
     assert lines[0].startswith(
-        "**LoRA gains: at least significant, the estimate is strong; its gain on uncompressed input"
+        "**LoRA gains: at least significant, the estimate is strong; gain on uncompressed input not"
     )
     assert "+31.2 F1 points" in lines[0]
     assert lines[2:4] == ["| | |", "| --- | --- |"]
@@ -293,7 +293,7 @@ def test_with_several_codecs_bytes_and_bits_in_the_origin_name_the_arm_whose_the
 def test_a_sweep_of_the_baseline_alone_says_so_and_nothing_that_is_missing(tmp_path):
     alone = analyse(read_results(write_run(tmp_path / "run", [record("baseline")])))
     for text in (section(alone), short_section(alone)):
-        assert text.startswith("**no comparison: ")
+        assert text.startswith("**Nothing to compare")
         assert not [word for word in ("None", "nan", "Controls", "Holm", "Of the ceiling") if word in text]
         assert "| 37.5 |" in text
 
@@ -340,7 +340,7 @@ def test_the_short_form_has_the_chosen_arm_the_baseline_and_the_controls(publish
     assert lines[0].endswith("| 96.9 | 93.8 | +59.4 |")
     assert lines[-1].endswith("| 12.5 | 0.0 | -25.0 |")
     assert found.startswith(
-        "**LoRA gains: at least significant, the estimate is strong; its gain on uncompressed input"
+        "**LoRA gains: at least significant, the estimate is strong; gain on uncompressed input not"
     )
     assert f"\nLimits of the numbers: {ONE_SEED}; {FIXED}.\n" in found
 
