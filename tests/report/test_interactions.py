@@ -130,21 +130,21 @@ GAIN, SMALLER, SAME, LOSS = (0.16, 0.14, 0.18), (0.10, 0.08, 0.12), (0.162, 0.14
         (
             GAIN,
             SMALLER,
-            "a larger gain on compressed input (+16.0 points) than on uncompressed input (+10.0)",
+            "a larger gain on compressed (+16.0 points) than on uncompressed input (+10.0)",
             "LoRA's gain is 6.0 points larger on compressed input than on uncompressed input (5.5 to 6.5): +16.0 "
             "against +10.0 (a over baseline, uncompressed_lora over uncompressed).",
         ),
         (
             SMALLER,
             GAIN,
-            "a smaller gain on compressed input (+10.0 points) than on uncompressed input (+16.0)",
+            "a smaller gain on compressed (+10.0 points) than on uncompressed input (+16.0)",
             "LoRA's gain is 6.0 points smaller on compressed input than on uncompressed input (5.5 to 6.5): +10.0 "
             "against +16.0 (a over baseline, uncompressed_lora over uncompressed).",
         ),
         (
             GAIN,
             SAME,
-            "+16.0 points on compressed input, +16.2 on uncompressed input, no difference shown",
+            "+16.0 points on compressed, +16.2 on uncompressed input, no difference shown",
             "LoRA's gain on compressed input (a over baseline) is +16.0 points (+14.0 to +18.0), on uncompressed input "
             "(uncompressed_lora over uncompressed) +16.2 points (+14.0 to +18.0); the difference of the two is -0.2 "
             "(-0.7 to +0.3), an interval that includes 0: at most 0.3 points of the gain are specific to compressed "
@@ -153,7 +153,7 @@ GAIN, SMALLER, SAME, LOSS = (0.16, 0.14, 0.18), (0.10, 0.08, 0.12), (0.162, 0.14
         (
             (0.02, 0.001, 0.04),
             (0.018, -0.01, 0.04),
-            "+2.0 points on compressed input, +1.8 on uncompressed input, no difference shown",
+            "+2.0 points on compressed, +1.8 on uncompressed input, no difference shown",
             "",
         ),
         (

@@ -33,9 +33,9 @@ def headline(found: InteractionSummary, judged_by: str, *, about_lora: bool) -> 
         compared = f"{relation} than" if relation else "not shown to differ from"
         return f"the gain of {found.arm} ({gain} points) is {compared} that of {found.reference_arm} ({reference})"
     if relation:
-        where = f"on compressed input ({gain} points) than on uncompressed input ({reference})"
+        where = f"on compressed ({gain} points) than on uncompressed input ({reference})"
         return f"{whose}a {relation} gain {where}{of_arm}"
-    return f"{whose}{gain} points on compressed input, {reference} on uncompressed input, no difference shown{of_arm}"
+    return f"{whose}{gain} points on compressed, {reference} on uncompressed input, no difference shown{of_arm}"
 
 
 def sentence(found: InteractionSummary, judged: tuple[str, str] | None = None) -> str:
