@@ -61,7 +61,7 @@ def sentence(found: InteractionSummary, judged: tuple[str, str] | None = None) -
     gain, reference = measured(found.gain, " points"), measured(found.reference_gain, " points")
     if not found.of_compression:
         gains = f"The gain of {arms[0]} is {gain}, that of {arms[1]} {reference}"
-    elif (found.arm, found.baseline) == judged:
+    elif found.pairs[0] == judged:
         gains = f"LoRA's gain on uncompressed input ({arms[1]}) is {reference}"
     else:
         gains = f"LoRA's gain on compressed input ({arms[0]}) is {gain}, on uncompressed input ({arms[1]}) {reference}"
