@@ -32,7 +32,7 @@ Load = Callable[[str], Any]
 
 _COMMENT = re.compile(r"<!-- figures (.*?)\s-->", re.DOTALL)
 _GENERATED = re.compile(r"<!-- thinwire: begin (.*?) -->.*?<!-- thinwire: end \1 -->", re.DOTALL)
-_CODE = re.compile(r"^( *)```.*?^\1```", re.DOTALL | re.MULTILINE)
+_CODE = re.compile(r"^( *)```.*?^\1```|(?<=\n\n)(?: {4}[^\n]*\n)+", re.DOTALL | re.MULTILINE)
 _UNSHOWN = re.compile(r"`[^`]*`|(?<=\])\([^)\s]*\)|<!--.*?-->", re.DOTALL)
 _HEAD = re.compile(r"(?P<record>\w+)(?:, rows of (?:(?P<size>\d+) of )?(?P<elements>[\w.]+))?: (?P<statements>.*)")
 _FIGURE = re.compile(
