@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 from thinwire.config.settings import ReportConfig, VerdictConfig
 from thinwire.evaluation.degeneration import Diagnosis, diagnose
@@ -31,7 +31,7 @@ from thinwire.stats.verdict import ArmVerdict, arm_verdict
 def analyse(results: Results) -> Analysis:
     """Compute everything that the reports of a sweep say."""
     settings, report = VerdictConfig(**results.sweep.verdict), ReportConfig(**results.sweep.report)
-    f1, em = (_compare(results, metric, settings) for metric in ("f1", "exact_match"))
+    f1, em = _compare(results, "f1", settings), _compare(results, "exact_match", settings)
     best, groups = choose_best(results), results.groups
     interactions = summarize_interactions(results, settings, f1)
     records = [*(runs[0].record for runs in groups.values()), *results.unfinished]
@@ -70,11 +70,11 @@ def _seconds(started_at: str, finished_at: str | None) -> float | None:
     return (finished - started).total_seconds()
 
 
-def _runs(finished: Sequence[Finished], metric: str = "f1") -> list[Run]:
-    return [Run.of_rows(one.predictions, metric) for one in finished]
+def _runs(finished: Sequence[Finished], metric: Literal["f1", "exact_match"] = "f1") -> list[Run]:
+    return [one.f1 if metric == "f1" else one.exact_match for one in finished]
 
 
-def _compare(results: Results, metric: str, settings: VerdictConfig) -> Comparison | None:
+def _compare(results: Results, metric: Literal["f1", "exact_match"], settings: VerdictConfig) -> Comparison | None:
     """All arms against the baseline at once; None where there is no baseline or nothing to compare with it."""
     baseline = results.arms.get(results.sweep.baseline)
     arms = {name: _runs(runs, metric) for name, runs in results.arms.items() if name != results.sweep.baseline}
