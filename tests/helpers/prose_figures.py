@@ -24,7 +24,7 @@ from record_fields import SourceError, evaluate, field
 NUMBER = r"(?<![\w.,])(?<![A-Za-z]-)[+-]?\d+(?:,\d{3})*(?:\.\d+)?(?!\w|[.,]\d)"
 """A number in prose; those in names are none (``v1.1``, ``Llama-3.1-8B``)."""
 
-NAMED = r"\b(?:Section|Python) \d+\.\d+"
+NAMED = r"\b(?:Section|Python|BY-SA) \d+\.\d+"
 """Decimals that are names."""
 
 Load = Callable[[str], Any]
