@@ -68,7 +68,7 @@ def test_test_questions_come_from_the_given_source(default_data, tmp_path):
 @pytest.mark.parametrize("name", ["mine.json", "mine.jsonl"])
 def test_a_single_file_to_train_on_is_never_tested_on_unasked(tmp_path, name):
     write_squad(tmp_path / name)
-    with pytest.raises(UsageError, match=r"single file without a dev split.*data\.test=FILE"):
+    with pytest.raises(UsageError, match=r"single file without a dev split.*data\.test=FILE.*data\.test_articles=N$"):
         load_test_questions(DataConfig(train=str(tmp_path / name)))
 
 

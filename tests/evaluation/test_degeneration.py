@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thinwire.evaluation.degeneration import Limits, copies, degeneration_metrics, diagnose, holds_gold, repeats
+from thinwire.evaluation.degeneration import (
+    Limits,
+    answer_metrics,
+    copies,
+    degeneration_metrics,
+    diagnose,
+    gold_metrics,
+    holds_gold,
+    repeats,
+)
 
 
 def test_equal_answers_have_no_diversity():
@@ -155,7 +164,6 @@ def test_answers_as_varied_and_short_as_gold_are_healthy_though_wrong():
     assert not any(e.beyond for e in found.evidence)
     assert (found.answers.exact_share, found.answers.distinct_share, found.gold.exact_share) == (0.0, 1.0, 1.0)
     assert found.gold.run_on_share is None
-    assert found.text is None
     assert [e.id for e in found.examples] == ["000", "001", "002", "003", "004"]
 
 
@@ -272,13 +280,15 @@ def test_limits_can_be_changed():
     assert diagnose(four_empty, limits=Limits(empty=0.4, deviations=0)).finding == "collapsed"
 
 
-def test_the_text_models_answers_do_not_affect_the_finding():
-    text = [row("1", "Boston it was", stop_reason="length"), row("2", "Boston")]
-    found = diagnose(rows(WORDS, WORDS), text)
-    assert found.finding == "healthy"
-    assert found.text is not None
-    assert (found.text.run_on_share, found.text.present_not_exact_share, found.text.exact_share) == (0.5, 0.5, 0.5)
-    assert found.text.found_share == 1.0
+def test_answers_that_hold_the_gold_answer_are_found():
+    found = answer_metrics([row("1", "Boston it was", stop_reason="length"), row("2", "Boston")])
+    assert (found.run_on_share, found.present_not_exact_share, found.exact_share) == (0.5, 0.5, 0.5)
+    assert found.found_share == 1.0
+
+
+def test_gold_metrics_may_be_given():
+    answers = rows(WORDS[1:] + WORDS[:1], WORDS)
+    assert diagnose(answers, gold=gold_metrics(answers)) == diagnose(answers)
 
 
 def test_a_diagnosis_is_json_and_does_not_depend_on_the_order_of_rows():

@@ -158,4 +158,15 @@ def test_it_is_rendered_in_100_columns_and_as_json(folder, tmp_path):
     assert "rank 2, alpha 4" in rendered
     assert "control codec_only" in rendered
     assert "questions train 12, selection 2, test 3" in rendered
+    assert "test questions from data.test=" in rendered
     assert json.loads(json.dumps(planned.as_dict()))["runs"][1]["changes"] == {"lora.rank": 2, "lora.alpha": 4}
+
+
+def test_articles_of_the_train_set_that_would_be_tested_on_are_told(folder, tmp_path):
+    train = str(folder / "train.json")
+    data = {"train": train, "samples": 100, "selection_articles": 2, "test_articles": 1}
+    planned = dry_run(experiment(folder, data=data), tmp_path / "run")
+    assert planned.test_source == f"data.test_articles=1 of data.train={train}"
+    # Six articles of four questions: three are left to train on; 2 and 3 questions are drawn of the others.
+    assert planned.runs[0].questions == {"train": 12, "selection": 2, "test": 3}
+    assert "test questions from data.test_articles=1" in text(planned)

@@ -89,6 +89,13 @@ def test_the_header_counts_the_test_questions_and_carries_the_interactions(folde
     assert read_header(swept[0]).interactions["lora"].model_dump() == members
 
 
+def test_the_header_counts_the_questions_of_test_articles(folder, tmp_path):
+    data = {"train": str(folder / "train.json"), "samples": 4, "selection_articles": 2, "test_articles": 3}
+    run_sweep(experiment(folder, data=data), tmp_path / "run", only=["codec_only"])
+    header = read_header(tmp_path / "run")
+    assert (header.test_questions, header.shared_paragraphs) == (12, 0)  # three articles of four questions
+
+
 def test_paragraphs_that_are_trained_and_tested_on_are_refused_or_counted(folder, tmp_path, caplog):
     data = {"train": str(folder / "train.json"), "test": str(folder / "train.json"), "samples": 4}
     data["selection_articles"] = 2

@@ -479,18 +479,6 @@ def test_the_results_page_shows_each_record_as_it_is(file):
     )
 
 
-def test_the_headline_tables_written_by_hand_equal_the_records():
-    page = (RESULTS / "README.md").read_text(encoding="utf-8")
-    shown = re.findall(r"^\| .+ \| `(\w+)`: (\w+) \| ([\d.]+) \| ([\d.]+) \|(.*)\|$", page, re.MULTILINE)
-    assert len(shown) >= 6
-    for stem, name, f1, em, gain in shown:
-        row = row_of(read_sweep_record(RECORDS / f"{stem}.json"), name)
-        assert (f1, em) == (f"{100 * row.f1:.1f}", f"{100 * row.em:.1f}"), name
-        if gain.strip():
-            estimate, low, high = (100 * getattr(row.f1_difference, key) for key in ("estimate", "low", "high"))
-            assert gain.strip() == f"{estimate:+.1f} ({low:+.1f} to {high:+.1f})", name
-
-
 def test_the_readme_shows_the_record_that_it_names_as_it_is():
     readme = ROOT / "README.md"
     named = re.findall(r"<!-- thinwire: begin short results (\w+) -->", readme.read_text(encoding="utf-8"))

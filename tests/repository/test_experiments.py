@@ -34,7 +34,6 @@ def toy(file, inputs):
         "model.dtype": "float32",
         "model.compile": "false",
         "data.train": inputs / "train.json",
-        "data.test": inputs / "test.json",
         "data.samples": 2,
         "data.selection_articles": 1,
         "training.epochs": 1,
@@ -48,6 +47,8 @@ def toy(file, inputs):
         "codec.autoencoder.hidden": 8,
     }
     loaded = load_experiment(file)
+    small |= {"data.test_articles": 1} if loaded.data.test_articles else {"data.test": inputs / "test.json"}
+    small["seeds"] = list(loaded.seeds[:2])
     small |= {f"search.{path}": list(values[:2]) for path, values in loaded.search.items()}
     for name, changes in loaded.controls.items():
         if "codec" in changes:

@@ -48,6 +48,9 @@ class DataConfig(Section):
     """``squad``, a SQuAD-format JSON, a flat JSONL, or a Hugging Face dataset id or folder."""
     test: str | None = None
     """Source of the test questions; by default the dev split of ``train``, which a single file does not have."""
+    test_articles: PositiveInt | None = None
+    """Take the test questions from that many whole articles of the train set instead, held out beside those of
+    ``selection_articles``; null takes them from ``test``."""
     samples: PositiveInt = 5000
     """Training questions, drawn by seed."""
     selection_articles: PositiveInt = 20
@@ -57,6 +60,15 @@ class DataConfig(Section):
     allow_shared_paragraphs: bool = False
     """Whether training, selection and test questions may have paragraphs in common; by default that is an error. If
     they may, the sweep warns and records the number of shared test paragraphs."""
+
+    @model_validator(mode="after")
+    def _one_source_of_test_questions(self) -> DataConfig:
+        if self.test is not None and self.test_articles is not None:
+            raise ValueError(
+                f"test={self.test} and test_articles={self.test_articles} are two sources of test questions; "
+                "set one of them to null"
+            )
+        return self
 
 
 AnswerForm = Literal["bare", "space"]

@@ -33,7 +33,8 @@ def load_questions(source: str, split: Split, unanswerable: Unanswerable = "refu
 
 
 def load_test_questions(config: DataConfig) -> list[Example]:
-    """Load the test questions: ``data.test``, else the dev split of ``data.train``.
+    """Load the test questions that are not held out of the train set: ``data.test``, else the dev split of
+    ``data.train``.
 
     Raises:
         UsageError: neither exists.
@@ -41,7 +42,7 @@ def load_test_questions(config: DataConfig) -> list[Example]:
     if config.test is None and config.train.endswith((".json", ".jsonl")):
         raise UsageError(
             f"data.train={config.train} is a single file without a dev split; name the test questions too: "
-            "--set data.test=FILE (or data.test=squad)"
+            "--set data.test=FILE (or data.test=squad), or hold some out of it: --set data.test_articles=N"
         )
     return load_questions(config.test or config.train, "test", config.unanswerable)
 

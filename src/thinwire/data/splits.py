@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Literal
 
 from thinwire.config.settings import DataConfig, EvaluationConfig
 from thinwire.data.overlap import Overlap, shared_paragraphs
@@ -18,7 +19,8 @@ from thinwire.seeding import stream
 
 @dataclass(frozen=True, kw_only=True)
 class Questions:
-    """An arm's questions for training, selection (held-out articles of the train set) and test."""
+    """An arm's questions for training, selection (held-out articles of the train set) and test (other data or other
+    held-out articles)."""
 
     train: list[Example]
     selection: list[Example]
@@ -65,18 +67,22 @@ class Splits:
         """Number of test questions in the data, of which an arm may draw fewer."""
         return len(self._all[2])
 
+    @property
+    def test_source(self) -> str:
+        """Where the test questions come from, in words that name the settings."""
+        data = self._data
+        if data.test_articles is not None:
+            return f"data.test_articles={data.test_articles} of data.train={data.train}"
+        return f"the dev split of data.train={data.train}" if data.test is None else f"data.test={data.test}"
+
     @cached_property
     def overlaps(self) -> tuple[Overlap, ...]:
         """The pairs of splits that share paragraphs, whichever questions are drawn."""
         train, held_out, test = self._all
-        sources = {
-            "train": f"data.train={self._data.train}",
-            "test": f"data.test={self._data.test or self._data.train}",
-        }
         training, selection, scored = (
-            f"training questions ({sources['train']})",
-            f"selection questions ({sources['train']})",
-            f"test questions ({sources['test']})",
+            f"training questions (data.train={self._data.train})",
+            f"selection questions (data.train={self._data.train})",
+            f"test questions ({self.test_source})",
         )
         pairs = (
             (training, scored, shared_paragraphs(train, test)),
@@ -103,11 +109,23 @@ class Splits:
         data = self._data
         everything = load_questions(data.train, "train", data.unanswerable)
         train, held_out = hold_out_articles(everything, data.selection_articles, self._seed)
-        return train, held_out, load_test_questions(data)
+        if data.test_articles is None:
+            return train, held_out, load_test_questions(data)
+        # After the selection articles, which are thereby the same whether or not others are tested on.
+        train, test = hold_out_articles(train, data.test_articles, self._seed, "test")
+        return train, held_out, test
 
 
-def hold_out_articles(examples: Sequence[Example], num_articles: int, seed: int) -> tuple[list[Example], list[Example]]:
-    """Split into (training, held out) by whole articles, so that no held-out paragraph occurs in training.
+_ARTICLE_STREAMS = {"selection": "articles", "test": "test articles"}
+
+
+def hold_out_articles(
+    examples: Sequence[Example], num_articles: int, seed: int, purpose: Literal["selection", "test"] = "selection"
+) -> tuple[list[Example], list[Example]]:
+    """Split into (training, held out) by whole articles, so that no held-out article occurs in training.
+
+    Args:
+        purpose: the split that the articles are held out for; each draws its own by ``seed``.
 
     Raises:
         UsageError: holding out that many articles would leave nothing to train on.
@@ -116,9 +134,9 @@ def hold_out_articles(examples: Sequence[Example], num_articles: int, seed: int)
     if num_articles >= len(articles):
         raise UsageError(
             f"{num_articles} articles cannot be held out of {len(articles)}; "
-            "set data.selection_articles to fewer, or give more data"
+            f"set data.{purpose}_articles to fewer, or give more data"
         )
-    held_out = set(stream(seed, "articles").sample(articles, num_articles))
+    held_out = set(stream(seed, _ARTICLE_STREAMS[purpose]).sample(articles, num_articles))
     kept = [example for example in examples if example.article not in held_out]
     return kept, [example for example in examples if example.article in held_out]
 

@@ -153,8 +153,6 @@ class Diagnosis:
     answers: AnswerMetrics
     gold: AnswerMetrics
     """The first gold answers of the same questions, treated as predictions."""
-    text: AnswerMetrics | None
-    """The untrained model with text as input; None if not given."""
     examples: tuple[FlaggedAnswer, ...]
     """Up to five, those that show the finding first, then in the order of their ids."""
 
@@ -163,17 +161,14 @@ class Diagnosis:
 
 
 def diagnose(
-    predictions: Sequence[PredictionRow],
-    text_predictions: Sequence[PredictionRow] | None = None,
-    limits: Limits | None = None,
+    predictions: Sequence[PredictionRow], limits: Limits | None = None, *, gold: AnswerMetrics | None = None
 ) -> Diagnosis:
     """Judge the form of ``predictions`` (at least one).
 
     Args:
-        text_predictions: answers of the untrained model with text as input, for comparison; they do not affect the
-            finding.
+        gold: ``gold_metrics`` of the same questions, where they are at hand.
     """
-    answers, gold = answer_metrics(predictions), answer_metrics([gold_row(row) for row in predictions])
+    answers, gold = answer_metrics(predictions), gold or gold_metrics(predictions)
     evidence = judge(answers, gold, limits or Limits())
     finding = finding_of(evidence)
     decisive = [e for e in evidence if e.beyond and e.sign_of == finding]
@@ -182,9 +177,13 @@ def diagnose(
         evidence=(*decisive, *(e for e in evidence if e not in decisive)),
         answers=answers,
         gold=gold,
-        text=answer_metrics(text_predictions) if text_predictions else None,
         examples=_examples(predictions, decisive[0].metric if decisive else "answer", answers.top_first_word),
     )
+
+
+def gold_metrics(rows: Sequence[PredictionRow]) -> AnswerMetrics:
+    """Compute the form metrics of the first gold answers to the questions of ``rows`` (at least one)."""
+    return answer_metrics([gold_row(row) for row in rows])
 
 
 def answer_metrics(rows: Sequence[PredictionRow]) -> AnswerMetrics:

@@ -87,7 +87,15 @@ def score_extractors(rows: Sequence[Mapping[str, Any]]) -> dict[str, ExtractorSc
     """
     if not rows:
         raise ValueError("no predictions to score")
-    return {name: _score(extract, rows) for name, extract in EXTRACTORS.items()}
+    by_row = [_score_row(row["raw_text"], row["golds"]) for row in rows]
+    return {
+        name: ExtractorScore(
+            exact_match=fmean([scores[name][0] for scores in by_row]),
+            f1=fmean([scores[name][1] for scores in by_row]),
+            changed_share=fmean([scores[name][2] for scores in by_row]),
+        )
+        for name in EXTRACTORS
+    }
 
 
 def mean_extractor_scores(runs: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, ExtractorScore]:
@@ -101,11 +109,10 @@ def mean_extractor_scores(runs: Sequence[Sequence[Mapping[str, Any]]]) -> dict[s
     }
 
 
-def _score(extract: Callable[[str], str], rows: Sequence[Mapping[str, Any]]) -> ExtractorScore:
-    answers = [extract(row["raw_text"]) for row in rows]
-    scores = [best_over_golds(answer, row["golds"]) for answer, row in zip(answers, rows, strict=True)]
-    return ExtractorScore(
-        exact_match=fmean(exact for exact, _ in scores),
-        f1=fmean(overlap for _, overlap in scores),
-        changed_share=fmean(answer != first_line(row["raw_text"]) for answer, row in zip(answers, rows, strict=True)),
-    )
+def _score_row(raw_text: str, golds: Sequence[str]) -> dict[str, tuple[float, float, bool]]:
+    """Return exact match, F1 and whether the answer is another than the first line, by extractor."""
+    line = first_line(raw_text)
+    answers = {name: extract(raw_text) for name, extract in EXTRACTORS.items()}
+    # Most extractors return the same answer, which is scored once.
+    scores = {answer: best_over_golds(answer, golds) for answer in set(answers.values())}
+    return {name: (*scores[answer], answer != line) for name, answer in answers.items()}

@@ -64,6 +64,8 @@ class DryRun:
     device: str
     baseline: str
     group_size: int | str
+    test_source: str
+    """Where the test questions come from: ``data.test_articles=40 of data.train=squad``."""
     runs: list[DryRunEntry]
     candidates: dict[str, int]
     """Number of candidates that the search of settings would train first, by arm or control."""
@@ -108,6 +110,7 @@ def dry_run(experiment: Experiment, folder: Path, *, resume: bool = False, contr
         device=str(device),
         baseline=experiment.baseline,
         group_size=experiment.group_size,
+        test_source=splits.test_source,
         runs=[_entry(run, experiment, splits, group=numbers.get(run.name), state=states[run.name]) for run in runs],
         candidates={name: len(found) for name, found in searched.items()},
     )
@@ -169,6 +172,7 @@ def render_dry_run(planned: DryRun) -> Group:
         f"{planned.name}: {left} of {len(planned.runs)} to run into {planned.folder}; nothing was run or written",
         f"model {planned.model} ({planned.why_this_model}) on {planned.device}, not loaded",
         *(f"questions {numbers}" for numbers in dict.fromkeys(map(_numbers, planned.runs))),
+        f"test questions from {planned.test_source}",
         f"baseline {planned.baseline}",
     ]
     if planned.candidates:

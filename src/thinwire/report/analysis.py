@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 from thinwire.config.settings import ReportConfig, VerdictConfig
-from thinwire.evaluation.degeneration import Diagnosis, diagnose
+from thinwire.evaluation.degeneration import AnswerMetrics, Diagnosis, answer_metrics, diagnose, gold_metrics
 from thinwire.evaluation.extractors import mean_extractor_scores
 from thinwire.report.analysis_record import AnalysedSweep, Analysis
 from thinwire.report.choice import choose_best, mean_selection_f1
@@ -31,13 +31,15 @@ from thinwire.stats.verdict import ArmVerdict, arm_verdict
 def analyse(results: Results) -> Analysis:
     """Compute everything that the reports of a sweep say."""
     settings, report = VerdictConfig(**results.sweep.verdict), ReportConfig(**results.sweep.report)
-    f1, em = (_compare(results, metric, settings) for metric in ("f1", "exact_match"))
+    f1, em = _compare(results, "f1", settings), _compare(results, "exact_match", settings)
     best, groups = choose_best(results), results.groups
     interactions = summarize_interactions(results, settings, f1)
     records = [*(runs[0].record for runs in groups.values()), *results.unfinished]
     differing = differing_settings(records, results.sweep.model.num_layers, results.searched)
+    gold = gold_metrics(results.arms[best][0].predictions)  # of all arms, as their test questions are the same
+    text = answer_metrics(results.controls[TEXT][0].predictions) if TEXT in results.controls else None
     rows = [
-        _row(results, name, found, (f1, em), settings, is_best=name == best)
+        _row(results, name, found, (f1, em), settings, gold, text, is_best=name == best)
         for name, found in zip(groups, differing, strict=False)
     ]
     rows += [_failed_row(results, *one) for one in zip(results.unfinished, differing[len(groups) :], strict=True)]
@@ -70,11 +72,11 @@ def _seconds(started_at: str, finished_at: str | None) -> float | None:
     return (finished - started).total_seconds()
 
 
-def _runs(finished: Sequence[Finished], metric: str = "f1") -> list[Run]:
-    return [Run.of_rows(one.predictions, metric) for one in finished]
+def _runs(finished: Sequence[Finished], metric: Literal["f1", "exact_match"] = "f1") -> list[Run]:
+    return [one.f1 if metric == "f1" else one.exact_match for one in finished]
 
 
-def _compare(results: Results, metric: str, settings: VerdictConfig) -> Comparison | None:
+def _compare(results: Results, metric: Literal["f1", "exact_match"], settings: VerdictConfig) -> Comparison | None:
     """All arms against the baseline at once; None where there is no baseline or nothing to compare with it."""
     baseline = results.arms.get(results.sweep.baseline)
     arms = {name: _runs(runs, metric) for name, runs in results.arms.items() if name != results.sweep.baseline}
@@ -94,6 +96,8 @@ def _row(
     differing: Settings,
     comparisons: tuple[Comparison | None, Comparison | None],
     settings: VerdictConfig,
+    gold: AnswerMetrics,
+    text: AnswerMetrics | None,
     *,
     is_best: bool,
 ) -> AnalysisRow:
@@ -102,8 +106,6 @@ def _row(
     done = all_done[0]
     f1, em = (found.arms.get(name) if found else None for found in comparisons)
     judged = _judged(f1, settings, results.sweep.test_questions) if f1 else None
-    text = results.controls.get(TEXT)
-    diagnosis = diagnose(runs[0].predictions, text[0].predictions if text else None)
     return AnalysisRow(
         **_identity(record, results),
         name=name,
@@ -130,7 +132,7 @@ def _row(
         questions_obstacle=judged.questions.reason if judged and judged.questions else None,
         share_of_ceiling=_share(results, name, runs),
         **_reconstruction(runs),
-        degeneration=_degeneration(diagnosis, record.config["seed"]),
+        degeneration=_degeneration(diagnose(runs[0].predictions, gold=gold), text, record.config["seed"]),
         extractors=mean_extractor_scores([run.predictions for run in runs]),
     )
 
@@ -193,13 +195,13 @@ def _ends(interval: Interval | None) -> tuple[float | None, float | None]:
     return (interval.low, interval.high) if interval else (None, None)
 
 
-def _degeneration(diagnosis: Diagnosis, seed: int) -> Degeneration:
+def _degeneration(diagnosis: Diagnosis, text: AnswerMetrics | None, seed: int) -> Degeneration:
     return Degeneration(
         finding=diagnosis.finding,
         seed=seed,
         metrics=AnswerSummary(**asdict(diagnosis.answers)),
         gold=AnswerSummary(**asdict(diagnosis.gold)),
-        text=AnswerSummary(**asdict(diagnosis.text)) if diagnosis.text else None,
+        text=AnswerSummary(**asdict(text)) if text else None,
         reasons=tuple(
             f"{one.metric.removesuffix('_share').replace('_', ' ')} {one.value:.1%} (limit {one.limit:.1%})"
             for one in diagnosis.evidence

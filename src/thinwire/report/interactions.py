@@ -12,7 +12,6 @@ from thinwire.results.read import Results
 from thinwire.stats.bootstrap import Comparison
 from thinwire.stats.contrasts import Contrast, compare_contrasts
 from thinwire.stats.inference import Interval
-from thinwire.stats.pairing import Run
 
 
 def summarize_interactions(
@@ -86,7 +85,7 @@ def _contrasts(
     named = {member for one in weights.values() for member in one}
     groups = {name: runs for name, runs in results.groups.items() if name in results.arms or name in named}
     return compare_contrasts(
-        {name: [Run.of_rows(one.predictions) for one in runs] for name, runs in groups.items()},
+        {name: [one.f1 for one in runs] for name, runs in groups.items()},
         weights,
         untrained=[name for name, runs in groups.items() if runs[0].record.done.training is None],
         confidence=settings.confidence,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from thinwire.errors import UsageError
 from thinwire.files import read_jsonl
@@ -13,6 +14,9 @@ from thinwire.results.arm_record import ArmRecord, Kind, has_arm_record, read_ar
 from thinwire.results.layout import PREDICTIONS_FILE, arm_folder
 from thinwire.results.search_record import SearchRecord, read_search_record
 from thinwire.results.sweep_header import SweepHeader, read_header
+
+if TYPE_CHECKING:
+    from thinwire.stats.pairing import Run
 
 CEILING, TEXT, CODEC = "text_lora", "text_zero_shot", "codec_only"
 """Names of the controls that reports look for; each may be missing."""
@@ -25,6 +29,21 @@ class Finished:
     record: ArmRecord
     predictions: list[dict[str, Any]]
     folder: Path
+
+    @cached_property
+    def f1(self) -> Run:
+        """F1 of each test question."""
+        return self._run("f1")
+
+    @cached_property
+    def exact_match(self) -> Run:
+        """Exact match of each test question."""
+        return self._run("exact_match")
+
+    def _run(self, metric: str) -> Run:
+        from thinwire.stats.pairing import Run  # renderings import this module, but not numpy
+
+        return Run.of_rows(self.predictions, metric)
 
 
 @dataclass(frozen=True, kw_only=True)
