@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from small_analysis import COLLAPSED, interaction, share, with_row, with_rows, with_sweep
-from sweep_folder import everything, load, record, write_run
+from sweep_folder import edit, everything, load, record, write_run
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.report.analysis import analyse
 from thinwire.report.analysis_record import CodecSummary
@@ -461,6 +461,16 @@ def block(document, name):
     begin, end = (mark.format(name=name) for mark in (BEGIN, END))
     _, found, rest = document.read_text(encoding="utf-8").partition(f"{begin}\n")
     return rest.partition(end)[0] if found else None
+
+
+def test_a_section_that_is_published_with_its_record_is_the_records(tmp_path, thinwire):
+    run, file, page = write_run(tmp_path / "run"), tmp_path / "mine.json", tmp_path / "page.md"
+    page.write_text("# Results\n", encoding="utf-8")
+    # 18.349999 points are 18.3; the record's six digits make them 18.35, which is 18.4.
+    edit(run / "baseline" / "record.json", lambda one: one["results"]["test"].update(exact_match=0.1834999999))
+    thinwire("publish", run, "--record", file, "--into", page)
+    assert block(page, "results mine") == section(read_sweep_record(file))
+    assert "| 18.4 |" in block(page, "results mine")
 
 
 def test_there_is_a_record_of_the_plans_sweep():
