@@ -38,6 +38,9 @@ class Section(BaseModel):
     renamed: ClassVar[Mapping[str, str]] = {}
     """Former names of settings in this group, with the current name."""
 
+    shared: ClassVar[frozenset[str]] = frozenset()
+    """Settings of the whole experiment, which are refused in this group with a message that says so."""
+
 
 AnySection = typing.TypeVar("AnySection", bound=Section)
 
@@ -55,17 +58,36 @@ def build(cls: type[AnySection], data: Mapping[str, Any], where: str) -> AnySect
     try:
         return cls.model_validate(data)
     except ValidationError as error:
-        raise UsageError("\n".join(_complaint(item, where) for item in error.errors())) from None
+        by_path: dict[str, list[Any]] = {}
+        for item in error.errors():
+            by_path.setdefault(_path(item, where), []).append(item)
+        raise UsageError("\n".join(_complaint(path, items) for path, items in by_path.items())) from None
 
 
-def _complaint(item: Any, where: str) -> str:
+def _path(item: Any, where: str) -> str:
     # For a union, pydantic adds the member type to the location; those parts are types, not settings.
     parts = [str(part) for part in item["loc"] if str(part).isidentifier() and str(part) not in ("int", "float")]
-    path = ".".join([where, *parts] if where else parts)
-    message = str(item["msg"]).removeprefix("Value error, ")
-    if item["type"] in ("value_error",):
-        return f"{path}: {message}" if path else message
-    return f"{path}: {message}, got {item['input']!r}"
+    return ".".join([where, *parts] if where else parts)
+
+
+_EXPECTED = "Input should be "
+_WORDS = {"a valid tuple": "a list", "a valid dictionary": "a mapping"}
+"""What pydantic calls the types of YAML values, and what a file's author calls them."""
+
+
+def _complaint(path: str, items: list[Any]) -> str:
+    """Write the errors of one setting, which are several for a union, as one line."""
+    first = items[0]
+    if first["type"] == "missing":
+        return f"{path} is required; set it"
+    message = str(first["msg"]).removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return message if not path or message.startswith(f"{path}.") else f"{path}: {message}"
+    expected = [str(item["msg"]).removeprefix(_EXPECTED) for item in items]
+    if len(items) > 1:
+        expected = [one.partition(", unable to")[0] for one in expected]
+    prefix = _EXPECTED if message.startswith(_EXPECTED) else ""
+    return f"{path}: {prefix}{' or '.join(_WORDS.get(one, one) for one in expected)}, got {first['input']!r}"
 
 
 def _refuse_unknown_keys(cls: type[Section], data: Mapping[str, Any], where: str) -> None:
@@ -76,6 +98,11 @@ def _refuse_unknown_keys(cls: type[Section], data: Mapping[str, Any], where: str
             if new := cls.renamed.get(str(key)):
                 renamed = new if "." in new or not where else f"{where}.{new}"
                 raise UsageError(f"the setting {path!r} is now called {renamed}")
+            if str(key) in cls.shared:
+                raise UsageError(
+                    f"the setting {path!r} belongs to the whole experiment and is the same for all arms; "
+                    f"set {key} at the top level of the experiment"
+                )
             valid = list(cls.model_fields)
             raise UsageError(f"unknown setting {path!r}{nearest(str(key), valid)}; valid here: {', '.join(valid)}")
         section = field.annotation

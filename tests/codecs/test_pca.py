@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
 from thinwire.codecs.pca import PCACodec
+from thinwire.codecs.settings import CodecConfig
 from thinwire.codecs.table import AnyCodecConfig, codec_class
 from thinwire.errors import ThinwireError, UsageError
 from tiny_codecs import matrix_and_counts, metrics, pca
@@ -130,4 +131,4 @@ def test_no_token_seen_is_an_error_and_so_is_an_unknown_codec():
     with pytest.raises(ThinwireError, match="no token was seen"):
         pca(torch.eye(3), torch.zeros(3), 1)
     with pytest.raises(UsageError, match=r"'pcaa' is no codec; there are: pca"):
-        codec_class(AnyCodecConfig(kind="pcaa"))
+        codec_class(CodecConfig(kind="pcaa"))

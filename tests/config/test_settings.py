@@ -118,7 +118,7 @@ def test_an_unknown_setting_unlike_any_other_lists_what_is_valid_here():
 
 @pytest.mark.parametrize("shared", ["data", "model", "name", "arms"])
 def test_an_arm_cannot_change_what_all_arms_share(shared):
-    with pytest.raises(UsageError, match=f"unknown setting 'arms.x.{shared}'"):
+    with pytest.raises(UsageError, match=f"'arms.x.{shared}' belongs to the whole experiment"):
         minimal(arms={"x": {shared: {}}})
 
 
@@ -201,7 +201,7 @@ def test_settings_cannot_be_changed_once_made():
         ("seed=1.5", "seed: .*got 1.5"),
         ("arms.baseline.lora.rank=-2", r"arms\.baseline\.lora\.rank: .*got -2"),
         ("lora.layers=some", r"lora\.layers: .*got 'some'"),
-        ("group_size=0", "group_size: .*greater than 0, got 0"),
+        ("group_size=0", "group_size: .*greater than 0 or 'auto', got 0"),
         ("group_size=many", "group_size: .*got 'many'"),
         ("model.compile=sometimes", r"model\.compile: .*got 'sometimes'"),
         ("training.share_prefixes=2", r"training\.share_prefixes: .*got 2"),
@@ -361,3 +361,34 @@ def test_an_interaction_names_arms_and_controls():
 def test_an_interaction_of_something_else_is_refused(change, message):
     with pytest.raises(UsageError, match=message):
         load_experiment(PLAN, [f"interactions.x={json.dumps(INTERACTION)}", f"interactions.x.{change}"])
+
+
+def test_settings_that_arms_share_are_those_that_only_an_experiment_has():
+    assert ArmConfig.shared == set(Experiment.model_fields) - set(ArmConfig.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("codec.kind=pcaa", "codec.kind: 'pcaa' is no codec (did you mean 'pca'?); there are: pca, quantized_pca,"),
+        ("arms.r4_a8_layers8.codec.kind=pcaa", "arms.r4_a8_layers8.codec.kind: 'pcaa' is no codec"),
+        ("prompt.answer_form=spaced", "prompt.answer_form: Input should be 'bare' or 'space' or 'auto', got 'spaced'"),
+        ("lora.layers=some", "lora.layers: Input should be a valid integer or 'all', got 'some'"),
+        ("lora.layers=0", "lora.layers: Input should be greater than 0 or 'all', got 0"),
+        ("seeds=3", "seeds: Input should be a list, got 3"),
+        ("search=[1, 2]", "search: Input should be a mapping, got [1, 2]"),
+        (
+            "search.training.lora_lr=0.1",
+            "search: training.lora_lr takes a list of at least two values, such as [A, B], ",
+        ),
+        ("search.lora={rank: 3}", "search: lora.rank takes a list of at least two values, such as [A, B], got 3"),
+        ("search.training.lora_lr=[1.0, -1]", "search.training.lora_lr: Input should be greater than 0, got -1"),
+        ("search.codec.kind=[pca, pcaa]", "search.codec.kind: 'pcaa' is no codec (did you mean 'pca'?)"),
+        ("search.data.samples=[1, 2]", "search: the setting 'search.data' belongs to the whole experiment"),
+        ("interactions.mine.arm=baseline", "interactions.mine.baseline is required; set it"),
+    ],
+)
+def test_each_wrong_value_is_one_line_that_says_what_was_expected(override, message):
+    with pytest.raises(UsageError) as caught:
+        load_experiment(PLAN, [override])
+    assert any(line.startswith(message) for line in str(caught.value).splitlines()), str(caught.value)

@@ -159,7 +159,9 @@ def test_held_out_articles_depend_on_the_seed_and_not_on_the_order_of_the_questi
 
 @pytest.mark.parametrize("num", [3, 4])
 def test_holding_out_every_article_is_refused(num):
-    with pytest.raises(UsageError, match=rf"{num} articles cannot be held out of 3; set data\.selection_articles"):
+    with pytest.raises(
+        UsageError, match=rf"{num} articles cannot be held out of 3; set data\.selection_articles to 2 or fewer"
+    ):
         hold_out_articles(examples_of(3, 1), num, 0)
 
 

@@ -139,13 +139,13 @@ def test_an_arm_that_is_certain_to_fail_is_named_with_its_reason(folder, tmp_pat
     arms = {
         "baseline": {},
         "mute": {"lora": {"rank": 2}, "supervision": {"ce_weight": 0}},
-        "odd": {"codec": {"kind": "x"}},
+        "adrift": {"lora": {"rank": 2, "start_from": "elsewhere"}},
         "untaught": {"supervision": {"kd_weight": 1, "teacher": "nowhere"}},
     }
     planned = dry_run(experiment(folder, arms=arms), tmp_path / "run")
-    assert list(planned.obstacles) == ["mute", "odd", "untaught"]
+    assert list(planned.obstacles) == ["mute", "adrift", "untaught"]
     assert "nothing would train LoRA" in planned.obstacles["mute"]
-    assert "codec.kind='x' is no codec" in planned.obstacles["odd"]
+    assert "elsewhere is no arm's folder" in planned.obstacles["adrift"]
     assert "nowhere is no arm's folder" in planned.obstacles["untaught"]
     records = {record.name: record for record in run_sweep(experiment(folder, arms=arms), tmp_path / "run")}
     assert {name for name, record in records.items() if record.status == "failed"} == set(planned.obstacles)

@@ -276,6 +276,16 @@ def test_two_processes_never_write_one_folder(folder, tmp_path):
         run_sweep(experiment(folder), run)
 
 
+def test_a_refused_sweep_leaves_no_new_folder_and_keeps_one_that_was_there(folder, tmp_path):
+    refused = experiment(folder, data={"train": str(folder / "train.json"), "test": str(folder / "train.json")})
+    (tmp_path / "mine").mkdir()
+    for run in (tmp_path / "new", tmp_path / "mine"):
+        with pytest.raises(UsageError):
+            run_sweep(refused, run)
+    assert not (tmp_path / "new").exists()
+    assert (tmp_path / "mine").is_dir()
+
+
 def test_a_folder_with_other_files_is_refused(folder, tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(UsageError, match=r"holds other files \(thesis\.tex\)"):

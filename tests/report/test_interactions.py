@@ -35,6 +35,14 @@ def four():
     return [record(CODES), record(LORA), whole("whole", CODES), whole("whole_lora", LORA)]
 
 
+def test_an_interaction_whose_members_have_no_results_is_noted_with_their_names(tmp_path):
+    analysis = analysis_of(tmp_path, four()[:3], own=ASKED)
+    assert analysis.interactions == ()
+    note = "interaction own is left out, because it needs arms or controls without results: whole_lora"
+    assert note in analysis.notes
+    assert not [one for one in analysis_of(tmp_path / "all", four(), own=ASKED).notes if "interaction" in one]
+
+
 def test_an_interaction_is_the_difference_of_two_gains(tmp_path):
     analysis = analysis_of(tmp_path, four(), own=ASKED)
     (found,) = analysis.interactions

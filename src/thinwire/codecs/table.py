@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field, create_model
+from pydantic import AfterValidator, Field, create_model
 
 from thinwire.codecs.autoencoder import AutoencoderCodec
 from thinwire.codecs.base import Codec
@@ -14,6 +14,7 @@ from thinwire.codecs.quantized_pca import QuantizedPCACodec
 from thinwire.codecs.settings import CodecConfig
 from thinwire.codecs.vq import VQCodec
 from thinwire.errors import UsageError
+from thinwire.schema import nearest
 
 CODECS: dict[str, type[Codec]] = {
     "pca": PCACodec,
@@ -24,6 +25,13 @@ CODECS: dict[str, type[Codec]] = {
 }
 """Codec classes by ``codec.kind``."""
 
+
+def _known_kind(kind: str) -> str:
+    if kind not in CODECS:
+        raise UsageError(f"{kind!r} is no codec{nearest(kind, CODECS)}; there are: {', '.join(CODECS)}")
+    return kind
+
+
 if TYPE_CHECKING:
     AnyCodecConfig = CodecConfig
 else:
@@ -32,7 +40,10 @@ else:
         "AnyCodecConfig",
         __base__=CodecConfig,
         __doc__=CodecConfig.__doc__,
-        kind=(str, Field(default="pca", description=f"One of {', '.join(f'``{kind}``' for kind in CODECS)}.")),
+        kind=(
+            Annotated[str, AfterValidator(_known_kind)],
+            Field(default="pca", description=f"One of {', '.join(f'``{kind}``' for kind in CODECS)}."),
+        ),
         **{kind: (codec.Settings, codec.Settings()) for kind, codec in CODECS.items() if codec.Settings},
     )
 

@@ -47,6 +47,10 @@ class ArmConfig(Section):
     """All settings of one arm or control."""
 
     renamed: ClassVar[Mapping[str, str]] = {"reads": "input"}
+    shared: ClassVar[frozenset[str]] = frozenset(
+        {"name", "description", "model", "data", "baseline", "seeds", "group_size", "worker_processes", "search"}
+        | {"verdict", "report", "arms", "controls", "interactions"}
+    )
 
     input: Literal["adapter", "codec", "text"] = "adapter"
     """Where the input embeddings come from: the adapter's reconstruction of the codes, the codec's own reconstruction,
@@ -140,7 +144,13 @@ class Experiment(ArmConfig):
     @classmethod
     def _paths_of_nested_settings(cls, value: Any) -> Any:
         # ``--set search.training.lora_lr=[...]`` is nested, an experiment file has paths.
-        return dict(leaves(value)) if isinstance(value, Mapping) else value
+        if not isinstance(value, Mapping):
+            return value
+        grids = dict(leaves(value))
+        for path, values in grids.items():
+            if not isinstance(values, list | tuple):
+                raise ValueError(f"{path} takes a list of at least two values, such as [A, B], got {values!r}")
+        return grids
 
     @field_validator("search", mode="after")
     @classmethod

@@ -134,7 +134,7 @@ def hold_out_articles(
     if num_articles >= len(articles):
         raise UsageError(
             f"{num_articles} articles cannot be held out of {len(articles)}; "
-            f"set data.{purpose}_articles to fewer, or give more data"
+            f"set data.{purpose}_articles to {len(articles) - 1} or fewer, or give more data"
         )
     held_out = set(stream(seed, _ARTICLE_STREAMS[purpose]).sample(articles, num_articles))
     kept = [example for example in examples if example.article not in held_out]

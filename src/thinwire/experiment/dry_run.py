@@ -16,7 +16,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from thinwire.checkpoints.load import check_same_lora, find_arm
-from thinwire.codecs.table import codec_class
 from thinwire.config.auto import resolved
 from thinwire.config.experiment import ArmConfig, Experiment
 from thinwire.data.splits import Splits
@@ -143,8 +142,6 @@ def _obstacle(config: ArmConfig) -> str | None:
     if config.untrained_lora:
         return config.untrained_lora
     try:
-        if config.input != "text":
-            codec_class(config.codec)
         if config.supervision.kd_weight > 0 and config.supervision.teacher is not None:
             find_arm(Path(config.supervision.teacher))
         if config.lora.rank > 0 and config.lora.start_from is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,13 +38,23 @@ _LOCK_FILE = ".lock"
 def exclusive(folder: Path) -> Iterator[None]:
     """Create ``folder``, and keep other processes from running a sweep in it during the block.
 
+    A folder that is new and in which the block has written nothing is removed again.
+
     Raises:
         UsageError: another process is using it.
     """
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / _LOCK_FILE
     try:
-        with FileLock(folder / _LOCK_FILE, timeout=0):
-            yield
+        with FileLock(lock, timeout=0):
+            try:
+                yield
+            finally:
+                if is_new and list(folder.iterdir()) == [lock]:
+                    with suppress(OSError):  # some systems do not remove an open file
+                        lock.unlink()
+                        folder.rmdir()
     except Timeout:
         raise UsageError(
             f"another process is running a sweep in {folder}; wait for it, or use another folder"

@@ -230,6 +230,13 @@ def _share(results: Results, name: str, runs: list[Finished]) -> ShareOfCeiling 
 def _notes(results: Results) -> list[str]:
     missing = [name for name in (CEILING, TEXT, CODEC) if name not in results.controls]
     notes = [f"controls not run: {', '.join(missing)}; what needs them is left out"] if missing else []
+    for name, one in results.sweep.interactions.items():
+        undone = [member for member in dict.fromkeys((*one.gain, *one.reference_gain)) if member not in results.groups]
+        if undone:
+            notes.append(
+                f"interaction {name} is left out, because it needs arms or controls without results: "
+                f"{', '.join(undone)}"
+            )
     if results.searched:
         notes.append(f"each arm has its own best values, by the selection split, of {', '.join(results.searched)}")
     edges = {name: one.edges for name, one in results.search.arms.items() if one.edges}
