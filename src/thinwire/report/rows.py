@@ -11,7 +11,8 @@ from pydantic import Field
 
 from thinwire.evaluation.degeneration import Finding
 from thinwire.evaluation.extractors import ExtractorScore
-from thinwire.results.arm_record import Kind, Record, Status
+from thinwire.results.arm_record import Kind, Status
+from thinwire.results.record import Record
 from thinwire.stats.tiers import ResolvedTier
 
 Value = TypeVar("Value")
