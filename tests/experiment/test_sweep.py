@@ -15,7 +15,7 @@ from thinwire.config.auto import resolved
 from thinwire.data.splits import Splits
 from thinwire.errors import UsageError
 from thinwire.experiment import arm_run
-from thinwire.experiment.arm_inputs import ArtifactCache
+from thinwire.experiment.artifact_cache import ArtifactCache
 from thinwire.experiment.plan import plan
 from thinwire.experiment.sweep import run_sweep
 from thinwire.model.loading import load
