@@ -28,16 +28,8 @@ import numpy as np
 
 from thinwire.data.sources import load_questions
 from thinwire.data.squad import Example
-from thinwire.evaluation.degeneration import (
-    AnswerMetrics,
-    Limits,
-    copies,
-    finding_of,
-    gold_row,
-    holds_gold,
-    judge,
-    repeats,
-)
+from thinwire.evaluation.answer_metrics import AnswerMetrics, copies, gold_row, holds_gold, repeats
+from thinwire.evaluation.degeneration import Limits, finding_of, judge
 from thinwire.evaluation.scoring import best_over_golds
 
 SIZES = (100, 500, 1_000, 10_570)
@@ -213,7 +205,7 @@ class Answers:
         return Answers(**changed)
 
     def metrics(self) -> AnswerMetrics:
-        """Compute what ``thinwire.evaluation.degeneration.answer_metrics`` computes of the same answers, faster."""
+        """Compute what ``thinwire.evaluation.answer_metrics.answer_metrics`` computes of the same answers, faster."""
         num = len(self.text)
         spoken = np.bincount(self.first_word[self.first_word >= 0]) if (self.first_word >= 0).any() else np.zeros(1)
         shares = spoken[spoken > 0] / max(spoken.sum(), 1)

@@ -55,7 +55,7 @@ class ShareOfCeiling(Record):
 
 
 class AnswerSummary(Record):
-    """Degeneration metrics of one set of answers, as ``evaluation.degeneration`` explains them.
+    """Form metrics of one set of answers, as ``evaluation.answer_metrics`` explains them.
 
     Shares are fractions of all answers.
     """
