@@ -5,7 +5,8 @@ Four parts, each of simulated sweeps whose true differences are known (see lib/l
 - cells: one seed; from 2 to 50 paragraphs, of one question each, of five, or very unequal (40 / rank questions); scores
   of four kinds; one arm or ten. Every second arm is truly 3 points better (0.09 where arms nearly equal the baseline).
 - rare: an arm with a true gain of 3 points where the baseline gets 1 % right; "no help" must not be said.
-- seeds: one arm or ten without effect, several seeds each, whose luck has a known standard deviation.
+- seeds: one arm or ten without effect, several seeds each, whose luck has a known standard deviation, the same in all
+  groups or larger in the baseline.
 - ceiling: the share of the ceiling, with luck of the same kind.
 
 Coverage is counted among the sweeps that yield an interval; the share that is refused is stated beside it.
@@ -145,26 +146,34 @@ def luck_in_latent(points: float) -> float:
 
 
 def lucky_sums(
-    rng: np.random.Generator, sizes: np.ndarray, num_runs: list[int], shifts: list[float], luck: float
+    rng: np.random.Generator, sizes: np.ndarray, num_runs: list[int], shifts: list[float], lucks: list[float]
 ) -> np.ndarray:
-    """Return ``[paragraphs, runs]`` sums of one sweep whose runs are each shifted by their own luck."""
+    """Return ``[paragraphs, runs]`` sums of one sweep whose runs are each shifted by their own luck, of its group's."""
     latent = draw_latent(rng, 1, np.repeat(np.arange(len(sizes)), sizes), sum(num_runs) - 1)[0]
-    each = np.repeat(shifts, num_runs) + luck_in_latent(luck) * rng.standard_normal(sum(num_runs))
+    spread = np.repeat([luck_in_latent(luck) for luck in lucks], num_runs)
+    each = np.repeat(shifts, num_runs) + spread * rng.standard_normal(sum(num_runs))
     return paragraph_sums(F1.of(latent + each), sizes)
 
 
 def measure_seeds(
-    num_arms: int, num_seeds: int, luck: float, num_sweeps: int, num_resamples: int, seed: int
+    num_arms: int, num_seeds: int, luck: float, baseline_luck: float, num_sweeps: int, num_resamples: int, seed: int
 ) -> dict[str, object]:
-    """Simulate arms without effect and the baseline, all with several seeds: 200 paragraphs of five questions."""
-    rng = np.random.default_rng([seed, num_arms, num_seeds, round(100 * luck)])
+    """Simulate arms without effect and the baseline, all with several seeds: 200 paragraphs of five questions.
+
+    Luck moves the mean of F1 a little, as scores end at 0 and 1; where arms and baseline differ in luck, that is a
+    true difference.
+    """
+    rng = np.random.default_rng([seed, num_arms, num_seeds, round(100 * luck), round(100 * baseline_luck)])
     sizes, num_runs = np.full(200, 5), [num_seeds] * (num_arms + 1)
+    truth = np.full(num_arms, expected_mean(0.0, luck) - expected_mean(0.0, baseline_luck))
+    lucks = [baseline_luck, *[luck] * num_arms]
     found = []
     for _ in range(num_sweeps):
-        design = against_first(lucky_sums(rng, sizes, num_runs, [0.0] * len(num_runs), luck), sizes, num_runs)
+        design = against_first(lucky_sums(rng, sizes, num_runs, [0.0] * len(num_runs), lucks), sizes, num_runs)
         inferred = infer(design, confidence=0.95, num_resamples=num_resamples, rng=rng, pointwise=False)
-        found.append((inferred, np.zeros(num_arms)))
-    return {"arms": num_arms, "seeds": num_seeds, "luck_points": luck, **count(found)}
+        found.append((inferred, truth))
+    described = {"arms": num_arms, "seeds": num_seeds, "luck_points": luck, "baseline_luck_points": baseline_luck}
+    return {**described, **count(found)}
 
 
 def expected_mean(shift: float, luck: float) -> float:
@@ -208,8 +217,8 @@ PARTS = {
     ),
     "rare": lambda a: (measure_cell(num, "one", "rare", 1, a.sweeps, a.resamples, a.seed) for num in (8, 20, 50)),
     "seeds": lambda a: (
-        measure_seeds(arms, num_seeds, luck, a.seed_sweeps, a.resamples, a.seed)
-        for arms, num_seeds, luck in product((1, 10), (2, 3, 5), (1.7, 4.4))
+        measure_seeds(arms, num_seeds, *lucks, a.seed_sweeps, a.resamples, a.seed)
+        for arms, num_seeds, lucks in product((1, 10), (2, 3, 5), ((1.7, 1.7), (4.4, 4.4), (1.7, 4.4)))
     ),
     "ceiling": lambda a: (
         measure_ceiling(num_seeds, luck, a.seed_sweeps, a.seed) for num_seeds, luck in product((1, 2, 3, 5), (1.7, 4.4))

@@ -287,10 +287,10 @@ def test_the_verdict_is_that_of_the_chosen_arm(finished):
     verdict, row = finished[1].verdict, by_name(finished[1])["r16_a32_full"]
     assert (verdict.judged_by, verdict.helped) == ("r16_a32_full", True)
     assert (verdict.tier, verdict.supported_tier) == (row.observed_tier, row.supported_tier)
-    unmeasured = "its gain on uncompressed input was not measured"
+    unmeasured = "gain on uncompressed input not measured"
     found = "LoRA gains: at least significant, the estimate is strong"
     assert verdict.headline == f"{found}; {unmeasured} (1 of 5 arms has no result)"
-    assert verdict.sentence.endswith(f"LoRA: {unmeasured}.")
+    assert verdict.sentence.endswith("LoRA's gain on uncompressed input was not measured.")
     low, high = (f"{100 * end:+.1f}" for end in (row.f1_difference.low, row.f1_difference.high))
     assert f"r16_a32_full gains +31.2 F1 points over the baseline (95% interval over all arms {low} to {high}, " in (
         verdict.sentence
@@ -343,7 +343,7 @@ def test_the_verdict_is_about_lora_only_where_nothing_else_tells_the_arm_from_th
             "Not resolved: the baseline has no result (1 of 2 arms has no result)",
             "unresolved",
         ),
-        ([record("baseline")], "no comparison: the sweep has nothing beside the baseline", None),
+        ([record("baseline")], "Nothing to compare", None),
     ],
 )
 def test_without_two_sides_nothing_is_compared_and_nothing_is_claimed(tmp_path, records, headline, supported):

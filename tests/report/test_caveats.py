@@ -48,6 +48,20 @@ def test_fewest_and_most_seeds_of_what_is_compared_are_named():
     assert caveats.limits(found)[0] == "2 or 3 seeds: below 5, intervals of training luck are rough"
 
 
+def test_seeds_of_the_members_of_interactions_count_unless_they_train_nothing():
+    own = interaction("r16_a32_full", (0.1, 0.08, 0.12), (0.1, 0.08, 0.12), reference_arm="text_lora")
+    own = own.model_copy(update={"reference_baseline": "text_zero_shot"})
+    seeds = {"text_lora": 2, "text_zero_shot": 1}
+    changes = lambda row: {  # noqa: E731
+        "num_seeds": seeds.get(row.name, 3),
+        "params": 0 if row.name == "text_zero_shot" else row.params,
+    }
+    found = with_each(example(), changes)
+    without, with_own = (found.model_copy(update={"interactions": those}) for those in ((), (own,)))
+    assert caveats.limits(without)[0].startswith("3 seeds: ")
+    assert caveats.limits(with_own)[0].startswith("2 or 3 seeds: ")
+
+
 def test_where_nothing_is_compared_there_is_nothing_to_limit():
     assert caveats.limits(with_each(example(), lambda _: {"f1_difference": None})) == []
 

@@ -87,7 +87,7 @@ def test_an_interaction_without_all_four_is_left_out_and_the_gain_counts_as_not_
     records = [record(CODES), record(LORA), whole("whole", CODES), failed("whole_lora", kind="control")]
     analysis = analysis_of(tmp_path, records, own=ASKED)
     assert analysis.interactions == ()
-    assert analysis.verdict.headline == "LoRA gains: strong; its gain on uncompressed input was not measured"
+    assert analysis.verdict.headline == "LoRA gains: strong; gain on uncompressed input not measured"
 
 
 def test_seeds_of_all_four_are_averaged(tmp_path):
@@ -109,8 +109,8 @@ def test_seeds_of_all_four_are_averaged(tmp_path):
 def test_words_of_compression_need_the_same_lora_on_uncompressed_input(tmp_path, records):
     analysis = analysis_of(tmp_path, records, own=ASKED)
     assert [one.of_compression for one in analysis.interactions] == [False]
-    assert f"{LORA} gains +31.2 points" in analysis.verdict.sentence
-    assert analysis.verdict.headline.endswith("its gain on uncompressed input was not measured")
+    assert f"The gain of {LORA} over {CODES} is +31.2 points" in analysis.verdict.sentence
+    assert analysis.verdict.headline.endswith("gain on uncompressed input not measured")
 
 
 def test_an_arm_that_reads_uncompressed_codes_has_nothing_left_to_measure(tmp_path):
@@ -130,32 +130,38 @@ GAIN, SMALLER, SAME, LOSS = (0.16, 0.14, 0.18), (0.10, 0.08, 0.12), (0.162, 0.14
         (
             GAIN,
             SMALLER,
-            "its gain is larger on compressed than on uncompressed input",
+            "a larger gain on compressed (+16.0 points) than on uncompressed input (+10.0)",
             "LoRA's gain is 6.0 points larger on compressed input than on uncompressed input (5.5 to 6.5): +16.0 "
             "against +10.0 (a over baseline, uncompressed_lora over uncompressed).",
         ),
         (
             SMALLER,
             GAIN,
-            "its gain is smaller on compressed than on uncompressed input",
+            "a smaller gain on compressed (+10.0 points) than on uncompressed input (+16.0)",
             "LoRA's gain is 6.0 points smaller on compressed input than on uncompressed input (5.5 to 6.5): +10.0 "
             "against +16.0 (a over baseline, uncompressed_lora over uncompressed).",
         ),
         (
             GAIN,
             SAME,
-            "on uncompressed input too",
-            "LoRA gains +16.0 points (+14.0 to +18.0) on compressed input, +16.2 (+14.0 to +18.0) on uncompressed "
-            "input (a over baseline, uncompressed_lora over uncompressed); the difference of the two is -0.2 (-0.7 to "
-            "+0.3), an interval that includes 0.",
+            "+16.0 points on compressed, +16.2 on uncompressed input, no difference shown",
+            "LoRA's gain on compressed input (a over baseline) is +16.0 points (+14.0 to +18.0), on uncompressed input "
+            "(uncompressed_lora over uncompressed) +16.2 points (+14.0 to +18.0); the difference of the two is -0.2 "
+            "(-0.7 to +0.3), an interval that includes 0: at most 0.3 points of the gain are specific to compressed "
+            "input.",
         ),
         (
             (0.02, 0.001, 0.04),
             (0.018, -0.01, 0.04),
-            "its gain on compressed input is not shown to differ from that on",
+            "+2.0 points on compressed, +1.8 on uncompressed input, no difference shown",
             "",
         ),
-        ((-0.01, -0.03, 0.01), (-0.012, -0.03, 0.01), "", "LoRA gains -1.0 points (-3.0 to +1.0) on compressed input"),
+        (
+            (-0.01, -0.03, 0.01),
+            (-0.012, -0.03, 0.01),
+            "",
+            "LoRA's gain on compressed input (a over baseline) is -1.0 points (-3.0 to +1.0), on uncompressed",
+        ),
     ],
 )
 def test_an_interaction_says_as_much_as_its_interval(gain, reference, headline, sentence):
@@ -166,6 +172,33 @@ def test_an_interaction_says_as_much_as_its_interval(gain, reference, headline, 
     assert interaction_words.sentence(found).startswith(sentence)
 
 
+@pytest.mark.parametrize(
+    ("gain", "high", "of_compression", "said"),
+    [
+        (GAIN, 0.022, True, True),
+        (GAIN, 0.022, False, False),
+        (GAIN, 0.0, True, False),
+        (GAIN, 0.17, True, False),  # more than there is
+        ((0.16, -0.02, 0.18), 0.022, True, False),  # it may be no gain
+    ],
+)
+def test_the_most_that_is_specific_to_compressed_input_is_part_of_a_gain(gain, high, of_compression, said):
+    difference = Gain(estimate=0.01, low=-0.01, high=high)
+    found = interaction("a", gain, SMALLER, difference=difference, of_compression=of_compression)
+    most = f"includes 0: at most {100 * high:.1f} points of the gain are specific to compressed input."
+    assert interaction_words.sentence(found).endswith(most) is said
+    assert interaction_words.sentence(found).endswith("an interval that includes 0.") is not said
+
+
+def test_a_gain_that_the_verdict_has_said_is_not_said_again():
+    found = interaction("a", GAIN, SAME)
+    assert interaction_words.sentence(found, ("a", "baseline")).startswith(
+        "LoRA's gain on uncompressed input (uncompressed_lora over uncompressed) is +16.2 points (+14.0 to +18.0); "
+    )
+    for other in (("a", "uncompressed"), ("b", "baseline"), None):
+        assert "on compressed input (a over baseline) is +16.0" in interaction_words.sentence(found, other)
+
+
 def test_numbers_in_words_are_of_unrounded_values():
     # 15.96 and 10.04 are 16.0 and 10.0, but 5.92 apart.
     found = interaction("a", (0.1596, 0.14, 0.18), (0.1004, 0.08, 0.12))
@@ -174,8 +207,10 @@ def test_numbers_in_words_are_of_unrounded_values():
 
 def test_the_arm_that_is_meant_is_named_where_it_is_not_the_judged_one():
     found = interaction("a", GAIN, SMALLER)
-    assert interaction_words.headline(found, "b", about_lora=True).endswith("uncompressed input (a)")
-    assert interaction_words.headline(found, "b", about_lora=False).startswith("LoRA's gain is larger")
+    assert interaction_words.headline(found, "b", about_lora=True).endswith("uncompressed input (+10.0) (a)")
+    assert interaction_words.headline(found, "b", about_lora=False).startswith("LoRA: a larger gain on")
+    same = interaction("a", GAIN, SAME)
+    assert interaction_words.headline(same, "a", about_lora=False).startswith("LoRA: +16.0 points on compressed")
     first, own = interaction("a", GAIN, SMALLER), interaction("b", GAIN, SMALLER)
     assert interaction_words.judged_interaction([first, own], "b") is own
     assert interaction_words.judged_interaction([first, own], "c") is first
@@ -185,7 +220,7 @@ def test_the_arm_that_is_meant_is_named_where_it_is_not_the_judged_one():
 def test_other_interactions_name_their_arms():
     found = interaction("a", GAIN, SMALLER, of_compression=False)
     assert interaction_words.headline(found, "a", about_lora=True) == (
-        "the gain of a is larger than that of uncompressed_lora"
+        "the gain of a (+16.0 points) is larger than that of uncompressed_lora (+10.0)"
     )
     assert interaction_words.sentence(found) == (
         "The gain of a over baseline is 6.0 points larger than that of uncompressed_lora over uncompressed (5.5 to "
@@ -193,7 +228,7 @@ def test_other_interactions_name_their_arms():
     )
     same = interaction("a", GAIN, SAME, of_compression=False)
     assert interaction_words.headline(same, "a", about_lora=True) == (
-        "the gain of a is not shown to differ from that of uncompressed_lora"
+        "the gain of a (+16.0 points) is not shown to differ from that of uncompressed_lora (+16.2)"
     )
 
 
@@ -217,7 +252,7 @@ def test_without_an_interval_nothing_is_larger(ends):
     difference = Gain(estimate=0.06, low=ends[0], high=ends[1])
     found = interaction("a", GAIN, SMALLER, difference=difference, reason="8 questions about one paragraph")
     assert difference.sign == 0
-    assert interaction_words.headline(found, "a", about_lora=True) == "on uncompressed input too"
+    assert interaction_words.headline(found, "a", about_lora=True).endswith("no difference shown")
     if ends[0] is None:
         assert interaction_words.sentence(found).endswith(
             "is +6.0, without an interval; 8 questions about one paragraph."

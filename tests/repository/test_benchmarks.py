@@ -247,7 +247,7 @@ def test_nearly_equal_arms_differ_in_few_questions_and_gain_in_proportion():
 
 def test_luck_moves_the_mean_by_its_points():
     rng, sizes = np.random.default_rng(0), np.full(100, 50)
-    means = coverage.lucky_sums(rng, sizes, [1] * 200, [0.0] * 200, 4.4)[:, 1:].sum(0) / 5000
+    means = coverage.lucky_sums(rng, sizes, [1] * 200, [0.0] * 200, [4.4] * 200)[:, 1:].sum(0) / 5000
     # Sampling 5,000 questions adds little: 200 standard deviations of 4.4 points are known within 5 %.
     assert means.std() == pytest.approx(0.044, rel=0.2)
 
@@ -279,7 +279,7 @@ def test_no_help_is_not_said_where_nothing_could_be_seen(num):
 
 @pytest.mark.slow
 def test_intervals_over_two_seeds_hold_the_truth():
-    assert coverage.measure_seeds(10, 2, 4.4, 60, 299, 1)["covered"] >= 0.9
+    assert coverage.measure_seeds(10, 2, 4.4, 4.4, 60, 299, 1)["covered"] >= 0.9
     assert coverage.measure_ceiling(2, 1.7, 60, 1)["covered"] >= 0.87
 
 

@@ -285,14 +285,15 @@ def test_several_runs_say_what_their_intervals_cover():
     assert covers(compare_to_baseline(base[:1], {"one": arms["one"]}, num_resamples=200)) == {"one": ("questions", 1)}
 
 
-def test_the_variance_over_seeds_is_pooled_by_hand():
+def test_the_variance_over_seeds_is_pooled_but_not_below_a_groups_own_by_hand():
     arms = {"a": seeds(0.5, 0.02), "one": seeds(0.4, 0, num=1)}
     found = compare_to_baseline(seeds(0.3, 0.01, num=2), arms, num_resamples=200).arms
     # Means 0.295, 0.305 and 0.48, 0.50, 0.52: squares 0.00005 and 0.0008, over 1 + 2 degrees of freedom.
-    run_variance = 0.00085 / 3
-    # The arm's mean is of 3 runs and the baseline's of 2; the arm of one run is taken to vary as the others do.
-    assert found["a"].seed_variance == pytest.approx(run_variance * (1 / 3 + 1 / 2))
-    assert found["one"].seed_variance == pytest.approx(run_variance * (1 + 1 / 2))
+    pooled = 0.00085 / 3
+    # The arm's own variance, 0.0004, is larger and counts for its 3 runs; the baseline's, 0.00005, is smaller, so its 2
+    # runs are taken to vary as all do. So is the arm of one run.
+    assert found["a"].seed_variance == pytest.approx(0.0004 / 3 + pooled / 2)
+    assert found["one"].seed_variance == pytest.approx(pooled + pooled / 2)
     assert found["a"].question_variance == pytest.approx(0, abs=1e-14)
     assert found["a"].difference == pytest.approx(0.2)
     assert (found["a"].num_runs, found["a"].num_baseline_runs) == (3, 2)

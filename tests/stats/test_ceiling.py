@@ -36,12 +36,13 @@ def noisy(level, seed, num_runs, num=200):
 
 
 def test_where_only_the_arms_runs_vary_the_interval_is_students_t_of_the_pooled_variance():
-    # Means 0.2, 0.5, 0.8 of the arm and three equal ones of the ceiling: 0.18 over 2 + 2 degrees is 0.045 a run.
+    # Means 0.2, 0.5, 0.8 of the arm and three equal ones of the ceiling: 0.18 over 2 + 2 degrees is 0.045 a run; the
+    # arm's own 0.18 / 2 is larger and counts for its runs.
     arms, ceiling = flat(0.5, (-0.3, 0, 0.3)), flat(1.0, (0, 0, 0), slope=-1e-7)
     found = paired_ceiling_share(arms, [run([0.0] * 20)], ceiling)
-    # Fieller: (0.5 - s)^2 = t^2 * 0.045 / 3 * (1 + s^2)
+    # Fieller: (0.5 - s)^2 = t^2 * (0.09 / 3 + s^2 * 0.045 / 3)
     square = scipy.stats.t.isf(0.025, 4) ** 2 * 0.015
-    low, high = sorted(np.roots([1 - square, -1.0, 0.25 - square]))
+    low, high = sorted(np.roots([1 - square, -1.0, 0.25 - 2 * square]))
     assert found.share == pytest.approx(0.5, abs=1e-5)
     assert (found.interval.low, found.interval.high) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
 

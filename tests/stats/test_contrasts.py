@@ -54,17 +54,29 @@ def test_a_gain_is_the_contrast_that_compares_with_the_baseline():
     assert list(found.contrasts) == list(same.arms)
 
 
-def test_a_contrast_of_several_runs_has_the_pooled_variance_of_all_its_members():
-    found = compare_contrasts(four(num_runs=3), {"i": INTERACTION}, num_resamples=500).contrasts["i"]
-    gain = compare_contrasts(four(num_runs=3), {"g": {"arm": 1, "baseline": -1}}, num_resamples=500).contrasts["g"]
-    # Four means of three runs instead of two; groups outside a contrast help to estimate the spread all the same.
-    assert found.seed_variance == pytest.approx(2 * gain.seed_variance)
+def spread(which, *shifts):
+    """Runs of a group that are the same but for a shift of every score."""
+    scores = np.random.default_rng(which).random(40) / 4
+    return [run(scores + shift) for shift in shifts]
+
+
+WIDE = (0.1, 0.3, 0.5)
+"""Shifts whose variance is 0.04."""
+
+
+def test_a_contrast_of_several_runs_has_the_variance_of_all_its_members():
+    groups = {name: spread(k, *WIDE) for k, name in enumerate(INTERACTION)}
+    found = compare_contrasts(groups, {"i": INTERACTION}, num_resamples=500).contrasts["i"]
+    gain = compare_contrasts(groups, {"g": {"arm": 1, "baseline": -1}}, num_resamples=500).contrasts["g"]
+    # Each group's own variance is the pooled one, that of a mean of three a third of it; four such means, or two.
+    assert found.seed_variance == pytest.approx(4 * 0.04 / 3)
+    assert gain.seed_variance == pytest.approx(2 * 0.04 / 3)
     assert found.covers == gain.covers == "questions and seeds"
     assert found.fewest_runs == 3
 
 
 def test_untrained_groups_add_no_spread_over_seeds():
-    groups = four(num_runs=3)
+    groups = {name: spread(k, *WIDE) for k, name in enumerate(INTERACTION)}
     groups["reference_baseline"] = groups["reference_baseline"][:1]
     of = lambda **kwargs: compare_contrasts(groups, {"i": INTERACTION}, num_resamples=200, **kwargs).contrasts["i"]  # noqa: E731
     trained, fixed = of(), of(untrained=("reference_baseline",))
@@ -73,6 +85,20 @@ def test_untrained_groups_add_no_spread_over_seeds():
     assert fixed.covers == "questions and seeds"
     assert (trained.fewest_runs, fixed.fewest_runs) == (1, 3)
     assert "one run of reference_baseline" in trained.covers
+
+
+def test_a_group_that_varies_more_than_the_others_keeps_its_own_variance():
+    steady = {f"a{k}": spread(k, 0.29, 0.3, 0.31) for k in range(8)}
+    wild = compare_contrasts(
+        {"baseline": spread(8, *WIDE), **steady},
+        {**{name: {name: 1, "baseline": -1} for name in steady}, "steady": {"a0": 1, "a1": -1}},
+        num_resamples=200,
+    ).contrasts
+    # Pooled over 9 groups: (0.04 + 8 * 0.0001) / 9; the baseline's own 0.04 is larger.
+    pooled = (0.04 + 8 * 0.0001) / 9
+    assert wild["a0"].seed_variance == pytest.approx((0.04 + pooled) / 3)
+    assert wild["steady"].seed_variance == pytest.approx(2 * pooled / 3)
+    assert wild["a0"].seed_degrees == 18
 
 
 def test_contrasts_that_say_the_same_share_one_critical_value():

@@ -191,7 +191,7 @@ def test_a_gain_that_may_be_too_small_to_count_is_still_called_a_gain():
 @pytest.mark.parametrize(
     ("difference", "half_width", "headline", "lesson"),
     [
-        (-4, 1, "Worse than the baseline", "wide is worse than the baseline: wide gains -4.0 F1 points"),
+        (-4, 1, "Worse than the baseline", "wide is worse than the baseline: wide loses 4.0 F1 points to"),
         (
             0,
             1,
@@ -199,8 +199,18 @@ def test_a_gain_that_may_be_too_small_to_count_is_still_called_a_gain():
             "wide is not 2 points better than the baseline: wide gains +0.0",
         ),
         (1, 0.5, "A gain of less than 2 points over", "wide is better than the baseline by less than 2 points: wide"),
-        (3, 0.5, "Better than the baseline: marginal", "wide is a little better than the baseline: wide gains +3.0"),
-        (12, 5, "Better than the baseline: at least significant, the estimate is strong", "wide is clearly better"),
+        (
+            3,
+            0.5,
+            "Better than the baseline: marginal",
+            "wide is at least 2 points better than the baseline: wide gains +3.0",
+        ),
+        (
+            12,
+            5,
+            "Better than the baseline: at least significant, the estimate is strong",
+            "wide is at least 5 points better than the baseline: wide gains +12.0",
+        ),
         (
             6,
             5,
@@ -225,10 +235,10 @@ def test_a_sweep_that_is_not_about_lora_says_nothing_of_it(difference, half_widt
 @pytest.mark.parametrize(
     ("difference", "half_width", "headline", "lesson"),
     [
-        (-4, 1, "LoRA lowers the score", "LoRA lowers the score: wide gains -4.0"),
+        (-4, 1, "LoRA lowers the score", "LoRA lowers the score: wide loses 4.0"),
         (0, 1, "No gain of 2 points with LoRA", "LoRA does not raise the score by 2 points: wide"),
         (1, 0.5, "A gain of less than 2 points with LoRA", "LoRA raises the score by less than 2 points: wide"),
-        (12, 1, "LoRA gains: strong", "LoRA strongly raises the score: wide"),
+        (12, 1, "LoRA gains: strong", "LoRA raises the score by at least 10 points: wide"),
     ],
 )
 def test_a_gain_of_lora_is_no_help_with_compression(difference, half_width, headline, lesson):
@@ -236,6 +246,35 @@ def test_a_gain_of_lora_is_no_help_with_compression(difference, half_width, head
     assert found.headline == headline
     assert found.lesson.startswith(lesson)
     assert "compress" not in found.headline + found.lesson
+
+
+def test_the_lesson_says_what_the_lower_end_shows_and_no_more():
+    wide = sweep_verdict(sweep(best=arm(11, 8)), "best", Tiers(marginal=2.5))
+    # 3 to 19 points: as much as 10 is neither shown nor ruled out.
+    assert wide.lesson.startswith("LoRA raises the score by at least 2.5 points: best gains +11.0")
+    assert wide.headline == "LoRA gains: at least marginal, the estimate is strong"
+
+
+@pytest.mark.parametrize(
+    ("best", "others", "remark"),
+    [
+        (arm(0, 1), {"a": arm(12, 1)}, "1 arm that was not chosen gains at least 2 points"),
+        (arm(-4, 1), {"a": arm(12, 1), "b": arm(4, 1)}, "2 arms that were not chosen gain at least 2 points"),
+        (arm(0, 1), {"a": arm(3, 4)}, "1 other arm is not resolved"),
+        (arm(0, 1), {"a": arm(3, 4), "b": arm(3, 4)}, "2 other arms are not resolved"),
+        (arm(3, 4), {"a": arm(12, 1)}, "1 arm that was not chosen gains at least 2 points"),
+        (arm(3, 4), {"a": arm(3, 4)}, ""),
+        (arm(0, 1), {"a": arm(0, 1)}, ""),
+        (arm(3, 1), {"a": arm(12, 1)}, ""),
+    ],
+)
+def test_a_headline_against_the_chosen_arm_says_what_others_show(best, others, remark):
+    found = sweep_verdict(sweep(best=best, **others), "best", addition=Addition(remark="said before"))
+    assert found.headline.endswith(f"(said before; {remark})" if remark else "(said before)")
+
+
+def test_a_loss_that_rounds_to_nothing_is_no_loss():
+    assert ": best gains +0.0 F1 points over" in sweep_verdict(sweep(best=arm(-0.04, 1)), "best").lesson
 
 
 @pytest.mark.parametrize("difference", [-4, 1])

@@ -189,6 +189,8 @@ def publish(
     if record is not None:
         write_sweep_record(record, found)
         typer.echo(record)
+        found = read_sweep_record(record)  # rounded, so that the record gives the same section ever after
+        text = short_section(found) if short else section(found)
     if into is not None:
         typer.echo(f"{into}: section {name} {'replaced' if insert(into, name, text) else 'added at the end'}")
     elif record is None:

@@ -93,6 +93,11 @@ class InteractionSummary(Record):
     covers: str
     """The uncertainty in its interval."""
 
+    @property
+    def pairs(self) -> tuple[tuple[str, str], tuple[str, str]]:
+        """The arm and the baseline of either gain."""
+        return (self.arm, self.baseline), (self.reference_arm, self.reference_baseline)
+
 
 class WireSize(Record):
     """A form in which a token could be sent."""

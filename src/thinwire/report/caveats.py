@@ -32,7 +32,9 @@ def overlap(shared: int) -> str | None:
 
 def limits(analysis: Analysis) -> list[str]:
     """Say what the intervals cover badly and not at all; nothing where there are no intervals."""
-    compared = [row for row in analysis.rows if row.f1_difference or row.is_baseline]
+    members = {name for one in analysis.interactions for pair in one.pairs for name in pair}
+    trained = [row for row in analysis.rows if row.params != 0]
+    compared = [row for row in trained if row.f1_difference or row.is_baseline or row.name in members]
     seeds = sorted({row.num_seeds for row in compared if row.num_seeds})
     if not seeds or not any(row.f1_difference for row in compared):
         return []

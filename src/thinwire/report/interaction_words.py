@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from thinwire.report.analysis_record import Gain, InteractionSummary
 from thinwire.report.markdown.tables import points
 
-NOT_MEASURED = "its gain on uncompressed input was not measured"
-"""Of LoRA, where no interaction says how much of its gain is the task that it learns."""
+NOT_MEASURED = "gain on uncompressed input not measured"
+"""After a headline on LoRA, where no interaction says how much of its gain is the task that it learns."""
 
 
 def judged_interaction(found: Sequence[InteractionSummary], judged_by: str) -> InteractionSummary | None:
@@ -19,49 +19,68 @@ def judged_interaction(found: Sequence[InteractionSummary], judged_by: str) -> I
 def headline(found: InteractionSummary, judged_by: str, *, about_lora: bool) -> str:
     """Write an interaction in a few words, to follow a headline; empty where neither it nor its gain is resolved.
 
+    It gives both gains, so that who reads nothing else does not take one of them for both.
+
     Args:
-        about_lora: whether the headline is about LoRA, so that "its" is LoRA's.
+        about_lora: whether the headline is about LoRA, so that gains without a name are LoRA's.
     """
-    whose = "its" if about_lora else "LoRA's"
-    of_arm = "" if found.arm == judged_by else f" ({found.arm})"
-    relation = {1: "larger", -1: "smaller", 0: None}[found.difference.sign]
+    of_arm, whose = "" if found.arm == judged_by else f" ({found.arm})", "" if about_lora else "LoRA: "
+    gain, reference = points(found.gain.estimate, "+"), points(found.reference_gain.estimate, "+")
+    relation = _relation(found.difference)
     if relation is None and found.gain.sign <= 0:
         return ""
     if not found.of_compression:
         compared = f"{relation} than" if relation else "not shown to differ from"
-        return f"the gain of {found.arm} is {compared} that of {found.reference_arm}"
+        return f"the gain of {found.arm} ({gain} points) is {compared} that of {found.reference_arm} ({reference})"
     if relation:
-        return f"{whose} gain is {relation} on compressed than on uncompressed input{of_arm}"
-    if about_lora and found.reference_gain.sign > 0:
-        return f"on uncompressed input too{of_arm}"
-    return f"{whose} gain on compressed input is not shown to differ from that on uncompressed input{of_arm}"
+        where = f"on compressed ({gain} points) than on uncompressed input ({reference})"
+        return f"{whose}a {relation} gain {where}{of_arm}"
+    return f"{whose}{gain} points on compressed, {reference} on uncompressed input, no difference shown{of_arm}"
 
 
-def sentence(found: InteractionSummary) -> str:
-    """Write an interaction as a sentence with its numbers, all in F1 points."""
-    difference, sign = found.difference, found.difference.sign
-    bound = f"; {found.reason}" if found.reason else ""
+def sentence(found: InteractionSummary, judged: tuple[str, str] | None = None) -> str:
+    """Write an interaction as a sentence with its numbers, all in F1 points.
+
+    Args:
+        judged: the arm and baseline whose gain was said before, which is not said again.
+    """
+    difference, bound = found.difference, f"; {found.reason}" if found.reason else ""
     arms = f"{found.arm} over {found.baseline}", f"{found.reference_arm} over {found.reference_baseline}"
-    if not sign:
-        doubt = ", without an interval" if difference.low is None else ", an interval that includes 0"
-        gains = measured(found.gain, " points"), measured(found.reference_gain)
+    relation = _relation(difference)
+    if relation:
+        size = difference if difference.sign > 0 else _negated(difference)
+        numbers = f"{100 * size.estimate:.1f} points {relation}"
+        ends = f"{points(size.low)} to {points(size.high)}{bound}"
+        against = f"{points(found.gain.estimate, '+')} against {points(found.reference_gain.estimate, '+')}"
         if found.of_compression:
-            both = f"LoRA gains {gains[0]} on compressed input, {gains[1]} on uncompressed input ({', '.join(arms)})"
-        else:
-            both = f"{found.arm} gains {gains[0]} over {found.baseline}, {found.reference_arm} {gains[1]} over "
-            both += found.reference_baseline
-        return f"{both}; the difference of the two is {measured(difference)}{doubt}{bound}."
-    relation = "larger" if sign > 0 else "smaller"
-    size = difference if sign > 0 else _negated(difference)
-    numbers = f"{100 * size.estimate:.1f} points {relation}"
-    ends = f"{points(size.low)} to {points(size.high)}{bound}"
-    against = f"{points(found.gain.estimate, '+')} against {points(found.reference_gain.estimate, '+')}"
-    if found.of_compression:
-        return (
-            f"LoRA's gain is {numbers} on compressed input than on uncompressed input ({ends}): {against} "
-            f"({arms[0]}, {arms[1]})."
-        )
-    return f"The gain of {arms[0]} is {numbers} than that of {arms[1]} ({ends}): {against}."
+            return (
+                f"LoRA's gain is {numbers} on compressed input than on uncompressed input ({ends}): {against} "
+                f"({arms[0]}, {arms[1]})."
+            )
+        return f"The gain of {arms[0]} is {numbers} than that of {arms[1]} ({ends}): {against}."
+    gain, reference = measured(found.gain, " points"), measured(found.reference_gain, " points")
+    if not found.of_compression:
+        gains = f"The gain of {arms[0]} is {gain}, that of {arms[1]} {reference}"
+    elif found.pairs[0] == judged:
+        gains = f"LoRA's gain on uncompressed input ({arms[1]}) is {reference}"
+    else:
+        gains = f"LoRA's gain on compressed input ({arms[0]}) is {gain}, on uncompressed input ({arms[1]}) {reference}"
+    return f"{gains}; the difference of the two is {measured(difference)}{_doubt(found)}{bound}."
+
+
+def _relation(difference: Gain) -> str | None:
+    return {1: "larger", -1: "smaller", 0: None}[difference.sign]
+
+
+def _doubt(found: InteractionSummary) -> str:
+    """Say what the interval of a difference that is not resolved leaves open."""
+    high = found.difference.high
+    if high is None:
+        return ", without an interval"
+    said = ", an interval that includes 0"
+    if found.of_compression and found.gain.sign > 0 and 0 < high < found.gain.estimate:
+        said += f": at most {points(high)} points of the gain are specific to compressed input"
+    return said
 
 
 def _negated(found: Gain) -> Gain:

@@ -52,7 +52,7 @@ def summarize_verdict(
         questions_needed=found.verdict.questions_to_resolve,
         questions_obstacle=found.verdict.questions.reason if found.verdict.questions else None,
         baseline_check=baseline_check,
-        uncertainty_covers=comparison.arms[judged_by].covers,
+        uncertainty_covers=comparison.arms[judged_by].covers if comparison.arms[judged_by].simultaneous else None,
         about_lora=about_lora,
         next_steps=found.next_steps,
         next_steps_if_confirmed=found.next_steps_if_confirmed,
@@ -63,7 +63,7 @@ def _nothing_to_compare(results: Results, best: str, baseline_check: str) -> Ver
     """A sweep of the baseline alone says nothing; one whose baseline has no result leaves its question open."""
     no_baseline = results.sweep.baseline not in results.arms
     missing = _missing(results)
-    headline = sentence = "no comparison: the sweep has nothing beside the baseline"
+    headline, sentence = "Nothing to compare", "The sweep has no arm with a result beside the baseline."
     if no_baseline:
         headline = "Not resolved: the baseline has no result"
         sentence = f"No arm can be compared with {results.sweep.baseline}, which has no result."
@@ -100,11 +100,11 @@ def _addition(
     headlines, sentences = [], []
     if found is not None:
         headlines.append(interaction_words.headline(found, judged_by, about_lora=about_lora))
-        sentences.append(interaction_words.sentence(found))
+        sentences.append(interaction_words.sentence(found, (judged_by, results.sweep.baseline)))
     unmeasured = about_lora and not is_uncompressed(results, judged_by) and not (found and found.of_compression)
     if unmeasured:
         headlines += [interaction_words.NOT_MEASURED] if gains else []
-        sentences.append(f"LoRA: {interaction_words.NOT_MEASURED}.")
+        sentences.append("LoRA's gain on uncompressed input was not measured.")
     return Addition(
         headline="; ".join(filter(None, headlines)),
         sentence=" ".join(sentences),

@@ -52,7 +52,7 @@ def paired_ceiling_share(
 
     The interval is Fieller's (1954): the shares s at which ``gain - s * room`` does not differ from 0, where gain is
     arm minus codec only and room is text + LoRA minus codec only. Its variance is that over paragraphs plus that over
-    seeds, which is pooled over all groups with several runs; each part has its own Student's t (see ``critical``).
+    seeds, as everywhere (see ``resampling``); each part has its own Student's t (see ``critical``).
     Codec only trains nothing, so a single run of it has no spread over seeds.
 
     Args:

@@ -6,9 +6,11 @@ one set of resamples serves all contrasts, which keeps their correlation. The st
 ``sum of differences / questions`` over the paragraphs drawn.
 
 Runs (seeds) are not resampled: two or three of them say too little about their own spread. The variance of one run's
-mean is pooled over all groups that have several runs, each resample adds a normal draw of that variance to each
-group's mean (the same draw for every contrast that the group is part of), and the degrees of freedom of the pooled
-variance widen the intervals (see ``critical``).
+mean is pooled over all groups that have several runs. A group whose own runs vary more keeps its own variance: training
+without LoRA can vary twice as much as with it, and as the baseline is part of every gain, the pooled variance alone
+would make all intervals too narrow. Each resample adds a normal draw of that variance to each group's mean (the same
+draw for every contrast that the group is part of), and the degrees of freedom of the pooled variance widen the
+intervals (see ``critical``).
 """
 
 from __future__ import annotations
@@ -46,10 +48,11 @@ class Design:
     """``[K]``: each group's mean score."""
     differences: Floats
     """``[G, C]``: paragraph sums of each contrast, every group being the mean of its runs."""
-    run_variance: float
-    """Of one run's mean score, over seeds, pooled over the groups with several runs; 0 where there is none."""
+    run_variances: Floats
+    """``[K]``: of one run's mean score, over seeds: the pooled variance of all groups with several runs, or the group's
+    own where that is larger; 0 where no group has several runs."""
     run_degrees: int
-    """Degrees of freedom of ``run_variance``: runs less groups, of the groups with several runs."""
+    """Degrees of freedom of the pooled variance: runs less groups, of the groups with several runs."""
     untrained: tuple[bool, ...]
     """``[K]``: groups whose scores no seed changes."""
 
@@ -60,16 +63,17 @@ class Design:
         total = data.sizes.sum()
         sums = np.stack([data.sums[:, one].mean(1) for one in columns], axis=1)
         run_means = [data.sums[:, one].sum(0) / total for one in columns]
-        degrees = sum(num - 1 for num in num_runs)
-        squares = sum(float(((means - means.mean()) ** 2).sum()) for means in run_means)
+        degrees = [num - 1 for num in num_runs]
+        squares = [float(((means - means.mean()) ** 2).sum()) for means in run_means]
+        pooled = sum(squares) / max(1, sum(degrees))
         return cls(
             sizes=data.sizes,
             weights=weights,
             num_runs=tuple(num_runs),
             means=sums.sum(0) / total,
             differences=sums @ weights,
-            run_variance=squares / degrees if degrees else 0.0,
-            run_degrees=degrees,
+            run_variances=np.array([max(pooled, own / max(1, df)) for own, df in zip(squares, degrees, strict=True)]),
+            run_degrees=sum(degrees),
             untrained=tuple(untrained),
         )
 
@@ -83,7 +87,8 @@ class Design:
     def group_variances(self) -> Floats:
         """``[K]``: of each group's mean over its runs, from the seeds alone."""
         shares = [0.0 if fixed else 1 / num for num, fixed in zip(self.num_runs, self.untrained, strict=True)]
-        return self.run_variance * np.array(shares)
+        found: Floats = self.run_variances * np.array(shares)
+        return found
 
     @cached_property
     def seed_variance(self) -> Floats:

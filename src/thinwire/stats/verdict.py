@@ -21,7 +21,8 @@ from thinwire.stats.tiers import ResolvedTier, Tier, Tiers, planned_tier
 class Claim:
     """What a sweep puts to the test, and the words of its verdict.
 
-    ``{arm}`` is the arm that it is judged by, ``{least}`` the smallest gain that counts, in points.
+    ``{arm}`` is the arm that it is judged by, ``{least}`` the smallest gain that counts, in points, ``{reached}`` the
+    least gain of the supported tier.
     """
 
     gains: str
@@ -29,6 +30,9 @@ class Claim:
     headlines: Mapping[ResolvedTier, str]
     """Headlines of what is below the smallest tier."""
     lessons: Mapping[ResolvedTier, str]
+    """Of what is below the smallest tier."""
+    lesson_of_gain: str
+    """Of a gain that counts: what the interval's lower end shows, which says nothing of how large it is at most."""
     unresolved: str
     unresolved_gain: str
     """Where only the size of a gain is in doubt."""
@@ -45,10 +49,8 @@ LORA_GAINS = Claim(
         "harm": "LoRA lowers the score",
         "no help": "LoRA does not raise the score by {least} points",
         "slight": "LoRA raises the score by less than {least} points",
-        "marginal": "LoRA raises the score a little",
-        "significant": "LoRA clearly raises the score",
-        "strong": "LoRA strongly raises the score",
     },
+    lesson_of_gain="LoRA raises the score by at least {reached} points",
     unresolved="Whether LoRA raises the score is not resolved",
     unresolved_gain="LoRA raises the score, but by how much is not resolved",
 )
@@ -66,10 +68,8 @@ ARM_IS_BETTER = Claim(
         "harm": "{arm} is worse than the baseline",
         "no help": "{arm} is not {least} points better than the baseline",
         "slight": "{arm} is better than the baseline by less than {least} points",
-        "marginal": "{arm} is a little better than the baseline",
-        "significant": "{arm} is clearly better than the baseline",
-        "strong": "{arm} is much better than the baseline",
     },
+    lesson_of_gain="{arm} is at least {reached} points better than the baseline",
     unresolved="Whether {arm} is better than the baseline is not resolved",
     unresolved_gain="{arm} is better than the baseline, but by how much is not resolved",
 )
@@ -193,7 +193,7 @@ def sweep_verdict(
         raise UsageError(f"no arm {best!r} to judge the sweep by; choose one of {', '.join(comparison.arms)}")
     tiers, addition, planned = tiers or Tiers(), addition or Addition(), next_steps or {}
     verdict = arm_verdict(comparison.arms[best], tiers, power=power, available=available)
-    words = {"arm": best, "least": f"{tiers.marginal:g}"}
+    words, remarks = {"arm": best, "least": f"{tiers.marginal:g}"}, [addition.remark]
     if addition.refusal:
         supported, headline, lesson = None, f"Not resolved: {addition.refusal}", claim.unresolved.format(**words)
         steps: tuple[str, ...] = (RUN_AGAIN,)
@@ -201,14 +201,15 @@ def sweep_verdict(
         supported = verdict.supported
         headline = _headline(comparison.arms[best], verdict, claim, words)
         headline = "; ".join(filter(None, (headline, addition.headline)))
-        in_doubt = claim.unresolved_gain if verdict.gains else claim.unresolved
-        lesson = (claim.lessons[supported] if supported else in_doubt).format(**words)
+        lesson = _lesson(verdict, claim, tiers, words)
+        remarks.append(_others(comparison, best, verdict, tiers))
         steps = tuple(planned.get(planned_tier(supported), ())) if supported else (_resolve(verdict, power, available),)
+    remark = "; ".join(filter(None, remarks))
     return SweepVerdict(
         verdict=verdict,
         supported=supported,
         helped=supported is not None and verdict.helps,
-        headline=f"{headline} ({addition.remark})" if addition.remark else headline,
+        headline=f"{headline} ({remark})" if remark else headline,
         lesson=" ".join(filter(None, (f"{lesson}: {_gain(comparison, best)}.", addition.sentence))),
         next_steps=steps,
         next_steps_if_confirmed=() if supported else tuple(planned.get(planned_tier(verdict.observed), ())),
@@ -230,12 +231,37 @@ def _headline(arm: ArmComparison, verdict: ArmVerdict, claim: Claim, words: Mapp
     return f"{claim.gains}: at least {verdict.supported}, the estimate is {verdict.observed}"
 
 
+def _lesson(verdict: ArmVerdict, claim: Claim, tiers: Tiers, words: Mapping[str, str]) -> str:
+    if verdict.supported is None:
+        return (claim.unresolved_gain if verdict.gains else claim.unresolved).format(**words)
+    if not verdict.helps:
+        return claim.lessons[verdict.supported].format(**words)
+    reached = tiers.thresholds()[planned_tier(verdict.supported)]
+    return claim.lesson_of_gain.format(**words, reached=f"{reached:g}")
+
+
+def _others(comparison: Comparison, best: str, verdict: ArmVerdict, tiers: Tiers) -> str:
+    """Say what a verdict against the chosen arm does not hold for: other arms that help, or that are not resolved."""
+    if verdict.helps:
+        return ""
+    found = [arm_verdict(arm, tiers) for name, arm in comparison.arms.items() if name != best]
+    helping, unresolved = sum(one.helps for one in found), sum(one.supported is None for one in found)
+    if helping:
+        arms = "1 arm that was not chosen gains" if helping == 1 else f"{helping} arms that were not chosen gain"
+        return f"{arms} at least {tiers.marginal:g} points"
+    if verdict.supported and unresolved:
+        return f"{unresolved} other {'arm is' if unresolved == 1 else 'arms are'} not resolved"
+    return ""
+
+
 def _gain(comparison: Comparison, best: str) -> str:
     arm = comparison.arms[best]
-    text = f"{best} gains {arm.difference * 100:+.1f} F1 points over the baseline"
+    difference = round(arm.difference * 100, 1) + 0.0
+    gains = f"gains {difference:+.1f} F1 points over" if difference >= 0 else f"loses {-difference:.1f} F1 points to"
+    text = f"{best} {gains} the baseline"
     if arm.simultaneous is None:
         return f"{text} ({arm.reason})"
-    ends = f"{arm.simultaneous.low * 100:+.1f} to {arm.simultaneous.high * 100:+.1f}"
+    ends = f"{arm.simultaneous.low * 100:+.1f} to {arm.simultaneous.high * 100:+.1f}"  # of the difference, signed
     bound = f"; {arm.reason}" if arm.reason else ""
     return f"{text} ({comparison.confidence:.0%} interval over all arms {ends}, {arm.num_questions:,} questions{bound})"
 

@@ -12,7 +12,7 @@ from thinwire.report.figures.svg.palette import look
 from thinwire.report.figures.svg.text import clipped, text_width
 from thinwire.report.formatting import interval, signed, step
 
-AXIS = "gain in F1 over the own baseline (points)"
+AXIS = "gain in F1 over its own baseline (points)"
 _HEAD = "difference [{}]"
 _COLUMN = 190.0
 _ROW_HEIGHT = 44.0

@@ -47,7 +47,7 @@ def _finding(found: Degeneration) -> HtmlCell:
 
 
 def _why(found: Degeneration) -> HtmlCell:
-    return HtmlCell(markup=text("; ".join(found.reasons) or None))
+    return HtmlCell(markup=text("; ".join(found.reasons) or None), css="reasons" if found.reasons else "")
 
 
 def _metrics(found: AnswerSummary, names: Sequence[str]) -> list[HtmlCell]:
@@ -82,9 +82,9 @@ def _examples(row: AnalysisRow, found: Degeneration) -> str:
         f'<pre dir="auto">{text(example.raw_text) or "(empty)"}</pre></li>'
         for example in found.examples
     )
-    opened = " open" if row.best else ""
+    opened, number = " open" if row.best else "", len(found.examples)
     return (
-        f"<details{opened}><summary>{text(row.name)}: {text(found.finding)}, {len(found.examples)} examples"
+        f"<details{opened}><summary>{text(row.name)}: {text(found.finding)}, {number} example{'s' * (number != 1)}"
         f'</summary>{f"<ul>{reasons}</ul>" if reasons else ""}<ol class="examples">{items}</ol></details>'
     )
 

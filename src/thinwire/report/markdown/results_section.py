@@ -112,7 +112,7 @@ def _model(record: Analysis) -> str:
 
 def _data(record: Analysis) -> str:
     sweep = record.sweep
-    seeds = _numbers([row.num_seeds for row in record.rows])
+    seeds = _numbers([row.num_seeds for row in record.rows if row.params != 0])  # what trains nothing has one
     return (
         f"{sweep.samples:,} training questions x {sweep.epochs} epochs; "
         f"{_numbers([row.n for row in record.rows])} test questions{'' if seeds == '1' else f'; {seeds} seeds'}"
