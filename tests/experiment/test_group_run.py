@@ -21,18 +21,7 @@ from thinwire.progress import Display
 from thinwire.results.arm_record import read_arm_record
 from thinwire.schema import build
 from thinwire.training.state import TrainingState
-from tiny_models import save_sweep_inputs
 from tiny_sweeps import ARMS, CONTROLS, LORA, NAMES, experiment, lines, timeless
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return save_sweep_inputs(tmp_path_factory.mktemp("groups"))
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(folder, monkeypatch):
-    monkeypatch.setenv("THINWIRE_CACHE", str(folder / "cache"))
 
 
 def sweep(folder, target, *, resume=False, **changes):
@@ -43,10 +32,8 @@ def sweep(folder, target, *, resume=False, **changes):
 @pytest.fixture(scope="module")
 def both(folder):
     """Run a sweep in groups and one by one; return both folders."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("THINWIRE_CACHE", str(folder / "cache"))
-        for name, most in (("together", 5), ("alone", 1)):
-            sweep(folder, folder / name, group_size=most)
+    for name, most in (("together", 5), ("alone", 1)):
+        sweep(folder, folder / name, group_size=most)
     return folder / "together", folder / "alone"
 
 

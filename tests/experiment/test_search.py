@@ -280,11 +280,6 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(folder, monkeypatch):
-    monkeypatch.setenv("THINWIRE_CACHE", str(folder / "cache"))
-
-
 GRIDS = {"training.adapter_lr": [1e-5, 1e-2], "training.lora_lr": [3e-2, 1e30]}
 
 
