@@ -72,7 +72,7 @@ def _candidate_name(arm: str, values: Mapping[str, Any]) -> str:
 def search_experiment(experiment: Experiment) -> Experiment:
     """Return the sweep of all candidates of all arms and controls: each is an arm, with the first seed.
 
-    It tests on one question, whose score is not used. What is run of it is up to the caller.
+    It tests on one question, whose score is not used. The caller chooses which of its arms to run.
     """
     names = dict.fromkeys((experiment.baseline, *experiment.arms, *experiment.controls))
     found = [candidate for name in names for candidate in candidates(experiment, name)]
