@@ -73,7 +73,8 @@ class SweepRun:
     def begin(self, planned: Sequence[Planned]) -> None:
         """Prepare ``run``, with the values that a search has chosen, and write header and experiment.
 
-        All that may be refused is checked before anything is written. May be called again when a search has made its choices.
+        All that may be refused is checked before anything is written. May be called again when a search has made its
+        choices.
 
         Raises:
             UsageError: the questions cannot be read, or other settings cannot be carried out.
