@@ -19,228 +19,24 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from lib.answer_sets import Row, collapses, healthy_sets, prediction
+from lib.examined_answers import Answers, Vocabulary
 
 from thinwire.data.sources import load_questions
 from thinwire.data.squad import Example
-from thinwire.evaluation.degeneration import (
-    AnswerMetrics,
-    Limits,
-    copies,
-    finding_of,
-    gold_row,
-    holds_gold,
-    judge,
-    repeats,
-)
-from thinwire.evaluation.scoring import best_over_golds
+from thinwire.evaluation.answer_metrics import AnswerMetrics, gold_row
+from thinwire.evaluation.degeneration import Limits, finding_of, judge
 
 SIZES = (100, 500, 1_000, 10_570)
 STRENGTHS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)
-LENGTH_LIMIT = 24
-"""Words of an answer that runs on."""
-
-Row = Mapping[str, Any]
-Answerer = Callable[[Example, random.Random], str]
-
-
-def words_of_context(example: Example, rng: random.Random, num: int) -> list[str]:
-    """Return ``num`` consecutive words of the context from a random position."""
-    words = example.context.split()
-    start = rng.randrange(max(1, len(words) - num + 1))
-    return words[start : start + num]
-
-
-def random_span(example: Example, rng: random.Random) -> str:
-    return " ".join(words_of_context(example, rng, len(example.answers[0].split())))
-
-
-def moved_span(example: Example, rng: random.Random) -> str:
-    """Return the gold answer with a word of the context more or less on either side."""
-    first = len(example.context[: example.answer_start].split())
-    last = first + len(example.answers[0].split())
-    words = example.context.split()
-    start, end = max(0, first + rng.choice((-1, 0, 1))), last + rng.choice((-1, 0, 1, 2))
-    return " ".join(words[start : max(end, start + 1)])
-
-
-def sentence(example: Example, rng: random.Random) -> str:
-    return rng.choice(("The answer is {}.", "It is {}.", "The text says that it was {}.")).format(example.answers[0])
-
-
-def run_on(example: Example, rng: random.Random) -> str:
-    phrase = words_of_context(example, rng, rng.randint(1, 4))
-    return " ".join((phrase * LENGTH_LIMIT)[:LENGTH_LIMIT])
-
-
-def opening(*first_words: str) -> Answerer:
-    """Return an answerer with one of ``first_words`` before one to three words of the context."""
-    return lambda example, rng: " ".join([rng.choice(first_words), *words_of_context(example, rng, rng.randint(1, 3))])
-
-
-def constants(answers: Sequence[str]) -> Answerer:
-    return lambda example, rng: rng.choice(answers)
-
-
-def collapses(examples: Sequence[Example]) -> dict[str, Answerer]:
-    """Return the kinds of degenerate answers."""
-    rng = random.Random(0)  # noqa: S311 (not cryptographic)
-    drawn = rng.sample(sorted({example.answers[0] for example in examples}), 10)
-    return {
-        'always "the"': lambda example, rng: "the",
-        '"the the the ..."': lambda example, rng: " ".join(["the"] * rng.randint(3, LENGTH_LIMIT)),
-        '"the" and varied words': opening("the"),
-        "one of three words and varied words": opening("the", "in", "a"),
-        "empty": lambda example, rng: "",
-        "the question": lambda example, rng: example.question,
-        "one of 3 answers": constants(drawn[:3]),
-        "one of 10 answers": constants(drawn),
-        "the paragraph's first words": lambda example, rng: " ".join(example.context.split()[:4]),
-        "a phrase repeated to the limit": run_on,
-    }
-
-
-def next_of_paragraph(examples: Sequence[Example]) -> dict[str, str]:
-    """Return for each question id the gold answer to the next question about its paragraph."""
-    of: dict[str, list[Example]] = {}
-    for example in examples:
-        of.setdefault(example.paragraph_id, []).append(example)
-    return {
-        example.id: group[(place + 1) % len(group)].answers[0]
-        for group in of.values()
-        for place, example in enumerate(group)
-    }
-
-
-def healthy_sets(examples: Sequence[Example]) -> dict[str, Answerer]:
-    """Return the kinds of answers that are no collapse."""
-    following = next_of_paragraph(examples)
-    return {
-        "gold": lambda example, rng: example.answers[0],
-        "another annotator's": lambda example, rng: example.answers[-1],
-        "gold, a word more or less": moved_span,
-        "the next question's answer": lambda example, rng: following[example.id],
-        "any words of the paragraph": random_span,
-        "half gold, half any words": lambda example, rng: (
-            example.answers[0] if rng.random() < 0.5 else random_span(example, rng)
-        ),
-        "gold in a sentence": sentence,
-    }
-
-
+"""Shares of the answers that are replaced."""
 BASES = ("gold", "any words of the paragraph")
 """Healthy sets whose answers a collapse replaces."""
-
-
-def prediction(example: Example, answer: str) -> Row:
-    """Return ``answer`` as a line of ``predictions.jsonl``."""
-    exact, f1 = best_over_golds(answer, example.answers)
-    return {
-        "id": example.id,
-        "paragraph_id": example.paragraph_id,
-        "question": example.question,
-        "golds": list(example.answers),
-        "raw_text": answer,
-        "text": answer,
-        "exact_match": exact,
-        "f1": f1,
-        "stop_reason": "length" if len(answer.split()) >= LENGTH_LIMIT else "end",
-    }
-
-
-class Vocabulary:
-    """Number texts in the order of their first occurrence."""
-
-    def __init__(self) -> None:
-        self.numbers: dict[Any, int] = {}
-
-    def number(self, text: Any) -> int:
-        return self.numbers.setdefault(text, len(self.numbers))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answers:
-    """What the metrics need of each answer, an array of all questions each."""
-
-    text: np.ndarray
-    first_word: np.ndarray
-    """-1 where the answer is empty."""
-    in_paragraph: np.ndarray
-    """A number for each text of each paragraph."""
-    paragraph: np.ndarray
-    flags: np.ndarray
-    """Columns: repeats, cut off, exact, present but not exact, copied question; float64."""
-
-    @classmethod
-    def of(cls, rows: Sequence[Row], texts: Vocabulary, words: Vocabulary, paragraphs: Vocabulary) -> "Answers":
-        """Examine ``rows``; answers that shall be mixed must share the vocabularies."""
-        compared = [row["text"].strip().lower() for row in rows]
-        number_of_text = np.array([texts.number(text) for text in compared])
-        paragraph = np.array([paragraphs.number(row["paragraph_id"]) for row in rows])
-        return cls(
-            text=number_of_text,
-            first_word=np.array([words.number(text.split()[0]) if text else -1 for text in compared]),
-            in_paragraph=paragraph * 1_000_000 + number_of_text,
-            paragraph=paragraph,
-            flags=np.array(
-                [
-                    [
-                        repeats(row["raw_text"]),
-                        row.get("stop_reason") == "length",
-                        row["exact_match"] == 1,
-                        holds_gold(row),
-                        copies(row["raw_text"], row["question"]),
-                    ]
-                    for row in rows
-                ],
-                dtype=np.float64,
-            ),
-        )
-
-    def take(self, places: np.ndarray) -> "Answers":
-        return Answers(**{name: getattr(self, name)[places] for name in vars(self)})
-
-    def replaced(self, places: np.ndarray, by: "Answers") -> "Answers":
-        """Return these answers with those at ``places`` replaced by ``by``, which are as many."""
-        changed = {name: getattr(self, name).copy() for name in vars(self)}
-        for name, values in changed.items():
-            values[places] = getattr(by, name)
-        return Answers(**changed)
-
-    def metrics(self) -> AnswerMetrics:
-        """Compute what ``thinwire.evaluation.degeneration.answer_metrics`` computes of the same answers, faster."""
-        num = len(self.text)
-        spoken = np.bincount(self.first_word[self.first_word >= 0]) if (self.first_word >= 0).any() else np.zeros(1)
-        shares = spoken[spoken > 0] / max(spoken.sum(), 1)
-        top = int(spoken.argmax()) if spoken.any() else None
-        of_text = np.unique(self.text, return_counts=True)[1]
-        of_paragraph = np.unique(self.paragraph, return_counts=True)[1]
-        same = np.unique(self.in_paragraph, return_counts=True)[1]
-        siblings = int(of_paragraph[of_paragraph > 1].sum())
-        repeated, cut, exact, present, copied = self.flags.mean(axis=0).tolist()
-        found = (self.flags[:, 2] + self.flags[:, 3]) > 0
-        return AnswerMetrics(
-            distinct_share=len(of_text) / num,
-            top_first_word=None if top is None else str(top),
-            top_first_word_share=float(spoken.max()) / num,
-            first_word_entropy=float(-(shares * np.log2(shares)).sum()) or 0.0,
-            empty_share=float((self.first_word < 0).mean()),
-            num_answers=num,
-            mode_share=float(of_text.max()) / num,
-            num_siblings=siblings,
-            same_in_paragraph_share=float(same[same > 1].sum()) / siblings if siblings else 0.0,
-            missed_opening_share=float(((self.first_word == top) & ~found).mean()) if top is not None else 0.0,
-            repeated_share=repeated,
-            run_on_share=cut,
-            exact_share=exact,
-            present_not_exact_share=present,
-            copied_question_share=copied,
-        )
 
 
 def fixed_finding(answers: AnswerMetrics, gold: AnswerMetrics) -> str:

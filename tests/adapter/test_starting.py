@@ -3,7 +3,7 @@
 import torch
 
 from thinwire.config.auto import resolved
-from thinwire.experiment.arm_inputs import ArtifactCache
+from thinwire.experiment.artifact_cache import ArtifactCache
 from thinwire.model.loading import load
 from thinwire.ops.device import fast_dtype
 from thinwire.progress import Display

@@ -16,7 +16,7 @@ from thinwire.checkpoints.load import find_arm, load_arm, starting_factors
 from thinwire.config.experiment import ArmConfig
 from thinwire.config.settings import LoraSettings, ModelConfig
 from thinwire.errors import ThinwireError, UsageError
-from thinwire.experiment import arm_inputs
+from thinwire.experiment import artifact_cache
 from thinwire.experiment.dry_run import dry_run
 from thinwire.experiment.sweep import run_sweep
 from thinwire.model.loading import load
@@ -71,7 +71,7 @@ def test_an_arm_of_another_vocabulary_cannot_teach(run, tmp_path, monkeypatch):
     monkeypatch.setenv("THINWIRE_CACHE", str(run.parent / "cache"))
     smaller = tiny_lm()
     smaller.model.resize_token_embeddings(200)
-    monkeypatch.setattr(arm_inputs, "load_arm", lambda arm: (smaller, InputEmbeddings(smaller.embedding_matrix)))
+    monkeypatch.setattr(artifact_cache, "load_arm", lambda arm: (smaller, InputEmbeddings(smaller.embedding_matrix)))
     arms = {"baseline": {"supervision": {"kd_weight": 1.0, "teacher": str(run / "r2")}}}
     (record,) = run_sweep(experiment(run.parent, arms=arms, controls={}), tmp_path / "run")
     assert record.status == "failed"

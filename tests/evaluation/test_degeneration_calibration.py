@@ -1,29 +1,18 @@
 """Run a small version of ``benchmarks/degeneration.py`` on made-up questions."""
 
-import importlib.util
 import random
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmark_programs import program
 from thinwire.data.squad import Example
-from thinwire.evaluation.degeneration import answer_metrics
+from thinwire.evaluation.answer_metrics import answer_metrics
 
 NUM_PARAGRAPHS, PER_PARAGRAPH = 80, 5
 
 
-def load_benchmark():
-    file = Path(__file__).parents[2] / "benchmarks" / "degeneration.py"
-    spec = importlib.util.spec_from_file_location("benchmarks_degeneration", file)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-benchmark = load_benchmark()
+benchmark = program("degeneration")
 
 
 def made_up_examples():

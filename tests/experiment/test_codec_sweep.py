@@ -11,7 +11,6 @@ from thinwire.codecs.vq import VQCodec
 from thinwire.experiment.sweep import run_sweep
 from thinwire.model.loading import load
 from thinwire.results.arm_record import read_arm_record
-from tiny_models import save_sweep_inputs
 from tiny_sweeps import experiment
 
 LORA = {"lora": {"rank": 2, "alpha": 4, "layers": 1}}
@@ -56,11 +55,8 @@ CODES = {  # numbers, bits and type of a code
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = save_sweep_inputs(tmp_path_factory.mktemp("codecs"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("THINWIRE_CACHE", str(folder / "cache"))
-        run_sweep(experiment(folder, arms=ARMS, controls=CONTROLS), folder / "run", controls="all")
+def run(folder):
+    run_sweep(experiment(folder, arms=ARMS, controls=CONTROLS), folder / "run", controls="all")
     return folder / "run"
 
 

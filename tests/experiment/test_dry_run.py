@@ -12,12 +12,6 @@ from thinwire.errors import ThinwireError, UsageError
 from thinwire.experiment.dry_run import dry_run, render_dry_run
 from thinwire.experiment.sweep import run_sweep
 from thinwire.schema import build
-from tiny_models import save_sweep_inputs
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return save_sweep_inputs(tmp_path_factory.mktemp("tiny"))
 
 
 def experiment(folder, **changes):

@@ -9,8 +9,8 @@ import pytest
 
 from thinwire.config.auto import resolved
 from thinwire.config.experiment import ArmConfig, Experiment
-from thinwire.experiment import arm_inputs, arm_journal, arm_run, group_run
-from thinwire.experiment.arm_inputs import ArtifactCache
+from thinwire.experiment import arm_inputs, arm_journal, arm_run, artifact_cache, group_run
+from thinwire.experiment.artifact_cache import ArtifactCache
 from thinwire.experiment.group_run import run_arms
 from thinwire.experiment.plan import Planned, plan
 from thinwire.experiment.runtime import make_runtime
@@ -21,18 +21,7 @@ from thinwire.progress import Display
 from thinwire.results.arm_record import read_arm_record
 from thinwire.schema import build
 from thinwire.training.state import TrainingState
-from tiny_models import save_sweep_inputs
 from tiny_sweeps import ARMS, CONTROLS, LORA, NAMES, experiment, lines, timeless
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return save_sweep_inputs(tmp_path_factory.mktemp("groups"))
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(folder, monkeypatch):
-    monkeypatch.setenv("THINWIRE_CACHE", str(folder / "cache"))
 
 
 def sweep(folder, target, *, resume=False, **changes):
@@ -43,10 +32,8 @@ def sweep(folder, target, *, resume=False, **changes):
 @pytest.fixture(scope="module")
 def both(folder):
     """Run a sweep in groups and one by one; return both folders."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("THINWIRE_CACHE", str(folder / "cache"))
-        for name, most in (("together", 5), ("alone", 1)):
-            sweep(folder, folder / name, group_size=most)
+    for name, most in (("together", 5), ("alone", 1)):
+        sweep(folder, folder / name, group_size=most)
     return folder / "together", folder / "alone"
 
 
@@ -336,8 +323,9 @@ def test_an_interruption_is_recorded_in_every_arm_of_the_group(folder, tmp_path,
 def test_a_starting_adapter_is_measured_once_for_all_arms_and_never_again(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("THINWIRE_CACHE", str(tmp_path / "cache"))
     measured = []
-    measure = arm_inputs.measure_reconstruction
-    monkeypatch.setattr(arm_inputs, "measure_reconstruction", lambda *args: measured.append(1) or measure(*args))
+    measure = artifact_cache.measure_reconstruction
+    for module in (artifact_cache, arm_inputs):
+        monkeypatch.setattr(module, "measure_reconstruction", lambda *args: measured.append(1) or measure(*args))
     arms = {"baseline": {}, "r2": {"lora": LORA}}
     first = sweep(folder, tmp_path / "first", arms=arms, controls={})
     assert len(measured) == 1 + 2  # the adapter that both start from, and each as it ends

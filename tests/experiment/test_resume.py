@@ -6,26 +6,7 @@ from thinwire.errors import ThinwireError, UsageError
 from thinwire.experiment import arm_journal
 from thinwire.experiment.sweep import run_sweep
 from thinwire.results.arm_record import read_arm_record
-from tiny_models import save_sweep_inputs
 from tiny_sweeps import experiment, lines, timeless
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return save_sweep_inputs(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(folder, monkeypatch):
-    monkeypatch.setenv("THINWIRE_CACHE", str(folder / "cache"))
-
-
-@pytest.fixture(scope="module")
-def swept(folder):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("THINWIRE_CACHE", str(folder / "cache"))
-        target = folder / "work" / "runs" / "phase1a_lora_sweep"
-        return target, run_sweep(experiment(folder), target, controls="all")
 
 
 def interrupted(*_):

@@ -44,6 +44,9 @@ def experiment(**changes):
     return build(Experiment, {**settings, **changes}, where="")
 
 
+OWN = {"kind": "autoencoder"}
+
+
 def names(found):
     return [one.name for one in found]
 
@@ -98,12 +101,32 @@ def test_other_settings_are_searched_in_every_arm_that_may_use_them(path, of):
     assert {name for name in (*made.arms, *made.controls) if candidates(made, name)} == of
 
 
+def test_a_combination_leaves_out_what_has_no_effect_beside_its_other_values():
+    search = {"codec.kind": ["pca", "vq"], "codec.vq.steps": [1, 2], "supervision.teacher": [None, "runs/a"]}
+    assert values(candidates(experiment(search=search), "baseline")) == [
+        {"codec.kind": "pca"},
+        {"codec.kind": "vq", "codec.vq.steps": 1},
+        {"codec.kind": "vq", "codec.vq.steps": 2},
+    ]
+    assert candidates(experiment(search={"codec.vq.steps": [1, 2]}), "baseline") == []
+
+
+def test_no_arm_without_lora_gets_any_by_a_search():
+    made = experiment(
+        search={"lora.rank": [2, 4], "lora.alpha": [8, 16]}, arms={"baseline": {}, "any": {"lora": {"rank": 1}}}
+    )
+    assert candidates(made, "baseline") == []
+    assert values(candidates(made, "any")) == [{"lora.alpha": 8.0}, {"lora.alpha": 16.0}]
+
+
 def test_names_of_candidates_are_names_of_arms_and_tell_settings_apart():
     search = {"supervision.ce_weight": [1e-5, 1.0], "codec.ratio": [2, 4], "supervision.teacher": ["runs/a", None]}
-    found = candidates(experiment(search=search), "baseline")
+    found = candidates(experiment(search=search, supervision={"kd_weight": 1}), "baseline")
     assert found[0].name == "baseline--ce_weight-1e-05--ratio-2.0--teacher-runs_a"
-    alike = candidates(experiment(search={"codec.vq.steps": [1, 2], "codec.autoencoder.steps": [1, 2]}), "baseline")
-    assert alike[3].name == "baseline--codec.vq.steps-2--codec.autoencoder.steps-2"
+    alike = candidates(
+        experiment(search={"adapter.hidden": [1, 2], "codec.autoencoder.hidden": [1, 2]}, codec=OWN), "r2"
+    )
+    assert alike[3].name == "r2--adapter.hidden-2--codec.autoencoder.hidden-2"
     assert all(re.match(ARM_NAME, one.name) for one in (*found, *alike))
 
 
@@ -255,11 +278,6 @@ def folder(tmp_path_factory):
                 qa["answers"] = [{"text": "m", "answer_start": paragraph["context"].index("m")}]
         (folder / name).write_text(json.dumps(document))
     return folder
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(folder, monkeypatch):
-    monkeypatch.setenv("THINWIRE_CACHE", str(folder / "cache"))
 
 
 GRIDS = {"training.adapter_lr": [1e-5, 1e-2], "training.lora_lr": [3e-2, 1e30]}

@@ -15,14 +15,13 @@ from thinwire.config.auto import resolved
 from thinwire.data.splits import Splits
 from thinwire.errors import UsageError
 from thinwire.experiment import arm_run
-from thinwire.experiment.arm_inputs import ArtifactCache
+from thinwire.experiment.artifact_cache import ArtifactCache
 from thinwire.experiment.plan import plan
 from thinwire.experiment.sweep import run_sweep
 from thinwire.model.loading import load
 from thinwire.progress import Display
 from thinwire.results.arm_record import read_arm_record
 from thinwire.results.sweep_header import read_header
-from tiny_models import save_sweep_inputs
 from tiny_sweeps import experiment, lines, timeless
 
 PLAN_FILE = Path(__file__).parents[2] / "experiments" / "phase1a_lora.yaml"
@@ -45,24 +44,6 @@ for f in glob.glob('runs/phase1a_lora_sweep/*/diagnostics.jsonl'):
 results.sort(key=lambda x: x[1], reverse=True)
 print(f'Best: {results[0][0]} with F1={results[0][1]:.1%}')
 """
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return save_sweep_inputs(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(folder, monkeypatch):
-    monkeypatch.setenv("THINWIRE_CACHE", str(folder / "cache"))
-
-
-@pytest.fixture(scope="module")
-def swept(folder):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("THINWIRE_CACHE", str(folder / "cache"))
-        target = folder / "work" / "runs" / "phase1a_lora_sweep"
-        return target, run_sweep(experiment(folder), target, controls="all")
 
 
 def test_a_sweep_writes_the_files_that_the_plan_names(swept):

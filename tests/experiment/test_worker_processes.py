@@ -18,23 +18,12 @@ from thinwire.experiment import worker_processes
 from thinwire.experiment.sweep import run_sweep
 from thinwire.progress import Display
 from thinwire.results.arm_record import read_arm_record
-from tiny_models import save_sweep_inputs
 from tiny_sweeps import ARMS, CONTROLS, NAMES, experiment, timeless
 
 LONG = {"epochs": 100_000, "batch_size": 8}
 """Training that takes longer than any of these tests."""
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return save_sweep_inputs(tmp_path_factory.mktemp("processes"))
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(folder, monkeypatch):
-    monkeypatch.setenv("THINWIRE_CACHE", str(folder / "cache"))
 
 
 def in_processes(folder, **changes):

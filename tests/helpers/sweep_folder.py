@@ -6,7 +6,7 @@ from pathlib import Path
 from thinwire.config.experiment import ArmConfig
 from thinwire.config.load import load_experiment
 from thinwire.config.settings import VerdictConfig
-from thinwire.evaluation.degeneration import degeneration_metrics
+from thinwire.evaluation.answer_metrics import degeneration_metrics
 from thinwire.files import append_jsonl, read_json, write_json, write_jsonl
 from thinwire.report import compare
 from thinwire.results.arm_record import (

@@ -1,12 +1,11 @@
-import importlib.util
+import importlib
 import itertools
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from benchmark_programs import program
 from thinwire.adapter.adapter import Adapter
 from thinwire.codecs.pca import PCACodec
 from thinwire.codecs.reconstruction_loss import reconstruction_terms
@@ -18,19 +17,6 @@ from thinwire.model.language_model import LanguageModel
 from thinwire.schema import build
 from thinwire.training.losses import cross_entropy
 from tiny_models import END_ID, example, tiny_llama, tiny_tokenizer
-
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))  # as when a benchmark is run as a script
-
-
-def program(name):
-    """Import a script of benchmarks/ as a module."""
-    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", ROOT / "benchmarks" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
 
 baseline_loop = importlib.import_module("lib.baseline_loop")
 paired_timing = importlib.import_module("lib.paired_timing")

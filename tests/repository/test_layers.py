@@ -27,7 +27,7 @@ FLOOR = {name: number for number, names in enumerate(LAYERS) for name in names}
 TORCH_FREE = [
     *["errors", "files", "schema", "seeding", "progress", "cache", "assets"],
     *["codecs.settings", "config.settings", "data.sources", "data.splits", "data.prompts"],
-    *["evaluation.scoring", "evaluation.extractors", "evaluation.degeneration"],
+    *["evaluation.scoring", "evaluation.extractors", "evaluation.answer_metrics", "evaluation.degeneration"],
     *[
         "stats.bootstrap",
         "stats.ceiling",

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from thinwire.data.prompts import Encoded, PromptEncoder
-from thinwire.evaluation.degeneration import degeneration_metrics
+from thinwire.evaluation.answer_metrics import degeneration_metrics
 from thinwire.evaluation.extractors import first_line
 from thinwire.evaluation.generation import StopRule, greedy_batches
 from thinwire.evaluation.scoring import best_over_golds

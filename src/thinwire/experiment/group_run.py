@@ -11,9 +11,10 @@ from pathlib import Path
 
 from thinwire.determinism import deterministic_kernels
 from thinwire.errors import ThinwireError
-from thinwire.experiment.arm_inputs import ArmInputs, ArtifactCache
+from thinwire.experiment.arm_inputs import ArmInputs
 from thinwire.experiment.arm_journal import ArmJournal
 from thinwire.experiment.arm_run import ArmRun
+from thinwire.experiment.artifact_cache import ArtifactCache
 from thinwire.experiment.plan import Planned
 from thinwire.experiment.resume import resume_key, set_aside, with_epochs_done
 from thinwire.experiment.runtime import Runtime

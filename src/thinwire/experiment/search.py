@@ -14,6 +14,7 @@ from itertools import product
 from typing import Any
 
 from thinwire.config.experiment import ArmConfig, Experiment
+from thinwire.config.idle import effective_settings
 from thinwire.experiment.plan import Planned
 from thinwire.files import content_hash
 from thinwire.results.arm_record import ArmRecord
@@ -35,33 +36,29 @@ class Candidate:
 
 
 def candidates(experiment: Experiment, name: str) -> list[Candidate]:
-    """List every combination of the searched values that make a difference to an arm or control; none if none does.
+    """List the combinations of the searched values that make a difference to an arm or control; none if none does.
 
-    Settings that the arm sets itself are not searched: they are what the experiment asks about.
+    Settings that the arm sets itself are not searched, nor are LoRA's in an arm without LoRA: they are what the
+    experiment asks about. A combination leaves out the settings that have no effect beside its other values.
     """
-    grids = _grids(experiment, name)
-    if not grids:
-        return []
-    return [
-        Candidate(name=_candidate_name(name, values), arm=name, values=values)
-        for values in (dict(zip(grids, combination, strict=True)) for combination in product(*grids.values()))
-    ]
-
-
-def _grids(experiment: Experiment, name: str) -> dict[str, tuple[Any, ...]]:
-    config, own = experiment.arm(name), dict(leaves(_changes(experiment, name)))
-    return {path: grid for path, grid in experiment.search.items() if path not in own and is_used(path, config)}
-
-
-def is_used(path: str, config: ArmConfig) -> bool:
-    """Return whether another value of a setting would train something else; in doubt, it would."""
+    config = experiment.arm(name)
     if not config.has_trainable:
-        return False
-    if path == "training.adapter_lr" or path.startswith(("adapter.", "reconstruction.")):
-        return config.input == "adapter"
-    if path == "training.lora_lr" or path.startswith("lora."):
-        return config.lora.rank > 0
-    return config.input != "text" or not path.startswith("codec.")
+        return []
+    own = dict(leaves(_changes(experiment, name)))
+    grids = {
+        path: grid
+        for path, grid in experiment.search.items()
+        if path not in own and (config.lora.rank > 0 or not path.startswith("lora."))
+    }
+    combinations = (dict(zip(grids, values, strict=True)) for values in product(*grids.values()))
+    used = dict.fromkeys(tuple(_used(config, values).items()) for values in combinations)
+    return [Candidate(name=_candidate_name(name, dict(one)), arm=name, values=dict(one)) for one in used if one]
+
+
+def _used(config: ArmConfig, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of ``values`` that have an effect on an arm, given all of them and its other settings."""
+    effective = effective_settings(_with_values(config.model_dump(mode="json"), values))
+    return {path: value for path, value in values.items() if path in effective}
 
 
 def _candidate_name(arm: str, values: Mapping[str, Any]) -> str:
@@ -75,7 +72,7 @@ def _candidate_name(arm: str, values: Mapping[str, Any]) -> str:
 def search_experiment(experiment: Experiment) -> Experiment:
     """Return the sweep of all candidates of all arms and controls: each is an arm, with the first seed.
 
-    It tests on one question, whose score is not used. What is run of it is up to the caller.
+    It tests on one question, whose score is not used. The caller chooses which of its arms to run.
     """
     names = dict.fromkeys((experiment.baseline, *experiment.arms, *experiment.controls))
     found = [candidate for name in names for candidate in candidates(experiment, name)]
@@ -142,12 +139,13 @@ def _choose(
     ]
     done = [score for score in scores if score.selection_f1 is not None]
     best = max(done, key=lambda score: score.selection_f1 or 0.0, default=None)
-    grids = _grids(experiment, arm)
     return ArmSearch(
         config_hash=_config_hash(experiment, arm),
         candidates=tuple(scores),
         chosen=best.values if best else None,
-        edges=tuple(path for path, value in best.values.items() if _is_edge(value, grids[path])) if best else (),
+        edges=tuple(path for path, value in best.values.items() if _is_edge(value, experiment.search[path]))
+        if best
+        else (),
     )
 
 

@@ -14,7 +14,7 @@ import yaml
 from thinwire.config.auto import resolved
 from thinwire.config.experiment import Experiment
 from thinwire.data.splits import Splits
-from thinwire.experiment.arm_inputs import ArtifactCache
+from thinwire.experiment.artifact_cache import ArtifactCache
 from thinwire.experiment.group_run import run_group
 from thinwire.experiment.plan import Planned
 from thinwire.experiment.resume import finished_record, with_epochs_done
@@ -73,7 +73,8 @@ class SweepRun:
     def begin(self, planned: Sequence[Planned]) -> None:
         """Prepare ``run``, with the values that a search has chosen, and write header and experiment.
 
-        All that may be refused is checked before anything is written. Can be called again when more is chosen.
+        All that may be refused is checked before anything is written. May be called again when a search has made its
+        choices.
 
         Raises:
             UsageError: the questions cannot be read, or other settings cannot be carried out.

@@ -34,7 +34,7 @@ import torch
 from thinwire.config.auto import resolved
 from thinwire.config.load import load_experiment
 from thinwire.errors import ThinwireError
-from thinwire.experiment.arm_inputs import ArtifactCache
+from thinwire.experiment.artifact_cache import ArtifactCache
 from thinwire.experiment.group_run import run_group
 from thinwire.experiment.plan import Planned, plan
 from thinwire.experiment.resume import with_epochs_done
@@ -253,7 +253,7 @@ class _LogSender(logging.Handler):
     def __init__(self, send: Callable[[Event], None]) -> None:
         super().__init__(logging.INFO)
         self._send = send
-        self.addFilter(lambda record: record.levelno > logging.INFO or record.name != "thinwire.experiment.arm_inputs")
+        self.addFilter(lambda record: record.levelno > logging.INFO or record.name != ArtifactCache.__module__)
 
     def emit(self, record: logging.LogRecord) -> None:
         kept = ("name", "levelno", "levelname", "created", "msecs", "arm")

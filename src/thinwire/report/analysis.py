@@ -9,7 +9,8 @@ from statistics import fmean
 from typing import Any, Literal
 
 from thinwire.config.settings import ReportConfig, VerdictConfig
-from thinwire.evaluation.degeneration import AnswerMetrics, Diagnosis, answer_metrics, diagnose, gold_metrics
+from thinwire.evaluation.answer_metrics import AnswerMetrics, answer_metrics, gold_metrics
+from thinwire.evaluation.degeneration import Diagnosis, diagnose
 from thinwire.evaluation.extractors import mean_extractor_scores
 from thinwire.report.analysis_record import AnalysedSweep, Analysis
 from thinwire.report.choice import choose_best, mean_selection_f1

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from thinwire.report.rows import AnalysisOnly, AnalysisRow, SupportedTier
-from thinwire.results.arm_record import CodecMetric, Record
+from thinwire.results.arm_record import CodecMetric
+from thinwire.results.record import Record
 from thinwire.results.sweep_header import SweepIdentity
 from thinwire.stats.tiers import ResolvedTier, Tier
 

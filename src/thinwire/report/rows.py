@@ -11,7 +11,8 @@ from pydantic import Field
 
 from thinwire.evaluation.degeneration import Finding
 from thinwire.evaluation.extractors import ExtractorScore
-from thinwire.results.arm_record import Kind, Record, Status
+from thinwire.results.arm_record import Kind, Status
+from thinwire.results.record import Record
 from thinwire.stats.tiers import ResolvedTier
 
 Value = TypeVar("Value")
@@ -54,7 +55,7 @@ class ShareOfCeiling(Record):
 
 
 class AnswerSummary(Record):
-    """Degeneration metrics of one set of answers, as ``evaluation.degeneration`` explains them.
+    """Form metrics of one set of answers, as ``evaluation.answer_metrics`` explains them.
 
     Shares are fractions of all answers.
     """

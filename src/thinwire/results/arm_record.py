@@ -10,20 +10,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from thinwire.errors import ThinwireError
 from thinwire.files import read_json, write_json
 from thinwire.results.layout import RECORD_FILE
+from thinwire.results.record import Record, parse_record
 
 Kind = Literal["arm", "control"]
 Status = Literal["done", "failed", "cancelled"]
-
-
-class Record(BaseModel):
-    """Base of what is recorded: immutable, strict about its keys, without NaN."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Environment(Record):
@@ -262,9 +254,4 @@ def read_arm_record(folder: Path) -> ArmRecord:
         ThinwireError: the file is missing, is no JSON, or is no record of this version.
     """
     path = folder / RECORD_FILE
-    try:
-        return ArmRecord.model_validate(read_json(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ThinwireError(f"{path} is no complete record of an arm ({where}: {first['msg']})") from None
+    return parse_record(ArmRecord, read_json(path), path, "record of an arm")

@@ -5,12 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from thinwire.errors import ThinwireError
 from thinwire.files import read_json, write_json
-from thinwire.results.arm_record import Record
 from thinwire.results.layout import SEARCH_FILE
+from thinwire.results.record import Record, parse_record
 
 
 class CandidateScore(Record):
@@ -57,9 +54,4 @@ def read_search_record(run: Path) -> SearchRecord:
     path = run / SEARCH_FILE
     if not path.is_file():
         return SearchRecord(arms={})
-    try:
-        return SearchRecord.model_validate(read_json(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ThinwireError(f"{path} is no complete record of a search ({where}: {first['msg']})") from None
+    return parse_record(SearchRecord, read_json(path), path, "record of a search")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from thinwire.errors import ThinwireError, UsageError
+from thinwire.errors import UsageError
 from thinwire.files import read_json, write_json
-from thinwire.results.arm_record import Environment, Kind, Record
+from thinwire.results.arm_record import Environment, Kind
 from thinwire.results.interactions import Interaction
 from thinwire.results.layout import HEADER_FILE
+from thinwire.results.record import Record, parse_record
 
 FORMAT = 2
 """Of the header and of the arm records beside it."""
@@ -91,9 +92,4 @@ def read_header(run: Path) -> SweepHeader:
         raise UsageError(
             f"{run / HEADER_FILE} has format {found}, this version of Thinwire reads {FORMAT}; run the sweep anew"
         )
-    try:
-        return SweepHeader.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ThinwireError(f"{run / HEADER_FILE} is no complete header ({where}: {first['msg']})") from None
+    return parse_record(SweepHeader, value, run / HEADER_FILE, "header")

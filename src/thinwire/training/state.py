@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from thinwire.files import replacing
-from thinwire.results.arm_record import Record, ResumedRun, Scores
+from thinwire.results.arm_record import ResumedRun, Scores
+from thinwire.results.record import Record
 
 
 class RunMetadata(Record):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from thinwire.report.analysis_record import Analysis, CodecSummary
-from thinwire.report.caveats import BELOW_TIERS, CEILING_SCALE, first_seed, limits, model_name, notes, overlap
+from thinwire.report.caveats import BELOW_TIERS, CEILING_SCALE, first_seed, limits, notes, overlap
 from thinwire.report.code_sizes import shown_metrics
 from thinwire.report.markdown.details import findings, interactions
+from thinwire.report.markdown.origin import bits, codec_metric, data_in_words, date, model_in_words, origin
 from thinwire.report.markdown.tables import (
     CONFIGURATION,
     EM,
@@ -19,12 +20,12 @@ from thinwire.report.markdown.tables import (
     TRAINED,
     MarkdownColumn,
     line,
+    percent,
     points,
     table,
 )
 from thinwire.report.rows import AnalysisRow
-from thinwire.report.summary import commit
-from thinwire.results.arm_record import CodecMetric, Kind
+from thinwire.results.arm_record import Kind
 from thinwire.results.read import CEILING, CODEC
 
 
@@ -35,7 +36,7 @@ def section(record: Analysis) -> str:
     parts = [
         _overlap(record),
         _verdict(record),
-        _origin(record),
+        origin(record),
         f"```bash\n{record.command}\n```" if record.command else "",
         table(arms, (*shared, P_VALUE, TIER, _CEILING, *_sizes(arms), _SELECTION, FINDING)),
         "Controls:" if controls else "",
@@ -59,8 +60,8 @@ def short_section(record: Analysis) -> str:
         _overlap(record),
         _verdict(record),
         table([row for row in rows if row.status == "done"], columns),
-        f"{_model(record)}; {_data(record)}; {record.sweep.environment.device}, {_date(record)}. F1 and EM in "
-        f"points; the interval is {record.confidence:.0%}, simultaneous over all arms compared.",
+        f"{model_in_words(record)}; {data_in_words(record)}; {record.sweep.environment.device}, {date(record)}. "
+        f"F1 and EM in points; the interval is {record.confidence:.0%}, simultaneous over all arms compared.",
         f"Limits of the numbers: {'; '.join(found)}." if (found := limits(record)) else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -84,82 +85,6 @@ def _failures(record: Analysis) -> list[str]:
 
 def _rows(record: Analysis, kind: Kind) -> list[AnalysisRow]:
     return [row for row in record.rows if row.kind == kind]
-
-
-# Where it comes from
-
-
-def _origin(record: Analysis) -> str:
-    environment = record.sweep.environment
-    packages = environment.packages
-    versions = [f"{name} {packages[name]}" for name in ("torch", "transformers", "peft") if name in packages]
-    versions.append(f"Python {environment.python}")
-    pairs = {
-        "sweep": f"`{record.sweep.name}`: {record.sweep.description}",
-        "device": environment.device,
-        "software": f"thinwire {environment.thinwire}, commit {commit(environment)}; {', '.join(versions)}",
-        "model": _model(record),
-        "data": _data(record),
-        **_compression(record),
-        "time": _date(record) + _duration(record.sweep.seconds),
-    }
-    return "\n".join(["| | |", line(["---", "---"]), *map(line, pairs.items())])
-
-
-def _model(record: Analysis) -> str:
-    return f"{model_name(record.sweep.model)}, revision `{record.sweep.model.revision[:12]}`"
-
-
-def _data(record: Analysis) -> str:
-    sweep = record.sweep
-    seeds = _numbers([row.num_seeds for row in record.rows if row.params != 0])  # what trains nothing has one
-    return (
-        f"{sweep.samples:,} training questions x {sweep.epochs} epochs; "
-        f"{_numbers([row.n for row in record.rows])} test questions{'' if seeds == '1' else f'; {seeds} seeds'}"
-    )
-
-
-def _numbers(found: Sequence[int | None]) -> str:
-    """The different numbers among ``found``."""
-    return " or ".join(f"{number:,}" for number in sorted({number for number in found if number}))
-
-
-def _compression(record: Analysis) -> dict[str, str]:
-    """The codec where it is one, and what its codes take in all and on a wire; of several, the chosen arm's by name."""
-    found = {}
-    if len(record.codecs) == 1:
-        (codec,) = record.codecs
-        metrics = [f"{metric.label} {_codec_metric(metric)}" for metric in codec.metrics]
-        found["codec"] = ", ".join([codec.label, f"{codec.code_size} a token", *metrics])
-    if sizes := record.bytes:
-        whose = f" ({sizes.arm})" if len(record.codecs) > 1 else ""
-        found[f"bytes{whose}"] = (
-            f"codes {_megabytes(sizes.matrix_bytes_codes)}, adapter {_megabytes(sizes.matrix_bytes_adapter)}, codec "
-            f"{_megabytes(sizes.matrix_bytes_codec)}; the embedding matrix took "
-            f"{_megabytes(sizes.matrix_bytes_original)}"
-        )
-        found[f"bits a token{whose}"] = ", ".join(f"{one.form} {_bits(one.bits)}" for one in sizes.wire_bits)
-    return found
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB"
-
-
-def _bits(number: float) -> str:
-    return f"{number:,}" if isinstance(number, int) else f"{number:,.1f}"
-
-
-def _date(record: Analysis) -> str:
-    return record.sweep.started_at.split("T")[0]
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f", {f'{hours} h {minutes} min' if hours else f'{minutes} min {rest} s'} from start to end"
 
 
 # Arms
@@ -254,7 +179,7 @@ def _sizes(arms: list[AnalysisRow]) -> list[MarkdownColumn]:
 _MATRIX_BYTES = MarkdownColumn(
     "MB for the matrix", lambda row: "" if row.matrix_bytes is None else f"{row.matrix_bytes / 1e6:.1f}"
 )
-_CODE_BITS = MarkdownColumn("bits a token", lambda row: "" if row.code_bits is None else _bits(row.code_bits))
+_CODE_BITS = MarkdownColumn("bits a token", lambda row: "" if row.code_bits is None else bits(row.code_bits))
 _SELECTION = MarkdownColumn("selection F1", lambda row: points(row.selection_f1))
 _CEILING = MarkdownColumn("of the ceiling", _of_ceiling, numeric=False)
 
@@ -262,26 +187,22 @@ _CEILING = MarkdownColumn("of the ceiling", _of_ceiling, numeric=False)
 # Reconstruction and answers
 
 
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.1f} %"
-
-
 def _decimal(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
 def _distinct(row: AnalysisRow) -> str:
-    return _percent(row.degeneration.metrics.distinct_share) if row.degeneration else ""
+    return percent(row.degeneration.metrics.distinct_share) if row.degeneration else ""
 
 
 def _first_word(row: AnalysisRow) -> str:
     if row.degeneration is None or row.degeneration.metrics.top_first_word is None:
         return ""
-    return f"{row.degeneration.metrics.top_first_word}, {_percent(row.degeneration.metrics.top_first_word_share)}"
+    return f"{row.degeneration.metrics.top_first_word}, {percent(row.degeneration.metrics.top_first_word_share)}"
 
 
 def _cut(row: AnalysisRow) -> str:
-    return _percent(row.degeneration.metrics.run_on_share) if row.degeneration else ""
+    return percent(row.degeneration.metrics.run_on_share) if row.degeneration else ""
 
 
 def _reconstruction_and_answers(record: Analysis, rows: list[AnalysisRow]) -> list[str]:
@@ -303,7 +224,7 @@ _ANSWERS = (
     MarkdownColumn("cosine", lambda row: _decimal(row.cosine)),
     _RARE,
     MarkdownColumn("relative MSE", lambda row: _decimal(row.relative_mse)),
-    MarkdownColumn("nearest row", lambda row: _percent(row.nearest_row_accuracy)),
+    MarkdownColumn("nearest row", lambda row: percent(row.nearest_row_accuracy)),
     MarkdownColumn("raw F1", lambda row: points(row.raw_f1)),
     MarkdownColumn("different answers", _distinct),
     MarkdownColumn("first word", _first_word, numeric=False),
@@ -315,10 +236,6 @@ _ANSWERS = (
 # Codecs
 
 
-def _codec_metric(metric: CodecMetric) -> str:
-    return f"{metric.value:,.0f}" if metric.unit == "entries" else _percent(metric.value)
-
-
 def _codecs(codecs: Sequence[CodecSummary]) -> str:
     """A line for each codec, where there is more to say than the origin does; warnings are among the notes."""
     if len(codecs) < 2 and not any(codec.warnings for codec in codecs):
@@ -327,7 +244,7 @@ def _codecs(codecs: Sequence[CodecSummary]) -> str:
     lines = [line(["codec", "used by", "code", *(metric.label for metric in shown)])]
     lines.append(line(["---", "---", "---", *("---:" for _ in shown)]))
     for codec in codecs:
-        values = {metric.name: _codec_metric(metric) for metric in codec.metrics}
+        values = {metric.name: codec_metric(metric) for metric in codec.metrics}
         cells = (values.get(metric.name, "") for metric in shown)
         lines.append(line([codec.label, ", ".join(codec.arms), codec.code_size, *cells]))
     return "\n".join(["Codecs:", "", *lines])

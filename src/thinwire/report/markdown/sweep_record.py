@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from thinwire.errors import ThinwireError, UsageError
+from thinwire.errors import UsageError
 from thinwire.files import read_json, write_text
 from thinwire.report.analysis_record import Analysis
 from thinwire.report.rows import ANALYSIS_ONLY
+from thinwire.results.record import parse_record
 
 KIND = "thinwire sweep record"
 """Tells a sweep record from other JSON files beside it."""
@@ -40,12 +41,8 @@ def read_sweep_record(path: Path) -> Analysis:
             f"{path} has format {record.get('format')}, this version of Thinwire reads {FORMAT}; "
             "publish the sweep's folder anew, or use the version that wrote the file"
         )
-    try:
-        return Analysis.model_validate({name: one for name, one in record.items() if name not in ("kind", "format")})
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ThinwireError(f"{path} is no complete sweep record ({where}: {first['msg']})") from None
+    content = {name: one for name, one in record.items() if name not in ("kind", "format")}
+    return parse_record(Analysis, content, path, "sweep record")
 
 
 def earlier_command(path: Path, analysis: Analysis) -> str | None:

@@ -13,6 +13,11 @@ def points(fraction: float | None, sign: str = "") -> str:
     return "" if fraction is None else f"{100 * fraction:{sign}.1f}"
 
 
+def percent(share: float | None) -> str:
+    """Write a share in per cent, with one decimal; nothing where there is none."""
+    return "" if share is None else f"{100 * share:.1f} %"
+
+
 def interval(difference: Difference) -> str:
     """Write both ends of a difference's simultaneous interval as signed points, or why there is none or a bound."""
     if difference.low is None:

@@ -1,0 +1,47 @@
+"""Which settings of an arm have no effect, given its other settings: they are not compared and not searched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from thinwire.schema import leaves
+
+_IDLE_BY_INPUT: Mapping[str, tuple[str, ...]] = {
+    "adapter": (),
+    "codec": ("adapter.", "reconstruction.", "training.adapter_lr"),
+    "text": ("codec.", "adapter.", "reconstruction.", "training.adapter_lr"),
+}
+"""Beginnings of the paths of settings without effect, by ``input``."""
+
+
+def effective_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an arm's settings by path (``lora.rank``), without those that have no effect given the others.
+
+    A setting of which that is not certain is kept.
+
+    Args:
+        config: an ``ArmConfig`` as JSON; one of an earlier version may lack newer settings.
+    """
+    found = dict(leaves(config))
+    idle = [*_IDLE_BY_INPUT[found["input"]]]
+    has_lora = found["lora.rank"] > 0
+    if not has_lora:
+        idle += [path for path in found if path.startswith("lora.") and path != "lora.rank"]
+    elif found["lora.layers"] == "all":
+        idle.append("lora.position")
+    if not has_lora or not found.get("lora.trained", True):
+        idle.append("training.lora_lr")
+        if found["input"] != "adapter":  # nothing is trained
+            idle += ["supervision.", "training.", "prompt.answer_form"]
+    if found["supervision.kd_weight"] == 0:
+        idle.append("supervision.teacher")
+        if found["supervision.ce_weight"] == 0:
+            idle.append("supervision.k_tokens")
+            if found.get("supervision.first_token_ce_weight", 0) == 0:
+                idle.append("prompt.answer_form")
+    kinds = [name for name, value in config["codec"].items() if isinstance(value, Mapping)]
+    idle += [f"codec.{kind}." for kind in kinds if kind != found["codec.kind"]]
+    if found["codec.compress_dim"] is not None:
+        idle.append("codec.ratio")
+    return {path: value for path, value in found.items() if not path.startswith(tuple(idle))}
