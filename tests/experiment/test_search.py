@@ -164,7 +164,7 @@ def test_a_search_is_read_from_a_file_and_changed_on_the_command_line(tmp_path):
     ("search", "message"),
     [
         ({"training.adaptr_lr": [1, 2]}, r"'search\.training\.adaptr_lr' \(did you mean 'adapter_lr'\?\)"),
-        ({"model.name": ["a", "b"]}, r"unknown setting 'search\.model'"),
+        ({"model.name": ["a", "b"]}, r"'search\.model' belongs to the whole experiment"),
         ({"training.adapter_lr": [1e-4, -1]}, r"search\.training\.adapter_lr: .*greater than 0, got -1"),
         ({"training.adapter_lr": [1e-4]}, "training.adapter_lr takes at least two values, each once"),
         ({"training.adapter_lr": [1e-4, "1e-4"]}, "training.adapter_lr takes at least two values, each once"),
@@ -202,6 +202,8 @@ WIDE = {"training.adapter_lr": [3e-4, 1e-4, 1e-3], "training.batching": ["shuffl
         ([0.5, 0.25, 0.25, 0.25, 0.25, 0.25], {"training.adapter_lr": 3e-4, "training.batching": "shuffled"}, ()),
         ([0.25, 0.25, 0.25, 0.5, 0.5, 0.5], {"training.adapter_lr": 1e-4, "training.batching": "grouped"}, (0,)),
         ([None, 0.0, None, None, 0.125, None], {"training.adapter_lr": 1e-3, "training.batching": "shuffled"}, (0,)),
+        # Equal scores say nothing of what lies beyond the smallest rate.
+        ([None, None, 0.25, 0.25, 0.25, 0.25], {"training.adapter_lr": 1e-4, "training.batching": "shuffled"}, ()),
     ],
 )
 def test_the_first_of_the_best_is_chosen_and_an_edge_of_numbers_is_told(scores, chosen, edges):

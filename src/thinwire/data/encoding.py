@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from thinwire.config.settings import AnswerForm
 from thinwire.data.prompts import Encoded, PromptEncoder
 from thinwire.data.splits import Questions
 from thinwire.results.arm_record import QuestionHashes
@@ -28,6 +29,15 @@ class EncodedQuestions:
         yield from self.train
         yield from self.selection
         yield from self.test
+
+    def with_answer_form(self, form: AnswerForm) -> EncodedQuestions:
+        """Return the same questions with all answers in this form."""
+        encoder = self.encoder.with_form(form)
+        train, selection, test = (
+            [encoder.with_answer_in(form, question) for question in split]
+            for split in (self.train, self.selection, self.test)
+        )
+        return EncodedQuestions(encoder=encoder, hashes=self.hashes, train=train, selection=selection, test=test)
 
     def text_bits_per_token(self) -> float:
         """Return the size of the training prompts as UTF-8, in bits per token."""

@@ -118,9 +118,11 @@ class ArtifactCache:
         if key not in self._prepared:
             drawn = self._splits.drawn(arm.evaluation)
             undecided = PromptEncoder(self._lm.tokenizer, arm.prompt, with_context=arm.context)
+            encoded = encode_questions(drawn, undecided)
+            self._refuse_prompts_beyond_the_window(encoded, arm)  # before the model may be asked
             decision = decide_answer_form(undecided, drawn.train, partial(log_likelihoods, self._lm))
             logger.info("%s", describe_decision(decision))
-            encoded = encode_questions(drawn, undecided.with_form(decision.form))
+            encoded = encoded.with_answer_form(decision.form)
             counts = token_counts([question.prompt_ids for question in encoded.train], len(self._lm.embedding_matrix))
             mean_square = matrix_mean_square(self._lm.embedding_matrix, counts)
             self._prepared[key] = PreparedQuestions(

@@ -139,12 +139,13 @@ def _choose(
     ]
     done = [score for score in scores if score.selection_f1 is not None]
     best = max(done, key=lambda score: score.selection_f1 or 0.0, default=None)
+    told_apart = len({score.selection_f1 for score in done}) > 1
     return ArmSearch(
         config_hash=_config_hash(experiment, arm),
         candidates=tuple(scores),
         chosen=best.values if best else None,
         edges=tuple(path for path, value in best.values.items() if _is_edge(value, experiment.search[path]))
-        if best
+        if best and told_apart
         else (),
     )
 

@@ -31,7 +31,7 @@ class ArmSearch(Record):
     """The values with the highest selection F1, the first of equals; null if all candidates failed."""
     edges: tuple[str, ...]
     """Settings whose chosen value is the smallest or the largest of the numbers searched, so that a better one may lie
-    beyond."""
+    beyond; none where all candidates score alike."""
 
 
 class SearchRecord(Record):
