@@ -104,7 +104,9 @@ def test_however_a_sweep_ends_its_processes_record_their_arms_and_end(number, fo
     (tmp_path / "file.yaml").write_text(yaml.safe_dump(made.model_dump(mode="json")))
     run = tmp_path / "run"
     command = [sys.executable, "-m", "thinwire", "sweep", str(tmp_path / "file.yaml"), "--output", str(run)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as parent:
+    # A shell's background jobs ignore SIGINT, and so would the sweep if the tests were one.
+    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **heard) as parent:
         try:
             wait_for(lambda: have_started(run, "baseline", "r2"))
         finally:
