@@ -34,6 +34,10 @@ def encoder(kind="byte-level", style="chat", answer_form="auto"):
     return PromptEncoder(trained_tokenizer(kind), PromptConfig(style=style, answer_form=answer_form))
 
 
+def decided(made, examples, likelihoods):
+    return decide_answer_form(made, [made.encode(one, keep_answer=True) for one in examples], likelihoods)
+
+
 def test_an_answer_counts_as_contained_if_its_tokens_occur_in_a_row():
     found = measure_copies(
         [
@@ -57,7 +61,7 @@ def test_containment_is_that_of_strings(prompt, answer):
 
 @pytest.mark.parametrize("style", ["chat", "plain"])
 def test_answers_inside_sentences_get_a_space_without_asking_the_model(style):
-    decision = decide_answer_form(encoder(style=style), IN_SENTENCES, never)
+    decision = decided(encoder(style=style), IN_SENTENCES, never)
     assert (decision.form, decision.decided_by, decision.num_questions) == ("space", "in_prompt", 4)
     assert (decision.bare.in_prompt_share, decision.space.in_prompt_share) == (0, 1)
     assert (decision.bare.log_likelihood, decision.space.log_likelihood) == (None, None)
@@ -66,7 +70,7 @@ def test_answers_inside_sentences_get_a_space_without_asking_the_model(style):
 def test_answers_that_begin_a_text_are_bare():
     # Each paragraph begins a line with its answer, so the tokens without a space are the ones that occur.
     begins = [example(n, context="x\nParis\ny", answer="Paris") for n in range(4)]
-    decision = decide_answer_form(encoder(), begins, never)
+    decision = decided(encoder(), begins, never)
     assert (decision.form, decision.decided_by) == ("bare", "in_prompt")
     assert (decision.bare.in_prompt_share, decision.space.in_prompt_share) == (1, 0)
 
@@ -74,7 +78,7 @@ def test_answers_that_begin_a_text_are_bare():
 @pytest.mark.parametrize(("num_copied", "decided_by"), [(1, "in_prompt"), (0, "likelihood")])
 def test_a_tenth_of_the_questions_decides(num_copied, decided_by):
     examples = [*IN_SENTENCES[:num_copied], *NOT_IN_PROMPT[: 10 - num_copied]]
-    assert decide_answer_form(encoder(), examples, lambda questions: [0.0] * len(questions)).decided_by == decided_by
+    assert decided(encoder(), examples, lambda questions: [0.0] * len(questions)).decided_by == decided_by
 
 
 @pytest.mark.parametrize(("bare", "space", "form"), [(-3.0, -2.0, "space"), (-2.0, -3.0, "bare")])
@@ -86,7 +90,7 @@ def test_where_no_answer_is_copied_the_likelier_form_is_taken(bare, space, form)
         return [bare, space] * (len(questions) // 2)
 
     made = encoder()
-    decision = decide_answer_form(made, NOT_IN_PROMPT, likelihoods)
+    decision = decided(made, NOT_IN_PROMPT, likelihoods)
     assert (decision.form, decision.decided_by, decision.num_questions) == (form, "likelihood", 40)
     assert (decision.bare.log_likelihood, decision.space.log_likelihood) == (bare, space)
     expected = [
@@ -99,7 +103,7 @@ def test_where_no_answer_is_copied_the_likelier_form_is_taken(bare, space, form)
 
 def test_only_the_first_questions_are_measured():
     examples = [example(n, context="x", answer="Paris") for n in range(NUM_QUESTIONS)]
-    decision = decide_answer_form(encoder(), [*examples, *IN_SENTENCES], lambda questions: [0.0] * len(questions))
+    decision = decided(encoder(), [*examples, *IN_SENTENCES], lambda questions: [0.0] * len(questions))
     assert decision.num_questions == NUM_QUESTIONS
     assert decision.space.in_prompt_share == 0
 
@@ -125,7 +129,7 @@ def test_a_tokenizer_without_spaces_gives_both_forms_the_same_tokens_and_measure
         seen.extend(question.answer_ids for question in questions)
         return [-1.0] * len(questions)
 
-    decision = decide_answer_form(made, IN_SENTENCES, likelihoods)
+    decision = decided(made, IN_SENTENCES, likelihoods)
     assert (decision.form, decision.decided_by) == ("space", "likelihood")
     assert decision.bare == decision.space
     assert seen[::2] == seen[1::2]
@@ -133,19 +137,17 @@ def test_a_tokenizer_without_spaces_gives_both_forms_the_same_tokens_and_measure
 
 @pytest.mark.parametrize("form", ["bare", "space"])
 def test_a_form_that_is_set_is_taken_and_measured_all_the_same(form):
-    decision = decide_answer_form(encoder(answer_form=form), IN_SENTENCES, never)
+    decision = decided(encoder(answer_form=form), IN_SENTENCES, never)
     assert (decision.form, decision.decided_by) == (form, "setting")
     assert (decision.bare.in_prompt_share, decision.space.in_prompt_share) == (0, 1)
 
 
 def test_a_decision_is_described_in_a_sentence():
-    assert describe_decision(decide_answer_form(encoder(), IN_SENTENCES, never)) == (
+    assert describe_decision(decided(encoder(), IN_SENTENCES, never)) == (
         "answers are supervised with a space before them, by prompt.answer_form=auto "
         "(prompts contain the tokens of 100% of the answers with a space, of 0% without)"
     )
-    likely = decide_answer_form(encoder(), NOT_IN_PROMPT, lambda questions: [-1.0, -2.5] * (len(questions) // 2))
+    likely = decided(encoder(), NOT_IN_PROMPT, lambda questions: [-1.0, -2.5] * (len(questions) // 2))
     assert describe_decision(likely).endswith("; mean log-likelihood -2.50 with, -1.00 without)")
     assert "without a space before them" in describe_decision(likely)
-    assert "as prompt.answer_form says" in describe_decision(
-        decide_answer_form(encoder(answer_form="bare"), IN_SENTENCES, never)
-    )
+    assert "as prompt.answer_form says" in describe_decision(decided(encoder(answer_form="bare"), IN_SENTENCES, never))

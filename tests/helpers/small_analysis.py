@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from sweep_folder import SWEEP_MODEL
 from thinwire.evaluation.extractors import ExtractorScore
 from thinwire.report.analysis_record import (
     AnalysedSweep,
@@ -16,7 +17,6 @@ from thinwire.report.analysis_record import (
 )
 from thinwire.report.rows import AnalysisRow, AnswerExample, AnswerSummary, Degeneration, Difference, ShareOfCeiling
 from thinwire.results.arm_record import Environment
-from thinwire.results.sweep_header import SweepModel
 
 HOSTILE = '<script>document.title="owned"</script><img src=x onerror=alert(1)> & \u2028 </script>'
 
@@ -161,16 +161,7 @@ def example() -> Analysis:
             description="with & without LoRA",
             baseline="baseline",
             experiment_hash="eeee",
-            model=SweepModel(
-                name="smollm2-135m",
-                revision="b179c9523d0e",
-                matrix_sha256="0c8d76d0178f",
-                vocabulary=49152,
-                embedding_width=576,
-                num_layers=30,
-                bytes_per_number=2,
-                text_bits_per_token=34.5,
-            ),
+            model=SWEEP_MODEL.model_copy(update={"name": "smollm2-135m", "revision": "b179c9523d0e"}),
             samples=5000,
             epochs=3,
             environment=Environment(

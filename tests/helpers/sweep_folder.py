@@ -78,6 +78,16 @@ ENVIRONMENT = Environment(
     cpus=2,
 )
 MODEL = ModelIdentity(name="tiny", revision="0123456789abcdef", dtype="float32", base_bits=None)
+SWEEP_MODEL = SweepModel(
+    name=MODEL.name,
+    revision=MODEL.revision,
+    matrix_sha256="0c8d76d0178f",
+    vocabulary=49152,
+    embedding_width=576,
+    num_layers=30,
+    bytes_per_number=2,
+    text_bits_per_token=34.5,
+)
 CODEC = CodecRecord(
     file="codec/pca.safetensors",
     label="PCA",
@@ -220,16 +230,7 @@ def header(records: list[ArmRecord], **changes) -> SweepHeader:
         "verdict": build(VerdictConfig, {"resamples": 1000}, where="").model_dump(mode="json"),
         "report": report.model_dump(mode="json"),
         "planned": {one.name: one.kind for one in records},
-        "model": SweepModel(
-            name=MODEL.name,
-            revision=MODEL.revision,
-            matrix_sha256="0c8d76d0178f",
-            vocabulary=49152,
-            embedding_width=576,
-            num_layers=30,
-            bytes_per_number=2,
-            text_bits_per_token=34.5,
-        ),
+        "model": SWEEP_MODEL,
         "samples": 5000,
         "epochs": 1,
         "environment": ENVIRONMENT,

@@ -73,7 +73,8 @@ def test_the_default_models_answers_end_at_its_end_of_turn_and_not_at_a_wrong_eo
 def test_squads_answers_get_a_space_in_either_style_because_prompts_contain_them_with_one(lm, style):
     examples = draw_examples(load_questions("squad", "train"), 256, 0, "train")
     encoder = PromptEncoder(lm.tokenizer, PromptConfig(style=style))
-    decision = decide_answer_form(encoder, examples, lambda _: pytest.fail("the prompts decide"))
+    prompts = [encoder.encode(example, keep_answer=True) for example in examples]
+    decision = decide_answer_form(encoder, prompts, lambda _: pytest.fail("the prompts decide"))
     assert (decision.form, decision.decided_by, decision.num_questions) == ("space", "in_prompt", 256)
     assert decision.space.in_prompt_share > 0.9
     assert decision.bare.in_prompt_share < 0.3

@@ -7,29 +7,15 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from arm_comparisons import arm_comparison
 from thinwire.errors import UsageError
-from thinwire.stats.bootstrap import ArmComparison
 from thinwire.stats.power import questions_needed
 
 
 @pytest.fixture(scope="module")
 def arm():
     """A difference of 6 points, standard error 1 point at 1,000 questions, critical value 3."""
-    return ArmComparison(
-        outcome="compared",
-        reason=None,
-        covers="questions",
-        num_questions=1000,
-        num_paragraphs=200,
-        num_runs=1,
-        num_baseline_runs=1,
-        mean=0.36,
-        baseline_mean=0.3,
-        difference=0.06,
-        question_variance=1e-4,
-        seed_variance=0.0,
-        critical=3.0,
-    )
+    return arm_comparison(0.06, standard_error=0.01, critical=3.0)
 
 
 def number(arm, threshold, **kwargs):

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from arm_comparisons import arm_comparison
 from thinwire.config.settings import VerdictConfig
 from thinwire.errors import UsageError
 from thinwire.schema import build
-from thinwire.stats.bootstrap import ArmComparison, Comparison
+from thinwire.stats.bootstrap import Comparison
 from thinwire.stats.inference import Interval
 from thinwire.stats.tiers import TIERS, Tiers, planned_tier
 from thinwire.stats.verdict import ARM_IS_BETTER, RUN_AGAIN, Addition, arm_verdict, sweep_verdict
@@ -19,23 +20,8 @@ NEXT_STEPS = {"no help": ("Stop",), "marginal": ("Note it",), "significant": ("U
 def arm(difference, half_width):
     """An arm at 1,000 questions, in F1 points; the critical value is 2.5."""
     low, high = (difference - half_width) / 100, (difference + half_width) / 100
-    return ArmComparison(
-        outcome="compared",
-        reason=None,
-        covers="questions",
-        num_questions=1000,
-        num_paragraphs=200,
-        num_runs=1,
-        num_baseline_runs=1,
-        mean=0.24 + difference / 100,
-        baseline_mean=0.24,
-        difference=difference / 100,
-        question_variance=(half_width / 250) ** 2,
-        seed_variance=0.0,
-        standard_error=half_width / 250,
-        simultaneous=Interval(low=low, high=high),
-        critical=2.5,
-    )
+    interval = Interval(low=low, high=high)
+    return arm_comparison(difference / 100, standard_error=half_width / 250, critical=2.5, simultaneous=interval)
 
 
 def sweep(**arms):

@@ -14,7 +14,6 @@ from typing import get_args
 
 from thinwire.config.settings import AnswerForm
 from thinwire.data.prompts import Encoded, PromptEncoder
-from thinwire.data.squad import Example
 from thinwire.results.arm_record import AnswerFormDecision, AnswerFormMeasures
 
 NUM_QUESTIONS = 256
@@ -29,17 +28,16 @@ LogLikelihoods = Callable[[Sequence[Encoded]], Sequence[float]]
 
 
 def decide_answer_form(
-    encoder: PromptEncoder, examples: Sequence[Example], log_likelihoods: LogLikelihoods
+    encoder: PromptEncoder, questions: Sequence[Encoded], log_likelihoods: LogLikelihoods
 ) -> AnswerFormDecision:
     """Measure both forms on training questions, and choose one as ``encoder.config.answer_form`` says.
 
     Args:
-        examples: training questions in random order; the first ones are used.
+        questions: training questions in random order, whatever the form of their answers; the first ones are used.
         log_likelihoods: of the frozen model with text as input; called only where it decides.
     """
-    drawn = examples[:NUM_QUESTIONS]
-    prompts = [encoder.encode(example, keep_answer=True) for example in drawn]
-    bare, space = ([encoder.with_answer_in(form, prompt) for prompt in prompts] for form in get_args(AnswerForm))
+    drawn = questions[:NUM_QUESTIONS]
+    bare, space = ([encoder.with_answer_in(form, one) for one in drawn] for form in get_args(AnswerForm))
     setting = encoder.config.answer_form
     decision = AnswerFormDecision(
         form="space" if setting == "auto" else setting,

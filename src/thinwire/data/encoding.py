@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from thinwire.config.settings import AnswerForm
 from thinwire.data.prompts import Encoded, PromptEncoder
@@ -33,6 +33,8 @@ class EncodedQuestions:
     def with_answer_form(self, form: AnswerForm) -> EncodedQuestions:
         """Return the same questions with all answers in this form."""
         encoder = self.encoder.with_form(form)
+        if form == self.encoder.form:
+            return replace(self, encoder=encoder)
         train, selection, test = (
             [encoder.with_answer_in(form, question) for question in split]
             for split in (self.train, self.selection, self.test)

@@ -69,6 +69,12 @@ class PromptEncoder:
         # The question mark makes sure that the end is not empty.
         self._continuation = Continuation(self._ids, "?" + self.prompt_end)
 
+    @property
+    def form(self) -> AnswerForm:
+        """The form of answers: ``prompt.answer_form``, where ``auto``, which training questions decide
+        (``decide_answer_form``), is ``space``."""
+        return "bare" if self.config.answer_form == "bare" else "space"
+
     def with_form(self, form: AnswerForm) -> PromptEncoder:
         """Return this encoder with ``prompt.answer_form`` set to ``form``."""
         config = self.config.model_copy(update={"answer_form": form})
@@ -85,8 +91,7 @@ class PromptEncoder:
     def encode(self, example: Example, *, keep_answer: bool = False) -> Encoded:
         """Encode one example; a prompt longer than ``max_tokens`` is shortened as ``prompt.truncation`` says.
 
-        Its answer has the form ``prompt.answer_form``; ``auto``, which training questions decide
-        (``decide_answer_form``), is ``space`` here.
+        Its answer has the form ``form``.
 
         Args:
             keep_answer: shorten the context around the gold answer instead of at its end. Only for training: in
@@ -104,7 +109,7 @@ class PromptEncoder:
         elif excess:
             ids = self._shorten(ids, offsets, text, example, excess, keep_answer=keep_answer)
         encoded = Encoded(example=example, prompt_ids=tuple(ids), answer_ids=(), dropped=excess)
-        return self.with_answer_in("bare" if self.config.answer_form == "bare" else "space", encoded)
+        return self.with_answer_in(self.form, encoded)
 
     def with_answer_in(self, form: AnswerForm, question: Encoded) -> Encoded:
         """Return ``question`` with the tokens of its first gold answer in this form, and the end token."""

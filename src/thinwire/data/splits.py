@@ -82,7 +82,7 @@ class Splits:
         training, selection, scored = (
             f"training questions (data.train={self._data.train})",
             f"selection questions (data.train={self._data.train})",
-            f"test questions ({self.test_source})",
+            self._test_questions,
         )
         pairs = (
             (training, scored, shared_paragraphs(train, test)),
@@ -94,8 +94,11 @@ class Splits:
     @property
     def num_shared_paragraphs(self) -> int:
         """Number of test paragraphs that the training or selection questions hold too."""
-        train, held_out, test = self._all
-        return len(shared_paragraphs([*train, *held_out], test))
+        return len({text for one in self.overlaps if one.scored == self._test_questions for text in one.paragraphs})
+
+    @property
+    def _test_questions(self) -> str:
+        return f"test questions ({self.test_source})"
 
     def _refuse_overlaps(self) -> None:
         if self.overlaps and not self._data.allow_shared_paragraphs:

@@ -120,7 +120,7 @@ class ArtifactCache:
             undecided = PromptEncoder(self._lm.tokenizer, arm.prompt, with_context=arm.context)
             encoded = encode_questions(drawn, undecided)
             self._refuse_prompts_beyond_the_window(encoded, arm)  # before the model may be asked
-            decision = decide_answer_form(undecided, drawn.train, partial(log_likelihoods, self._lm))
+            decision = decide_answer_form(undecided, encoded.train, partial(log_likelihoods, self._lm))
             logger.info("%s", describe_decision(decision))
             encoded = encoded.with_answer_form(decision.form)
             counts = token_counts([question.prompt_ids for question in encoded.train], len(self._lm.embedding_matrix))

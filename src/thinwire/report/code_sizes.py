@@ -23,6 +23,11 @@ def shown_metrics(codecs: Sequence[CodecSummary]) -> list[CodecMetric]:
     return list(found.values())
 
 
+def keeps_all_numbers(codec: CodecRecord | CodecSummary, model: SweepModel) -> bool:
+    """Return whether codes are as wide as embeddings and not rounded, so that nothing is compressed."""
+    return codec.code_bits is None and codec.code_width >= model.embedding_width
+
+
 def codecs(results: Results) -> tuple[CodecSummary, ...]:
     """Return each codec of the sweep once, with the arms and controls that use it; none where the input is text."""
     used_by: dict[CodecRecord, list[str]] = {}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from thinwire.config.settings import VerdictConfig
 from thinwire.report.analysis_record import Gain, InteractionSummary
+from thinwire.report.code_sizes import keeps_all_numbers
 from thinwire.report.setting_differences import differ_in_lora_alone
 from thinwire.results.interactions import Interaction
 from thinwire.results.read import Results
@@ -57,7 +58,7 @@ def summarize_interactions(
 def is_uncompressed(results: Results, name: str) -> bool:
     """Return whether an arm or control reads the text itself, or codes that keep every number of an embedding."""
     codec = results.groups[name][0].record.done.codec
-    return codec is None or (codec.code_bits is None and codec.code_width >= results.sweep.model.embedding_width)
+    return codec is None or keeps_all_numbers(codec, results.sweep.model)
 
 
 def adds_lora_alone(results: Results, name: str, baseline: str) -> bool:

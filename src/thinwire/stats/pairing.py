@@ -67,11 +67,6 @@ def panel(runs: Sequence[Run]) -> Panel:
         UsageError: nothing in common, questions missing from some run, or a question that two runs put into different
             paragraphs.
     """
-    first = runs[0]
-    if all(run.ids == first.ids and run.paragraph_ids == first.paragraph_ids for run in runs):
-        order = sorted(range(len(first.ids)), key=first.ids.__getitem__)
-        scores = np.array([run.scores for run in runs])[:, order]
-        return _summed_by_paragraph([first.paragraph_ids[i] for i in order], scores)
     every = set().union(*(run.ids for run in runs))
     shared = sorted(every.intersection(*(run.ids for run in runs)))
     if not shared:
@@ -86,16 +81,11 @@ def panel(runs: Sequence[Run]) -> Panel:
         for id_, paragraph in zip(run.ids, run.paragraph_ids, strict=True):
             if paragraph_of.setdefault(id_, paragraph) != paragraph:
                 raise UsageError(f"question {id_} is in paragraph {paragraph_of[id_]} and in {paragraph}")
+    _, rows = np.unique([paragraph_of[id_] for id_ in shared], return_inverse=True)
     score_of = [dict(zip(run.ids, run.scores, strict=True)) for run in runs]
-    scores = np.array([[scores_of_run[id_] for id_ in shared] for scores_of_run in score_of])
-    return _summed_by_paragraph([paragraph_of[id_] for id_ in shared], scores)
-
-
-def _summed_by_paragraph(paragraph_ids: Sequence[str], scores: Floats) -> Panel:
-    """Sum ``scores`` ``[R, N]`` over the questions of each paragraph."""
-    _, rows = np.unique(paragraph_ids, return_inverse=True)
-    sums = [np.bincount(rows, weights=of_run) for of_run in scores]
-    return Panel(sums=np.stack(sums, axis=1), sizes=np.bincount(rows).astype(np.float64))
+    sums = [np.bincount(rows, weights=[scores[id_] for id_ in shared]) for scores in score_of]
+    sizes = np.bincount(rows).astype(np.float64)
+    return Panel(sums=np.stack(sums, axis=1), sizes=sizes)
 
 
 def paragraph_weights(num_paragraphs: int, num_resamples: int, rng: np.random.Generator) -> Iterator[Floats]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from thinwire.report.analysis_record import Analysis, CodecSummary
 from thinwire.report.caveats import BELOW_TIERS, CEILING_SCALE, first_seed, limits, notes, overlap
-from thinwire.report.code_sizes import shown_metrics
+from thinwire.report.code_sizes import keeps_all_numbers, shown_metrics
 from thinwire.report.markdown.details import findings, interactions
 from thinwire.report.markdown.origin import bits, codec_metric, data_in_words, date, model_in_words, origin
 from thinwire.report.markdown.tables import (
@@ -155,7 +155,7 @@ def _input(record: Analysis, row: AnalysisRow) -> str:
         return "the question alone" if row.name == "no_context" else "text"
     codec = next((codec for codec in record.codecs if row.name in codec.arms), None)
     codes = f"{codec.label if codec else 'codec'} codes"
-    if codec and codec.code_bits is None and codec.code_width >= record.sweep.model.embedding_width:
+    if codec and keeps_all_numbers(codec, record.sweep.model):
         codes += " of full width (uncompressed)"
     return codes if row.input == "adapter" else f"{codes} without adapter"
 
