@@ -7,6 +7,16 @@ from thinwire.cli import main as cli
 from thinwire.cli import options
 
 
+def pytest_addoption(parser):
+    parser.addoption("--long-faults", action="store_true", help="run all cases of tests/faults, which takes hours")
+
+
+@pytest.fixture(scope="session")
+def long_form(request):
+    """Whether tests of faults try all their cases instead of a selection."""
+    return request.config.getoption("--long-faults")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _two_threads():
     torch.set_num_threads(2)
