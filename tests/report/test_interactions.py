@@ -220,9 +220,49 @@ def test_the_arm_that_is_meant_is_named_where_it_is_not_the_judged_one():
     same = interaction("a", GAIN, SAME)
     assert interaction_words.headline(same, "a", about_lora=False).startswith("LoRA: +16.0 points on compressed")
     first, own = interaction("a", GAIN, SMALLER), interaction("b", GAIN, SMALLER)
-    assert interaction_words.judged_interaction([first, own], "b") is own
-    assert interaction_words.judged_interaction([first, own], "c") is first
-    assert interaction_words.judged_interaction([], "c") is None
+    assert interaction_words.judged_interactions([first, own], "b") == [own]
+    assert interaction_words.judged_interactions([first, own], "c") == [first, own]
+    assert interaction_words.judged_interactions([], "c") == []
+
+
+def said_of(*found, about_lora=True):
+    headline = interaction_words.headline_of_all(found, "judged", about_lora=about_lora)
+    return headline, interaction_words.sentences_of_all(found, ("judged", "baseline"))
+
+
+def test_of_several_interactions_none_that_is_resolved_is_hidden():
+    same, smaller, larger = (
+        interaction("a", GAIN, SAME),
+        interaction("b", SMALLER, GAIN),
+        interaction("c", GAIN, SMALLER),
+    )
+    assert said_of() == ("", "")
+    assert said_of(same) == (
+        interaction_words.headline(same, "judged", about_lora=True),
+        interaction_words.sentence(same, ("judged", "baseline")),
+    )
+    assert said_of(same, smaller, larger)[0] == (
+        "+10.0 to +16.0 points on compressed, +10.0 to +16.2 on uncompressed input; larger for c; smaller for b; "
+        "no difference shown for the others"
+    )
+    assert said_of(same, same, about_lora=False)[0] == (
+        "LoRA: +16.0 points on compressed, +16.2 on uncompressed input; no difference shown for any of 2 arms"
+    )
+    assert said_of(smaller, larger)[0].endswith("; larger for c; smaller for b")
+    other = interaction("d", GAIN, SMALLER, of_compression=False)
+    assert said_of(same, other)[0].startswith(
+        "gains of +16.0 points, of their references +10.0 to +16.2; larger for d;"
+    )
+    nothing = interaction("e", (0.0, -0.01, 0.01), (0.0, -0.01, 0.01))
+    assert said_of(nothing, nothing)[0] == ""
+
+
+def test_of_several_interactions_each_has_its_number():
+    same, smaller = interaction("a", GAIN, SAME), interaction("b", SMALLER, SAME)
+    assert said_of(same, smaller)[1] == (
+        "LoRA's gain on compressed input less that of its reference (uncompressed_lora over uncompressed: +16.2 points "
+        "(+14.0 to +18.0)) is: a -0.2 (-0.7 to +0.3); b -6.2 (-6.7 to -5.7)."
+    )
 
 
 def test_other_interactions_name_their_arms():

@@ -16,7 +16,10 @@ FOLDERS = (DOCS / "results" / "records", DOCS / "performance" / "records")
 
 COVERED = [
     page
-    for page in (ROOT / "README.md", DOCS / "statistics.md", *sorted((DOCS / "results").glob("*.md")))
+    for page in (
+        *(ROOT / "README.md", ROOT / "experiments" / "README.md", DOCS / "statistics.md"),
+        *sorted((DOCS / "results").glob("*.md")),
+    )
     if page.name != "archive.md"  # of runs whose records were not kept
 ]
 """Pages whose every decimal says where it is from."""

@@ -11,9 +11,56 @@ NOT_MEASURED = "gain on uncompressed input not measured"
 """After a headline on LoRA, where no interaction says how much of its gain is the task that it learns."""
 
 
-def judged_interaction(found: Sequence[InteractionSummary], judged_by: str) -> InteractionSummary | None:
-    """Return the interaction that a verdict speaks of: that of the judged arm, else the first; None without any."""
-    return next((one for one in found if one.arm == judged_by), found[0] if found else None)
+def judged_interactions(found: Sequence[InteractionSummary], judged_by: str) -> Sequence[InteractionSummary]:
+    """Return the interactions that a verdict speaks of: that of the judged arm if there is one, else all."""
+    return [one for one in found if one.arm == judged_by][:1] or found
+
+
+def headline_of_all(found: Sequence[InteractionSummary], judged_by: str, *, about_lora: bool) -> str:
+    """Write the interactions that a verdict speaks of in a few words; empty where there is nothing to say.
+
+    Of several, it gives the range of the gains, and names those whose gain is shown to be larger or smaller.
+    """
+    if len(found) <= 1:
+        return "".join(headline(one, judged_by, about_lora=about_lora) for one in found)
+    shown = [
+        f"{relation} for {', '.join(names)}"
+        for relation in ("larger", "smaller")
+        if (names := [one.arm for one in found if _relation(one.difference) == relation])
+    ]
+    if not shown and all(one.gain.sign <= 0 for one in found):
+        return ""
+    rest = f"no difference shown for {'the others' if shown else f'any of {len(found)} arms'}"
+    unresolved = any(_relation(one.difference) is None for one in found)
+    relations = "; ".join([*shown, *([rest] if unresolved else [])])
+    gains, references = (_range([one.gain for one in found]), _range([one.reference_gain for one in found]))
+    if not all(one.of_compression for one in found):
+        return f"gains of {gains} points, of their references {references}; {relations}"
+    whose = "" if about_lora else "LoRA: "
+    return f"{whose}{gains} points on compressed, {references} on uncompressed input; {relations}"
+
+
+def _range(gains: Sequence[Gain]) -> str:
+    """Write the smallest and the largest of gains, in points: ``+12.4 to +15.3``."""
+    ends = dict.fromkeys(points(end(one.estimate for one in gains), "+") for end in (min, max))
+    return " to ".join(ends)
+
+
+def sentences_of_all(found: Sequence[InteractionSummary], judged: tuple[str, str]) -> str:
+    """Write the interactions that a verdict speaks of, with their numbers, in F1 points.
+
+    Args:
+        judged: the arm and baseline whose gain was said before, which is not said again.
+    """
+    if len(found) <= 1:
+        return "".join(sentence(one, judged) for one in found)
+    whose = "LoRA's gain on compressed input" if all(one.of_compression for one in found) else "The gain of an arm"
+    references = dict.fromkeys((one.pairs[1], one.reference_gain) for one in found)
+    named = ", ".join(f"{arm} over {base}: {measured(gain, ' points')}" for (arm, base), gain in references)
+    each = "; ".join(
+        f"{one.arm} {measured(one.difference)}{'' if one.reason is None else f', {one.reason}'}" for one in found
+    )
+    return f"{whose} less that of its reference ({named}) is: {each}."
 
 
 def headline(found: InteractionSummary, judged_by: str, *, about_lora: bool) -> str:

@@ -9,7 +9,6 @@ from thinwire.config.settings import ExpectedBaseline, ReportConfig, VerdictConf
 from thinwire.report import interaction_words
 from thinwire.report.analysis_record import InteractionSummary, VerdictSummary
 from thinwire.report.choice import choose_beside_baseline
-from thinwire.report.interaction_words import judged_interaction
 from thinwire.report.interactions import adds_lora_alone, is_uncompressed
 from thinwire.results.read import TEXT, Results
 from thinwire.stats.bootstrap import Comparison
@@ -95,19 +94,18 @@ def _addition(
     """What is said beside the gain over the baseline: of the interaction, and of arms without a result."""
     missing = _missing(results)
     refusal = missing if 2 * sum(map(len, results.arms.values())) < _num_planned(results) else ""
-    found = judged_interaction(interactions, judged_by)
+    found = interaction_words.judged_interactions(interactions, judged_by)
     chosen = "" if judged_by == best else "the selection split chose the baseline itself"
-    headlines, sentences = [], []
-    if found is not None:
-        headlines.append(interaction_words.headline(found, judged_by, about_lora=about_lora))
-        sentences.append(interaction_words.sentence(found, (judged_by, results.sweep.baseline)))
-    unmeasured = about_lora and not is_uncompressed(results, judged_by) and not (found and found.of_compression)
+    headlines = [interaction_words.headline_of_all(found, judged_by, about_lora=about_lora)]
+    sentences = [interaction_words.sentences_of_all(found, (judged_by, results.sweep.baseline))]
+    measured = any(one.of_compression for one in found)
+    unmeasured = about_lora and not is_uncompressed(results, judged_by) and not measured
     if unmeasured:
         headlines += [interaction_words.NOT_MEASURED] if gains else []
         sentences.append("LoRA's gain on uncompressed input was not measured.")
     return Addition(
         headline="; ".join(filter(None, headlines)),
-        sentence=" ".join(sentences),
+        sentence=" ".join(filter(None, sentences)),
         remark="; ".join(filter(None, ("" if refusal else missing, chosen))),
         refusal=refusal,
     )
