@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from thinwire.experiment.plan import Controls, Planned, plan
 from thinwire.experiment.resume import check_folder, exclusive
 from thinwire.experiment.search import choose, log_choices, search_experiment, to_search
 from thinwire.experiment.sweep_run import SweepRun
+from thinwire.files import make_folder, write_bytes
 from thinwire.model.language_model import LanguageModel
 from thinwire.model.loading import load
 from thinwire.progress import Display
@@ -89,7 +89,7 @@ def _search(
     own, names = search_experiment(experiment), [one.name for found in searched.values() for one in found]
     logger.info("searching settings: %d candidates of %d arms and controls", len(names), len(searched))
     below = folder / SEARCH_FOLDER
-    below.mkdir(exist_ok=True)
+    make_folder(below)
     search = SweepRun(own, lm, below, display, before=check_folder(below, own, resume=True), splits=splits)
     search.begin(plan(own, names, "none"))
     choices = choose(experiment, searched, search.run("search"))
@@ -102,5 +102,4 @@ def _share_codecs(source: Path, target: Path) -> None:
     """Copy codecs that ``target`` lacks, whose names tell all that determines them, so that none is fitted again."""
     for file in source.glob("*"):
         if not (target / file.name).exists():
-            target.mkdir(exist_ok=True)
-            shutil.copyfile(file, target / file.name)
+            write_bytes(target / file.name, file.read_bytes())

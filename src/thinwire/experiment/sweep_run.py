@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -22,7 +21,7 @@ from thinwire.experiment.runtime import make_runtime
 from thinwire.experiment.scheduling import group, max_group_size, num_worker_processes
 from thinwire.experiment.search import with_choices
 from thinwire.experiment.worker_processes import run_in_worker_processes
-from thinwire.files import content_hash, write_text
+from thinwire.files import content_hash, write_bytes, write_text
 from thinwire.model.language_model import LanguageModel
 from thinwire.progress import Display
 from thinwire.report import compare
@@ -96,7 +95,7 @@ class SweepRun:
         settings = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
         write_text(self._folder / EXPERIMENT_FILE, settings)
         write_header(self._folder, self._before)
-        shutil.copyfile(Path(compare.__file__), self._folder / "compare_results.py")
+        write_bytes(self._folder / "compare_results.py", Path(compare.__file__).read_bytes())
 
     def run(self, title: str, *, tensorboard: bool = False) -> list[ArmRecord]:
         """Run what is not done, and write the summary after every group.
