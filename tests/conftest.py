@@ -49,5 +49,6 @@ def thinwire(monkeypatch, capsys):
         said = capsys.readouterr()
         return caught.value.code or 0, said.out, said.err
 
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)  # this process keeps its own handlers
+    for change in ("install", "ignore"):  # this process keeps its own handlers
+        monkeypatch.setattr(cli.interruption, change, lambda: None)
     return run

@@ -220,9 +220,10 @@ def append_jsonl(path: Path, row: object) -> None:
 def append_bytes(path: Path, data: bytes) -> None:
     """Append ``data`` to a file and flush it; ``append_jsonl`` says how it fails."""
     with writing(path):
-        length = path.stat().st_size if path.exists() else 0
+        length = 0
         try:
             with path.open("ab") as file:
+                length = file.tell()
                 file.write(data)
         except OSError:
             with suppress(OSError):

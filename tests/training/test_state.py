@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from thinwire.training.state import RunMetadata, TrainingState, peek
+from thinwire.training.state import Position, RunMetadata, TrainingState, peek
 from tiny_training import arm_config, train_together
 
 EPOCHS = {"epochs": 3, "batch_size": 3, "warmup_steps": 2}
@@ -65,7 +65,7 @@ def test_a_state_is_found_by_its_key_and_keeps_the_run_metadata(tmp_path):
     file = tmp_path / "state"
     assert peek(file, "an arm") is None
     arm.kept[1].save(file, "an arm", RUN)
-    assert peek(file, "an arm") == (2, RUN)
+    assert peek(file, "an arm") == (Position(epoch=2, step=4), RUN)
     assert peek(file, "another") is None
     assert TrainingState.load(file)[1] == RUN
     file.write_bytes(file.read_bytes()[:40])

@@ -39,6 +39,9 @@ RESERVED_NAMES = frozenset(
 )
 """Names of other files and folders in a sweep's folder; no arm may have one of them."""
 
+AFFECT_NO_RESULT = frozenset({"checkpoint_minutes"})
+"""Settings of ``training`` that change no result, so that they may differ between a run and its resumption."""
+
 _NOT_SEARCHED = frozenset({"seed", "evaluation.samples", "evaluation.selection_samples"})
 """Settings whose values have no scores that could be compared: luck, and the questions themselves."""
 
@@ -67,6 +70,10 @@ class ArmConfig(Section):
     lora: LoraSettings = LoraSettings()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    def identity(self) -> dict[str, Any]:
+        """Return the settings that a result depends on, as JSON."""
+        return self.model_dump(mode="json", exclude={"training": set(AFFECT_NO_RESULT)})
 
     @property
     def is_supervised(self) -> bool:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from thinwire.config.experiment import Experiment
 from thinwire.data.splits import Splits
+from thinwire.experiment.folder_lock import exclusive
 from thinwire.experiment.plan import Controls, Planned, plan
-from thinwire.experiment.resume import check_folder, exclusive
+from thinwire.experiment.resume import check_folder
 from thinwire.experiment.search import choose, log_choices, search_experiment, to_search
 from thinwire.experiment.sweep_run import SweepRun
 from thinwire.files import make_folder, write_bytes
@@ -39,8 +40,7 @@ def run_sweep(
     """Run the arms of ``experiment`` and write everything below ``folder``.
 
     Args:
-        resume: continue in a folder that holds results; finished arms are kept, others resume after their last complete
-            epoch.
+        resume: continue in a folder that holds results; finished arms are kept, others resume where they stopped.
         only: names of arms and controls to run instead of all.
         controls: ``auto`` leaves out controls that train if there are 500 samples or fewer.
         tensorboard: also write each finished run's diagnostics as TensorBoard scalars, into its folder.
@@ -50,11 +50,13 @@ def run_sweep(
 
     Raises:
         UsageError: the folder holds results and ``resume`` is not given, or holds those of another experiment.
+        StorageError: a file cannot be written. What was written before is kept, and can be resumed.
     """
     display = display or Display()
     if tensorboard:
         check_available()
     planned = plan(experiment, only, controls)
+    check_folder(folder, experiment, resume)  # before anything is written into it, the lock included
     with exclusive(folder):
         before = check_folder(folder, experiment, resume)
         lm = load(experiment.model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +16,13 @@ from thinwire.data.splits import Splits
 from thinwire.experiment.artifact_cache import ArtifactCache
 from thinwire.experiment.group_run import run_group
 from thinwire.experiment.plan import Planned
-from thinwire.experiment.resume import finished_record, with_epochs_done
+from thinwire.experiment.resume import finished_record, with_resume_point
+from thinwire.experiment.resume_points import committed, remove_superseded
 from thinwire.experiment.runtime import make_runtime
 from thinwire.experiment.scheduling import group, max_group_size, num_worker_processes
 from thinwire.experiment.search import with_choices
 from thinwire.experiment.worker_processes import run_in_worker_processes
-from thinwire.files import content_hash, write_bytes, write_text
+from thinwire.files import content_hash, remove_partial_files, write_bytes, write_text
 from thinwire.model.language_model import LanguageModel
 from thinwire.progress import Display
 from thinwire.report import compare
@@ -31,7 +32,7 @@ from thinwire.results.layout import CODEC_FOLDER, EXPERIMENT_FILE, SUMMARY_FILE,
 from thinwire.results.provenance import environment, now
 from thinwire.results.search_record import read_search_record
 from thinwire.results.sweep_header import FORMAT, SweepHeader, SweepModel, write_header
-from thinwire.results.tensorboard import write_scalars
+from thinwire.results.tensorboard import TENSORBOARD_FOLDER, write_scalars
 
 logger = logging.getLogger(__name__)
 
@@ -85,13 +86,16 @@ class SweepRun:
         records = {run.name: finished_record(run, self._folder, self._data(run), lm) for run in self._runs}
         self._done = {name: record for name, record in records.items() if record}
         left = [run for run in self._runs if run.name not in self._done]
-        left = [with_epochs_done(run, self._folder, self._data(run), lm) for run in left]
+        points = committed(self._folder)
+        left = [with_resume_point(run, self._folder, self._data(run), lm, points) for run in left]
         self._groups = group(left, max_group_size(lm, experiment.group_size))
         num_tokens = sum(self._artifacts.questions(run.config).training_tokens(run.config) for run in left)
         self._num_processes = num_worker_processes(
             lm, experiment.worker_processes, num_groups=len(self._groups), num_tokens=num_tokens
         )
         self._before = self._header()
+        remove_partial_files(self._folder)
+        self._remove_superseded(self._done)
         settings = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
         write_text(self._folder / EXPERIMENT_FILE, settings)
         write_header(self._folder, self._before)
@@ -108,8 +112,11 @@ class SweepRun:
             The records of all planned runs, in their order.
         """
         records, over = dict(self._done), self._run_groups()
-        for name in records:
+        for name, record in records.items():
             logger.info("%s is done already", name)
+            own = arm_folder(self._folder, name, record.kind)
+            if tensorboard and not (own / TENSORBOARD_FOLDER).exists():
+                write_scalars(own)
         with self._runtime.display.overall(title, before=len(records)) as task, closing(over):
             task.update(len(records), len(self._runs))
             for together in over:
@@ -121,6 +128,8 @@ class SweepRun:
                 task.update(len(records), len(self._runs))
                 # After every group, so that an unfinished sweep has a summary too.
                 write_text(self._folder / SUMMARY_FILE, summary_text(self._folder))
+        write_text(self._folder / SUMMARY_FILE, summary_text(self._folder))
+        self._remove_superseded(records)
         assert self._before is not None, "the run has begun"
         write_header(self._folder, self._before.model_copy(update={"finished_at": now()}))
         return [records[run.name] for run in self._runs]
@@ -135,6 +144,12 @@ class SweepRun:
             for together in groups:
                 run_group(self._runtime, self._artifacts, together, self._folder)
                 yield together
+
+    def _remove_superseded(self, records: Mapping[str, ArmRecord]) -> None:
+        """Remove resume points that no longer count."""
+        folders = {run.name: arm_folder(self._folder, run.name, run.kind) for run in self._runs}
+        done = {name for name, record in records.items() if record.status == "done"}
+        remove_superseded(self._folder, folders, done)
 
     def _data(self, run: Planned) -> QuestionHashes:
         return self._artifacts.questions(run.config).encoded.hashes
