@@ -104,12 +104,21 @@ def train_together(
     micro_batch_tokens=WHOLE,
     use_cuda_graphs=False,
     is_tried=False,
+    then=lambda metrics: None,
+    kept=None,
     **hooks,
 ):
-    """Train fresh arms together, or go on with those that have ``resume_from``; one ``Trained`` for each."""
+    """Train fresh arms together, or go on with those that have ``resume_from``; one ``Trained`` for each.
+
+    ``then`` is called after each step of each arm; ``kept`` gets their resume points, for when training is interrupted.
+    """
     setting = Setting(lm)
     inputs = [change_inputs(number, setting.inputs(config)) for number, config in enumerate(configs)]
-    steps, kept = [[] for _ in configs], [[] for _ in configs]
+    steps, kept = [[] for _ in configs], kept or [[] for _ in configs]
+
+    def on_step(own):
+        return lambda metrics, _: (own.append(metrics), then(metrics))
+
     with (
         deterministic_kernels(),
         attached(setting.lm.model, [c.lora for c in configs], [c.seed for c in configs]) as lora,
@@ -118,7 +127,7 @@ def train_together(
             job(
                 config,
                 inputs,
-                on_step=lambda metrics, _, own=own: own.append(metrics),
+                on_step=on_step(own),
                 resume_from=before,
                 **hooks,
             )
