@@ -14,6 +14,7 @@ from thinwire.config.auto import resolved
 from thinwire.config.experiment import Experiment
 from thinwire.data.splits import Splits
 from thinwire.experiment.artifact_cache import ArtifactCache
+from thinwire.experiment.disk_space import bytes_to_write, check_space
 from thinwire.experiment.group_run import run_group
 from thinwire.experiment.plan import Planned
 from thinwire.experiment.resume import finished_record, with_resume_point
@@ -79,6 +80,7 @@ class SweepRun:
         Raises:
             UsageError: the questions cannot be read, or other settings cannot be carried out.
             ThinwireError: the folder holds a finished arm of other settings, model or questions.
+            StorageError: the disk has no room for what is left to run.
         """
         lm, experiment = self._runtime.lm, self._experiment
         chosen = with_choices(experiment, planned, read_search_record(self._folder))
@@ -93,6 +95,16 @@ class SweepRun:
         self._num_processes = num_worker_processes(
             lm, experiment.worker_processes, num_groups=len(self._groups), num_tokens=num_tokens
         )
+        if left:
+            questions = self._artifacts.questions(left[0].config).encoded
+            needed = bytes_to_write(
+                self._groups,
+                lm,
+                num_train=len(questions.train),
+                num_test=len(questions.test),
+                num_groups_at_once=self._num_processes,
+            )
+            check_space(self._folder, needed)
         self._before = self._header()
         remove_partial_files(self._folder)
         self._remove_superseded(self._done)
