@@ -10,18 +10,20 @@ from fault_runs import KINDS, differences, resumed_until_done, spread
 
 pytestmark = pytest.mark.slow
 
-MOMENTS = {"one by one": (3, 40), "in a group": (3, 40), "side by side": (1, 8)}
+MOMENTS = {"one by one": (1, 20), "in a group": (1, 30), "side by side": (0, 4)}
 """Sweeps killed at random moments, in the short form and in the long one."""
 
-CHANGES = {"one by one": (4, 60), "in a group": (8, 120)}
+CHANGES = {"one by one": (1, 60), "in a group": (3, 120)}
 """Changes of files at which a sweep is killed."""
 
 
 @pytest.mark.parametrize("way", MOMENTS)
 def test_a_sweep_killed_at_random_moments_ends_like_one_that_was_not(way, runs, undisturbed, long_form, tmp_path):
+    number = MOMENTS[way][long_form]
+    if not number:
+        pytest.skip("only in the long form: its processes take long to start")
     file, expected, seconds, _ = undisturbed(way)
     drawn, fell_short = random.Random(way), {}  # noqa: S311
-    number = MOMENTS[way][long_form]
     for case in range(number):
         run = tmp_path / str(case)
         for _ in range(1 + case % 3):  # some are killed again while they go on

@@ -118,7 +118,7 @@ def _started(folder: Path, number: int, events: Events) -> Iterator[list[_Proces
             yield processes
         finally:
             for process in processes:
-                process.tell("stop")
+                process.stop()
             for process in processes:
                 process.ended()
 
@@ -137,6 +137,7 @@ class _Process:
             start_new_session=True,  # Ctrl-C in a terminal goes only to the sweep, which stops its processes itself
         )
         self.running: Sequence[Planned] = ()
+        self._is_ready = False
         self._tasks: dict[int, tuple[ExitStack, Task]] = {}
         Thread(target=self._listen, args=(events,), daemon=True).start()
 
@@ -144,6 +145,7 @@ class _Process:
         assert self._process.stdout is not None
         with self._process.stdout as lines, suppress(ValueError):  # an interrupted process may leave a partial line
             for line in lines:
+                self._is_ready = True
                 events.put((self, json.loads(line)))
         events.put((self, None))
 
@@ -162,6 +164,13 @@ class _Process:
             self._process.stdin.write(json.dumps(message) + "\n")
             self._process.stdin.flush()
 
+    def stop(self) -> None:
+        """Interrupt what the process runs; it keeps its resume points. One that has not begun ends at once."""
+        if self._is_ready:
+            self.tell("stop")
+        else:
+            self.kill()
+
     def kill(self) -> None:
         """End the process at once."""
         self._process.kill()
@@ -179,6 +188,8 @@ class _Process:
 
     def show(self, event: Event, display: Display) -> None:
         """Show or log an event of the process."""
+        if "ready" in event:
+            return
         if "log" in event:
             logging.getLogger(event["log"]["name"]).handle(logging.makeLogRecord(event["log"]))
         elif "begins" in event:
@@ -202,6 +213,7 @@ def _serve(folder: Path, share: float) -> None:
 
     try:
         Thread(target=_receive, args=(jobs,), daemon=True).start()
+        send({"ready": True})
         experiment = load_experiment(folder / EXPERIMENT_FILE, [])
         display = _SentDisplay(send)
         lm = load(experiment.model)
