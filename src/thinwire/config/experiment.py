@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from thinwire.codecs.table import AnyCodecConfig
+from thinwire.config.idle import AFFECT_NO_RESULT
 from thinwire.config.settings import (
     AdapterConfig,
     DataConfig,
@@ -38,9 +39,6 @@ RESERVED_NAMES = frozenset(
     | {"analysis.json", "report.html", "report.md", "figures", "search", "search.json"}
 )
 """Names of other files and folders in a sweep's folder; no arm may have one of them."""
-
-AFFECT_NO_RESULT = frozenset({"checkpoint_minutes"})
-"""Settings of ``training`` that change no result, so that they may differ between a run and its resumption."""
 
 _NOT_SEARCHED = frozenset({"seed", "evaluation.samples", "evaluation.selection_samples"})
 """Settings whose values have no scores that could be compared: luck, and the questions themselves."""

@@ -30,7 +30,7 @@ from thinwire.results.search_record import read_search_record
 from thinwire.schema import leaves
 
 State = Literal["done", "unfinished", "to do"]
-"""``done``: kept; ``unfinished``: started earlier, resumed after its last complete epoch if there is one; ``to do``."""
+"""``done``: kept; ``unfinished``: started earlier, resumed from its resume point if there is one; ``to do``."""
 
 
 @dataclass(frozen=True, kw_only=True)

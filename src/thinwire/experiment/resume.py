@@ -11,7 +11,8 @@ import torch
 import yaml
 
 import thinwire
-from thinwire.config.experiment import AFFECT_NO_RESULT, ArmConfig, Experiment
+from thinwire.config.experiment import ArmConfig, Experiment
+from thinwire.config.idle import AFFECT_NO_RESULT
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.experiment.folder_lock import LOCK_FILES, check_is_folder
 from thinwire.experiment.plan import Planned, ResumePoint

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from thinwire.config.experiment import AFFECT_NO_RESULT, ArmConfig
+from thinwire.config.experiment import ArmConfig
+from thinwire.config.idle import AFFECT_NO_RESULT
 from thinwire.errors import UsageError
 from thinwire.experiment.plan import Planned
 from thinwire.model.language_model import LanguageModel
