@@ -36,6 +36,8 @@ def check_is_folder(path: Path) -> bool:
         parent = next(place for place in path.absolute().parents if place.exists())
         if not parent.is_dir():
             raise UsageError(f"{path} cannot be a folder: {parent} is a file; choose another folder") from None
+        if max(len(os.fsencode(part)) for part in path.parts) > os.pathconf(parent, "PC_NAME_MAX"):
+            raise _unusable(path, OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))) from None
         return False
     except OSError as error:
         raise _unusable(path, error) from None
@@ -94,9 +96,10 @@ def _unusable(folder: Path, error: OSError) -> UsageError | StorageError:
 
 def _remove_empty(folder: Path, new: list[Path]) -> None:
     """Remove those of ``new``, the folder and its parents, that hold nothing but the lock."""
-    with suppress(OSError):  # not there, or others have written into it by now
-        if folder in new and {path.name for path in folder.iterdir()} <= LOCK_FILES:
-            for name in LOCK_FILES:
+    if folder in new and folder.is_dir() and {path.name for path in folder.iterdir()} <= LOCK_FILES:
+        for name in LOCK_FILES:
+            with suppress(OSError):  # some systems do not remove an open file
                 (folder / name).unlink(missing_ok=True)
-        for place in new:
+    for place in new:
+        with suppress(OSError):  # not there, or something has been written into it
             place.rmdir()
