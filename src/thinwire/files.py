@@ -1,11 +1,13 @@
 """Atomic writes, strict reads and content hashes of JSON, JSON Lines and text files."""
 
 import errno
+import glob
 import hashlib
 import json
 import os
 import re
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -86,8 +88,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Every file that this package writes as a whole is written this way. Other processes, and runs after a crash or a
     power failure, see the old file or the complete new one: the content is on disk before the name is. A symbolic link
-    stays one, and the file it leads to is replaced. What a killed process leaves is recognised by its name
-    (``remove_partial_files``).
+    stays one, and the file it leads to is replaced. What a killed process leaves is recognised by its name, and removed
+    by the next write of the same file or with the folder's others (``remove_partial_files``).
 
     Raises:
         UsageError: ``path`` is there and is no file.
@@ -98,7 +100,8 @@ def replacing(path: Path) -> Iterator[Path]:
         raise UsageError(f"{path} is no ordinary file, so it cannot be replaced; choose another name")
     make_folder(target.parent)
     with writing(path):
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=_partial_prefix(target), suffix=_PARTIAL)
+        prefix, suffix = _partial_parts(target)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=prefix, suffix=suffix)
         os.close(handle)
         temporary = Path(name)
         try:
@@ -123,7 +126,8 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """
     make_folder(path.parent)
     with writing(path):
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=_partial_prefix(path), suffix=_PARTIAL))
+        prefix, suffix = _partial_parts(path)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=prefix, suffix=suffix))
         try:
             try:
                 yield temporary
@@ -141,12 +145,36 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 _PARTIAL = ".partial"
-"""How the names of temporary files and folders end. They begin with a dot and the name of what they will be."""
+"""How the names of temporary files and folders end. They begin with a dot and the name of what they will be; between
+are eight random characters, the host and the process."""
 
 
-def _partial_prefix(path: Path) -> str:
-    name = path.name.encode()[:160].decode(errors="ignore")  # names have 255 bytes at most
-    return f".{name}."
+def _partial_parts(path: Path) -> tuple[str, str]:
+    """Return what the name of a temporary file for ``path`` begins and ends with, and remove those that killed
+    processes of this host left of it."""
+    name = path.name.encode()[:140].decode(errors="ignore")  # names have 255 bytes at most
+    prefix, host = f".{name}.", socket.gethostname()[:64]
+    for other in path.parent.glob(f"{glob.escape(prefix)}*{_PARTIAL}"):
+        found = re.fullmatch(rf"\w{{8}}\.{re.escape(host)}-(\d+){_PARTIAL}", other.name.removeprefix(prefix))
+        if found and not _is_running(int(found[1])):
+            _remove(other)
+    return prefix, f".{host}-{os.getpid()}{_PARTIAL}"
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder with all that it holds; another process may have done so."""
+    with suppress(FileNotFoundError):
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def is_partial(path: Path) -> bool:
@@ -162,7 +190,7 @@ def remove_partial_files(folder: Path, pattern: str = "**/.*") -> None:
     """
     for path in [path for path in folder.glob(pattern) if is_partial(path)]:
         with writing(path):
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+            _remove(path)
 
 
 def remove_file(path: Path) -> None:

@@ -1,5 +1,7 @@
 import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from thinwire.files import (
     append_jsonl,
     content_hash,
     file_hash,
+    is_partial,
     read_json,
     read_jsonl,
     remove_partial_files,
@@ -225,5 +228,27 @@ def test_what_a_killed_process_leaves_is_recognised_and_removed(tmp_path, name):
     for one in held:
         write_text(one.__enter__().parent / "kept", "")
     assert len(list(tmp_path.rglob("*"))) == 5
+    with replacing(tmp_path / name) as temporary:
+        assert temporary.name.startswith(f".{name[:30]}"), "another one beside it"
+        assert len([path for path in tmp_path.iterdir() if is_partial(path)]) == 2, "this process is running"
+    (tmp_path / name).unlink()
     remove_partial_files(tmp_path)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["below", "kept", "kept"]
+
+
+def test_the_next_write_removes_what_a_killed_process_left_of_the_file(tmp_path):
+    code = """
+import os, signal, sys
+from pathlib import Path
+from thinwire.files import replacing, replacing_folder
+with replacing_folder(Path("folder")) as folder, replacing(Path("file.json")) as temporary:
+    temporary.write_text("{")
+    (folder / "config.json").write_text("{")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False)
+    assert len(list(tmp_path.iterdir())) == 2
+    write_text(tmp_path / "file.json", "{}")
+    with replacing_folder(tmp_path / "folder"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file.json", "folder"]

@@ -237,12 +237,12 @@ def _serve():
     import transformers.models.llama.modeling_llama
     import vl_convert  # noqa: F401
 
-    import thinwire.cli.app
-    import thinwire.cli.main
-    import thinwire.experiment.dry_run
-    import thinwire.experiment.sweep  # noqa: F401
+    from thinwire import interruption
 
     transformers.AutoModelForCausalLM, transformers.AutoTokenizer  # noqa: B018 - loaded when they are named
+    for number in interruption.SIGNALS:  # a shell's background jobs ignore some of them
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_BLOCK, interruption.SIGNALS)
     waiting, unread = set(), b""
     while True:
         if select.select([sys.stdin], [], [], 0.02)[0]:
@@ -269,6 +269,7 @@ def _say(**values):
 
 def _work(job):
     """Run one command in this process as its entry point would, and end the process."""
+    from thinwire import interruption
     from thinwire.cli import main
 
     code = 1
@@ -281,6 +282,8 @@ def _work(job):
         shim = ctypes.CDLL(os.environ["FAULT_LIBRARY"])
         shim.fault_reset()
         sys.argv = ["thinwire", *job["arguments"]]
+        interruption.install()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, interruption.SIGNALS)  # none before the command can hear it
         main.main()
         code = 0
     except SystemExit as ended:
