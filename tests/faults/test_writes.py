@@ -20,7 +20,7 @@ WAYS = ("one by one", "in a group")
 
 CASES = [(way, error, lasting) for way in WAYS for error in ERRORS for lasting in (False, True)]
 SHORT = [(WAYS[n % 2], error, n % 3 == 0) for n, error in enumerate(ERRORS)]
-"""The cases that the short form tries, at one place; the long form tries all, at seven."""
+"""The cases that the short form tries, at one place; the long form tries all, at five."""
 
 
 def shortcomings(ended, code):
@@ -42,7 +42,7 @@ def test_a_change_that_fails_is_told_in_a_line_and_the_sweep_can_be_resumed(
     if not long_form and (way, error, lasting) not in SHORT:
         pytest.skip("only in the long form")
     file, expected, _, calls = undisturbed(way)
-    number, code = 7 if long_form else 1, ERRORS[error]
+    number, code = 5 if long_form else 1, ERRORS[error]
     start = 1 + 7 * list(ERRORS).index(error) + 3 * lasting  # other places for each error
     fell_short, places = {}, [min(calls, place + start) for place in spread(calls - 40, number + 2)[1:-1]]
     for place in places:
