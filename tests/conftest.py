@@ -1,8 +1,10 @@
+import signal
 import sys
 
 import pytest
 import torch
 
+from thinwire import interruption
 from thinwire.cli import main as cli
 from thinwire.cli import options
 
@@ -49,5 +51,21 @@ def thinwire(monkeypatch, capsys):
         said = capsys.readouterr()
         return caught.value.code or 0, said.out, said.err
 
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)  # this process keeps its own handlers
+    for change in ("install", "ignore"):  # this process keeps its own handlers
+        monkeypatch.setattr(cli.interruption, change, lambda: None)
     return run
+
+
+@pytest.fixture
+def hears_signals(monkeypatch):
+    """Let signals end this process as they end the command, until the test ends; call it to forget earlier ones."""
+    before = {number: signal.getsignal(number) for number in interruption.SIGNALS}
+
+    def anew():
+        monkeypatch.setattr(interruption, "_handler", interruption._Handler())
+        interruption.install()
+
+    anew()
+    yield anew
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import subprocess
 import sys
 import tempfile
@@ -137,7 +136,7 @@ def fetch(name: str, on_progress: Progress | None = None) -> dict[str, Path]:
         if absent:
             logger.info("fetching %s (%s; licence %s)", asset.name, asset.source, asset.licence)
             # Beside the target and not in /tmp, which may be small; a move across file systems is not atomic.
-            with tempfile.TemporaryDirectory(dir=folder, prefix=".download.") as downloads:
+            with tempfile.TemporaryDirectory(dir=folder, prefix=".download.", suffix=".partial") as downloads:
                 for file in absent:
                     _make(file, paths[file.name], Path(downloads), on_progress)
     return paths
@@ -169,8 +168,6 @@ def _make(file: File, target: Path, downloads: Path, on_progress: Progress | Non
                         done += len(block)
                         if on_progress:
                             on_progress(file.name, done, size)
-            sink.flush()
-            os.fsync(sink.fileno())
         _check(file, digest.hexdigest())
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from thinwire.files import make_folder, remove_partial_files, writing
+
 
 def cache_dir() -> Path:
     """Return the cache folder: ``$THINWIRE_CACHE``, else ``thinwire`` in the XDG cache folder."""
@@ -19,7 +21,20 @@ def cache_dir() -> Path:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a cache folder, so that two processes never write the same entry at once."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(folder.name + ".lock")):
+    """Hold the lock of a cache folder, so that two processes never write the same entry at once.
+
+    What a killed process left half-written of the entry is removed.
+
+    Raises:
+        StorageError: the folder cannot be written to.
+    """
+    make_folder(folder)
+    lock = FileLock(folder.with_name(folder.name + ".lock"))
+    with writing(Path(lock.lock_file)):
+        lock.acquire()
+    try:
+        remove_partial_files(folder)
+        remove_partial_files(folder.parent, f".{folder.name.lstrip('.')}*")
         yield
+    finally:
+        lock.release()

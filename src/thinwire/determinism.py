@@ -1,10 +1,11 @@
 """Seeded blocks, seeded generators and deterministic kernels."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 from thinwire.seeding import derive_seed
 
@@ -15,6 +16,20 @@ def seeded(seed: int, *names: object) -> Iterator[None]:
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(seed, *names))
         yield
+
+
+def generator_states(device: torch.device) -> list[Tensor]:
+    """Return the states of torch's global generators that draws on ``device`` use: the CPU's, and a CUDA device's."""
+    on_device = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
+    return [torch.get_rng_state(), *on_device]
+
+
+def restore_generators(states: Sequence[Tensor], device: torch.device) -> None:
+    """Set torch's global generators to what ``generator_states`` returned on the same kind of device."""
+    own, *on_device = states
+    torch.set_rng_state(own)
+    for state in on_device:
+        torch.cuda.set_rng_state(state, device)
 
 
 def generator(device: torch.device | str, seed: int, *names: object) -> torch.Generator:

@@ -15,6 +15,13 @@ class UsageError(ThinwireError, ValueError):
     exit_code = 2
 
 
+class StorageError(ThinwireError):
+    """A file cannot be written: the disk is full or read-only, for example. Exit code 1.
+
+    It is no failure of the arm that was running, so it ends the sweep, which can be resumed.
+    """
+
+
 def summary(error: BaseException) -> str:
     """Return the first line of an error's message, without the full stop."""
     return str(error).strip().split("\n")[0].rstrip(".")

@@ -1,15 +1,22 @@
 """Atomic writes, strict reads and content hashes of JSON, JSON Lines and text files."""
 
+import errno
+import glob
 import hashlib
 import json
 import os
+import re
+import shutil
+import socket
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from thinwire.errors import ThinwireError
+from safetensors import SafetensorError
+
+from thinwire.errors import StorageError, ThinwireError, UsageError
 
 
 def content_hash(value: object) -> str:
@@ -28,27 +35,195 @@ def file_hash(path: Path) -> str:
 
 
 @contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn an error of the operating system in the block into a ``StorageError`` about ``path``.
+
+    Raises:
+        StorageError: it names the file, the cause and the free space.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(_complaint(path, error.errno)) from error
+
+
+def _complaint(path: Path, code: int | None) -> str:
+    """Say that ``path`` cannot be written, why, how much space is left, and what to do about it."""
+    cause = f"{os.strerror(code)} ({errno.errorcode.get(code, code)})" if code else "unknown cause"
+    remedy = _REMEDIES.get(code or 0, "check the disk and its mount")
+    return f"{path} cannot be written: {cause}; {free_space(path) / 1e9:,.3f} GB are free there; {remedy}"
+
+
+_REMEDIES = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some of your quota",
+    errno.EROFS: "choose a folder on a file system that can be written to",
+    errno.EACCES: "give this user the right to write there",
+    errno.EPERM: "give this user the right to write there",
+}
+
+
+def free_space(path: Path) -> int:
+    """Return the bytes that this user can still write on the file system of ``path``, which need not exist; 0 if that
+    cannot be told."""
+    for place in (path, *path.absolute().parents):
+        with suppress(OSError):
+            return shutil.disk_usage(place).free
+    return 0
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder with its parents, if it is not there.
+
+    Raises:
+        StorageError: it cannot be created.
+    """
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``, and rename it to ``path`` if the block succeeds.
 
-    Other processes see the old file or the complete new one, never a partial file.
+    Every file that this package writes as a whole is written this way. Other processes, and runs after a crash or a
+    power failure, see the old file or the complete new one: the content is on disk before the name is. A symbolic link
+    stays one, and the file it leads to is replaced. What a killed process leaves is recognised by its name, and removed
+    by the next write of the same file or with the folder's others (``remove_partial_files``).
+
+    Raises:
+        UsageError: ``path`` is there and is no file.
+        StorageError: it cannot be written; the old file is kept.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        raise UsageError(f"{path} is no ordinary file, so it cannot be replaced; choose another name")
+    make_folder(target.parent)
+    with writing(path):
+        prefix, suffix = _partial_parts(target)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=prefix, suffix=suffix)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(0o644)
+            sync(temporary)
+            temporary.replace(target)
+            sync(target.parent)
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield a new temporary folder beside ``path``, and rename it to ``path`` if the block succeeds.
+
+    For what other libraries write: a checkpoint of several files appears as a whole.
+
+    Raises:
+        StorageError: it cannot be written; nothing is left.
+    """
+    make_folder(path.parent)
+    with writing(path):
+        prefix, suffix = _partial_parts(path)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=prefix, suffix=suffix))
+        try:
+            try:
+                yield temporary
+            except SafetensorError as error:  # the library's own word for an error of the operating system
+                if (code := re.search(r"os error (\d+)", str(error))) is None:
+                    raise
+                raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
+            temporary.chmod(0o755)
+            for written in (*temporary.rglob("*"), temporary):
+                sync(written)
+            temporary.rename(path)
+            sync(path.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+_PARTIAL = ".partial"
+"""How the names of temporary files and folders end. They begin with a dot and the name of what they will be; between
+are eight random characters, the host and the process."""
+
+
+def _partial_parts(path: Path) -> tuple[str, str]:
+    """Return what the name of a temporary file for ``path`` begins and ends with, and remove those that killed
+    processes of this host left of it."""
+    name = path.name.encode()[:140].decode(errors="ignore")  # names have 255 bytes at most
+    prefix, host = f".{name}.", socket.gethostname()[:64]
+    for other in path.parent.glob(f"{glob.escape(prefix)}*{_PARTIAL}"):
+        found = re.fullmatch(rf"\w{{8}}\.{re.escape(host)}-(\d+){_PARTIAL}", other.name.removeprefix(prefix))
+        if found and not _is_running(int(found[1])):
+            _remove(other)
+    return prefix, f".{host}-{os.getpid()}{_PARTIAL}"
+
+
+def _is_running(process: int) -> bool:
     try:
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder with all that it holds; another process may have done so."""
+    with suppress(FileNotFoundError):
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def is_partial(path: Path) -> bool:
+    """Return whether ``path`` has the name of a temporary file or folder of ``replacing`` or ``replacing_folder``."""
+    return path.name.startswith(".") and path.name.endswith(_PARTIAL)
+
+
+def remove_partial_files(folder: Path, pattern: str = "**/.*") -> None:
+    """Remove what killed processes left half-written below ``folder``; no other process may be writing there.
+
+    Raises:
+        StorageError: something cannot be removed.
+    """
+    for path in [path for path in folder.glob(pattern) if is_partial(path)]:
+        with writing(path):
+            _remove(path)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file if it is there.
+
+    Raises:
+        StorageError: it cannot be removed.
+    """
+    with writing(path):
+        path.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, is on disk. File systems that cannot do that are left alone."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` atomically (``replacing``)."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` atomically."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: object) -> None:
@@ -62,9 +237,26 @@ def write_jsonl(path: Path, rows: Iterable[object]) -> None:
 
 
 def append_jsonl(path: Path, row: object) -> None:
-    """Append one JSON line and flush it, so that a run can be followed while it goes on."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(_line(row))
+    """Append one JSON line and flush it, so that a run can be followed while it goes on.
+
+    Raises:
+        StorageError: the line cannot be written; the file is as before, as far as it can be.
+    """
+    append_bytes(path, _line(row).encode())
+
+
+def append_bytes(path: Path, data: bytes) -> None:
+    """Append ``data`` to a file and flush it; ``append_jsonl`` says how it fails."""
+    with writing(path):
+        length = 0
+        try:
+            with path.open("ab") as file:
+                length = file.tell()
+                file.write(data)
+        except OSError:
+            with suppress(OSError):
+                os.truncate(path, length)
+            raise
 
 
 def _line(row: object) -> str:

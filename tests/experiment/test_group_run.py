@@ -4,15 +4,17 @@ import math
 import re
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from thinwire.config.auto import resolved
 from thinwire.config.experiment import ArmConfig, Experiment
+from thinwire.errors import StorageError
 from thinwire.experiment import arm_inputs, arm_journal, arm_run, artifact_cache, group_run
 from thinwire.experiment.artifact_cache import ArtifactCache
 from thinwire.experiment.group_run import run_arms
-from thinwire.experiment.plan import Planned, plan
+from thinwire.experiment.plan import Planned, ResumePoint, plan
 from thinwire.experiment.runtime import make_runtime
 from thinwire.experiment.scheduling import group
 from thinwire.experiment.sweep import run_sweep
@@ -20,7 +22,7 @@ from thinwire.model.loading import load
 from thinwire.progress import Display
 from thinwire.results.arm_record import read_arm_record
 from thinwire.schema import build
-from thinwire.training.state import TrainingState
+from thinwire.training.state import Position
 from tiny_sweeps import ARMS, CONTROLS, LORA, NAMES, experiment, lines, timeless
 
 
@@ -91,10 +93,17 @@ def test_every_member_of_a_group_can_train_with_every_other():
     assert names(group(runs, 9)) == [["none", "baseline", "last"], ["some"]]
 
 
-def test_arms_with_the_same_resume_epoch_train_together_and_with_no_others():
+def resume_point(group, epoch, step):
+    return ResumePoint(file=Path("state"), group=group, position=Position(epoch=epoch, step=step))
+
+
+def test_arms_with_the_same_resume_point_train_together_and_with_no_others():
     fresh, *others = planned(a={}, b={}, c={}, d={})
-    b, c, d = (replace(run, epochs_done=done) for run, done in zip(others, (1, 2, 1), strict=True))
+    places = [("one", 1, 7), ("one", 2, 9), ("one", 1, 7)]
+    b, c, d = (replace(run, resume_point=resume_point(*place)) for run, place in zip(others, places, strict=True))
     assert names(group([fresh, b, c, d], 9)) == [["a"], ["b", "d"], ["c"]]
+    d = replace(d, resume_point=resume_point("another", 1, 7))
+    assert names(group([fresh, b, d], 9)) == [["a"], ["b"], ["d"]], "arms resume with those they trained with"
 
 
 def test_seeds_are_never_mixed():
@@ -154,7 +163,7 @@ def test_the_arms_seconds_add_up_to_the_time_that_passed(folder, tmp_path):
     runs = [replace(run, config=resolved(run.config, "cpu")) for run in plan(made, [], "none")]
     artifacts.arm_inputs(runs[0].config)  # make shared artifacts before the clock starts
     started = time.perf_counter()
-    records = run_arms(runtime, artifacts, runs, [tmp_path / run.name for run in runs])
+    records = run_arms(runtime, artifacts, runs, [tmp_path / run.name for run in runs], tmp_path)
     passed = time.perf_counter() - started
     assert [record.status for record in records] == ["done"] * 4
     assert 0.5 * passed < sum(record.seconds_total for record in records) < passed
@@ -182,17 +191,35 @@ def test_an_arm_that_fails_in_a_group_does_not_fail_the_others(folder, both, tmp
         assert all(math.isfinite(row["loss"]) for row in steps)
 
 
-def test_an_arm_whose_results_cannot_be_written_does_not_fail_the_others(folder, tmp_path, monkeypatch):
+def test_an_arm_whose_results_cannot_be_made_does_not_fail_the_others(folder, tmp_path, monkeypatch):
     def save(target, *rest):
         if target.parent.name == "r2":
-            raise OSError("disk full")
+            raise ValueError("a shape")
         real(target, *rest)
 
     real = arm_run.save_checkpoint
     monkeypatch.setattr(arm_run, "save_checkpoint", save)
     records = sweep(folder, tmp_path / "run", controls={})
     assert [record.status for record in records] == ["done", "failed", "done", "done"]
-    assert records[1].error == "OSError: disk full"
+    assert records[1].error == "ValueError: a shape"
+
+
+def test_a_file_that_cannot_be_written_ends_the_sweep_which_can_be_resumed(folder, both, tmp_path, monkeypatch):
+    def save(target, *rest):
+        if target.parent.name == "r2":
+            raise StorageError("r2's adapter cannot be written")
+        real(target, *rest)
+
+    real = arm_run.save_checkpoint
+    with monkeypatch.context() as patch:
+        patch.setattr(arm_run, "save_checkpoint", save)
+        with pytest.raises(StorageError, match="r2's adapter"):
+            sweep(folder, tmp_path / "run", controls={})
+    assert record_of(tmp_path / "run", "r2").status == "cancelled"
+    records = sweep(folder, tmp_path / "run", controls={}, resume=True)
+    assert [record.status for record in records] == ["done"] * 4
+    for record in records:
+        assert record.done.test == record_of(both[0], record.name).done.test
 
 
 def test_arms_that_all_fail_together_are_run_one_by_one(folder, both, tmp_path, monkeypatch):
@@ -250,7 +277,7 @@ def test_a_group_interrupted_while_its_arms_are_scored_resumes_together(folder, 
         patch.setattr(arm_run, "answer_questions", interrupt)
         with pytest.raises(KeyboardInterrupt):
             sweep(folder, tmp_path / "run", controls={})
-    (tmp_path / "run" / "r2" / ".unfinished.safetensors.half").touch()
+    (tmp_path / "run" / "r2" / ".unfinished-1-4.safetensors.half.partial").touch()
     records = sweep(folder, tmp_path / "run", controls={}, resume=True)
     whole = sweep(folder, tmp_path / "whole", controls={})
     assert not (tmp_path / "run" / "unfinished").exists()
@@ -264,6 +291,7 @@ def test_a_group_interrupted_while_its_arms_are_scored_resumes_together(folder, 
         here, there = (timeless(tmp_path / at / record.name / "diagnostics.jsonl") for at in ("run", "whole"))
         assert here == there
         assert not list((tmp_path / "run" / record.name).glob("*unfinished*"))
+    assert not list((tmp_path / "run").glob(".resume*"))
 
 
 def test_a_group_that_fails_in_its_second_epoch_continues_one_by_one(folder, tmp_path, monkeypatch):
@@ -284,30 +312,28 @@ def test_a_group_that_fails_in_its_second_epoch_continues_one_by_one(folder, tmp
     assert all(len(lines(tmp_path / "run" / r.name / "diagnostics.jsonl")) == 7 for r in records)
 
 
-@pytest.mark.parametrize("spoiled", ["diagnostics short", "diagnostics gone", "state unwritable"])
+@pytest.mark.parametrize("spoiled", ["diagnostics short", "diagnostics gone", "state cut", "manifest cut"])
 def test_an_arm_whose_state_cannot_be_used_starts_again(folder, tmp_path, monkeypatch, spoiled):
-    def unwritable(*_):
-        raise OSError("no space left")
-
     def interrupted(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(arm_journal, "write_jsonl", interrupted)  # the first arm's predictions: all have trained
-        if spoiled == "state unwritable":
-            patch.setattr(TrainingState, "save", unwritable)
         with pytest.raises(KeyboardInterrupt):
             sweep(folder, tmp_path / "run", controls={})
+    (manifest,) = (tmp_path / "run").glob(".resume-*.json")
     diagnostics = tmp_path / "run" / "r2" / "diagnostics.jsonl"
-    if spoiled == "diagnostics short":
-        diagnostics.write_bytes(diagnostics.read_bytes()[:100])
+    state = tmp_path / "run" / "r2" / "unfinished-2-4.safetensors"
     if spoiled == "diagnostics gone":
         diagnostics.unlink()
+    else:
+        file = {"diagnostics short": diagnostics, "state cut": state, "manifest cut": manifest}[spoiled]
+        file.write_bytes(file.read_bytes()[:100])
     records = {record.name: record for record in sweep(folder, tmp_path / "run", controls={}, resume=True)}
     assert {record.status for record in records.values()} == {"done"}
     assert records["r2"].resumed == ()
     assert (tmp_path / "run" / "unfinished" / "r2-1").exists()
-    assert bool(records["baseline"].resumed) == (spoiled != "state unwritable")
+    assert bool(records["baseline"].resumed) == (spoiled != "manifest cut")
 
 
 def test_an_interruption_is_recorded_in_every_arm_of_the_group(folder, tmp_path, monkeypatch):

@@ -86,7 +86,8 @@ def test_an_arm_interrupted_after_an_epoch_goes_on_and_ends_as_if_it_had_not_bee
         patch.setattr(arm_journal, "append_jsonl", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run_sweep(experiment(folder), run, only=["r2"])
-    assert (run / "r2" / "unfinished.safetensors").exists()
+    epoch = (lines_before - 1) // 3
+    assert (run / "r2" / f"unfinished-{epoch}-{2 * epoch}.safetensors").exists()
     (record,) = run_sweep(experiment(folder), run, only=["r2"], resume=True)
     whole = swept[0] / "r2"
     assert timeless(run / "r2" / "diagnostics.jsonl") == timeless(whole / "diagnostics.jsonl")
@@ -94,7 +95,8 @@ def test_an_arm_interrupted_after_an_epoch_goes_on_and_ends_as_if_it_had_not_bee
     assert record.done.selection == read_arm_record(whole).done.selection
     assert record.status == "done"
     assert not (run / "unfinished").exists()
-    assert not (run / "r2" / "unfinished.safetensors").exists()
+    assert not list(run.rglob("unfinished*")), "no resume point is left"
+    assert not list(run.glob(".resume*"))
 
 
 def test_an_interrupted_arm_goes_on_from_another_arms_lora_that_it_does_not_train(folder, swept, tmp_path, monkeypatch):
@@ -132,7 +134,7 @@ def test_an_unfinished_arm_of_other_settings_starts_again(folder, tmp_path, monk
     changed = experiment(folder, arms={"baseline": {}, "r2": {"lora": {"rank": 3, "alpha": 4, "layers": 1}}})
     (record,) = run_sweep(changed, run, only=["r2"], resume=True)
     assert record.status == "done"
-    assert (run / "unfinished" / "r2-1" / "unfinished.safetensors").exists()
+    assert (run / "unfinished" / "r2-1" / "unfinished-2-4.safetensors").exists()
 
 
 def test_a_killed_arm_leaves_no_record_and_counts_as_not_done(folder, tmp_path):

@@ -98,8 +98,10 @@ def test_a_failing_arm_ends_alone_and_all_progress_is_shown(folder, tmp_path):
     assert display.finished == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_however_a_sweep_ends_its_processes_record_their_arms_and_end(number, folder, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1, signal.SIGKILL])
+def test_the_processes_of_an_interrupted_sweep_keep_their_arms_and_end_those_of_a_killed_one_end(
+    number, folder, tmp_path
+):
     made = in_processes(folder, training=LONG)
     (tmp_path / "file.yaml").write_text(yaml.safe_dump(made.model_dump(mode="json")))
     run = tmp_path / "run"
@@ -112,12 +114,14 @@ def test_however_a_sweep_ends_its_processes_record_their_arms_and_end(number, fo
         finally:
             parent.send_signal(number)
         output = parent.stderr.read()  # ends only when no process has the pipe open any more
-    assert (status_of(run, "baseline"), status_of(run, "r2")) == ("cancelled", "cancelled")
     if number == signal.SIGKILL:
         assert parent.returncode == -number
+        assert not list(run.glob("*/record.json"))
     else:
-        assert parent.returncode == 130
-        assert "interrupted; `--resume` goes on from here" in output
+        assert parent.returncode == 128 + number
+        assert (status_of(run, "baseline"), status_of(run, "r2")) == ("cancelled", "cancelled")
+        assert len(list(run.glob("*/unfinished-0-*.safetensors"))) == 2, "each at its own step"
+        assert f"interrupted by {number.name}; go on with: python -m thinwire sweep" in output
     assert "Traceback" not in output
 
 

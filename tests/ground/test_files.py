@@ -1,18 +1,24 @@
 import json
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thinwire.errors import ThinwireError
+from thinwire.errors import StorageError, ThinwireError, UsageError
 from thinwire.files import (
     append_jsonl,
     content_hash,
     file_hash,
+    is_partial,
     read_json,
     read_jsonl,
+    remove_partial_files,
     replacing,
+    replacing_folder,
     write_json,
     write_jsonl,
     write_text,
@@ -162,3 +168,87 @@ def test_json_lines_that_are_no_utf8_are_an_error_that_names_the_file(tmp_path):
     (tmp_path / "rows.jsonl").write_bytes(b"\xff\n")
     with pytest.raises(ThinwireError, match=r"rows\.jsonl"):
         read_jsonl(tmp_path / "rows.jsonl")
+
+
+@pytest.fixture
+def full():
+    """A file that is always on a full disk."""
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    return Path("/dev/full")
+
+
+def test_a_line_on_a_full_disk_is_an_error_that_names_file_cause_and_free_space(full):
+    message = r"/dev/full cannot be written: No space left on device \(ENOSPC\); [\d.,]+ GB are free there; free some"
+    with pytest.raises(StorageError, match=message):
+        append_jsonl(full, {"step": 1})
+
+
+def test_an_error_in_the_block_of_a_replaced_file_is_one_of_that_file(full, tmp_path):
+    write_text(tmp_path / "file", "old")
+    with pytest.raises(StorageError, match=r"file cannot be written: No space left"), replacing(tmp_path / "file"):
+        full.write_text("new")
+    assert (tmp_path / "file").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+def test_a_folder_appears_only_as_a_whole(full, tmp_path):
+    with replacing_folder(tmp_path / "checkpoint") as temporary:
+        (temporary / "config.json").write_text("{}")
+        assert not (tmp_path / "checkpoint").exists()
+    assert (tmp_path / "checkpoint" / "config.json").read_text() == "{}"
+    assert (tmp_path / "checkpoint").stat().st_mode & 0o777 == 0o755
+    with pytest.raises(StorageError, match=r"other cannot be written"), replacing_folder(tmp_path / "other"):
+        full.write_text("weights")
+    assert list(tmp_path.iterdir()) == [tmp_path / "checkpoint"]
+
+
+def test_errors_of_the_disk_inside_safetensors_are_understood(full, tmp_path):
+    import torch
+    from safetensors.torch import save_file
+
+    with pytest.raises(StorageError, match=r"checkpoint cannot be written"), replacing_folder(tmp_path / "checkpoint"):
+        save_file({"one": torch.zeros(1)}, tmp_path / "no" / "folder")
+
+
+def test_only_files_are_replaced_and_links_stay_links(tmp_path):
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "folder", Path("/dev/null")):
+        with pytest.raises(UsageError, match="is no ordinary file"):
+            write_text(path, "text")
+    (tmp_path / "link").symlink_to("target")
+    write_text(tmp_path / "link", "text")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_text() == "text"
+
+
+@pytest.mark.parametrize("name", ["record.json", "x" * 255, "ä" * 127])
+def test_what_a_killed_process_leaves_is_recognised_and_removed(tmp_path, name):
+    held = [replacing(folder / name) for folder in (tmp_path, tmp_path / "below")]  # never left, as in a killed process
+    for one in held:
+        write_text(one.__enter__().parent / "kept", "")
+    assert len(list(tmp_path.rglob("*"))) == 5
+    with replacing(tmp_path / name) as temporary:
+        assert temporary.name.startswith(f".{name[:30]}"), "another one beside it"
+        assert len([path for path in tmp_path.iterdir() if is_partial(path)]) == 2, "this process is running"
+    (tmp_path / name).unlink()
+    remove_partial_files(tmp_path)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["below", "kept", "kept"]
+
+
+def test_the_next_write_removes_what_a_killed_process_left_of_the_file(tmp_path):
+    code = """
+import os, signal, sys
+from pathlib import Path
+from thinwire.files import replacing, replacing_folder
+with replacing_folder(Path("folder")) as folder, replacing(Path("file.json")) as temporary:
+    temporary.write_text("{")
+    (folder / "config.json").write_text("{")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False)
+    assert len(list(tmp_path.iterdir())) == 2
+    write_text(tmp_path / "file.json", "{}")
+    with replacing_folder(tmp_path / "folder"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file.json", "folder"]

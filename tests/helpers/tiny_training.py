@@ -68,7 +68,7 @@ class Trained:
     result: Any
     steps: list
     kept: list[TrainingState]
-    """After each epoch."""
+    """Its resume points: after each epoch, and where it was interrupted."""
     state: dict[str, torch.Tensor]
     """Copies of all that it trained, by name."""
 
@@ -84,13 +84,10 @@ def job(
     *,
     on_step=lambda *_: None,
     select=lambda epoch: float(epoch),
-    save_state=lambda _: None,
     resume_from=None,
 ) -> TrainingJob:
     """By default the last epoch is the best one."""
-    return TrainingJob(
-        config=config, inputs=inputs, on_step=on_step, select=select, save_state=save_state, resume_from=resume_from
-    )
+    return TrainingJob(config=config, inputs=inputs, on_step=on_step, select=select, resume_from=resume_from)
 
 
 def trained_tensors(inputs, lora, arm=0) -> dict[str, torch.Tensor]:
@@ -107,12 +104,21 @@ def train_together(
     micro_batch_tokens=WHOLE,
     use_cuda_graphs=False,
     is_tried=False,
+    then=lambda metrics: None,
+    kept=None,
     **hooks,
 ):
-    """Train fresh arms together, or go on with those that have ``resume_from``; one ``Trained`` for each."""
+    """Train fresh arms together, or go on with those that have ``resume_from``; one ``Trained`` for each.
+
+    ``then`` is called after each step of each arm; ``kept`` gets their resume points, for when training is interrupted.
+    """
     setting = Setting(lm)
     inputs = [change_inputs(number, setting.inputs(config)) for number, config in enumerate(configs)]
-    steps, kept = [[] for _ in configs], [[] for _ in configs]
+    steps, kept = [[] for _ in configs], kept or [[] for _ in configs]
+
+    def on_step(own):
+        return lambda metrics, _: (own.append(metrics), then(metrics))
+
     with (
         deterministic_kernels(),
         attached(setting.lm.model, [c.lora for c in configs], [c.seed for c in configs]) as lora,
@@ -121,15 +127,21 @@ def train_together(
             job(
                 config,
                 inputs,
-                on_step=lambda metrics, _, own=own: own.append(metrics),
-                save_state=lambda state, own_states=own_states: own_states.append(deepcopy(state)),
+                on_step=on_step(own),
                 resume_from=before,
                 **hooks,
             )
-            for config, inputs, own, own_states, before in zip(
-                configs, inputs, steps, kept, resume_from or [None] * len(configs), strict=True
+            for config, inputs, own, before in zip(
+                configs, inputs, steps, resume_from or [None] * len(configs), strict=True
             )
         ]
-        results = setting.train(jobs, lora, micro_batch_tokens, use_cuda_graphs, is_tried=is_tried)
+
+        def save_states(states):
+            for number, state in states:
+                kept[number].append(deepcopy(state))
+
+        results = setting.train(
+            jobs, lora, micro_batch_tokens, use_cuda_graphs, is_tried=is_tried, save_states=save_states
+        )
         states = [trained_tensors(inputs, lora, number) for number, inputs in enumerate(inputs)]
     return [Trained(*parts) for parts in zip(results, steps, kept, states, strict=True)]

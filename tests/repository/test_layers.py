@@ -11,7 +11,18 @@ import pytest
 import thinwire
 
 ROOT = Path(thinwire.__file__).parent
-GROUND = ["errors", "files", "schema", "seeding", "determinism", "progress", "cache", "assets"]
+GROUND = [
+    "errors",
+    "files",
+    "tensor_files",
+    "interruption",
+    "schema",
+    "seeding",
+    "determinism",
+    "progress",
+    "cache",
+    "assets",
+]
 LAYERS = (
     GROUND,
     ["ops", "results", "stats"],

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from thinwire.adapter.input_embeddings import AdapterEmbeddings
 from thinwire.cache import cache_dir, locked
-from thinwire.files import read_json, replacing, write_json
+from thinwire.files import read_json, write_json
 from thinwire.results.arm_record import Reconstruction
+from thinwire.tensor_files import save_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -28,24 +29,24 @@ class StartingAdapter:
         """Return the weights by name, on the CPU: from the cache, or of ``inputs`` after ``train`` has trained it in
         place."""
         path = self._path(".safetensors")
-        with locked(path.with_suffix("")):
-            if path.exists():
-                logger.info("starting adapter: cached")
-            else:
-                train(inputs)
-                with replacing(path) as temporary:
-                    named = inputs.adapter.named_parameters()
-                    save_file({name: parameter.detach().cpu() for name, parameter in named}, temporary)
+        if path.exists():  # without the lock, so that a cache need not be writable to be read
+            logger.info("starting adapter: cached")
+        else:
+            with locked(path.with_suffix("")):
+                if not path.exists():
+                    train(inputs)
+                    save_tensors(path, dict(inputs.adapter.named_parameters()))
         weights: dict[str, Tensor] = load_file(path)
         return weights
 
     def reconstruction(self, measure: Callable[[], Reconstruction]) -> Reconstruction:
         """Return the adapter's reconstruction metrics: from the cache, or from ``measure``."""
         path = self._path(".json")
-        with locked(path.with_suffix("")):
-            if not path.exists():
-                write_json(path, measure().model_dump(mode="json"))
-            return Reconstruction.model_validate(read_json(path))
+        if not path.exists():
+            with locked(path.with_suffix("")):
+                if not path.exists():
+                    write_json(path, measure().model_dump(mode="json"))
+        return Reconstruction.model_validate(read_json(path))
 
     def _path(self, suffix: str) -> Path:
         return cache_dir() / "adapters" / f"{self.key}{suffix}"

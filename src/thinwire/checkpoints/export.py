@@ -6,7 +6,6 @@ added to the weights. Codec and adapter are not needed any more.
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import torch
 
 from thinwire.checkpoints.load import FinishedArm, load_arm
 from thinwire.errors import UsageError
+from thinwire.files import replacing_folder
 from thinwire.model.quiet import quiet_transformers
 
 
@@ -24,6 +24,7 @@ def export(arm: FinishedArm, target: Path) -> None:
 
     Raises:
         UsageError: ``target`` exists.
+        StorageError: it cannot be written; nothing is left.
     """
     if target.exists():
         raise UsageError(f"{target} exists, and nothing is overwritten; choose another folder")
@@ -36,8 +37,6 @@ def export(arm: FinishedArm, target: Path) -> None:
         weight = lm.embedding_weights(matrix).clone()
         model.get_input_embeddings().weight = torch.nn.Parameter(weight, requires_grad=False)
     model.config.get_text_config().tie_word_embeddings = model.config.tie_word_embeddings = False
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary, quiet_transformers():
-        model.save_pretrained(Path(temporary) / "checkpoint")
-        lm.tokenizer.save_pretrained(Path(temporary) / "checkpoint")
-        (Path(temporary) / "checkpoint").rename(target)
+    with replacing_folder(target) as temporary, quiet_transformers():
+        model.save_pretrained(temporary)
+        lm.tokenizer.save_pretrained(temporary)

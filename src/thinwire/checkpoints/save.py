@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 from thinwire.adapter.input_embeddings import AdapterEmbeddings, InputEmbeddings
+from thinwire.files import make_folder
 from thinwire.model.lora import StackedLora
 from thinwire.results.arm_record import TrainableParameters
+from thinwire.tensor_files import save_tensors
 
 ADAPTER_FILE = "adapter.safetensors"
 LORA_FOLDER = "lora"
@@ -17,9 +17,9 @@ LORA_FOLDER = "lora"
 def save_checkpoint(folder: Path, inputs: InputEmbeddings, lora: StackedLora | None, arm: int) -> None:
     """Save the trained parameters of arm number ``arm`` of ``lora``. The codec, shared by arms, is saved with the
     sweep."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     if isinstance(inputs, AdapterEmbeddings):
-        save_file({name: p.detach().cpu() for name, p in inputs.adapter.named_parameters()}, folder / ADAPTER_FILE)
+        save_tensors(folder / ADAPTER_FILE, dict(inputs.adapter.named_parameters()))
     if lora is not None and lora.factors(arm):
         lora.save(arm, folder / LORA_FOLDER)
 

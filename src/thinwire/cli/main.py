@@ -1,41 +1,73 @@
-"""The ``thinwire`` command."""
+"""The entry point of the ``thinwire`` command: signals, errors and exit codes."""
 
 from __future__ import annotations
 
+import logging
+import shlex
 import signal
 import sys
+from pathlib import Path
 
-import typer
-
-from thinwire.cli.checkpoints import checkpoints_app
-from thinwire.cli.options import console
-from thinwire.cli.results import results_app
-from thinwire.cli.runs import runs_app
-from thinwire.errors import ThinwireError
-
-app = typer.Typer(
-    name="thinwire",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-    help="Compress the input embeddings of a language model, and measure whether LoRA helps to use them.\n\n"
-    "Start with `thinwire sweep experiments/phase1a_lora.yaml --set data.samples=300 --set training.epochs=1`, "
-    "then `thinwire compare runs/phase1a_lora_sweep`.",
-)
-for commands in (runs_app, checkpoints_app, results_app):
-    app.add_typer(commands)
+from thinwire import interruption
 
 
 def main() -> None:
     """Run the command.
 
-    Exit codes: 2 for a request that cannot be carried out, 1 for work that failed, 130 if interrupted.
+    Exit codes: 2 for a request that cannot be carried out, 1 for work that failed, 128 + N if signal N ended it.
     """
-    # Treat a scheduler's SIGTERM as an interruption: running arms are recorded as cancelled.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interruption.install()  # first, because the imports take a moment
+    words = f"; go on with: {again}" if (again := resume_command(sys.argv)) else ""
+    try:
+        with interruption.before_leaving(lambda: _say(f"left at once{words}")):
+            _run(words)
+    except (SystemExit, KeyboardInterrupt):
+        number = interruption.received()
+        if number is None:
+            raise
+        _say(f"interrupted by {signal.Signals(number).name}{words}")
+        sys.exit(128 + number)
+    finally:
+        interruption.ignore()  # nothing is left to be interrupted
+
+
+def _run(words: str) -> None:
+    """Run the command, and turn its errors into one line and an exit code."""
+    from thinwire.cli.app import app
+    from thinwire.errors import StorageError, ThinwireError
+
+    logging.raiseExceptions = False  # a message that cannot be written is no reason to print a traceback
     try:
         app()
-    except ThinwireError as error:
-        console.print(f"error: {error}", markup=False, highlight=False, style="red", soft_wrap=True)
+    except StorageError as error:
+        _say(f"error: {error}{words}")
         sys.exit(error.exit_code)
+    except ThinwireError as error:
+        _say(f"error: {error}")
+        sys.exit(error.exit_code)
+    except OSError as error:  # of a file that another library reads or writes
+        _say(f"error: {error.filename or 'a file'}: {error.strerror or error}{words}")
+        sys.exit(1)
+
+
+def resume_command(arguments: list[str]) -> str | None:
+    """Return what goes on with a command that was interrupted; None if it cannot be gone on with.
+
+    Args:
+        arguments: ``sys.argv`` of the command.
+    """
+    program, *others = arguments
+    if others[:1] not in (["sweep"], ["train"]) or "--dry-run" in others:
+        return None
+    name = [Path(program).name] if Path(program).name == "thinwire" else ["python", "-m", "thinwire"]
+    return shlex.join([*name, *others, *([] if "--resume" in others else ["--resume"])])
+
+
+def _say(text: str) -> None:
+    """Print a line on the standard error, in red on a terminal."""
+    from thinwire.cli.options import console
+
+    try:
+        console.print(text, markup=False, highlight=False, style="red", soft_wrap=True)
+    except OSError:  # it is a file on the full disk, or a closed pipe
+        return

@@ -115,20 +115,16 @@ def _run(
     from thinwire.experiment.sweep import run_sweep  # slow to import: a mistyped setting is refused before it
 
     folder = output or Path("runs") / experiment.name
-    try:
-        with progress_display() as display:
-            records = run_sweep(
-                experiment,
-                folder,
-                resume=resume,
-                only=only or [],
-                controls=controls,
-                tensorboard=tensorboard,
-                display=display,
-            )
-    except KeyboardInterrupt:
-        console.print("interrupted; `--resume` goes on from here", style="yellow")
-        raise  # typer ends the process with exit code 130
+    with progress_display() as display:
+        records = run_sweep(
+            experiment,
+            folder,
+            resume=resume,
+            only=only or [],
+            controls=controls,
+            tensorboard=tensorboard,
+            display=display,
+        )
     typer.echo((folder / "sweep_summary.txt").read_text(encoding="utf-8"))
     console.print(f"results: {folder}", soft_wrap=True)
     if failed := [record.name for record in records if record.status != "done"]:

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from typing_extensions import Self
 
 from thinwire.codecs.residual_mlp import mlp
 from thinwire.codecs.settings import CodecConfig
-from thinwire.files import replacing
 from thinwire.results.arm_record import CodecMetric
 from thinwire.schema import Section
+from thinwire.tensor_files import save_tensors
 
 
 class Codec(ABC):
@@ -137,8 +137,7 @@ class Codec(ABC):
 
     def save(self, path: Path) -> None:
         """Write the fitted tensors to a safetensors file, atomically."""
-        with replacing(path) as temporary:
-            save_file({name: tensor.cpu().contiguous() for name, tensor in self.state().items()}, temporary)
+        save_tensors(path, self.state())
 
     @classmethod
     def load(cls, path: Path) -> Self:

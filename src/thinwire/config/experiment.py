@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from thinwire.codecs.table import AnyCodecConfig
+from thinwire.config.idle import AFFECT_NO_RESULT
 from thinwire.config.settings import (
     AdapterConfig,
     DataConfig,
@@ -67,6 +68,10 @@ class ArmConfig(Section):
     lora: LoraSettings = LoraSettings()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    def identity(self) -> dict[str, Any]:
+        """Return the settings that a result depends on, as JSON."""
+        return self.model_dump(mode="json", exclude={"training": set(AFFECT_NO_RESULT)})
 
     @property
     def is_supervised(self) -> bool:

@@ -7,6 +7,9 @@ from typing import Any
 
 from thinwire.schema import leaves
 
+AFFECT_NO_RESULT = frozenset({"checkpoint_minutes"})
+"""Settings of ``training`` that change no result, so that they may differ between a run and its resumption."""
+
 _IDLE_BY_INPUT: Mapping[str, tuple[str, ...]] = {
     "adapter": (),
     "codec": ("adapter.", "reconstruction.", "training.adapter_lr"),
@@ -24,7 +27,7 @@ def effective_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         config: an ``ArmConfig`` as JSON; one of an earlier version may lack newer settings.
     """
     found = dict(leaves(config))
-    idle = [*_IDLE_BY_INPUT[found["input"]]]
+    idle = [*_IDLE_BY_INPUT[found["input"]], *(f"training.{name}" for name in AFFECT_NO_RESULT)]
     has_lora = found["lora.rank"] > 0
     if not has_lora:
         idle += [path for path in found if path.startswith("lora.") and path != "lora.rank"]

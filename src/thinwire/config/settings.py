@@ -213,6 +213,9 @@ class TrainingConfig(Section):
     """Decoupled weight decay of AdamW, for adapter and LoRA alike."""
     clip_norm: Rate = 1.0
     """Maximum norm of the gradient of all trained parameters together."""
+    checkpoint_minutes: Rate = 5.0
+    """Minutes of training after which an arm's resume point is kept, besides those after each epoch. Affects no
+    result."""
 
     def steps_per_epoch(self, num_questions: int) -> int:
         """Return the optimiser steps of an epoch; the last one takes the questions that are left."""

@@ -26,9 +26,9 @@ def epoch_order(questions: Sequence[Encoded], seed: int, epoch: int, *, grouped:
 
 
 def epoch_batches(
-    questions: Sequence[Encoded], batch_size: int, seed: int, epoch: int, *, grouped: bool = False
+    questions: Sequence[Encoded], batch_size: int, seed: int, epoch: int, *, grouped: bool = False, first: int = 0
 ) -> Iterator[list[Encoded]]:
-    """Yield the questions of each step of an epoch; the last step may have fewer."""
+    """Yield the questions of each step of an epoch, from step ``first``, from 0; the last step may have fewer."""
     order = epoch_order(questions, seed, epoch, grouped=grouped)
-    for start in range(0, len(order), batch_size):
+    for start in range(first * batch_size, len(order), batch_size):
         yield [questions[i] for i in order[start : start + batch_size]]

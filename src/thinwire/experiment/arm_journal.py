@@ -6,13 +6,14 @@ import logging
 import os
 import traceback
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from safetensors import SafetensorError
-
+from thinwire.errors import StorageError
 from thinwire.experiment.plan import Planned
-from thinwire.files import append_jsonl, content_hash, write_jsonl
+from thinwire.experiment.resume_points import state_name
+from thinwire.files import append_jsonl, content_hash, remove_file, sync, write_jsonl, writing
 from thinwire.results.arm_record import (
     ArmRecord,
     ArmResults,
@@ -24,10 +25,10 @@ from thinwire.results.arm_record import (
     Status,
     write_arm_record,
 )
-from thinwire.results.layout import DIAGNOSTICS_FILE, PREDICTIONS_FILE, RECORD_FILE, STATE_FILE
+from thinwire.results.layout import DIAGNOSTICS_FILE, PREDICTIONS_FILE, RECORD_FILE, STATE_FILES
 from thinwire.results.provenance import now
 from thinwire.training.job import StepMetrics
-from thinwire.training.state import RunMetadata, TrainingState
+from thinwire.training.state import Position, RunMetadata, TrainingState
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,8 @@ class ArmJournal:
         self._model, self._data, self._environment, self._resume_key = model, data, environment, resume_key
         self._started_at = now()
         self._resumed: tuple[ResumedRun, ...] = ()
+        self._bytes_after_step = 0
+        """Length of the diagnostics after the last step or the last scored epoch that a resume point has."""
         self.log("info", "%s %s", planned.kind, planned.name)
 
     @property
@@ -66,24 +69,31 @@ class ArmJournal:
         return self.planned.name
 
     def resume(self) -> TrainingState | None:
-        """Return to the last complete epoch of an earlier run, and drop everything written after it.
+        """Return to the resume point of an earlier run, and drop everything written after it.
 
         Returns:
             The training state to resume from; None if there is none.
+
+        Raises:
+            StorageError: the files cannot be changed.
         """
-        if not self.planned.epochs_done:
+        if self.planned.resume_point is None:
             return None
-        state, run = TrainingState.load(self.folder / STATE_FILE)
-        os.truncate(self.folder / DIAGNOSTICS_FILE, run.diagnostics_bytes)
-        (self.folder / RECORD_FILE).unlink(missing_ok=True)  # the record of how the earlier run ended
+        state, run = TrainingState.load(self.planned.resume_point.file)
+        diagnostics = self.folder / DIAGNOSTICS_FILE
+        with writing(diagnostics):
+            os.truncate(diagnostics, run.diagnostics_bytes)
+        remove_file(self.folder / RECORD_FILE)  # the record of how the earlier run ended
         self.selections, self.seconds = list(run.selections), run.seconds
         self._started_at, self._resumed = run.started_at, run.runs
-        self.log("info", "%s: going on after epoch %d", self.name, self.planned.epochs_done)
+        self._bytes_after_step = run.diagnostics_bytes
+        self.log("info", "%s: going on after epoch %d, step %d", self.name, state.epoch, state.step)
         return state
 
     def write_step(self, metrics: StepMetrics) -> None:
         """Append the metrics of an optimiser step to the diagnostics."""
         append_jsonl(self.folder / DIAGNOSTICS_FILE, {"event": "step", **metrics.as_dict()})
+        self._bytes_after_step = self._diagnostics_bytes()
 
     def write_selection(self, epoch: int, scores: Scores) -> None:
         """Append the selection scores of an epoch to the diagnostics."""
@@ -101,38 +111,66 @@ class ArmJournal:
         degeneration = {"degeneration": scores.degeneration.model_dump()}
         append_jsonl(self.folder / DIAGNOSTICS_FILE, line | named | degeneration)
 
-    def save_state(self, state: TrainingState) -> None:
-        """Save the resume point of this epoch; if that fails, log a warning and go on."""
+    def _diagnostics_bytes(self) -> int:
+        path = self.folder / DIAGNOSTICS_FILE
+        return path.stat().st_size if path.exists() else 0
+
+    def write_state(self, state: TrainingState) -> Path:
+        """Write a resume point, and return its file; it counts when its group's are committed.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        if len(self.selections) == state.epoch:  # else the epoch is being scored, and will be scored anew
+            self._bytes_after_step = self._diagnostics_bytes()
+        if self._bytes_after_step:
+            with writing(self.folder / DIAGNOSTICS_FILE):
+                sync(self.folder / DIAGNOSTICS_FILE)  # on disk before what refers to it
         run = RunMetadata(
-            diagnostics_bytes=(self.folder / DIAGNOSTICS_FILE).stat().st_size,
-            selections=tuple(self.selections),
+            diagnostics_bytes=self._bytes_after_step,
+            selections=tuple(self.selections[: state.epoch]),
             seconds=self.seconds,
             started_at=self._started_at,
-            runs=(*self._resumed, ResumedRun(epoch=state.epoch, environment=self._environment)),
+            runs=(*self._resumed, ResumedRun(epoch=state.epoch, step=state.step, environment=self._environment)),
         )
-        try:
-            state.save(self.folder / STATE_FILE, self._resume_key, run)
-        except (OSError, SafetensorError) as error:
-            self.log("warning", "%s: epoch %d cannot be gone on from: %s", self.name, state.epoch, error)
+        file = self.folder / state_name(Position(epoch=state.epoch, step=state.step))
+        state.save(file, self._resume_key, run)
+        return file
 
     def finish(self, results: ArmResults) -> None:
-        """Record that the arm is done, and remove its resume point."""
-        self._end("done", None, results)
-        (self.folder / STATE_FILE).unlink(missing_ok=True)
-        for partial in self.folder.glob(f".{STATE_FILE}.*"):  # temporary files of a killed process
-            partial.unlink()
+        """Record that the arm is done, and remove its resume points.
 
-    def fail(self, error: Exception) -> None:
-        """Record the error that ended the arm, unless it has already ended."""
+        Raises:
+            StorageError: the record cannot be written, or a resume point not removed.
+        """
+        if self._diagnostics_bytes():
+            with writing(self.folder / DIAGNOSTICS_FILE):
+                sync(self.folder / DIAGNOSTICS_FILE)
+        self._end("done", None, results)
+        self._remove_states()
+
+    def fail(self, error: Exception, *, is_final: bool = False) -> None:
+        """Record the error that ended the arm, unless it has already ended.
+
+        Args:
+            is_final: the error would come again from the resume point, so that is removed.
+        """
         if self.record is None:
             self.log("error", "%s failed: %s", self.name, error)
             self.log("debug", "%s", "".join(traceback.format_exception(error)))
             self._end("failed", f"{type(error).__name__}: {error}")
+            if is_final:
+                self._remove_states()
 
-    def cancel(self) -> None:
-        """Record that the arm was interrupted, unless it has already ended."""
+    def _remove_states(self) -> None:
+        for state in self.folder.glob(STATE_FILES):
+            remove_file(state)
+
+    def cancel(self, error: BaseException) -> None:
+        """Record that the arm was interrupted by ``error``, unless it has already ended; on a full disk, do not."""
         if self.record is None:
-            self._end("cancelled", "interrupted")
+            with suppress(StorageError):
+                self._end("cancelled", str(error) or "interrupted")
 
     def _end(self, status: Status, error: str | None, results: ArmResults | None = None) -> None:
         config = self.planned.config.model_dump(mode="json")
@@ -143,7 +181,7 @@ class ArmJournal:
             status=status,
             error=error,
             config=config,
-            config_hash=content_hash(config),
+            config_hash=content_hash(self.planned.config.identity()),
             environment=self._environment,
             model=self._model,
             data=self._data,

@@ -51,7 +51,6 @@ class ArmRun:
             inputs=self.inputs.embeddings,
             on_step=on_step,
             select=self.select,
-            save_state=self.journal.save_state,
             resume_from=resume_from,
         )
 

@@ -33,7 +33,7 @@ from thinwire.data.answer_form import decide_answer_form, describe_decision
 from thinwire.data.encoding import EncodedQuestions, encode_questions
 from thinwire.data.prompts import PromptEncoder
 from thinwire.data.splits import Splits
-from thinwire.errors import ThinwireError, UsageError
+from thinwire.errors import StorageError, ThinwireError, UsageError
 from thinwire.experiment.arm_inputs import ArmInputs, FittedCodec, PreparedQuestions
 from thinwire.files import content_hash
 from thinwire.model.language_model import LanguageModel
@@ -99,11 +99,17 @@ class ArtifactCache:
         )
 
     def make_shared(self, arms: Iterable[ArmConfig]) -> None:
-        """Save the arms' codecs and starting adapters in folder and cache, where worker processes find them."""
+        """Save the arms' codecs and starting adapters in folder and cache, where worker processes find them.
+
+        Raises:
+            StorageError: one cannot be written.
+        """
         for arm in arms:
             if arm.input != "text":
                 try:
                     self.arm_inputs(arm)
+                except StorageError:
+                    raise
                 except (ThinwireError, RuntimeError, OSError):
                     # An arm that cannot be prepared fails again in its worker process, which records the error.
                     logger.debug("not made beforehand", exc_info=True)

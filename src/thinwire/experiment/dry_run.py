@@ -30,7 +30,7 @@ from thinwire.results.search_record import read_search_record
 from thinwire.schema import leaves
 
 State = Literal["done", "unfinished", "to do"]
-"""``done``: kept; ``unfinished``: started earlier, resumed after its last complete epoch if there is one; ``to do``."""
+"""``done``: kept; ``unfinished``: started earlier, resumed from its resume point if there is one; ``to do``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +88,7 @@ def dry_run(experiment: Experiment, folder: Path, *, resume: bool = False, contr
     check_worker_processes(device, experiment.worker_processes)
     model, reason = choose_model(experiment.model.name, device)
     planned = plan(experiment, (), controls)
-    if folder.exists():
-        check_folder(folder, experiment, resume)
+    check_folder(folder, experiment, resume)
     known = read_search_record(folder)
     searched = to_search(experiment, [run.arm for run in planned], known)
     if searched:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
 from thinwire.determinism import deterministic_kernels
-from thinwire.errors import ThinwireError
+from thinwire.errors import StorageError, ThinwireError
 from thinwire.experiment.arm_inputs import ArmInputs
 from thinwire.experiment.arm_journal import ArmJournal
 from thinwire.experiment.arm_run import ArmRun
 from thinwire.experiment.artifact_cache import ArtifactCache
 from thinwire.experiment.plan import Planned
-from thinwire.experiment.resume import resume_key, set_aside, with_epochs_done
+from thinwire.experiment.resume import resume_key, set_aside, with_resume_point
+from thinwire.experiment.resume_points import commit, committed
 from thinwire.experiment.runtime import Runtime
+from thinwire.files import make_folder, writing
 from thinwire.model.compile import compiled_layers
 from thinwire.model.lora import StackedLora, adapted_modules, attached
 from thinwire.model.memory import training_micro_batch_tokens
+from thinwire.ops.threads import computing_with
 from thinwire.results.arm_record import ArmRecord, TrainingResult
 from thinwire.results.layout import arm_folder
 from thinwire.results.provenance import environment
@@ -39,39 +42,43 @@ def run_group(runtime: Runtime, artifacts: ArtifactCache, runs: Sequence[Planned
     """
     folders = [arm_folder(sweep_folder, run.name, run.kind) for run in runs]
     for run, folder in zip(runs, folders, strict=True):
-        if folder.exists() and not run.epochs_done:
+        if folder.exists() and run.resume_point is None:
             set_aside(folder, sweep_folder / "unfinished")
-    records = run_arms(runtime, artifacts, runs, folders)
+    records = run_arms(runtime, artifacts, runs, folders, sweep_folder)
     if len(runs) > 1 and all(record.status == "failed" for record in records):
         logger.warning("%d arms failed together (%s); running them one by one", len(runs), records[0].error)
         for run in runs:
             data = artifacts.questions(run.config).encoded.hashes
-            again = with_epochs_done(run, sweep_folder, data, runtime.lm)
+            again = with_resume_point(run, sweep_folder, data, runtime.lm, committed(sweep_folder))
             run_group(runtime, artifacts, [again], sweep_folder)
 
 
 def run_arms(
-    runtime: Runtime, artifacts: ArtifactCache, runs: Sequence[Planned], folders: Sequence[Path]
+    runtime: Runtime, artifacts: ArtifactCache, runs: Sequence[Planned], folders: Sequence[Path], sweep_folder: Path
 ) -> list[ArmRecord]:
-    """Run one arm, or several that can train together, each in its own folder.
+    """Run one arm, or several that can train together, each in its own folder below ``sweep_folder``.
 
     A folder is new, or holds an unfinished run that is resumed. A failure is recorded and not raised, because an arm's
-    error must not end the sweep. An interruption is recorded and raised.
+    error must not end the sweep. An interruption is recorded and raised, and so is a file that cannot be written.
 
     Returns:
         The arms' records, which are also written to their folders as soon as each arm has ended.
+
+    Raises:
+        StorageError: a file cannot be written.
     """
     with ExitStack() as logs:
         for run, folder in zip(runs, folders, strict=True):
-            folder.mkdir(parents=True, exist_ok=run.epochs_done > 0)
+            assert run.resume_point or not folder.exists(), "what was not resumed from has been set aside"
+            make_folder(folder)
             logs.enter_context(_logging_to(folder, run.name))
         journals = [_journal(runtime, artifacts, run, folder) for run, folder in zip(runs, folders, strict=True)]
         try:
             with deterministic_kernels():
-                _run(runtime, artifacts, journals)
-        except KeyboardInterrupt:
+                _run(runtime, artifacts, journals, sweep_folder)
+        except (KeyboardInterrupt, StorageError) as error:
             for journal in journals:
-                journal.cancel()
+                journal.cancel(error)
             raise
         except Exception as error:  # noqa: BLE001 - recorded with its traceback; the sweep goes on and exits with 1
             for journal in journals:
@@ -91,8 +98,21 @@ def _journal(runtime: Runtime, artifacts: ArtifactCache, run: Planned, folder: P
     )
 
 
-def _run(runtime: Runtime, artifacts: ArtifactCache, journals: Sequence[ArmJournal]) -> None:
-    ready = _prepared(runtime, artifacts, journals)
+def _run(runtime: Runtime, artifacts: ArtifactCache, journals: Sequence[ArmJournal], sweep_folder: Path) -> None:
+    states = [journal.resume() for journal in journals]
+    # A resumed training goes on with as many threads, or sums would be rounded differently.
+    with computing_with(next((state.cpu_threads for state in states if state), None)):
+        _run_from(runtime, artifacts, journals, states, sweep_folder)
+
+
+def _run_from(
+    runtime: Runtime,
+    artifacts: ArtifactCache,
+    journals: Sequence[ArmJournal],
+    states: Sequence[TrainingState | None],
+    sweep_folder: Path,
+) -> None:
+    ready = _prepared(runtime, artifacts, journals, states)
     if not ready:
         return
     configs = [inputs.config for _, inputs, _ in ready]
@@ -103,20 +123,24 @@ def _run(runtime: Runtime, artifacts: ArtifactCache, journals: Sequence[ArmJourn
         arms = [ArmRun(runtime, journal, inputs, lora, n) for n, (journal, inputs, _) in enumerate(ready)]
         results: list[TrainingResult | ThinwireError | None]
         if configs[0].has_trainable:
-            results = [*_train(runtime, arms, [state for _, _, state in ready], lora)]
+            results = [*_train(runtime, arms, [state for _, _, state in ready], lora, sweep_folder)]
         else:
             (untrained,) = arms
             untrained.select(0)
             results = [None]
         for arm, result in zip(arms, results, strict=True):
+            if isinstance(result, ThinwireError):
+                arm.journal.fail(result, is_final=True)
+                continue
             with _failing_alone(arm.journal):
-                if isinstance(result, ThinwireError):
-                    raise result
                 arm.journal.finish(arm.test(result))
 
 
 def _prepared(
-    runtime: Runtime, artifacts: ArtifactCache, journals: Sequence[ArmJournal]
+    runtime: Runtime,
+    artifacts: ArtifactCache,
+    journals: Sequence[ArmJournal],
+    states: Sequence[TrainingState | None],
 ) -> list[tuple[ArmJournal, ArmInputs, TrainingState | None]]:
     """Make the inputs of each arm; arms whose inputs cannot be made fail.
 
@@ -124,9 +148,9 @@ def _prepared(
     """
     prepared = []
     started = time.perf_counter()
-    for journal in journals:
+    for journal, state in zip(journals, states, strict=True):
         with _failing_alone(journal):
-            state, config = journal.resume(), journal.planned.config
+            config = journal.planned.config
             adapted_modules(runtime.lm.model, config.lora)  # raises if the model lacks the modules to adapt
             prepared.append((journal, artifacts.arm_inputs(config), state))
     share = (time.perf_counter() - started) / len(journals)
@@ -140,15 +164,22 @@ def _failing_alone(journal: ArmJournal) -> Iterator[None]:
     """Record an exception in the block as the failure of this arm only."""
     try:
         yield
+    except StorageError:  # ends the sweep
+        raise
     except Exception as error:  # noqa: BLE001 - recorded with its traceback
         journal.fail(error)
 
 
 def _train(
-    runtime: Runtime, arms: Sequence[ArmRun], states: Sequence[TrainingState | None], lora: StackedLora | None
+    runtime: Runtime,
+    arms: Sequence[ArmRun],
+    states: Sequence[TrainingState | None],
+    lora: StackedLora | None,
+    sweep_folder: Path,
 ) -> list[TrainingResult | ThinwireError]:
     lm, first, questions = runtime.lm, arms[0].config, arms[0].inputs.questions
-    train_questions, epochs_done = questions.encoded.train, arms[0].journal.planned.epochs_done
+    train_questions = questions.encoded.train
+    epochs_done, steps_done = (states[0].epoch, states[0].step) if states[0] else (0, 0)
     label = arms[0].journal.name if len(arms) == 1 else f"{len(arms)} arms"
     epochs_left = first.training.epochs > epochs_done
     if epochs_left and len(arms) > 1:
@@ -157,8 +188,11 @@ def _train(
         logger.info("%s: training begins", label)
     # Count all epochs: a resumed arm must be compiled if its earlier epochs were, or it would round differently.
     num_tokens = len(arms) * questions.training_tokens(first)
-    steps_done = epochs_done * first.training.steps_per_epoch(len(train_questions))
     compilation = compiled_layers(lm, epochs_left and runtime.compile_layers, num_tokens)
+
+    def save_states(states: Iterable[tuple[int, TrainingState]]) -> None:
+        commit(sweep_folder, {arms[n].journal.name: arms[n].journal.write_state(state) for n, state in states})
+
     with runtime.display.task(label, before=steps_done) as task, compilation as compiled:
         setting = first.training.micro_batch_tokens
         teachers = [arm.inputs.teacher for arm in arms if arm.inputs.teacher is not None]
@@ -171,6 +205,7 @@ def _train(
             micro_batch_tokens=training_micro_batch_tokens(lm, setting, compiled=compiled, share=runtime.memory_share),
             is_tried=is_tried(lm.device, setting),
             use_cuda_graphs=runtime.use_cuda_graphs,
+            save_states=save_states,
             teacher=teachers[0] if teachers else None,
         )
 
@@ -180,19 +215,43 @@ def _logging_to(folder: Path, arm: str) -> Iterator[None]:
     """Write this package's messages, down to single steps, to ``training_<time>.log`` during the block.
 
     Messages of other arms are left out.
+
+    Raises:
+        StorageError: the file cannot be made.
     """
     stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-    handler = logging.FileHandler(folder / f"training_{stamp}.log", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    handler.setLevel(logging.DEBUG)
-    handler.addFilter(lambda message: getattr(message, "arm", arm) == arm)
-    package = logging.getLogger("thinwire")
-    level = package.level
-    package.addHandler(handler)
-    package.setLevel(logging.DEBUG)
-    try:
-        yield
-    finally:
-        package.setLevel(level)
-        package.removeHandler(handler)
-        handler.close()
+    with _LogFile(folder / f"training_{stamp}.log") as handler:
+        handler.addFilter(lambda message: getattr(message, "arm", arm) == arm)
+        package = logging.getLogger("thinwire")
+        level = package.level
+        package.addHandler(handler)
+        package.setLevel(logging.DEBUG)
+        try:
+            yield
+        finally:
+            package.setLevel(level)
+            package.removeHandler(handler)
+
+
+class _LogFile(logging.Handler):
+    """Writes messages to a file, each at once and whole.
+
+    A message that cannot be written is left out: it is no result, and the results that follow it will tell why.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(logging.DEBUG)
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        with writing(path):
+            self._file = path.open("ab", buffering=0)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError):
+            self._file.write(f"{self.format(record)}\n".encode(errors="backslashreplace"))
+
+    def __enter__(self) -> _LogFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self.close()

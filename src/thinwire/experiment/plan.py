@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from thinwire.config.experiment import ArmConfig, Experiment
 from thinwire.results.arm_record import Kind
+from thinwire.training.state import Position
 
 logger = logging.getLogger(__name__)
 
@@ -16,6 +18,16 @@ Controls = Literal["auto", "all", "none"]
 
 _SMALL_RUN = 500
 """With at most this many training questions, controls that train are left out unless asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumePoint:
+    """A resume point of a run that fits its settings, questions, model and versions."""
+
+    file: Path
+    position: Position
+    group: str
+    """Arms continue together if this is the same (``resume_points.Committed``)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +40,8 @@ class Planned:
     """Name of the arm or control."""
     kind: Kind
     config: ArmConfig
-    epochs_done: int = 0
-    """Complete epochs of an unfinished run to resume from."""
+    resume_point: ResumePoint | None = None
+    """Where to resume an unfinished run; None to start from the beginning."""
 
 
 def plan(experiment: Experiment, only: Collection[str], controls: Controls) -> list[Planned]:

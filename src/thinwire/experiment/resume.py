@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 import yaml
-from filelock import FileLock, Timeout
 
 import thinwire
 from thinwire.config.experiment import ArmConfig, Experiment
+from thinwire.config.idle import AFFECT_NO_RESULT
 from thinwire.errors import ThinwireError, UsageError
-from thinwire.experiment.plan import Planned
-from thinwire.files import content_hash
+from thinwire.experiment.folder_lock import LOCK_FILES, check_is_folder
+from thinwire.experiment.plan import Planned, ResumePoint
+from thinwire.experiment.resume_points import Committed
+from thinwire.files import content_hash, is_partial, make_folder, writing
 from thinwire.model.language_model import LanguageModel
 from thinwire.results.arm_record import ArmRecord, QuestionHashes, has_arm_record, read_arm_record
-from thinwire.results.layout import DIAGNOSTICS_FILE, EXPERIMENT_FILE, STATE_FILE, arm_folder
+from thinwire.results.layout import DIAGNOSTICS_FILE, EXPERIMENT_FILE, arm_folder
 from thinwire.results.sweep_header import SweepHeader, has_header, read_header
 from thinwire.training.state import peek
 
@@ -31,44 +32,20 @@ _MAY_CHANGE = frozenset(
 )
 """Settings of an experiment that may differ between two runs in a folder: finished arms are compared one by one."""
 
-_LOCK_FILE = ".lock"
-
-
-@contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
-    """Create ``folder``, and keep other processes from running a sweep in it during the block.
-
-    A folder that is new and in which the block has written nothing is removed again.
-
-    Raises:
-        UsageError: another process is using it.
-    """
-    is_new = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = folder / _LOCK_FILE
-    try:
-        with FileLock(lock, timeout=0):
-            try:
-                yield
-            finally:
-                if is_new and list(folder.iterdir()) == [lock]:
-                    with suppress(OSError):  # some systems do not remove an open file
-                        lock.unlink()
-                        folder.rmdir()
-    except Timeout:
-        raise UsageError(
-            f"another process is running a sweep in {folder}; wait for it, or use another folder"
-        ) from None
-
 
 def check_folder(folder: Path, experiment: Experiment, resume: bool) -> SweepHeader | None:
     """Refuse a folder that must not be written to; returns the header of the sweep to resume, or None.
 
+    Reads only. A folder that is not there, or holds only what a sweep leaves that was killed as it began, is new.
+
     Raises:
-        UsageError: the folder holds other files, results without ``resume``, or results of another experiment.
+        UsageError: the folder is a file or a broken link, or holds other files, results without ``resume``, or results
+            of another experiment.
     """
+    if not check_is_folder(folder):
+        return None
     if not has_header(folder) and not (folder / EXPERIMENT_FILE).exists():
-        if others := [path.name for path in folder.iterdir() if path.name != _LOCK_FILE]:
+        if others := [path.name for path in folder.iterdir() if path.name not in LOCK_FILES and not is_partial(path)]:
             raise UsageError(
                 f"{folder} holds other files ({', '.join(sorted(others)[:3])}); choose another output folder"
             )
@@ -83,6 +60,7 @@ def check_folder(folder: Path, experiment: Experiment, resume: bool) -> SweepHea
     for settings in (before, after):
         for affects_only_speed in ("compile", "cuda_graphs"):
             settings["model"].pop(affects_only_speed, None)
+        settings["training"] = _with_effect(settings["training"])
     differing = sorted(key for key in after if key not in _MAY_CHANGE and before.get(key) != after[key])
     if differing:
         raise UsageError(
@@ -116,9 +94,10 @@ def finished_record(
 
 def _difference(record: ArmRecord, config: ArmConfig, data: QuestionHashes, lm: LanguageModel | None) -> str | None:
     """Describe how a finished arm differs from the current settings, model and questions; None if it does not."""
-    config_now = config.model_dump(mode="json")
+    config_now = config.identity()
     if record.config_hash != content_hash(config_now):
-        differing = sorted(key for key in config_now if record.config.get(key) != config_now[key])
+        then = {key: _with_effect(value) for key, value in record.config.items()}
+        differing = sorted(key for key in config_now if then.get(key) != config_now[key])
         return f"other settings ({', '.join(differing)})"
     if lm and record.model != lm.identity():
         then, now = record.model.model_dump(), lm.identity().model_dump()
@@ -127,29 +106,47 @@ def _difference(record: ArmRecord, config: ArmConfig, data: QuestionHashes, lm: 
     return "other questions" if record.data != data else None
 
 
-def with_epochs_done(run: Planned, sweep_folder: Path, data: QuestionHashes, lm: LanguageModel) -> Planned:
-    """Set ``epochs_done`` of ``run`` from its unfinished run.
+def _with_effect(settings: object) -> object:
+    """Leave out the settings of a group that affect no result."""
+    if not isinstance(settings, dict):
+        return settings
+    return {name: value for name, value in settings.items() if name not in AFFECT_NO_RESULT}
 
-    It counts only if settings, questions, model and versions are the same; else 0.
+
+def with_resume_point(
+    run: Planned, sweep_folder: Path, data: QuestionHashes, lm: LanguageModel, points: Mapping[str, Committed]
+) -> Planned:
+    """Set ``resume_point`` of ``run`` from its unfinished run.
+
+    It counts only if settings, questions, model and versions are the same; else the run starts from the beginning.
+
+    Args:
+        points: the resume points that count (``resume_points.committed``).
     """
-    folder = arm_folder(sweep_folder, run.name, run.kind)
-    found, diagnostics = peek(folder / STATE_FILE, resume_key(run.config, data, lm)), folder / DIAGNOSTICS_FILE
-    if found and diagnostics.exists() and diagnostics.stat().st_size >= found[1].diagnostics_bytes:
-        return replace(run, epochs_done=found[0])
-    return replace(run, epochs_done=0)
+    own = points.get(run.name)
+    found = peek(own.file, resume_key(run.config, data, lm)) if own else None
+    diagnostics = arm_folder(sweep_folder, run.name, run.kind) / DIAGNOSTICS_FILE
+    if not own or not found or not diagnostics.exists() or diagnostics.stat().st_size < found[1].diagnostics_bytes:
+        return replace(run, resume_point=None)
+    return replace(run, resume_point=ResumePoint(file=own.file, position=found[0], group=own.group))
 
 
 def resume_key(config: ArmConfig, data: QuestionHashes, lm: LanguageModel) -> str:
     """Hash everything that must be the same to resume a training."""
     made_by = [thinwire.__version__, torch.__version__, lm.device.type]
-    return content_hash([config.model_dump(mode="json"), data.model_dump(), lm.identity().model_dump(), made_by])
+    return content_hash([config.identity(), data.model_dump(), lm.identity().model_dump(), made_by])
 
 
 def set_aside(folder: Path, attic: Path) -> None:
-    """Move the files of an unfinished arm into ``attic``, where they are not resumed from."""
+    """Move the files of an unfinished arm into ``attic``, where they are not resumed from.
+
+    Raises:
+        StorageError: they cannot be moved.
+    """
     number = 1
     while (target := attic / f"{folder.name}-{number}").exists():
         number += 1
-    attic.mkdir(exist_ok=True)
-    folder.rename(target)
+    make_folder(attic)
+    with writing(target):
+        folder.rename(target)
     logger.info("moved what the unfinished %s left to %s", folder.name, target)

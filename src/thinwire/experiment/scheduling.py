@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from thinwire.config.experiment import ArmConfig
+from thinwire.config.idle import AFFECT_NO_RESULT
 from thinwire.errors import UsageError
 from thinwire.experiment.plan import Planned
 from thinwire.model.language_model import LanguageModel
@@ -78,7 +79,7 @@ def can_train_together(one: ArmConfig, other: ArmConfig) -> bool:
 
     def common(arm: ArmConfig) -> object:
         may_differ = {"adapter_lr", "lora_lr", "warmup_steps", "weight_decay", "clip_norm"}
-        training = arm.training.model_dump(exclude=may_differ)
+        training = arm.training.model_dump(exclude=may_differ | AFFECT_NO_RESULT)
         return [arm.seed, arm.context, arm.prompt, training]
 
     teachers = {arm.supervision.teacher for arm in (one, other) if arm.supervision.kd_weight > 0}
@@ -104,7 +105,11 @@ def group(planned: Sequence[Planned], most: int) -> list[list[Planned]]:
 
 
 def _can_train_together(one: Planned, other: Planned) -> bool:
-    return one.epochs_done == other.epochs_done and can_train_together(one.config, other.config)
+    here, there = one.resume_point, other.resume_point
+    same_start = here is there is None or (
+        here and there and (here.group, here.position) == (there.group, there.position)
+    )
+    return bool(same_start) and can_train_together(one.config, other.config)
 
 
 def _split_evenly(members: list[Planned], most: int) -> Iterator[list[Planned]]:

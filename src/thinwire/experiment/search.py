@@ -114,7 +114,7 @@ def _is_known(experiment: Experiment, name: str, known: SearchRecord) -> bool:
 
 
 def _config_hash(experiment: Experiment, name: str) -> str:
-    return content_hash(experiment.arm(name).model_dump(mode="json"))
+    return content_hash(experiment.arm(name).identity())
 
 
 def choose(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from thinwire.config.experiment import Experiment
 from thinwire.data.splits import Splits
+from thinwire.experiment.folder_lock import exclusive
 from thinwire.experiment.plan import Controls, Planned, plan
-from thinwire.experiment.resume import check_folder, exclusive
+from thinwire.experiment.resume import check_folder
 from thinwire.experiment.search import choose, log_choices, search_experiment, to_search
 from thinwire.experiment.sweep_run import SweepRun
+from thinwire.files import make_folder, write_bytes
 from thinwire.model.language_model import LanguageModel
 from thinwire.model.loading import load
 from thinwire.progress import Display
@@ -39,8 +40,7 @@ def run_sweep(
     """Run the arms of ``experiment`` and write everything below ``folder``.
 
     Args:
-        resume: continue in a folder that holds results; finished arms are kept, others resume after their last complete
-            epoch.
+        resume: continue in a folder that holds results; finished arms are kept, others resume where they stopped.
         only: names of arms and controls to run instead of all.
         controls: ``auto`` leaves out controls that train if there are 500 samples or fewer.
         tensorboard: also write each finished run's diagnostics as TensorBoard scalars, into its folder.
@@ -50,11 +50,13 @@ def run_sweep(
 
     Raises:
         UsageError: the folder holds results and ``resume`` is not given, or holds those of another experiment.
+        StorageError: a file cannot be written. What was written before is kept, and can be resumed.
     """
     display = display or Display()
     if tensorboard:
         check_available()
     planned = plan(experiment, only, controls)
+    check_folder(folder, experiment, resume)  # before anything is written into it, the lock included
     with exclusive(folder):
         before = check_folder(folder, experiment, resume)
         lm = load(experiment.model)
@@ -89,7 +91,7 @@ def _search(
     own, names = search_experiment(experiment), [one.name for found in searched.values() for one in found]
     logger.info("searching settings: %d candidates of %d arms and controls", len(names), len(searched))
     below = folder / SEARCH_FOLDER
-    below.mkdir(exist_ok=True)
+    make_folder(below)
     search = SweepRun(own, lm, below, display, before=check_folder(below, own, resume=True), splits=splits)
     search.begin(plan(own, names, "none"))
     choices = choose(experiment, searched, search.run("search"))
@@ -102,5 +104,4 @@ def _share_codecs(source: Path, target: Path) -> None:
     """Copy codecs that ``target`` lacks, whose names tell all that determines them, so that none is fitted again."""
     for file in source.glob("*"):
         if not (target / file.name).exists():
-            target.mkdir(exist_ok=True)
-            shutil.copyfile(file, target / file.name)
+            write_bytes(target / file.name, file.read_bytes())

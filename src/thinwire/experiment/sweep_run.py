@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import shutil
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +14,16 @@ from thinwire.config.auto import resolved
 from thinwire.config.experiment import Experiment
 from thinwire.data.splits import Splits
 from thinwire.experiment.artifact_cache import ArtifactCache
+from thinwire.experiment.disk_space import bytes_to_write, check_space
 from thinwire.experiment.group_run import run_group
 from thinwire.experiment.plan import Planned
-from thinwire.experiment.resume import finished_record, with_epochs_done
+from thinwire.experiment.resume import finished_record, with_resume_point
+from thinwire.experiment.resume_points import committed, remove_superseded
 from thinwire.experiment.runtime import make_runtime
 from thinwire.experiment.scheduling import group, max_group_size, num_worker_processes
 from thinwire.experiment.search import with_choices
 from thinwire.experiment.worker_processes import run_in_worker_processes
-from thinwire.files import content_hash, write_text
+from thinwire.files import content_hash, remove_partial_files, write_bytes, write_text
 from thinwire.model.language_model import LanguageModel
 from thinwire.progress import Display
 from thinwire.report import compare
@@ -32,7 +33,7 @@ from thinwire.results.layout import CODEC_FOLDER, EXPERIMENT_FILE, SUMMARY_FILE,
 from thinwire.results.provenance import environment, now
 from thinwire.results.search_record import read_search_record
 from thinwire.results.sweep_header import FORMAT, SweepHeader, SweepModel, write_header
-from thinwire.results.tensorboard import write_scalars
+from thinwire.results.tensorboard import TENSORBOARD_FOLDER, write_scalars
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +80,7 @@ class SweepRun:
         Raises:
             UsageError: the questions cannot be read, or other settings cannot be carried out.
             ThinwireError: the folder holds a finished arm of other settings, model or questions.
+            StorageError: the disk has no room for what is left to run.
         """
         lm, experiment = self._runtime.lm, self._experiment
         chosen = with_choices(experiment, planned, read_search_record(self._folder))
@@ -86,17 +88,30 @@ class SweepRun:
         records = {run.name: finished_record(run, self._folder, self._data(run), lm) for run in self._runs}
         self._done = {name: record for name, record in records.items() if record}
         left = [run for run in self._runs if run.name not in self._done]
-        left = [with_epochs_done(run, self._folder, self._data(run), lm) for run in left]
+        points = committed(self._folder)
+        left = [with_resume_point(run, self._folder, self._data(run), lm, points) for run in left]
         self._groups = group(left, max_group_size(lm, experiment.group_size))
         num_tokens = sum(self._artifacts.questions(run.config).training_tokens(run.config) for run in left)
         self._num_processes = num_worker_processes(
             lm, experiment.worker_processes, num_groups=len(self._groups), num_tokens=num_tokens
         )
+        if left:
+            questions = self._artifacts.questions(left[0].config).encoded
+            needed = bytes_to_write(
+                self._groups,
+                lm,
+                num_train=len(questions.train),
+                num_test=len(questions.test),
+                num_groups_at_once=self._num_processes,
+            )
+            check_space(self._folder, needed)
         self._before = self._header()
+        remove_partial_files(self._folder)
+        self._remove_superseded(self._done)
         settings = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
         write_text(self._folder / EXPERIMENT_FILE, settings)
         write_header(self._folder, self._before)
-        shutil.copyfile(Path(compare.__file__), self._folder / "compare_results.py")
+        write_bytes(self._folder / "compare_results.py", Path(compare.__file__).read_bytes())
 
     def run(self, title: str, *, tensorboard: bool = False) -> list[ArmRecord]:
         """Run what is not done, and write the summary after every group.
@@ -109,8 +124,11 @@ class SweepRun:
             The records of all planned runs, in their order.
         """
         records, over = dict(self._done), self._run_groups()
-        for name in records:
+        for name, record in records.items():
             logger.info("%s is done already", name)
+            own = arm_folder(self._folder, name, record.kind)
+            if tensorboard and not (own / TENSORBOARD_FOLDER).exists():
+                write_scalars(own)
         with self._runtime.display.overall(title, before=len(records)) as task, closing(over):
             task.update(len(records), len(self._runs))
             for together in over:
@@ -122,6 +140,8 @@ class SweepRun:
                 task.update(len(records), len(self._runs))
                 # After every group, so that an unfinished sweep has a summary too.
                 write_text(self._folder / SUMMARY_FILE, summary_text(self._folder))
+        write_text(self._folder / SUMMARY_FILE, summary_text(self._folder))
+        self._remove_superseded(records)
         assert self._before is not None, "the run has begun"
         write_header(self._folder, self._before.model_copy(update={"finished_at": now()}))
         return [records[run.name] for run in self._runs]
@@ -136,6 +156,12 @@ class SweepRun:
             for together in groups:
                 run_group(self._runtime, self._artifacts, together, self._folder)
                 yield together
+
+    def _remove_superseded(self, records: Mapping[str, ArmRecord]) -> None:
+        """Remove resume points that no longer count."""
+        folders = {run.name: arm_folder(self._folder, run.name, run.kind) for run in self._runs}
+        done = {name for name, record in records.items() if record.status == "done"}
+        remove_superseded(self._folder, folders, done)
 
     def _data(self, run: Planned) -> QuestionHashes:
         return self._artifacts.questions(run.config).encoded.hashes

@@ -4,10 +4,11 @@ By default, torch splits each operation over all cores, which then wait for each
 short, so this waiting takes much of the time (docs/performance/README.md). Arms are independent, so each can run on
 cores of its own.
 
-A worker process reads the groups to run from its standard input, one JSON list of names per line, and writes events to
-its standard output, one JSON object per line. All other files are in the sweep's folder. The end of its input means
-that the sweep has ended, for whatever reason: the worker then interrupts what is running, which is recorded as
-cancelled.
+A worker process reads from its standard input, one JSON value per line: the names of a group to run, ``"end"`` if there
+are no more groups, or ``"stop"`` to interrupt what is running, which keeps its resume points and is recorded as
+cancelled. It writes events to its standard output, one JSON object per line. All other files are in the sweep's folder.
+If its input ends without a word, the sweep was killed: the worker then leaves at once, because another sweep may begin
+in the folder.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -31,13 +31,15 @@ from typing import Any
 
 import torch
 
+from thinwire import interruption
 from thinwire.config.auto import resolved
 from thinwire.config.load import load_experiment
-from thinwire.errors import ThinwireError
+from thinwire.errors import StorageError, ThinwireError
 from thinwire.experiment.artifact_cache import ArtifactCache
 from thinwire.experiment.group_run import run_group
 from thinwire.experiment.plan import Planned, plan
-from thinwire.experiment.resume import with_epochs_done
+from thinwire.experiment.resume import with_resume_point
+from thinwire.experiment.resume_points import committed
 from thinwire.experiment.runtime import make_runtime
 from thinwire.experiment.search import with_choices
 from thinwire.model.loading import load
@@ -51,8 +53,8 @@ Event = dict[str, Any]
 Events = SimpleQueue[tuple["_Process", Event | None]]
 """Events of the worker processes; None when a process has ended."""
 
-_PATIENCE = 30.0
-"""Seconds between two interruptions, if a process continues in spite of the first."""
+_PATIENCE = 120.0
+"""Seconds that a process has to finish its step and to save what it has, once it is stopped."""
 
 
 def run_in_worker_processes(
@@ -68,6 +70,7 @@ def run_in_worker_processes(
 
     Raises:
         ThinwireError: a process died; the other processes have run all other groups by then, as far as possible.
+        StorageError: a process could not write a file.
     """
     waiting = deque(groups)
     events: Events = SimpleQueue()
@@ -82,6 +85,8 @@ def run_in_worker_processes(
                 lost.append(f"{names} (exit code {process.ended()})")
                 logger.error("the process that ran %s has ended", lost[-1])
                 process.running = ()
+            elif event and "unwritable" in event:
+                raise StorageError(event["unwritable"])
             elif event and "over" in event:
                 yield process.running
                 process.run(waiting)
@@ -99,16 +104,23 @@ def _started(folder: Path, number: int, events: Events) -> Iterator[list[_Proces
     """Start processes that share the cores; at the end of the block, stop them and wait for them."""
     cores = torch.get_num_threads()
     processes: list[_Process] = []
-    try:
-        for index in range(number):
-            threads = max(1, cores // number + (index < cores % number))
-            processes.append(_Process(folder, threads, 1 / number, events))
-        yield processes
-    finally:
+
+    def kill() -> None:
         for process in processes:
-            process.stop()
-        for process in processes:
-            process.ended()
+            process.kill()
+
+    with interruption.before_leaving(kill):
+        try:
+            for index in range(number):
+                threads = max(1, cores // number + (index < cores % number))
+                with interruption.deferred():  # no process is started without being known
+                    processes.append(_Process(folder, threads, 1 / number, events))
+            yield processes
+        finally:
+            for process in processes:
+                process.stop()
+            for process in processes:
+                process.ended()
 
 
 class _Process:
@@ -125,6 +137,7 @@ class _Process:
             start_new_session=True,  # Ctrl-C in a terminal goes only to the sweep, which stops its processes itself
         )
         self.running: Sequence[Planned] = ()
+        self._is_ready = False
         self._tasks: dict[int, tuple[ExitStack, Task]] = {}
         Thread(target=self._listen, args=(events,), daemon=True).start()
 
@@ -132,6 +145,7 @@ class _Process:
         assert self._process.stdout is not None
         with self._process.stdout as lines, suppress(ValueError):  # an interrupted process may leave a partial line
             for line in lines:
+                self._is_ready = True
                 events.put((self, json.loads(line)))
         events.put((self, None))
 
@@ -139,28 +153,43 @@ class _Process:
         """Send the next group to the process; if none is left, let the process end."""
         self.running = waiting.popleft() if waiting else ()
         if self.running:
-            assert self._process.stdin is not None
-            with suppress(BrokenPipeError):  # the process has ended, which comes as an event
-                self._process.stdin.write(json.dumps([run.name for run in self.running]) + "\n")
-                self._process.stdin.flush()
+            self.tell([run.name for run in self.running])
         else:
-            self.stop()
+            self.tell("end")
+
+    def tell(self, message: list[str] | str) -> None:
+        """Send a message to the process."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # the process has ended, which comes as an event
+            self._process.stdin.write(json.dumps(message) + "\n")
+            self._process.stdin.flush()
 
     def stop(self) -> None:
-        """Close the process's input, which tells it to end."""
-        assert self._process.stdin is not None
-        with suppress(BrokenPipeError):
-            self._process.stdin.close()
+        """Interrupt what the process runs; it keeps its resume points. One that has not begun ends at once."""
+        if self._is_ready:
+            self.tell("stop")
+        else:
+            self.kill()
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._process.kill()
 
     def ended(self) -> int:
-        """Wait until the process has ended; returns its exit code."""
+        """Wait until the process has ended, but not for ever; returns its exit code."""
         for stack, _ in self._tasks.values():
             stack.close()
         self._tasks.clear()
-        return self._process.wait()
+        try:
+            return self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
 
     def show(self, event: Event, display: Display) -> None:
         """Show or log an event of the process."""
+        if "ready" in event:
+            return
         if "log" in event:
             logging.getLogger(event["log"]["name"]).handle(logging.makeLogRecord(event["log"]))
         elif "begins" in event:
@@ -173,8 +202,8 @@ class _Process:
 
 
 def _serve(folder: Path, share: float) -> None:
-    """Run as a worker process: run the groups that arrive on the standard input, until it ends."""
-    jobs: SimpleQueue[list[str]] = SimpleQueue()
+    """Run as a worker process: run the groups that arrive on the standard input, until there are no more."""
+    jobs: SimpleQueue[list[str] | None] = SimpleQueue()
     out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # other output must not mix with the events
 
@@ -182,8 +211,9 @@ def _serve(folder: Path, share: float) -> None:
         with suppress(BrokenPipeError):  # the sweep has ended; the end of the input shows that too
             out.write(json.dumps(event) + "\n")
 
-    with suppress(KeyboardInterrupt):
+    try:
         Thread(target=_receive, args=(jobs,), daemon=True).start()
+        send({"ready": True})
         experiment = load_experiment(folder / EXPERIMENT_FILE, [])
         display = _SentDisplay(send)
         lm = load(experiment.model)
@@ -194,29 +224,45 @@ def _serve(folder: Path, share: float) -> None:
         package = logging.getLogger("thinwire")
         package.addHandler(_LogSender(send))
         package.setLevel(logging.INFO)
-        while True:
+        while (names := _next(jobs)) is not None:
             group = []
-            for name in _next(jobs):
+            for name in names:
                 run = replace(runs[name], config=resolved(runs[name].config, lm.device.type))
                 data = artifacts.questions(run.config).encoded.hashes
-                group.append(with_epochs_done(run, folder, data, lm))
+                group.append(with_resume_point(run, folder, data, lm, committed(folder)))
             run_group(runtime, artifacts, group, folder)
             send({"over": True})
-    with suppress(BrokenPipeError):
-        out.close()
+    except interruption.Interrupted as error:
+        sys.exit(error.exit_code)
+    except StorageError as error:
+        send({"unwritable": str(error)})
+    finally:
+        interruption.ignore()  # nothing is left to be interrupted
+        with suppress(BrokenPipeError):
+            out.close()
 
 
-def _receive(jobs: SimpleQueue[list[str]]) -> None:
-    """Queue incoming jobs; when the input ends, interrupt the main thread."""
+def _receive(jobs: SimpleQueue[list[str] | None]) -> None:
+    """Queue incoming jobs; interrupt the main thread if asked to, and leave at once if the sweep has died."""
+    is_told = False
     for line in sys.stdin:
-        jobs.put(json.loads(line))
-    while True:  # repeatedly: an interruption during a destructor is lost
-        signal.pthread_kill(main_thread().ident or 0, signal.SIGINT)
-        time.sleep(_PATIENCE)
+        message = json.loads(line)
+        if message == "stop":
+            is_told = True
+            if interruption.received() is None:  # else it has heard the signal itself, and a second one would kill it
+                signal.pthread_kill(main_thread().ident or 0, signal.SIGTERM)
+        elif message == "end":
+            jobs.put(None)
+            return
+        else:
+            jobs.put(message)
+    if not is_told:
+        os._exit(1)
 
 
-def _next(jobs: SimpleQueue[list[str]]) -> list[str]:
+def _next(jobs: SimpleQueue[list[str] | None]) -> list[str] | None:
     while True:  # with a timeout, because an interruption right before a wait does not end it
+        interruption.check()
         with suppress(Empty):
             return jobs.get(timeout=1.0)
 
@@ -262,6 +308,5 @@ class _LogSender(logging.Handler):
 
 
 if __name__ == "__main__":
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    interruption.install()
     _serve(Path(sys.argv[1]), float(sys.argv[2]))

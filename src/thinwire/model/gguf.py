@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from tokenizers.models import Unigram
 from thinwire.cache import cache_dir, locked
 from thinwire.data.prompts import end_of_turn_id
 from thinwire.errors import UsageError, summary
-from thinwire.files import content_hash, file_hash, read_json, write_json
+from thinwire.files import content_hash, file_hash, read_json, replacing_folder, write_json
 from thinwire.model.quiet import quiet_transformers
 
 logger = logging.getLogger(__name__)
@@ -35,15 +34,13 @@ def dequantized(gguf: Path) -> Path:
     """
     made_by = {"gguf": file_hash(gguf), "transformers": transformers.__version__, "format": 2}
     folder = cache_dir() / "models" / f"{gguf.stem}-{content_hash(made_by)[:12]}"
+    if folder.exists():  # without the lock, so that a cache need not be writable to be read
+        return folder
     with locked(folder.with_name(f".{folder.name}")):
         if not folder.exists():
             logger.info("dequantising %s to bfloat16, once", gguf.name)
-            with (
-                tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making.") as temporary,
-                quiet_transformers(),
-            ):
-                _dequantize(gguf, Path(temporary) / "checkpoint")
-                (Path(temporary) / "checkpoint").rename(folder)
+            with replacing_folder(folder) as temporary, quiet_transformers():
+                _dequantize(gguf, temporary)
     return folder
 
 

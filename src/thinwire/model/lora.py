@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from thinwire.config.settings import LoraSettings
@@ -28,6 +27,7 @@ from thinwire.errors import UsageError
 from thinwire.files import write_json
 from thinwire.model.lora_peft import FACTORS_FILE, peft_config
 from thinwire.ops.dropout import keep_mask
+from thinwire.tensor_files import save_tensors
 
 _LAYER = re.compile(r"\.(?:layers|h|blocks)\.(\d+)\.")
 
@@ -217,8 +217,7 @@ class StackedLora:
         config = peft_config(self._settings[arm], self._depth).to_dict()
         # peft keeps the names of modules in a set, whose order changes from process to process.
         write_json(folder / "adapter_config.json", {**config, "target_modules": sorted(config["target_modules"])})
-        factors = {name: tensor.cpu().contiguous() for name, tensor in self.factors(arm).items()}
-        save_file(factors, folder / FACTORS_FILE, metadata={"format": "pt"})
+        save_tensors(folder / FACTORS_FILE, self.factors(arm), {"format": "pt"})
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
 from threading import Barrier
 from typing import TypeVar
@@ -16,6 +17,17 @@ from typing import TypeVar
 import torch
 
 Piece = TypeVar("Piece")
+
+
+@contextmanager
+def computing_with(number: int | None) -> Iterator[None]:
+    """Let torch compute with ``number`` threads within the block; None leaves it as it is."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def parallel_for(work: Callable[[Piece], None], pieces: Iterable[Piece]) -> None:

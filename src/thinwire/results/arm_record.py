@@ -204,6 +204,8 @@ class ResumedRun(Record):
 
     epoch: int
     """The last epoch that it finished."""
+    step: int | None = None
+    """The last optimiser step; None in records from before runs were resumed within epochs."""
     environment: Environment
 
 

@@ -15,8 +15,8 @@ RECORD_FILE = "record.json"
 DIAGNOSTICS_FILE = "diagnostics.jsonl"
 PREDICTIONS_FILE = "predictions.jsonl"
 CHECKPOINT_FOLDER = "checkpoint"
-STATE_FILE = "unfinished.safetensors"
-"""Of an arm between two epochs; gone when the arm is done."""
+STATE_FILES = "unfinished*.safetensors"
+"""Resume points of an arm; gone when the arm is done."""
 
 
 def arm_folder(run: Path, name: str, kind: str) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -9,7 +11,7 @@ from thinwire.errors import ThinwireError, UsageError
 from thinwire.model.lora import StackedLora
 from thinwire.results.arm_record import TrainingResult
 from thinwire.training.job import TrainingJob
-from thinwire.training.state import TrainingState
+from thinwire.training.state import Position, TrainingState
 
 
 class ArmTraining:
@@ -36,8 +38,9 @@ class ArmTraining:
         """Return all trained parameters: the adapter's tensors, then the row of LoRA factors."""
         return [*self.adapter, *([] if self.row is None else [self.row])]
 
-    def leave(self, optimizer: torch.optim.Optimizer) -> None:
-        """Remove this arm's parameters from ``optimizer``."""
+    def fail(self, error: ThinwireError, optimizer: torch.optim.Optimizer) -> None:
+        """Note the error that ends this arm, and remove its parameters from ``optimizer``."""
+        self.failure = error
         own = {id(parameter) for parameter in self.parameters()}
         for group in optimizer.param_groups:
             group["params"] = [parameter for parameter in group["params"] if id(parameter) not in own]
@@ -47,49 +50,56 @@ class ArmTraining:
         if self._best is None or score > self._best[0]:
             self._best = (score, epoch, [parameter.detach().cpu().clone() for parameter in self.parameters()])
 
-    def state(self, epoch: int, optimizer: torch.optim.Optimizer) -> TrainingState:
-        """Return the resume point after ``epoch``."""
-        assert self._best is not None, "every epoch ends with its score"
-        score, best_epoch, best = self._best
-        parameters = [] if epoch == self.config.training.epochs else self.parameters()
-        moments = [optimizer.state[parameter] for parameter in parameters]
+    def state(
+        self, position: Position, optimizer: torch.optim.Optimizer, *, micro_batch_tokens: int, random: list[Tensor]
+    ) -> TrainingState:
+        """Return the resume point at ``position``, with the states of the generators of dropout masks."""
+        score, best_epoch, best = self._best or (-math.inf, 0, [])
+        parameters = [] if position.epoch == self.config.training.epochs else self.parameters()
+        moments = [optimizer.state[parameter] for parameter in parameters] if self.failure is None else []
         return TrainingState(
-            epoch=epoch,
+            epoch=position.epoch,
+            step=position.step,
+            failure=None if self.failure is None else str(self.failure),
+            micro_batch_tokens=micro_batch_tokens,
+            cpu_threads=torch.get_num_threads(),
+            random=random,
             num_tokens=self.num_tokens,
             seconds=self.seconds,
             trained_together=self.trained_together,
             best_epoch=best_epoch,
             best_score=score,
-            best=self._tensors(best),
-            now=self._tensors([parameter.detach() for parameter in parameters]),
-            first_moments=self._tensors([moment["exp_avg"] for moment in moments]),
-            second_moments=self._tensors([moment["exp_avg_sq"] for moment in moments]),
+            best=self._tensors(best) if best else [],
+            now=self._tensors([parameter.detach() for parameter in parameters]) if parameters else [],
+            first_moments=self._tensors([moment["exp_avg"] for moment in moments]) if moments else [],
+            second_moments=self._tensors([moment["exp_avg_sq"] for moment in moments]) if moments else [],
         )
 
-    def resume(self, optimizer: torch.optim.Optimizer, steps_an_epoch: int) -> int:
-        """Restore the resume point of the job; return the number of epochs done, 0 without a resume point."""
+    def resume(self, optimizer: torch.optim.Optimizer) -> Position:
+        """Restore the resume point of the job; return its position, the beginning if there is none."""
         resume_from = self.job.resume_from
         if resume_from is None:
-            return 0
+            return Position(epoch=0, step=0)
         self.num_tokens, self.seconds = resume_from.num_tokens, resume_from.seconds
         self.trained_together = resume_from.trained_together
         parameters = [parameter.detach() for parameter in self.parameters()]
-        best = [torch.zeros_like(parameter, device="cpu") for parameter in parameters]
-        self._fill(best, resume_from.best)
-        self._best = resume_from.best_score, resume_from.best_epoch, best
-        if resume_from.epoch < self.config.training.epochs:
+        if resume_from.best:
+            best = [torch.zeros_like(parameter, device="cpu") for parameter in parameters]
+            self._fill(best, resume_from.best)
+            self._best = resume_from.best_score, resume_from.best_epoch, best
+        if resume_from.now:
+            self._fill(parameters, resume_from.now)
+        if resume_from.first_moments:
             first, second = ([torch.zeros_like(parameter) for parameter in parameters] for _ in range(2))
-            for target, saved in (
-                (parameters, resume_from.now),
-                (first, resume_from.first_moments),
-                (second, resume_from.second_moments),
-            ):
-                self._fill(target, saved)
+            self._fill(first, resume_from.first_moments)
+            self._fill(second, resume_from.second_moments)
             for number, parameter in enumerate(self.parameters()):
-                steps = torch.tensor(float(resume_from.epoch * steps_an_epoch), device=parameter.device)
+                steps = torch.tensor(float(resume_from.step), device=parameter.device)
                 moments = {"exp_avg": first[number], "exp_avg_sq": second[number]}
                 optimizer.state[parameter] = {"step": steps, **moments}
-        return resume_from.epoch
+        if resume_from.failure is not None:
+            self.fail(ThinwireError(resume_from.failure), optimizer)
+        return Position(epoch=resume_from.epoch, step=resume_from.step)
 
     def _tensors(self, parameters: list[Tensor]) -> list[Tensor]:
         """Return the parts of tensors like ``parameters()`` that do not depend on the other arms: the adapter's, then

@@ -39,11 +39,12 @@ class MicroBatchLoader:
         if use_buckets:
             self.buckets = plan_buckets([shape_of(micro_batch) for micro_batch in self._first_epoch()])
 
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch, counted from 1, on the CPU."""
+    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch, counted from 1, on the CPU, from step ``first``, counted from 0."""
         config = self._config.training
         grouped = config.batching == "grouped"
-        for drawn in epoch_batches(self._questions, config.batch_size, self._config.seed, epoch, grouped=grouped):
+        seed = self._config.seed
+        for drawn in epoch_batches(self._questions, config.batch_size, seed, epoch, grouped=grouped, first=first):
             batch = make_batch(
                 drawn,
                 self._k_tokens,

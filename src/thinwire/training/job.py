@@ -50,7 +50,5 @@ class TrainingJob:
     select: Callable[[int], float]
     """Called after every epoch with its number, from 1; returns the score that the best epoch is chosen by, higher is
     better."""
-    save_state: Callable[[TrainingState], None] = lambda _: None
-    """Called after ``select`` with the resume point. Its tensors go on training: write or copy them at once."""
     resume_from: TrainingState | None = None
     """The resume point; None to start from the beginning."""

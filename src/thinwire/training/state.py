@@ -1,4 +1,4 @@
-"""Resume points: the training state of an arm after an epoch, in memory and on disk."""
+"""Resume points: the training state of an arm after a step, in memory and on disk."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from thinwire.files import replacing
 from thinwire.results.arm_record import ResumedRun, Scores
 from thinwire.results.record import Record
+from thinwire.tensor_files import save_tensors
 
 
 class RunMetadata(Record):
@@ -22,7 +21,7 @@ class RunMetadata(Record):
     diagnostics_bytes: int
     """Length of the diagnostics file, in bytes."""
     selections: tuple[Scores, ...]
-    """Scores on the selection split, one for each epoch."""
+    """Scores on the selection split, one for each scored epoch."""
     seconds: float
     """Time that the run took so far."""
     started_at: str
@@ -32,14 +31,22 @@ class RunMetadata(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingState:
-    """The resume point of an arm.
+    """The resume point of an arm: after an epoch and its score, or after any step.
 
     Lists have an entry for each trained tensor, float32: the adapter's tensors, then the arm's LoRA factors, without
     the padding of its multi-LoRA group.
     """
 
     epoch: int
-    """Epochs done."""
+    """Epochs trained and scored."""
+    step: int
+    """Optimiser steps done, over all epochs."""
+    failure: str | None
+    """The error that ended the arm while others of its group went on; its tensors are those of before that step."""
+    micro_batch_tokens: int
+    """Most tokens in a micro-batch, counted for one arm: sums over other micro-batches would be rounded differently."""
+    cpu_threads: int
+    """Threads that torch computed with, for the same reason."""
     num_tokens: int
     """Tokens trained on."""
     seconds: float
@@ -47,27 +54,30 @@ class TrainingState:
     trained_together: int
     """Most arms that it was trained together with, itself included."""
     best_epoch: int
+    """0 before the first score."""
     best_score: float
     best: list[Tensor]
-    """The tensors after the best epoch."""
+    """The tensors after the best epoch; empty before the first score."""
     now: list[Tensor]
-    """The tensors after ``epoch``; like the moments, empty after the last epoch."""
+    """The tensors after ``step``; like the moments, empty after the last epoch."""
     first_moments: list[Tensor]
     """AdamW's first moments (Loshchilov and Hutter 2019, arXiv:1711.05101)."""
     second_moments: list[Tensor]
     """AdamW's second moments."""
+    random: list[Tensor]
+    """Within an epoch, the states of torch's generators that dropout masks are drawn from, uint8: the CPU's, then the
+    device's if it has its own. Empty between epochs, because each epoch seeds them. (The arms of a group draw from one
+    stream, so theirs are the same.)"""
 
     def save(self, path: Path, key: str, run: RunMetadata) -> None:
         """Write the state and the run's metadata to ``path``; ``peek`` needs the same ``key``.
 
         Raises:
-            OSError, SafetensorError: it cannot be written; an earlier file is kept.
+            StorageError: it cannot be written; an earlier file is kept.
         """
         tensors = {f"{name}.{i}": tensor for name in _LISTS for i, tensor in enumerate(getattr(self, name))}
         numbers = {name: getattr(self, name) for name in _NUMBERS}
-        with replacing(path) as temporary:
-            metadata = {"key": key, "numbers": json.dumps(numbers), "run": run.model_dump_json()}
-            save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, temporary, metadata)
+        save_tensors(path, tensors, {"key": key, "numbers": json.dumps(numbers), "run": run.model_dump_json()})
 
     @classmethod
     def load(cls, path: Path) -> tuple[TrainingState, RunMetadata]:
@@ -81,18 +91,33 @@ class TrainingState:
         return cls(**json.loads(metadata["numbers"]), **lists), RunMetadata.model_validate_json(metadata["run"])
 
 
-_NUMBERS = ("epoch", "num_tokens", "seconds", "trained_together", "best_epoch", "best_score")
-_LISTS = ("best", "now", "first_moments", "second_moments")
+_NUMBERS = (
+    *("epoch", "step", "failure", "micro_batch_tokens", "cpu_threads"),
+    *("num_tokens", "seconds", "trained_together", "best_epoch", "best_score"),
+)
+_LISTS = ("best", "now", "first_moments", "second_moments", "random")
 
 
-def peek(path: Path, key: str) -> tuple[int, RunMetadata] | None:
-    """Return the epochs done and the metadata of the state in ``path``, without reading its tensors; None if there is
-    no complete state, or one of another ``key``."""
+@dataclass(frozen=True, kw_only=True)
+class Position:
+    """How far a training has come."""
+
+    epoch: int
+    """Epochs trained and scored."""
+    step: int
+    """Optimiser steps done, over all epochs."""
+
+
+def peek(path: Path, key: str) -> tuple[Position, RunMetadata] | None:
+    """Return position and metadata of the state in ``path``, without reading its tensors; None if there is no complete
+    state, or one of another ``key``."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
         if metadata.get("key") != key:
             return None
-        return int(json.loads(metadata["numbers"])["epoch"]), RunMetadata.model_validate_json(metadata["run"])
+        numbers = json.loads(metadata["numbers"])
+        position = Position(epoch=int(numbers["epoch"]), step=int(numbers["step"]))
+        return position, RunMetadata.model_validate_json(metadata["run"])
     except (OSError, SafetensorError, KeyError, ValueError):
         return None

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from thinwire import interruption
 from thinwire.config.experiment import ArmConfig
 from thinwire.config.settings import TrainingConfig
 from thinwire.data.prompts import Encoded
-from thinwire.determinism import seeded
+from thinwire.determinism import generator_states, restore_generators, seeded
 from thinwire.errors import ThinwireError, check_finite
 from thinwire.model.language_model import LanguageModel
 from thinwire.model.lora import StackedLora
@@ -29,8 +30,12 @@ from thinwire.training.dataloader import MicroBatchLoader
 from thinwire.training.job import StepMetrics, TrainingJob
 from thinwire.training.microbatch_loss import SUMS, GraphedMicroBatches, MicroBatchLoss, Teacher
 from thinwire.training.microbatches import Batch
+from thinwire.training.state import Position, TrainingState
 
 Part = Literal["adapter", "lora"]
+SaveStates = Callable[[Iterable[tuple[int, TrainingState]]], None]
+"""Saves the resume points of the arms that train together, by their number. The tensors go on training: write or copy
+each before the next is taken."""
 
 
 def train(
@@ -43,21 +48,24 @@ def train(
     micro_batch_tokens: int,
     is_tried: bool = False,
     use_cuda_graphs: bool,
+    save_states: SaveStates = lambda _: None,
     teacher: Teacher | None = None,
 ) -> list[TrainingResult | ThinwireError]:
     """Train input embeddings and LoRA in place, and restore each arm's weights of its best epoch.
 
     Args:
         jobs: arms that can train together (``can_train_together``), in the order of ``lora``. All of them start from
-            the beginning, or all resume after the same epoch.
+            the beginning, or all resume at the same position.
         lora: the arms' factors, attached to the model of ``lm``; None if no arm has LoRA.
         mean_square: mean square of the embedding matrix's entries (``matrix_mean_square``), the unit of the squared
             error.
-        micro_batch_tokens: most tokens in a micro-batch, of all arms together.
+        micro_batch_tokens: most tokens in a micro-batch, of all arms together. Resumed arms keep theirs.
         is_tried: run the largest micro-batches before training, and halve them while they do not fit the device's
             memory.
         use_cuda_graphs: pad micro-batches to shape buckets, planned from the first epoch, and on a CUDA device capture
             a CUDA graph for each bucket.
+        save_states: called after each epoch has been scored, after a step when ``checkpoint_minutes`` have passed, and
+            when a signal has asked for the end.
         teacher: teacher of the arms with distillation; by default the model itself with text as input.
 
     Returns:
@@ -66,41 +74,95 @@ def train(
 
     Raises:
         UsageError: an arm has LoRA but no supervision, or nothing to train.
+        Interrupted: a signal has asked for the end. Resumed from the states saved then, training goes on as if it had
+            never stopped.
     """
     arms = [ArmTraining(job, lora, number) for number, job in enumerate(jobs)]
     training, seed = jobs[0].config.training, jobs[0].config.seed
     optimizer = torch.optim.AdamW(_parameter_groups(arms), fused=True)
     steps_an_epoch = training.steps_per_epoch(len(questions))
-    (done,) = {arm.resume(optimizer, steps_an_epoch) for arm in arms}
+    (done,) = {arm.resume(optimizer) for arm in arms}
     loss = MicroBatchLoss(lm, [arm.config for arm in arms], [arm.inputs for arm in arms], lora, mean_square, teacher)
+    for arm in arms:
+        if arm.failure is not None:
+            loss.leave_out(arm.number)
     k_tokens = max(arm.config.supervision.num_tokens for arm in arms)
 
-    def prepared(tokens: int) -> tuple[MicroBatchLoader, GraphedMicroBatches]:
+    def prepared(tokens: int) -> tuple[MicroBatchLoader, GraphedMicroBatches, int]:
         loader = MicroBatchLoader(
             questions, arms[0].config, k_tokens=k_tokens, micro_batch_tokens=tokens, use_buckets=use_cuda_graphs
         )
         micro_batches = GraphedMicroBatches(loss, loader.buckets, lm.device)
-        if is_tried and done < training.epochs:
+        if is_tried and done.epoch < training.epochs:
             with _dropout(lora, seed, epoch=0), _without_stride_warning():
                 _warm_up(micro_batches, loader, arms, k_tokens, lm.device)
-        return loader, micro_batches
+        return loader, micro_batches, tokens
 
+    before = jobs[0].resume_from
+    wanted = max(1, micro_batch_tokens // len(arms)) if before is None else before.micro_batch_tokens
     started = time.perf_counter()
-    loader, micro_batches = halved_until_it_fits(max(1, micro_batch_tokens // len(arms)), prepared)
+    loader, micro_batches, tokens = halved_until_it_fits(wanted, prepared)
     share = (time.perf_counter() - started) / len(arms)
     for arm in arms:
         arm.seconds += share
+    minutes = min(arm.config.training.checkpoint_minutes for arm in arms)
+    keeper = _Keeper(arms, optimizer, save_states, tokens, done, seconds=60 * minutes)
     run = _Run(lm.device, arms, lora, loss, micro_batches)
-    for epoch in range(done + 1, training.epochs + 1):
-        with _dropout(lora, seed, epoch), _without_stride_warning():
-            batches = (batch.to(lm.device) for batch in loader.batches(epoch))
-            _train_epoch(run, optimizer, batches, epoch, steps_an_epoch)
+    for epoch in range(done.epoch + 1, training.epochs + 1):
+        first = max(0, done.step - (epoch - 1) * steps_an_epoch)
+        trained = Position(epoch=epoch - 1, step=epoch * steps_an_epoch)
         for arm in run.active():
             arm.trained_together = max(arm.trained_together, len(arms))
-            arm.remember_if_best(epoch, arm.job.select(epoch))
-        for arm in run.active():  # after all are scored, so that arms interrupted here can resume together
-            arm.job.save_state(arm.state(epoch, optimizer))
+        try:
+            with interruption.deferred(), _dropout(lora, seed, epoch), _without_stride_warning():
+                if first and before is not None and before.random:
+                    restore_generators(before.random, lm.device)
+                batches = (batch.to(lm.device) for batch in loader.batches(epoch, first))
+                _train_epoch(run, optimizer, batches, epoch, steps_an_epoch, first, keeper)
+            scores = [(arm, arm.job.select(epoch)) for arm in run.active()]
+        except interruption.Interrupted:
+            if keeper.kept.step < trained.step and run.step == trained.step:
+                keeper.keep(trained)
+            raise
+        for arm, score in scores:
+            arm.remember_if_best(epoch, score)
+        if scores:  # after all are scored, so that arms interrupted here can resume together
+            keeper.keep(Position(epoch=epoch, step=trained.step))
     return [arm.failure or arm.result(num_steps=training.epochs * steps_an_epoch) for arm in arms]
+
+
+class _Keeper:
+    """Saves the resume points of all arms: when asked to, and when enough time has passed since the last ones."""
+
+    def __init__(
+        self,
+        arms: Sequence[ArmTraining],
+        optimizer: torch.optim.Optimizer,
+        save_states: SaveStates,
+        micro_batch_tokens: int,
+        kept: Position,
+        *,
+        seconds: float,
+    ) -> None:
+        self._arms, self._optimizer, self._save_states = arms, optimizer, save_states
+        self._micro_batch_tokens, self._seconds = micro_batch_tokens, seconds
+        self.kept = kept
+        """The position of the last resume points."""
+        self._last = time.monotonic()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time for the next resume points."""
+        return time.monotonic() - self._last > self._seconds
+
+    def keep(self, position: Position, random: list[Tensor] | None = None) -> None:
+        """Save the resume points at ``position``; within an epoch, with the states of the generators."""
+        tokens = self._micro_batch_tokens
+        self._save_states(
+            (arm.number, arm.state(position, self._optimizer, micro_batch_tokens=tokens, random=random or []))
+            for arm in self._arms
+        )
+        self.kept, self._last = position, time.monotonic()
 
 
 def _warm_up(
@@ -122,12 +184,22 @@ def _warm_up(
 
 
 def _train_epoch(
-    run: _Run, optimizer: torch.optim.Optimizer, batches: Iterator[Batch], epoch: int, num_steps: int
+    run: _Run,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterator[Batch],
+    epoch: int,
+    num_steps: int,
+    first: int,
+    keeper: _Keeper,
 ) -> None:
-    """Take ``num_steps`` steps, one for each batch; stop early if no arm is left."""
+    """Take the steps of an epoch from number ``first``, one for each batch; stop early if no arm is left.
+
+    Raises:
+        Interrupted: a signal has asked for the end, and the resume points are saved.
+    """
     total = run.arms[0].config.training.epochs * num_steps
     batch = next(batches, None)
-    step = (epoch - 1) * num_steps
+    step = (epoch - 1) * num_steps + first
     while batch is not None and run.active():
         started = time.perf_counter()
         step += 1
@@ -155,6 +227,11 @@ def _train_epoch(
                 ),
                 total,
             )
+        run.step = step
+        if run.active() and (keeper.is_due or interruption.received() is not None):
+            within = step < epoch * num_steps
+            keeper.keep(Position(epoch=epoch - 1, step=step), generator_states(run.device) if within else None)
+        interruption.check()
         batch = upcoming
 
 
@@ -169,8 +246,10 @@ class _Run:
         loss: MicroBatchLoss,
         micro_batches: GraphedMicroBatches,
     ) -> None:
-        self._device, self.arms, self._lora = device, arms, lora
+        self.device, self.arms, self._lora = device, arms, lora
         self._loss, self._micro_batches = loss, micro_batches
+        self.step = 0
+        """The last step that is done."""
 
     def active(self) -> list[ArmTraining]:
         """Return the arms that have not failed."""
@@ -184,7 +263,7 @@ class _Run:
             LoRA before clipping.
         """
         sums = torch.stack([self._micro_batches.backward(part, batch.totals) for part in batch.micro_batches]).sum(0)
-        norms = torch.stack([norm for arm in self.arms for norm in _norms(arm, self._device)]).view(-1, 2)
+        norms = torch.stack([norm for arm in self.arms for norm in _norms(arm, self.device)]).view(-1, 2)
         for arm, norm in zip(self.arms, norms.norm(dim=1), strict=True):
             nn.utils.clip_grads_with_norm_(arm.parameters(), arm.config.training.clip_norm, norm)
         return torch.cat([sums, norms.T])
@@ -213,8 +292,7 @@ class _Run:
                         _check_wiring(arm, self._lora)
                 except ThinwireError as error:
                     # The traceback would keep this frame's objects, CUDA graphs included, while other arms train.
-                    arm.failure = error.with_traceback(None)
-                    arm.leave(optimizer)
+                    arm.fail(error.with_traceback(None), optimizer)
                     self._loss.leave_out(arm.number)
         return metrics
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from thinwire.errors import UsageError
+from thinwire.files import write_bytes
 from thinwire.report.analysis_record import Analysis
 from thinwire.report.figures import (
     curves,
@@ -56,17 +57,17 @@ def write_figures(
 
     Raises:
         UsageError: a format is unknown, or needs the package that is not installed.
+        StorageError: a file cannot be written.
     """
     if unknown := [suffix for suffix in formats if suffix not in FORMATS]:
         raise UsageError(f"--format takes one of {', '.join(FORMATS)}, got {unknown[0]!r}")
     converters = {suffix: _converter(suffix) for suffix in formats}
-    folder.mkdir(parents=True, exist_ok=True)
     written = []
     for figure in every_figure(analysis, series):
         svg = figure.file()
         for suffix, convert in converters.items():
             path = folder / f"{figure.name}.{suffix}"
-            path.write_bytes(convert(svg))
+            write_bytes(path, convert(svg))
             written.append(path)
     return written
 

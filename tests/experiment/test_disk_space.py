@@ -1,0 +1,57 @@
+"""What a sweep will write, worked out by hand, and the refusal where there is no room for it."""
+
+from dataclasses import replace
+
+import pytest
+
+from thinwire.config.experiment import ArmConfig
+from thinwire.errors import StorageError
+from thinwire.experiment.disk_space import bytes_to_write, check_space, trained_parameters
+from thinwire.experiment.plan import Planned
+from thinwire.experiment.sweep import run_sweep
+from thinwire.schema import build
+from tiny_models import tiny_lm
+from tiny_sweeps import experiment
+
+
+def planned(**changes):
+    config = build(ArmConfig, {"adapter": {"hidden": 8}, **changes}, where="")
+    return Planned(name="arm", arm="arm", kind="arm", config=config)
+
+
+# Width 32, codes of 8 numbers: W 32 x 8 + 32, W_in 8 x 8 + 8, W_out 32 x 8 + 32.
+ADAPTER = 288 + 72 + 288
+
+
+def test_trained_parameters_are_those_of_adapter_and_lora():
+    lm = tiny_lm()
+    assert trained_parameters(planned().config, lm) == ADAPTER
+    # Rank 2, one layer of width 32 with 16 key-value channels: 2 x (64 + 48 + 48 + 64).
+    lora = {"rank": 2, "layers": 1}
+    assert trained_parameters(planned(lora=lora).config, lm) == ADAPTER + 448
+    assert trained_parameters(planned(lora=lora, input="text").config, lm) == 448
+    for nothing in ({"training": {"epochs": 0}}, {"input": "text"}, {"lora": {"rank": 2, "layers": 9}}):
+        assert trained_parameters(planned(**nothing).config, lm) == 0
+
+
+def test_each_arm_writes_a_checkpoint_and_those_that_run_at_once_two_resume_points():
+    arm = planned(training={"epochs": 2, "batch_size": 4})
+    groups = [[arm, replace(arm, name="other")], [replace(arm, name="third")]]
+    # Three checkpoints; two arms at once, with two resume points of four copies each; 4 bytes a number.
+    numbers = 3 * ADAPTER + 2 * 2 * 4 * ADAPTER
+    # Three arms of 2 x 3 steps and 10 answers.
+    lines = 3 * (6 * 400 + 10 * 600)
+    assert bytes_to_write(groups, tiny_lm(), num_train=12, num_test=10, num_groups_at_once=1) == 4 * numbers + lines
+
+
+def test_a_disk_without_room_is_refused_with_both_figures(tmp_path):
+    check_space(tmp_path / "run", 1)
+    with pytest.raises(StorageError, match=r"run needs about 1,000,000\.000 GB .* and [\d,.]+ GB are free there; free"):
+        check_space(tmp_path / "run", 10**15)
+
+
+def test_a_sweep_is_refused_before_it_writes(folder, tmp_path):
+    huge = experiment(folder, training={"epochs": 10**12, "batch_size": 8})
+    with pytest.raises(StorageError, match="for what is left to run"):
+        run_sweep(huge, tmp_path / "run", only=["r2"])
+    assert not (tmp_path / "run").exists()
