@@ -9,7 +9,7 @@ import pytest
 
 from sweep_folder import ENVIRONMENT, FINISHED_AT, edit, failed, folder_of, header, write_run
 from sweep_folder import record as made
-from thinwire.files import read_json
+from thinwire.reading import read_json
 from thinwire.report import compare
 from thinwire.report.compare import best_arm, format_table, load_rows, main, sort_rows
 from thinwire.report.summary import summary_text

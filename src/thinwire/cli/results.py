@@ -36,7 +36,7 @@ def score(
 ) -> None:
     """Score a predictions file with SQuAD's official metric, in percent. Questions without an answer count as 0."""
     from thinwire.data.sources import load_questions
-    from thinwire.files import read_json
+    from thinwire.reading import read_json
 
     if not predictions.is_file():
         raise UsageError(f"no predictions file {predictions}; expected JSON {{question id: answer}}")

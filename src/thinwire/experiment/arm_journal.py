@@ -24,6 +24,7 @@ from thinwire.results.arm_record import (
     Status,
     write_arm_record,
 )
+from thinwire.results.integrity import hashes_of_arm
 from thinwire.results.layout import DIAGNOSTICS_FILE, PREDICTIONS_FILE, RECORD_FILE, STATE_FILE
 from thinwire.results.provenance import now
 from thinwire.training.job import StepMetrics
@@ -152,6 +153,7 @@ class ArmJournal:
             resumed=self._resumed,
             seconds_total=self.seconds,
             results=results,
+            files=hashes_of_arm(self.folder) if results else None,
         )
         write_arm_record(self.folder, self.record)
 

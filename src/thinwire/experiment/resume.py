@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-import yaml
 from filelock import FileLock, Timeout
 
 import thinwire
+from thinwire.checkpoints.save import checkpoint_files
 from thinwire.config.experiment import ArmConfig, Experiment
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.experiment.plan import Planned
 from thinwire.files import content_hash
 from thinwire.model.language_model import LanguageModel
 from thinwire.results.arm_record import ArmRecord, QuestionHashes, has_arm_record, read_arm_record
-from thinwire.results.layout import DIAGNOSTICS_FILE, EXPERIMENT_FILE, STATE_FILE, arm_folder
+from thinwire.results.experiment_file import has_experiment_file, read_experiment_file
+from thinwire.results.integrity import check_checkpoint, check_codec, check_file
+from thinwire.results.layout import CHECKPOINT_FOLDER, DIAGNOSTICS_FILE, PREDICTIONS_FILE, STATE_FILE, arm_folder
 from thinwire.results.sweep_header import SweepHeader, has_header, read_header
 from thinwire.training.state import peek
 
@@ -67,7 +70,7 @@ def check_folder(folder: Path, experiment: Experiment, resume: bool) -> SweepHea
     Raises:
         UsageError: the folder holds other files, results without ``resume``, or results of another experiment.
     """
-    if not has_header(folder) and not (folder / EXPERIMENT_FILE).exists():
+    if not has_header(folder) and not has_experiment_file(folder):
         if others := [path.name for path in folder.iterdir() if path.name != _LOCK_FILE]:
             raise UsageError(
                 f"{folder} holds other files ({', '.join(sorted(others)[:3])}); choose another output folder"
@@ -78,11 +81,11 @@ def check_folder(folder: Path, experiment: Experiment, resume: bool) -> SweepHea
             f"{folder} holds the results of a sweep, and nothing is overwritten: add --resume to continue it "
             "(for scripts/sweep_phase1a_lora.sh: as its argument), or choose another folder (OUTPUT_BASE, --output)"
         )
-    before = yaml.safe_load((folder / EXPERIMENT_FILE).read_text(encoding="utf-8"))
-    after = experiment.model_dump(mode="json")
+    before, after = read_experiment_file(folder), experiment.model_dump(mode="json")
     for settings in (before, after):
         for affects_only_speed in ("compile", "cuda_graphs"):
-            settings["model"].pop(affects_only_speed, None)
+            if isinstance(settings.get("model"), dict):
+                settings["model"].pop(affects_only_speed, None)
     differing = sorted(key for key in after if key not in _MAY_CHANGE and before.get(key) != after[key])
     if differing:
         raise UsageError(
@@ -111,7 +114,28 @@ def finished_record(
             f"{record.name} was finished with {difference}; results of two experiments must not mix: "
             "use the same settings, or another output folder"
         )
+    _check_files(folder, record, checkpoint_files(run.config))
     return record
+
+
+def _check_files(folder: Path, record: ArmRecord, of_checkpoint: frozenset[str]) -> None:
+    """Refuse a finished arm whose files are not those that it left: it is neither kept damaged nor silently redone.
+
+    Raises:
+        ThinwireError: a file is missing or damaged. A checkpoint that was deleted as a whole is said and no error.
+    """
+    try:
+        for name in (PREDICTIONS_FILE, DIAGNOSTICS_FILE):
+            check_file(folder, record, name)
+        if of_checkpoint and not os.path.lexists(folder / CHECKPOINT_FOLDER):
+            logger.warning("%s has no checkpoint: it can be reported, but not evaluated, exported or used", folder)
+        else:
+            check_checkpoint(folder, record, of_checkpoint)
+        check_codec(folder, record)
+    except ThinwireError as error:
+        raise ThinwireError(
+            f"the finished {record.name} is not as it was left: {error}, or move {folder} elsewhere to run it again"
+        ) from None
 
 
 def _difference(record: ArmRecord, config: ArmConfig, data: QuestionHashes, lm: LanguageModel | None) -> str | None:

@@ -9,8 +9,6 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-import yaml
-
 from thinwire.config.auto import resolved
 from thinwire.config.experiment import Experiment
 from thinwire.data.splits import Splits
@@ -28,7 +26,8 @@ from thinwire.progress import Display
 from thinwire.report import compare
 from thinwire.report.summary import summary_text
 from thinwire.results.arm_record import ArmRecord, QuestionHashes, read_arm_record
-from thinwire.results.layout import CODEC_FOLDER, EXPERIMENT_FILE, SUMMARY_FILE, arm_folder
+from thinwire.results.experiment_file import write_experiment_file
+from thinwire.results.layout import CODEC_FOLDER, SUMMARY_FILE, arm_folder
 from thinwire.results.provenance import environment, now
 from thinwire.results.search_record import read_search_record
 from thinwire.results.sweep_header import FORMAT, SweepHeader, SweepModel, write_header
@@ -93,8 +92,7 @@ class SweepRun:
             lm, experiment.worker_processes, num_groups=len(self._groups), num_tokens=num_tokens
         )
         self._before = self._header()
-        settings = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
-        write_text(self._folder / EXPERIMENT_FILE, settings)
+        write_experiment_file(self._folder, experiment.model_dump(mode="json"))
         write_header(self._folder, self._before)
         shutil.copyfile(Path(compare.__file__), self._folder / "compare_results.py")
 

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from thinwire.errors import UsageError
-from thinwire.files import read_jsonl
+from thinwire.reading import read_jsonl
 
 _NO_SCALARS = ("event", "step", "epoch", "split", "n", "degeneration")
 
