@@ -7,7 +7,9 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -20,6 +22,8 @@ from thinwire.results.tensor_file import layout_of, read_tensors, write_tensors
 
 logger = logging.getLogger(__name__)
 
+Entry = TypeVar("Entry")
+
 
 @dataclass(frozen=True)
 class StartingAdapter:
@@ -30,42 +34,50 @@ class StartingAdapter:
     def weights(self, inputs: AdapterEmbeddings, train: Callable[[AdapterEmbeddings], None]) -> dict[str, Tensor]:
         """Return the weights by name, on the CPU: from the cache, or of ``inputs`` after ``train`` has trained it in
         place. A damaged entry of the cache is made again, with a warning."""
-        path, layout = self._path(".safetensors"), layout_of(dict(inputs.adapter.named_parameters()))
+        path = self._path(".safetensors")
+        read = partial(read_tensors, path, layout_of(dict(inputs.adapter.named_parameters())), needs_hash=True)
+        if (weights := _from_cache(path, read)) is not None:
+            logger.info("starting adapter: cached")
+            return weights
         with locked(path.with_suffix("")):
-            if os.path.lexists(path):
-                try:
-                    weights = read_tensors(path, layout, needs_hash=True)
-                except ThinwireError as error:
-                    _make_again(path, error)
-                else:
-                    logger.info("starting adapter: cached")
-                    return weights
+            if (weights := _from_cache(path, read)) is not None:  # another process has made it meanwhile
+                return weights
             train(inputs)
+            _remove(path)
             write_tensors(path, dict(inputs.adapter.named_parameters()))
-            return read_tensors(path, layout)
+        return read()
 
     def reconstruction(self, measure: Callable[[], Reconstruction]) -> Reconstruction:
         """Return the adapter's reconstruction metrics: from the cache, or from ``measure``. A damaged entry of the
         cache is made again, with a warning."""
         path = self._path(".json")
-        with locked(path.with_suffix("")):
-            if os.path.lexists(path):
-                try:
-                    return read_record(Reconstruction, path, "reconstruction", path.parent, needs_hash=lambda _: True)
-                except ThinwireError as error:
-                    _make_again(path, error)
-            measured = measure()
-            write_record(path, measured)
+        read = partial(read_record, Reconstruction, path, "reconstruction", path.parent, needs_hash=lambda _: True)
+        if (measured := _from_cache(path, read)) is not None:
             return measured
+        with locked(path.with_suffix("")):
+            measured = measure()
+            _remove(path)
+            write_record(path, measured)
+        return measured
 
     def _path(self, suffix: str) -> Path:
         return cache_dir() / "adapters" / f"{self.key}{suffix}"
 
 
-def _make_again(path: Path, error: ThinwireError) -> None:
-    """Remove a damaged entry of the cache, and warn."""
-    logger.warning("%s; the cache makes it again", str(error).partition(";")[0])
+def _from_cache(path: Path, read: Callable[[], Entry]) -> Entry | None:
+    """Return what ``read`` reads from an entry of the cache; None if there is none, or with a warning a damaged one."""
+    if not os.path.lexists(path):
+        return None
+    try:
+        return read()
+    except ThinwireError as error:
+        logger.warning("%s; the cache makes it again", str(error).partition(";")[0])
+        return None
+
+
+def _remove(path: Path) -> None:
+    """Remove an entry of the cache, whatever is in its place."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
-        path.unlink()
+        path.unlink(missing_ok=True)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"
+"""Pattern of the names of trainings and their folders; none leads out of the sweep's folder."""
+
 HEADER_FILE = "sweep.json"
 EXPERIMENT_FILE = "experiment.yaml"
 SUMMARY_FILE = "sweep_summary.txt"

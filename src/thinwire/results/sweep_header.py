@@ -13,7 +13,7 @@ from thinwire.errors import UsageError
 from thinwire.reading import read_json
 from thinwire.results.arm_record import Environment, Kind
 from thinwire.results.interactions import Interaction
-from thinwire.results.layout import HEADER_FILE
+from thinwire.results.layout import HEADER_FILE, NAME
 from thinwire.results.record import Record, hash_missing, parse_record, unsealed, write_record
 
 FORMAT = 3
@@ -71,7 +71,7 @@ class SweepHeader(SweepIdentity):
     """The ``VerdictConfig`` as JSON."""
     report: dict[str, Any]
     """The ``ReportConfig`` as JSON."""
-    planned: dict[str, Kind]
+    planned: dict[Annotated[str, Field(pattern=NAME)], Kind]
     """Names of all trainings, in the order of the experiment file."""
     test_questions: int | None = None
     """Test questions in the data, of which an arm may draw fewer; None if an earlier version did not record it."""
