@@ -1,127 +1,34 @@
 """Damage to a finished run's folder: every command gives what it gave before, or one error that names the file."""
 
 import json
-import re
 import shutil
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
-from damage import ANY_FILE
+from damage import ANY_FILE, changed, edited, leaves_of, without
+from damaged_runs import COMMANDS, Setting, attempt, copy_of, shortfall
+from thinwire.checkpoints.load import check_arm, find_arm
 from thinwire.errors import ThinwireError
 from thinwire.experiment.sweep import run_sweep
-from thinwire.files import file_hash
-from thinwire.reading import read_json
+from thinwire.files import write_jsonl
+from thinwire.reading import read_json, read_jsonl
+from thinwire.report.analysis import analyse
+from thinwire.report.compare import ResultsError, load_rows
+from thinwire.results.arm_record import read_arm_record, write_arm_record
+from thinwire.results.integrity import hashes_of_arm
+from thinwire.results.read import read_results
+from thinwire.results.record import SEAL
 from tiny_models import save_sweep_inputs
 from tiny_sweeps import experiment
 
 LORA = {"rank": 2, "alpha": 4, "layers": 1, "dropout": 0.0}
-PATIENCE = 60
-"""Seconds after which a command counts as waiting for ever."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a command ended with."""
-
-    code: int
-    said: str
-    """Standard output and error together."""
-    results: str
-    """What it gave: its output and the content of what it wrote, without times."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A finished run, and the commands that are tried on copies of it."""
-
-    folder: Path
-    run: Path
-    expected: dict[str, str]
-    """What each command gives of the undamaged run."""
-    thinwire: Callable
-
-
-@contextmanager
-def patience() -> Iterator[None]:
-    def end(*_):
-        raise TimeoutError("the command waits")
-
-    before = signal.signal(signal.SIGALRM, end)
-    signal.alarm(PATIENCE)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-
-
-# Commands
-
-
-def command(name: str, case: Path, inputs: Path) -> list:
-    """Return the arguments of a command on the run in ``case``."""
-    run, out = case / "run", case / "out"
-    data = ["--data", inputs / "test.json", "--samples", "3", "--device", "cpu"]
-    resume = ["sweep", case / "experiment.yaml", "--output", run, "--controls", "all", "--resume"]
-    dry = ["sweep", case / "other.yaml", "--output", case / "other", "--dry-run"]
-    return {
-        "report": ["report", run],
-        "compare": ["compare", run, "--json"],
-        "best": ["best", run],
-        "publish": ["publish", run],
-        "plot": ["plot", run, "--output", out, "--format", "svg"],
-        "postprocess": ["postprocess", run, "--json"],
-        "resume": resume,
-        "dry resume": [*resume, "--dry-run"],
-        "teach": [*dry, "--set", "supervision.kd_weight=1", "--set", f"supervision.teacher={run / 'r2'}"],
-        "start": [*dry, *_start(run / "controls" / "text_lora")],
-        **{f"evaluate {arm}": ["evaluate", run / arm, *data, "--json"] for arm in ARMS},
-        **{f"export {arm}": ["export", run / arm, out] for arm in ARMS},
-    }[name]
-
-
-def _start(arm: Path) -> list:
-    settings = {"rank": 2, "alpha": 16, "layers": "all", "dropout": 0, "start_from": arm}
-    return [part for key, value in settings.items() for part in ("--set", f"arms.r2.lora.{key}={value}")]
-
-
-ARMS = ("baseline", "r2", "controls/codec_only", "controls/text_lora")
-READING = ("report", "compare", "best", "publish", "plot", "postprocess", "resume", "dry resume", "teach", "start")
-COMMANDS = (*READING, *(f"{name} {arm}" for name in ("evaluate", "export") for arm in ARMS))
-
-
-def attempt(setting: Setting, name: str, case: Path) -> Outcome:
-    """Run a command on the run in ``case``."""
-    with patience():
-        code, out, err = setting.thinwire(*command(name, case, setting.folder))
-    out = out.replace(str(case), "CASE")
-    found = [re.sub(r"\d+\.\d minutes?|\b\d+:\d\d\b", "", out)]
-    written = {"report": [case / "run"], "resume": [case / "run"]}.get(name, [case / "out"])
-    for folder in written:
-        for path in sorted(folder.rglob("*")):
-            kept = path.name in ("analysis.json", "predictions.jsonl") or folder.name == "out"
-            kept = kept or (name, path.name) == ("report", "report.md")
-            if path.is_file() and kept and "unfinished" not in path.parts:
-                found.append(f"{path.relative_to(folder)} {_content(path)}")
-    return Outcome(code, out + err, "\n".join(found))
-
-
-def _content(path: Path) -> str:
-    if path.name != "analysis.json":
-        return file_hash(path)
-    analysis = json.loads(path.read_text())
-    analysis.pop("content_sha256")
-    analysis["sweep"] = None  # a resumed sweep has another end
-    for row in analysis["rows"]:
-        row["minutes"] = None
-    return json.dumps(analysis)
 
 
 @pytest.fixture(scope="module")
@@ -148,67 +55,35 @@ def inputs(tmp_path_factory):
         yield folder
 
 
-def copy_of(folder: Path, case: Path) -> Path:
-    """Copy the whole run to ``case``; returns the run."""
-    shutil.rmtree(case, ignore_errors=True)
-    shutil.copytree(folder / "whole", case)
-    for name in ("experiment.yaml", "other.yaml"):
-        shutil.copyfile(folder / name, case / name)
-    return case / "run"
+@pytest.fixture(scope="module")
+def expected():
+    """What each command gives of the undamaged run, filled by the first test."""
+    return {}
 
 
 @pytest.fixture
-def setting(inputs, thinwire, tmp_path, monkeypatch):
+def setting(inputs, expected, thinwire, tmp_path, monkeypatch):
     monkeypatch.setenv("THINWIRE_CACHE", str(inputs / "cache"))
-    found = Setting(inputs, inputs / "whole" / "run", {}, thinwire)
-    for name in COMMANDS:
+    found = Setting(inputs, inputs / "whole" / "run", expected, thinwire)
+    for name in COMMANDS if not expected else ():
         copy_of(inputs, tmp_path / "case")
         outcome = attempt(found, name, tmp_path / "case")
         assert outcome.code == 0, outcome.said
-        found.expected[name] = outcome.results
+        expected[name] = outcome.results
     return found
-
-
-# Judging
-
-
-def shortfall(setting: Setting, name: str, case: Path, file: str, *, must_fail: bool) -> str | None:
-    """Return how a command on a damaged run falls short; None if it does not.
-
-    Args:
-        file: what the error must name.
-        must_fail: whether the same result as before is no good either, because the damage had to be noticed.
-    """
-    try:
-        outcome = attempt(setting, name, case)
-    except TimeoutError:
-        return "waits for ever"
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it should not have come through
-        return f"traceback: {type(error).__name__}: {error}"[:300]
-    if outcome.code == 0:
-        if outcome.results != setting.expected[name]:
-            return "silently wrong"
-        return "not noticed" if must_fail else None
-    if outcome.code not in (1, 2):
-        return f"exit code {outcome.code}"
-    lines = [line for line in outcome.said.splitlines() if line.startswith(("error: ", "cannot read the results: "))]
-    if len(lines) != 1 or "Traceback" in outcome.said:
-        return f"{len(lines)} lines of error: {outcome.said[-300:]}"
-    return None if file in outcome.said else f"does not name {file}: {lines[0][:300]}"
 
 
 def names_of(run: Path) -> list[str]:
     """List the files that carry a run's results, by path in it."""
     left_out = ("report.", "sweep_summary", "compare_results", "training_", ".lock")
-    files = [path for path in sorted(run.rglob("*")) if path.is_file()]
-    return [str(path.relative_to(run)) for path in files if not path.name.startswith(left_out)]
+    files = [path for path in sorted(run.rglob("*")) if path.is_file() and not path.name.startswith(left_out)]
+    names = [str(path.relative_to(run)) for path in files]
+    return [name for name in names if not name.startswith(("search/text_lora", "search/r2--lora_lr-0.001"))]
 
 
 def is_needed(name: str, file: str, how: str) -> bool:
     """Whether a command must notice that the content of a file of the run has changed."""
     command, _, arm = name.partition(" ")
-    if file.startswith("search/"):  # over, as search.json says
-        return False
     if command == "resume":  # whatever an arm or the sweep left; a deleted record means that the arm is not over
         regenerated = ("analysis.json", *(("record.json", "search.json") if how == "delete" else ()))
         return not file.endswith(regenerated)
@@ -255,6 +130,8 @@ def test_every_damage_to_every_file_is_an_error_that_names_it_or_changes_nothing
     short = {}
     for name, file, how in chosen:
         run = copy_of(setting.folder, tmp_path / "case")
+        if file.startswith("search/"):  # which is over, and read again only if its choices are lost
+            (run / "search.json").unlink()
         ANY_FILE[how](run / file)
         must = is_needed(name, file, how) and not says_the_same(setting.run / file, run / file)
         if found := shortfall(setting, name, tmp_path / "case", Path(file).name, must_fail=must):
@@ -267,3 +144,392 @@ def conclude(kind: str, tried: int, short: dict, *, at_least: int) -> None:
     sys.stdout.write(f"{kind}: {tried} cases, {len(short)} fell short\n")
     assert not short, "\n".join(f"{case}: {why}" for case, why in short.items())
     assert tried >= at_least
+
+
+# Exchanges and changes on purpose
+
+
+def exchange(run: Path, one: str, other: str) -> None:
+    """Let two files or folders change places."""
+    (run / one).rename(run / "aside")
+    (run / other).rename(run / one)
+    (run / "aside").rename(run / other)
+
+
+def replace(run: Path, one: str, by: str) -> None:
+    """Put a copy of a file or folder in the place of another."""
+    target = run / one
+    shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+    (shutil.copytree if (run / by).is_dir() else shutil.copyfile)(run / by, target)
+
+
+def link(run: Path, one: str, to: Path) -> None:
+    """Put a link in the place of a file or folder, whose content moves to where it leads if nothing is there."""
+    if to.exists():
+        shutil.rmtree(run / one)
+    else:
+        (run / one).rename(to)
+    (run / one).symlink_to(to)
+
+
+def rewrite_factors(run: Path, change) -> None:
+    """Change the LoRA factors of r2, by their names."""
+    file = run / "r2/checkpoint/lora/adapter_model.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in change(load_file(file)).items()}, file)
+
+
+def rewrite_config(run: Path, **changes) -> None:
+    """Change peft's settings of r2."""
+    file = run / "r2/checkpoint/lora/adapter_config.json"
+    file.write_text(json.dumps(read_json(file) | changes))
+
+
+def rewrite_answers(run: Path, change) -> None:
+    """Change the answers of r2 and the hash in its record, but not its scores."""
+    folder = run / "r2"
+    write_jsonl(folder / "predictions.jsonl", change(read_jsonl(folder / "predictions.jsonl")))
+    rehash(folder)
+
+
+def rehash(folder: Path) -> None:
+    """Let an arm's record fit its files as they are."""
+    write_arm_record(folder, read_arm_record(folder).model_copy(update={"files": hashes_of_arm(folder)}))
+
+
+def rehashed(change):
+    """Let the record of r2 fit its files after ``change``: the content alone must tell."""
+
+    def apply(run: Path) -> None:
+        change(run)
+        rehash(run / "r2")
+
+    return apply
+
+
+def stranger(run: Path) -> None:
+    (run / "r2/checkpoint/pytorch_model.bin").write_bytes(b"stranger")
+
+
+def edit_record(place: tuple, new):
+    """Change an entry in the record of r2, with a hash that fits."""
+    return lambda run: edited(run / "r2/record.json", place, new, reseal=True)
+
+
+LOADING = ("evaluate r2", "export r2", "teach")
+READING = ("report", "publish", "plot", "postprocess")
+FACTORS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+FIRST = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+
+EXCHANGES = {
+    "the checkpoint of another arm": (
+        lambda run: replace(run, "r2/checkpoint", "baseline/checkpoint"),
+        *("checkpoint", (*LOADING, "resume")),
+    ),
+    "the adapter of another arm": (
+        lambda run: replace(run, "r2/checkpoint/adapter.safetensors", "baseline/checkpoint/adapter.safetensors"),
+        *("adapter.safetensors", (*LOADING, "resume")),
+    ),
+    "two checkpoints exchanged": (
+        lambda run: exchange(run, "r2/checkpoint", "baseline/checkpoint"),
+        *("checkpoint", (*LOADING, "resume", "evaluate baseline", "export baseline")),
+    ),
+    "LoRA of another arm": (
+        lambda run: replace(run, "r2/checkpoint/lora", "controls/text_lora/checkpoint/lora"),
+        *("checkpoint/lora", (*LOADING, "resume")),
+    ),
+    "no checkpoint": (lambda run: shutil.rmtree(run / "r2/checkpoint"), "checkpoint", LOADING),
+    "no LoRA": (lambda run: shutil.rmtree(run / "r2/checkpoint/lora"), "checkpoint/lora", (*LOADING, "resume")),
+    "a stranger in the checkpoint": (stranger, "pytorch_model.bin", (*LOADING, "resume")),
+    "a checkpoint elsewhere": (
+        lambda run: link(run, "r2/checkpoint", run.parent / "elsewhere"),
+        *("checkpoint", (*LOADING, "resume")),
+    ),
+    "an arm elsewhere": (
+        lambda run: link(run, "r2", run.parent / "r2"),
+        *("r2", (*READING, "resume")),
+    ),
+    "an arm that is a link to another": (
+        lambda run: link(run, "r2", run / "baseline"),
+        *("record.json", (*READING, "resume", "compare of records", "best of records")),
+    ),
+    "two arms exchanged": (
+        lambda run: exchange(run, "r2", "baseline"),
+        *("record.json", (*READING, *LOADING, "resume", "compare of records", "best of records")),
+    ),
+    "the record of another arm": (
+        lambda run: replace(run, "r2/record.json", "baseline/record.json"),
+        *("record.json", (*READING, *LOADING, "resume", "compare of records", "best of records")),
+    ),
+    "two records exchanged": (
+        lambda run: exchange(run, "r2/record.json", "baseline/record.json"),
+        *("record.json", (*READING, *LOADING, "resume", "compare of records", "best of records")),
+    ),
+    "the record of a control": (
+        lambda run: replace(run, "r2/record.json", "controls/text_lora/record.json"),
+        *("record.json", (*READING, *LOADING, "resume", "compare of records", "best of records")),
+    ),
+    "the answers of another arm": (
+        lambda run: replace(run, "r2/predictions.jsonl", "controls/text_lora/predictions.jsonl"),
+        *("predictions.jsonl", (*READING, "resume")),
+    ),
+    "the diagnostics of another arm": (
+        lambda run: replace(run, "r2/diagnostics.jsonl", "baseline/diagnostics.jsonl"),
+        *("diagnostics.jsonl", ("report", "plot", "resume")),
+    ),
+    "a question less": (
+        lambda run: rewrite_answers(run, lambda rows: rows[1:]),
+        *("predictions.jsonl", READING),
+    ),
+    "a question twice": (
+        lambda run: rewrite_answers(run, lambda rows: [rows[0], *rows[:-1]]),
+        *("predictions.jsonl", READING),
+    ),
+    "other questions": (
+        lambda run: rewrite_answers(run, lambda rows: [{**row, "id": f"{row['id']}x"} for row in rows]),
+        *("predictions.jsonl", READING),
+    ),
+    "another paragraph": (
+        lambda run: rewrite_answers(run, lambda rows: [{**row, "paragraph_id": "p"} for row in rows]),
+        *("predictions.jsonl", READING),
+    ),
+    "other gold answers": (
+        lambda run: rewrite_answers(run, lambda rows: [{**row, "golds": ["7"]} for row in rows]),
+        *("predictions.jsonl", READING),
+    ),
+    "better scores": (
+        lambda run: rewrite_answers(run, lambda rows: [{**row, "f1": 1.0} for row in rows]),
+        *("predictions.jsonl", READING),
+    ),
+    "scores beyond 1": (
+        lambda run: rewrite_answers(run, lambda rows: [{**row, "f1": 1.5} for row in rows]),
+        *("predictions.jsonl", READING),
+    ),
+    "scores as texts": (
+        lambda run: rewrite_answers(run, lambda rows: [{**row, "f1": "0"} for row in rows]),
+        *("predictions.jsonl", READING),
+    ),
+    "no gold answers": (
+        lambda run: rewrite_answers(run, lambda rows: [{**row, "golds": []} for row in rows]),
+        *("predictions.jsonl", READING),
+    ),
+    "no answers": (lambda run: rewrite_answers(run, lambda rows: []), "predictions.jsonl", READING),
+    "factors under other names": (
+        rehashed(lambda run: rewrite_factors(run, lambda found: {f"x.{name}": one for name, one in found.items()})),
+        *(FACTORS, LOADING),
+    ),
+    "a factor less": (
+        rehashed(lambda run: rewrite_factors(run, lambda found: {n: one for n, one in found.items() if n != FIRST})),
+        *(FACTORS, LOADING),
+    ),
+    "a factor too many": (
+        rehashed(
+            lambda run: rewrite_factors(
+                run, lambda found: found | {FIRST.replace("layers.0", "layers.1"): found[FIRST].clone()}
+            )
+        ),
+        *(FACTORS, LOADING),
+    ),
+    "factors of another layer": (
+        rehashed(
+            lambda run: rewrite_factors(
+                run, lambda found: {name.replace("layers.0", "layers.1"): one for name, one in found.items()}
+            )
+        ),
+        *(FACTORS, LOADING),
+    ),
+    "factors of another target": (
+        rehashed(
+            lambda run: rewrite_factors(
+                run, lambda found: {name.replace("q_proj", "gate_proj"): one for name, one in found.items()}
+            )
+        ),
+        *(FACTORS, LOADING),
+    ),
+    "factors of another rank": (
+        rehashed(
+            lambda run: rewrite_factors(
+                run, lambda found: {n: one[:1] if "lora_A" in n else one[:, :1] for n, one in found.items()}
+            )
+        ),
+        *(FACTORS, LOADING),
+    ),
+    "transposed factors": (
+        rehashed(lambda run: rewrite_factors(run, lambda found: {name: one.T for name, one in found.items()})),
+        *(FACTORS, LOADING),
+    ),
+    "factors of another type": (
+        rehashed(lambda run: rewrite_factors(run, lambda found: {name: one.double() for name, one in found.items()})),
+        *(FACTORS, LOADING),
+    ),
+    "factors that are not finite": (
+        rehashed(lambda run: rewrite_factors(run, lambda found: {name: one / 0 for name, one in found.items()})),
+        *(FACTORS, ("evaluate r2", "export r2")),
+    ),
+    "another alpha": (rehashed(lambda run: rewrite_config(run, lora_alpha=8)), CONFIG, LOADING),
+    "another rank": (rehashed(lambda run: rewrite_config(run, r=4)), CONFIG, LOADING),
+    "other targets": (rehashed(lambda run: rewrite_config(run, target_modules=["q_proj"])), CONFIG, LOADING),
+    "other layers": (rehashed(lambda run: rewrite_config(run, layers_to_transform=[1])), CONFIG, LOADING),
+    "another form of LoRA": (rehashed(lambda run: rewrite_config(run, use_rslora=True)), CONFIG, LOADING),
+    "another kind of adapter": (rehashed(lambda run: rewrite_config(run, peft_type="IA3")), CONFIG, LOADING),
+    "code of an adapter": (
+        rehashed(lambda run: rewrite_config(run, auto_mapping={"parent_library": "os", "base_model_class": "system"})),
+        *(CONFIG, LOADING),
+    ),
+    "a setting that peft does not know": (rehashed(lambda run: rewrite_config(run, more=[1])), CONFIG, LOADING),
+    "a codec out of the run": (
+        edit_record(("results", "codec", "file"), "codec/../../elsewhere.safetensors"),
+        *("record.json", (*READING, *LOADING, "resume")),
+    ),
+    "an absolute codec": (
+        edit_record(("results", "codec", "file"), "/etc/passwd"),
+        *("record.json", (*READING, *LOADING, "resume")),
+    ),
+    "another codec's name": (
+        edit_record(("results", "codec", "file"), "codec/pca-none.safetensors"),
+        *("pca-none.safetensors", (*LOADING, "resume")),
+    ),
+    "files out of the run": (
+        edit_record(("files", "../../x"), "0" * 64),
+        *("record.json", (*READING, *LOADING, "resume")),
+    ),
+    "an arm out of the run": (
+        lambda run: edited(run / "sweep.json", ("planned", "../r2"), "arm", reseal=True),
+        *("sweep.json", (*READING, "resume")),
+    ),
+    "a revision of another model": (
+        edit_record(("model", "revision"), "f" * 40),
+        *("r2", (*READING, *LOADING, "resume")),
+    ),
+    "an analysis of another sweep": (
+        lambda run: edited(run / "analysis.json", ("sweep", "started_at"), "2020-01-02T03:04:05Z", reseal=True),
+        *("analysis.json", ("compare", "best")),
+    ),
+    "a header of an earlier format without its hash": (
+        lambda run: without(run / "sweep.json", (SEAL,), reseal=False),
+        *("sweep.json", (*READING, *LOADING, "compare", "best", "resume")),
+    ),
+    "a record without its hash": (
+        lambda run: without(run / "r2/record.json", (SEAL,), reseal=False),
+        *("record.json", (*READING, *LOADING, "resume", "compare of records", "best of records")),
+    ),
+    "no header": (lambda run: (run / "sweep.json").unlink(), "sweep.json", (*READING, "compare", "best", "resume")),
+}
+"""What is done, what the error names, and the commands that must notice it; all others give what they gave before."""
+
+
+def test_what_is_exchanged_or_changed_on_purpose_is_noticed_by_all_that_need_it(setting, long_form, tmp_path):
+    short, tried = {}, 0
+    others = ("report", "compare", "evaluate baseline") if long_form else ()
+    for case, (damage, file, noticing) in EXCHANGES.items():
+        for name in dict.fromkeys([*noticing, *others] if long_form else noticing[:: max(1, len(noticing) - 1)]):
+            run = copy_of(setting.folder, tmp_path / "case")
+            command = name.removesuffix(" of records")
+            damage(run)
+            if command != name:
+                (run / "analysis.json").unlink()
+            tried += 1
+            if found := shortfall(setting, command, tmp_path / "case", file, must_fail=name in noticing):
+                short[name, case] = found
+    conclude("exchanges", tried, short, at_least=250 if long_form else 60)
+
+
+# Entries of JSON files
+
+JSON = {
+    "r2/record.json": ("report", "evaluate r2", "resume", "teach"),
+    "controls/codec_only/record.json": ("report", "evaluate controls/codec_only"),
+    "sweep.json": ("report", "compare", "evaluate r2", "resume"),
+    "analysis.json": ("compare", "best"),
+    "search.json": ("report", "resume"),
+    "search/sweep.json": ("resume",),
+    "r2/checkpoint/lora/adapter_config.json": ("evaluate r2", "resume"),
+}
+"""The commands that read each file whole."""
+
+
+def test_every_entry_of_a_json_file_that_is_changed_or_missing_is_noticed(setting, long_form, tmp_path):
+    tried = []
+    for file, names in JSON.items():
+        for place in leaves_of(read_json(setting.run / file)):
+            tried += [(name, file, place, how) for name in names for how in ("changed", "missing")]
+    chosen = tried if long_form else tried[:: len(tried) // 40]
+    short = {}
+    for name, file, place, how in chosen:
+        run = copy_of(setting.folder, tmp_path / "case")
+        if file.startswith("search/"):
+            (run / "search.json").unlink()
+        if how == "missing":
+            without(run / file, place, reseal=False)
+        else:
+            inner = read_json(run / file)
+            for key in place:
+                inner = inner[key]
+            edited(run / file, place, changed(inner)[0], reseal=False)
+        if found := shortfall(setting, name, tmp_path / "case", Path(file).name, must_fail=True):
+            short[name, file, place, how] = found
+    conclude("entries", len(chosen), short, at_least=551 if long_form else 40)
+
+
+def test_any_value_in_a_place_of_a_json_file_with_a_hash_that_fits_is_taken_or_one_error(setting, long_form, tmp_path):
+    tried = []
+    for file, names in JSON.items():
+        for place in leaves_of(read_json(setting.run / file)):
+            if place and place[-1] != SEAL:
+                tried += [(name, file, place, number) for number in range(len(changed(0))) for name in names]
+    chosen = tried[:: len(tried) // (1500 if long_form else 40)]
+    short = {}
+    for name, file, place, number in chosen:
+        run = copy_of(setting.folder, tmp_path / "case")
+        inner = read_json(run / file)
+        for key in place:
+            inner = inner[key]
+        edited(run / file, place, changed(inner)[number], reseal="adapter_config" not in file)
+        if found := shortfall(setting, name, tmp_path / "case", "", any_result=True):
+            short[name, file, place, number] = found
+    conclude("values", len(chosen), short, at_least=551 if long_form else 40)
+
+
+@given(data=st.data())
+@settings(derandomize=True, deadline=None, max_examples=150)
+def test_records_of_any_content_are_read_or_one_error(inputs, tmp_path_factory, data):
+    """Fuzzes what readers of records get: several entries at once, with a hash that fits."""
+    case = tmp_path_factory.getbasetemp() / "fuzzed"
+    run = copy_of(inputs, case)
+    file = data.draw(st.sampled_from(["r2/record.json", "sweep.json", "search.json"]))
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.sampled_from([one for one in leaves_of(read_json(run / file)) if one != (SEAL,)]))
+        place = place[: data.draw(st.integers(1, len(place)))]
+        value = data.draw(st.sampled_from([*changed(0), 0, 1, -(10**400), 1e308, "", "\0", "../x", {"a": 1}, [1, "x"]]))
+        edited(run / file, place, value, reseal=True)
+    for read in (
+        lambda: analyse(read_results(run)),
+        lambda: load_rows(run),
+        lambda: check_arm(find_arm(run / "r2")),
+    ):
+        with suppress(ThinwireError, ResultsError):
+            read()
+
+
+def test_a_run_of_an_earlier_version_is_read_and_not_checked_which_is_said_once(setting, tmp_path, caplog):
+    run = copy_of(setting.folder, tmp_path / "case")
+    for file in ("r2/record.json", "baseline/record.json", "sweep.json", "search.json", "analysis.json"):
+        earlier(run / file)
+    for name in ("report", "compare", "evaluate r2"):
+        caplog.clear()
+        outcome = attempt(setting, name, tmp_path / "case")
+        assert outcome.code == 0, outcome.said
+        assert outcome.results == setting.expected[name]
+        notes = [one for one in caplog.messages if "was made before files carried hashes" in one]
+        assert len(notes) == (1 if name == "report" else 0) or "note: " in outcome.said
+
+
+def earlier(file: Path) -> None:
+    """Take out of a file what versions without hashes did not write."""
+    content = read_json(file)
+    content.pop(SEAL)
+    if "format" in content:
+        content["format"] = 2
+    content.pop("files", None)
+    if (content.get("results") or {}).get("codec"):
+        content["results"]["codec"].pop("sha256")
+    file.write_text(json.dumps(content))
