@@ -1,4 +1,4 @@
-"""Atomic writes, strict reads and content hashes of JSON, JSON Lines and text files."""
+"""Atomic writes and content hashes of JSON, JSON Lines and text files."""
 
 import errno
 import glob
@@ -12,11 +12,10 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 
-from thinwire.errors import StorageError, ThinwireError, UsageError
+from thinwire.errors import StorageError, UsageError
 
 
 def content_hash(value: object) -> str:
@@ -261,37 +260,3 @@ def append_bytes(path: Path, data: bytes) -> None:
 
 def _line(row: object) -> str:
     return json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file that this package wrote.
-
-    Raises:
-        ThinwireError: the file is missing or is no JSON; the message names it.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ThinwireError(f"{path} cannot be read as JSON: {error}") from None
-
-
-def read_jsonl(path: Path) -> list[Any]:
-    """Read a JSON Lines file.
-
-    Raises:
-        ThinwireError: the file is missing or a line is no JSON; the message names file and line.
-    """
-    rows = []
-    try:
-        # Not splitlines: strings in the JSON may contain other characters that it treats as line ends.
-        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ThinwireError(f"{path} cannot be read: {error}") from None
-    if lines == [""]:
-        return []
-    for number, line in enumerate(lines, start=1):
-        try:
-            rows.append(json.loads(line))
-        except ValueError as error:
-            raise ThinwireError(f"{path}, line {number}: no JSON object ({error})") from None
-    return rows

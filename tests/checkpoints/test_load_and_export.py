@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -185,7 +186,7 @@ def test_an_arm_without_lora_in_its_checkpoint_is_no_start(run, tmp_path):
     arm = find_arm(run / "controls/text_lora")
     lm = replace(tiny_lm(), revision=arm.record.model.revision)
     assert starting_factors(arm, LoraSettings(rank=2), lm).keys() == factors(arm.folder).keys()
-    with pytest.raises(UsageError, match="its checkpoint has no LoRA"):
+    with pytest.raises(ThinwireError, match=r"checkpoint is missing; evaluate, export, .* need it"):
         starting_factors(replace(arm, folder=tmp_path), LoraSettings(rank=2), lm)
 
 
@@ -247,25 +248,22 @@ def test_a_folder_without_a_finished_arm_is_refused(run, tmp_path):
         find_arm(tmp_path)
     record = read_arm_record(run / "r2")
     failed = record.model_copy(update={"status": "failed", "error": "too warm", "results": None})
-    write_arm_record(tmp_path, failed)
+    write_arm_record(tmp_path / "r2", failed)
     with pytest.raises(UsageError, match=r"not done \(failed: too warm\)"):
-        find_arm(tmp_path)
+        find_arm(tmp_path / "r2")
 
 
 def test_another_model_under_the_same_name_is_refused(run, tmp_path):
-    record = read_arm_record(run / "baseline")
+    moved = Path(shutil.copytree(run, tmp_path / "run")) / "baseline"
+    record = read_arm_record(moved)
     other = save_tiny(tmp_path / "other", seed=1)
-    model = record.model.model_copy(update={"name": str(other)})
-    moved = tmp_path / "run" / "baseline"
-    moved.mkdir(parents=True)
-    write_arm_record(moved, record.model_copy(update={"model": model}))
+    write_arm_record(moved, record.model_copy(update={"model": record.model.model_copy(update={"name": str(other)})}))
     with pytest.raises(UsageError, match="get that revision"):
         load_arm(find_arm(moved, device="cpu"))
 
 
 def test_a_missing_codec_is_named(run, tmp_path):
-    moved = tmp_path / "run" / "baseline"
-    moved.mkdir(parents=True)
-    (moved / "record.json").write_bytes((run / "baseline" / "record.json").read_bytes())
-    with pytest.raises(ThinwireError, match=r"codec .*pca-.* is missing; copy the whole run folder"):
-        load_arm(find_arm(Path(moved), device="cpu"))
+    moved = Path(shutil.copytree(run, tmp_path / "run"))
+    shutil.rmtree(moved / "codec")
+    with pytest.raises(ThinwireError, match=r"pca-.* is missing, the codec of baseline; copy the whole run folder"):
+        load_arm(find_arm(moved / "baseline", device="cpu"))

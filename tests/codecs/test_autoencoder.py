@@ -95,7 +95,7 @@ def test_the_same_seed_gives_the_same_codes_another_others_and_saving_loses_noth
     assert codec.fingerprint() == fitted(matrix, counts, 4, steps=20).fingerprint()
     assert codec.fingerprint() != fitted(matrix, counts, 4, steps=20, seed=1).fingerprint()
     codec.save(tmp_path / "codec.safetensors")
-    loaded: Codec = codec_class(config(4)).load(tmp_path / "codec.safetensors")
+    loaded: Codec = codec_class(config(4)).load(tmp_path / "codec.safetensors", config(4), matrix.shape[1])
     assert loaded.fingerprint() == codec.fingerprint()
     assert torch.equal(loaded.encode(matrix), codec.encode(matrix))
     assert (codec.code_width, codec.code_bits) == (4, None)

@@ -73,7 +73,7 @@ def test_fitting_twice_gives_the_same_signs_and_saving_loses_nothing(tmp_path):
     codec = pca(matrix, counts, 5)
     assert torch.equal(codec.components, pca(matrix, counts, 5).components)
     codec.save(tmp_path / "codec.safetensors")
-    loaded = PCACodec.load(tmp_path / "codec.safetensors")
+    loaded = PCACodec.load(tmp_path / "codec.safetensors", CodecConfig(compress_dim=5), 24)
     assert all(torch.equal(loaded.state()[name], tensor) for name, tensor in codec.state().items())
 
 

@@ -205,7 +205,7 @@ def test_saving_loses_nothing(tmp_path):
     matrix, counts = matrix_and_counts()
     codec = fitted(matrix, counts, "nf4", block_size=5)
     codec.save(tmp_path / "codec.safetensors")
-    loaded = QuantizedEmbeddingsCodec.load(tmp_path / "codec.safetensors")
+    loaded = QuantizedEmbeddingsCodec.load(tmp_path / "codec.safetensors", config("nf4", 5), matrix.shape[1])
     assert torch.equal(loaded.encode(matrix), codec.encode(matrix))
     assert loaded.fingerprint() == codec.fingerprint()
 

@@ -14,9 +14,13 @@ from tiny_codecs import matrix_and_counts, metrics
 BITS = [16, 8, 4]
 
 
+def config(bits, width=6, **settings):
+    return AnyCodecConfig(kind="quantized_pca", compress_dim=width, quantized_pca={"bits": bits}, **settings)
+
+
 def fitted(matrix, counts, bits, width=6, **settings):
-    config = AnyCodecConfig(kind="quantized_pca", compress_dim=width, quantized_pca={"bits": bits}, **settings)
-    return codec_class(config).fit(matrix, counts, config, 0)
+    chosen = config(bits, width, **settings)
+    return codec_class(chosen).fit(matrix, counts, chosen, 0)
 
 
 def exact(codec, matrix):
@@ -105,7 +109,7 @@ def test_saving_loses_nothing(tmp_path):
     matrix, counts = matrix_and_counts()
     codec = fitted(matrix, counts, 4)
     codec.save(tmp_path / "codec.safetensors")
-    loaded = QuantizedPCACodec.load(tmp_path / "codec.safetensors")
+    loaded = QuantizedPCACodec.load(tmp_path / "codec.safetensors", config(4), matrix.shape[1])
     assert torch.equal(loaded.encode(matrix), codec.encode(matrix))
     assert loaded.fingerprint() == codec.fingerprint()
 

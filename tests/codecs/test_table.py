@@ -31,6 +31,7 @@ from typing_extensions import Self
 from thinwire.codecs.base import Codec
 from thinwire.codecs.settings import CodecConfig
 from thinwire.results.arm_record import CodecMetric
+from thinwire.results.tensor_file import Layout, TensorType
 from thinwire.schema import Rate, Section
 
 
@@ -53,6 +54,11 @@ class ToyCodec(Codec):
     def fit(cls, matrix: Tensor, counts: Tensor, config: CodecConfig, seed: int) -> Self:
         width, scale = config.code_width(matrix.shape[1]), config.own(ToyConfig).scale
         return cls(scale=torch.tensor(scale), weight=torch.eye(matrix.shape[1])[:, :width] / scale)
+
+    @classmethod
+    def layout(cls, config: CodecConfig, embedding_width: int) -> Layout:
+        width = config.code_width(embedding_width)
+        return {"scale": TensorType("F32", ()), "weight": TensorType("F32", (embedding_width, width))}
 
     @property
     def code_width(self) -> int:

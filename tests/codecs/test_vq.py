@@ -20,15 +20,19 @@ from tiny_codecs import matrix_and_counts, metrics
 FORMS = ["single", "residual", "product"]
 
 
-def fitted(matrix, counts, seed=0, width=8, **vq):
+def config(width=8, **vq):
     vq = {
         "steps": 60,
         "codebook_size": 16,
         **({} if vq.get("form") in (None, "single") else {"num_codebooks": 2}),
         **vq,
     }
-    config = build(AnyCodecConfig, {"kind": "vq", "compress_dim": width, "vq": vq}, where="codec")
-    return codec_class(config).fit(matrix, counts, config, seed)
+    return build(AnyCodecConfig, {"kind": "vq", "compress_dim": width, "vq": vq}, where="codec")
+
+
+def fitted(matrix, counts, seed=0, width=8, **vq):
+    chosen = config(width, **vq)
+    return codec_class(chosen).fit(matrix, counts, chosen, seed)
 
 
 def by_hand(codebooks, latents, decoder=None):
@@ -182,9 +186,12 @@ sys.modules["vector_quantize_pytorch"] = None  # importing it would raise
 from pathlib import Path
 import torch
 from safetensors.torch import load_file
+from thinwire.codecs.table import AnyCodecConfig
 from thinwire.codecs.vq import VQCodec
 folder = Path({str(tmp_path)!r})
-codec, expected = VQCodec.load(folder / "codec.safetensors"), load_file(folder / "expected.safetensors")
+config = AnyCodecConfig.model_validate_json({config(form="residual").model_dump_json()!r})
+codec = VQCodec.load(folder / "codec.safetensors", config, {matrix.shape[1]})
+expected = load_file(folder / "expected.safetensors")
 codes = codec.encode(expected["matrix"])
 assert torch.equal(codes, expected["codes"]) and codes.dtype == torch.uint8
 assert torch.equal(codec.features(codes), expected["features"])

@@ -240,7 +240,8 @@ def test_arms_that_all_fail_together_are_run_one_by_one(folder, both, tmp_path, 
         assert record.done.training.trained_together == 1
         assert record.done.test == record_of(both[1], record.name).done.test
         # The group's files are set aside, not mixed in.
-        assert record_of(tmp_path / "run" / "unfinished", f"{record.name}-1").error.endswith("out of memory")
+        aside = tmp_path / "run" / "unfinished" / f"{record.name}-1" / "record.json"
+        assert read_json(aside)["error"].endswith("out of memory")
         assert len(lines(tmp_path / "run" / record.name / "diagnostics.jsonl")) == 7
 
 

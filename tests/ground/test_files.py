@@ -8,14 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thinwire.errors import StorageError, ThinwireError, UsageError
+from thinwire.errors import StorageError, UsageError
 from thinwire.files import (
     append_jsonl,
     content_hash,
     file_hash,
     is_partial,
-    read_json,
-    read_jsonl,
     remove_partial_files,
     replacing,
     replacing_folder,
@@ -23,6 +21,7 @@ from thinwire.files import (
     write_jsonl,
     write_text,
 )
+from thinwire.reading import read_json, read_jsonl
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 JSON = st.recursive(
@@ -141,33 +140,6 @@ def test_a_line_that_cannot_be_written_is_not_written_in_part(tmp_path):
     with pytest.raises(ValueError, match="JSON compliant"):
         append_jsonl(path, {"step": 2, "loss": float("nan")})
     assert read_jsonl(path) == [{"step": 1}]
-
-
-@pytest.mark.parametrize("content", [b"{", b"", b"\xff"])
-def test_a_broken_json_file_is_an_error_that_names_it(tmp_path, content):
-    (tmp_path / "record.json").write_bytes(content)
-    with pytest.raises(ThinwireError, match=r"record\.json cannot be read as JSON"):
-        read_json(tmp_path / "record.json")
-
-
-def test_a_missing_json_file_is_an_error_that_names_it(tmp_path):
-    with pytest.raises(ThinwireError, match=r"absent\.json"):
-        read_json(tmp_path / "absent.json")
-    with pytest.raises(ThinwireError, match=r"absent\.jsonl"):
-        read_jsonl(tmp_path / "absent.jsonl")
-
-
-@pytest.mark.parametrize("content", [b'{"step": 1}\n{"st', b'{"step": 1}\n\n{"step": 3}\n'])
-def test_a_broken_line_is_an_error_that_names_file_and_line(tmp_path, content):
-    (tmp_path / "rows.jsonl").write_bytes(content)
-    with pytest.raises(ThinwireError, match=r"rows\.jsonl, line 2"):
-        read_jsonl(tmp_path / "rows.jsonl")
-
-
-def test_json_lines_that_are_no_utf8_are_an_error_that_names_the_file(tmp_path):
-    (tmp_path / "rows.jsonl").write_bytes(b"\xff\n")
-    with pytest.raises(ThinwireError, match=r"rows\.jsonl"):
-        read_jsonl(tmp_path / "rows.jsonl")
 
 
 @pytest.fixture

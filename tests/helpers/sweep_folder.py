@@ -7,7 +7,8 @@ from thinwire.config.experiment import ArmConfig
 from thinwire.config.load import load_experiment
 from thinwire.config.settings import VerdictConfig
 from thinwire.evaluation.answer_metrics import degeneration_metrics
-from thinwire.files import append_jsonl, read_json, write_json, write_jsonl
+from thinwire.files import append_jsonl, content_hash, write_json, write_jsonl
+from thinwire.reading import read_json, read_jsonl
 from thinwire.report import compare
 from thinwire.results.arm_record import (
     ArmRecord,
@@ -22,9 +23,12 @@ from thinwire.results.arm_record import (
     Scores,
     TrainableParameters,
     TrainingResult,
+    read_arm_record,
     write_arm_record,
 )
+from thinwire.results.integrity import hashes_of_arm
 from thinwire.results.layout import arm_folder
+from thinwire.results.record import SEAL, sealed
 from thinwire.results.sweep_header import FORMAT, SweepHeader, SweepModel, write_header
 from thinwire.schema import build, merge
 
@@ -199,7 +203,7 @@ def _ended(name: str, arm: str, kind: str, settings: ArmConfig, **ending) -> Arm
         arm=arm,
         kind=kind,
         config=settings.model_dump(mode="json"),
-        config_hash="dddd",
+        config_hash=content_hash(settings.model_dump(mode="json")),
         environment=ENVIRONMENT,
         model=MODEL,
         data=QuestionHashes(train="aaaa", selection="bbbb", test="cccc"),
@@ -248,13 +252,42 @@ def write_run(
     records = everything() if records is None else records
     write_header(run, header(records, **changes))
     for one in records:
-        folder = folder_of(run, one)
-        write_arm_record(folder, one)
-        if one.status == "done":
-            write_jsonl(folder / "predictions.jsonl", predictions(answers.get(one.name) or ANSWERS[one.arm]))
-            write_diagnostics(folder, one)
+        write_arm(folder_of(run, one), one, answers.get(one.name))
     (run / "compare_results.py").write_text(Path(compare.__file__).read_text())
     return run
+
+
+def write_arm(folder: Path, one: ArmRecord, answers: str | None = None) -> None:
+    """Write an arm's files and its record; with ``answers``, those in place of the arm's own."""
+    one = one.model_copy(update={"config_hash": content_hash(one.config)})
+    if one.status != "done":
+        write_arm_record(folder, one)
+        return
+    rows = predictions(answers or ANSWERS[one.arm])
+    if answers:
+        one = with_scores(one, rows)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_diagnostics(folder, one)
+    write_answers(folder, one, rows)
+
+
+def with_scores(one: ArmRecord, rows: list[dict]) -> ArmRecord:
+    """The record with the mean scores of ``rows``, and the hash of nothing yet."""
+    means = {name: getattr(_scores(rows), name) for name in ("f1", "exact_match", "raw_f1", "raw_exact_match")}
+    test = one.done.test.model_copy(update=means)
+    return one.model_copy(update={"results": one.done.model_copy(update={"test": test})})
+
+
+def write_answers(folder: Path, one: ArmRecord, rows: list[dict]) -> None:
+    """Write the answers of an arm, and its record with the hashes of its files."""
+    write_jsonl(folder / "predictions.jsonl", rows)
+    write_arm_record(folder, one.model_copy(update={"files": hashes_of_arm(folder)}))
+
+
+def edit_answers(folder: Path, change) -> None:
+    """Replace an arm's answers, as if it had given them; ``change`` gets a row and returns one."""
+    rows = [change(row) for row in read_jsonl(folder / "predictions.jsonl")]
+    write_answers(folder, with_scores(read_arm_record(folder), rows), rows)
 
 
 def write_diagnostics(folder: Path, one: ArmRecord) -> None:
@@ -275,10 +308,11 @@ def write_diagnostics(folder: Path, one: ArmRecord) -> None:
 
 
 def edit(file: Path, change) -> None:
-    """Change a JSON file in place; ``change`` gets its content."""
+    """Change a JSON file in place, as if it had been written so; ``change`` gets its content."""
     content = read_json(file)
+    is_sealed = content.pop(SEAL, None) is not None
     change(content)
-    write_json(file, content)
+    write_json(file, sealed(content) if is_sealed else content)
 
 
 def load(file: Path):

@@ -13,8 +13,9 @@ from torch import nn
 from thinwire.config.settings import LoraSettings
 from thinwire.determinism import seeded
 from thinwire.errors import UsageError
-from thinwire.model.lora import attached
-from thinwire.model.lora_peft import with_factors
+from thinwire.model.lora import attached, factor_layout
+from thinwire.model.lora_peft import FACTORS_FILE, check_saved_lora, depth_of, with_factors
+from thinwire.results.tensor_file import read_tensors
 from tiny_models import tiny_llama
 from tiny_training import Setting as TrainSetting
 from tiny_training import arm_config, job
@@ -45,6 +46,13 @@ def disturb(lora, arms=1, amount=0.3):
         generator = torch.Generator().manual_seed(arm)
         for factor in lora.factors(arm).values():
             factor += amount * torch.randn(factor.shape, generator=generator)
+
+
+def folded(model, settings, folder):
+    """Merge the factors saved in ``folder`` into ``model``, through peft."""
+    check_saved_lora(folder, settings, depth_of(model), folder)
+    factors = read_tensors(folder / FACTORS_FILE, factor_layout(model, settings), folder)
+    return with_factors(model, settings, factors, merge=True)
 
 
 def stacked_modules(model):
@@ -134,7 +142,7 @@ def test_only_layers_at_the_position_are_adapted_counted_and_exported(position, 
     assert config["layers_to_transform"] == layers
     with_peft = peft.PeftModel.from_pretrained(tiny_llama(layers=5), tmp_path / "lora")
     torch.testing.assert_close(logits(with_peft), ours, atol=1e-4, rtol=1e-4)
-    merged = with_factors(tiny_llama(layers=5), tmp_path / "lora", merge=True)
+    merged = folded(tiny_llama(layers=5), settings, tmp_path / "lora")
     torch.testing.assert_close(logits(merged), ours, atol=1e-4, rtol=1e-4)
     weights = dict(tiny_llama(layers=5).named_parameters())
     changed = {int(n.split(".")[2]) for n, w in merged.named_parameters() if not torch.equal(w, weights[n])}
@@ -261,7 +269,7 @@ def test_merged_weights_are_those_that_peft_merges(arm, dtype, tmp_path):
         with lora.alone(arm):
             ours = {n.replace(".base.", "."): w.clone() for n, w in model.named_parameters() if "down." not in n}
             merged_logits = logits(model)
-    theirs = with_factors(tiny_llama(dtype=dtype), tmp_path / "lora", merge=True)
+    theirs = folded(tiny_llama(dtype=dtype), SEVERAL[arm], tmp_path / "lora")
     changed = 0
     for name, weight in theirs.named_parameters():
         # Bitwise equal in bfloat16; in float32 padding the rank changes the order of sums.
@@ -418,14 +426,15 @@ def test_every_module_and_call_drops_different_entries():
 
 def test_saved_factors_merge_into_the_same_model(tmp_path):
     model = tiny_llama()
-    with one(model, LoraSettings(rank=4, alpha=8, layers=1)) as lora:
+    settings = LoraSettings(rank=4, alpha=8, layers=1)
+    with one(model, settings) as lora:
         disturb(lora)
         lora.save(0, tmp_path / "lora")
         with_lora = logits(model)
-    folded = with_factors(tiny_llama(), tmp_path / "lora", merge=True)
-    torch.testing.assert_close(logits(folded), with_lora, atol=1e-4, rtol=1e-4)
-    assert not any(isinstance(module, peft.tuners.lora.LoraLayer) for module in folded.modules())
-    assert {type(module) for module in folded.modules()} == {type(module) for module in tiny_llama().modules()}
+    merged = folded(tiny_llama(), settings, tmp_path / "lora")
+    torch.testing.assert_close(logits(merged), with_lora, atol=1e-4, rtol=1e-4)
+    assert not any(isinstance(module, peft.tuners.lora.LoraLayer) for module in merged.modules())
+    assert {type(module) for module in merged.modules()} == {type(module) for module in tiny_llama().modules()}
 
 
 def test_an_arm_gives_the_same_logits_in_a_stack_and_alone():

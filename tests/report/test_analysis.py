@@ -2,19 +2,29 @@ import json
 
 import pytest
 
-from sweep_folder import EXPERIMENTS, edit, everything, failed, folder_of, record, write_run
+from sweep_folder import (
+    EXPERIMENTS,
+    edit,
+    edit_answers,
+    everything,
+    failed,
+    folder_of,
+    record,
+    write_answers,
+    write_run,
+)
 from thinwire.config.load import load_experiment
 from thinwire.config.settings import ReportConfig
 from thinwire.errors import UsageError
 from thinwire.evaluation.extractors import ExtractorScore
-from thinwire.files import read_jsonl
+from thinwire.reading import read_jsonl
 from thinwire.report.analysis import analyse
 from thinwire.report.analysis_record import Analysis, CodecSummary, WireSize
 from thinwire.report.choice import choose_best
 from thinwire.report.code_sizes import shown_metrics
 from thinwire.report.series import collect
 from thinwire.report.setting_differences import differing_settings
-from thinwire.results.arm_record import CodecMetric
+from thinwire.results.arm_record import CodecMetric, read_arm_record
 from thinwire.results.read import read_results
 from thinwire.results.search_record import ArmSearch, SearchRecord, write_search_record
 from thinwire.stats.tiers import TIERS
@@ -250,9 +260,7 @@ def test_extractors_are_scored_on_raw_answers(finished):
 def test_varied_short_answers_are_healthy_and_one_answer_to_everything_is_collapsed(finished, tmp_path):
     assert {row.degeneration.finding for row in finished[1].rows if row.degeneration} == {"healthy"}
     run = write_run(tmp_path / "run")
-    file = run / "r4_a8_layers8" / "predictions.jsonl"
-    same = [{**row, "raw_text": "The mill", "text": "The mill"} for row in read_jsonl(file)]
-    file.write_text("".join(json.dumps(row) + "\n" for row in same))
+    edit_answers(run / "r4_a8_layers8", lambda row: {**row, "raw_text": "The mill", "text": "The mill"})
     found = by_name(analysis_of(run))["r4_a8_layers8"].degeneration
     assert found.finding == "collapsed"
     assert found.metrics.distinct_share == 1 / 16
@@ -647,9 +655,9 @@ def test_answers_are_paired_by_id_and_not_by_place(tmp_path):
     run = write_run(tmp_path / "run")
     before = analysis_of(run)
     for one in everything():
-        file = folder_of(run, one) / "predictions.jsonl"
         if one.name in ("baseline", "text_zero_shot"):
-            file.write_text("".join(f"{line}\n" for line in reversed(file.read_text().splitlines())))
+            folder = folder_of(run, one)
+            write_answers(folder, read_arm_record(folder), read_jsonl(folder / "predictions.jsonl")[::-1])
     results = read_results(run)
     after = analyse(results)
     assert after.rows[3].f1_difference == before.rows[3].f1_difference

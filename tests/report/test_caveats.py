@@ -1,12 +1,11 @@
 """What limits the reading of a sweep is said alike in every rendering."""
 
-import json
 import re
 
 import pytest
 
 from small_analysis import example, interaction, series, share, with_each
-from sweep_folder import edit, record, write_run
+from sweep_folder import edit, edit_answers, record, write_run
 from thinwire.report import caveats
 from thinwire.report.html import page as html
 from thinwire.report.markdown import report_section, results_section
@@ -100,10 +99,7 @@ def test_how_the_models_file_stores_its_weights_is_said_wherever_the_model_is_na
 
 def test_why_answers_are_not_healthy_is_said_in_every_long_rendering(tmp_path):
     run = write_run(tmp_path / "run")
-    file = run / "r4_a8_layers8" / "predictions.jsonl"
-    lines = file.read_text(encoding="utf-8").splitlines()
-    rows = [{**json.loads(line), "text": "the mill", "raw_text": "the mill"} for line in lines]
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    edit_answers(run / "r4_a8_layers8", lambda row: {**row, "text": "the mill", "raw_text": "the mill"})
     for name, text in renderings(run).items():
         if name != "short":
             assert re.search(r"distinct 6\.2% \(limit \d+\.\d%\)", text), name

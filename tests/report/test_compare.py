@@ -9,13 +9,15 @@ import pytest
 
 from sweep_folder import ENVIRONMENT, FINISHED_AT, edit, failed, folder_of, header, write_run
 from sweep_folder import record as made
-from thinwire.files import read_json
+from thinwire.files import write_json
+from thinwire.reading import read_json
 from thinwire.report import compare
 from thinwire.report.compare import best_arm, format_table, load_rows, main, sort_rows
 from thinwire.report.summary import summary_text
 from thinwire.report.write import write_reports
 from thinwire.results.arm_record import TrainableParameters, write_arm_record
 from thinwire.results.read import read_results
+from thinwire.results.record import sealed
 from thinwire.results.sweep_header import write_header
 
 
@@ -453,7 +455,7 @@ def test_the_summary_of_the_plans_sweep_is_at_most_100_columns_wide(tmp_path):
         for row in load_rows(run)
     ]
     edit(run / "sweep.json", lambda sweep: sweep.update(finished_at=FINISHED_AT))
-    (run / "analysis.json").write_text(json.dumps({"sweep": read_json(run / "sweep.json"), "rows": rows}))
+    write_json(run / "analysis.json", sealed({"sweep": read_json(run / "sweep.json"), "rows": rows}))
     text = summary_text(run)
     assert "4,823,047" in text  # 3,588,480 + 1,234,567
     assert "-12.3 to +15.6" in text or "-12.3..+15.6" in text

@@ -9,7 +9,7 @@ from statistics import fmean
 import pytest
 
 from sweep_folder import load, write_run
-from thinwire.files import read_jsonl
+from thinwire.reading import read_jsonl
 from thinwire.report.caveats import BELOW_TIERS
 from thinwire.report.write import write_reports
 from thinwire.results.read import read_results

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from small_analysis import COLLAPSED, interaction, share, with_row, with_rows, with_sweep
-from sweep_folder import edit, everything, load, record, write_run
+from sweep_folder import edit_answers, everything, load, record, write_run
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.report.analysis import analyse
 from thinwire.report.analysis_record import CodecSummary
@@ -170,7 +170,7 @@ def test_other_files_are_refused_and_never_overwritten(published, tmp_path):
     with pytest.raises(ThinwireError, match=r"is no complete sweep record \(sweep.name: Field required\)"):
         read_sweep_record(other)
     other.write_text("{")
-    with pytest.raises(ThinwireError, match="cannot be read as JSON"):
+    with pytest.raises(ThinwireError, match=r"other\.json, line 1: no complete JSON"):
         read_sweep_record(other)
 
 
@@ -467,7 +467,7 @@ def test_a_section_that_is_published_with_its_record_is_the_records(tmp_path, th
     run, file, page = write_run(tmp_path / "run"), tmp_path / "mine.json", tmp_path / "page.md"
     page.write_text("# Results\n", encoding="utf-8")
     # 18.349999 points are 18.3; the record's six digits make them 18.35, which is 18.4.
-    edit(run / "baseline" / "record.json", lambda one: one["results"]["test"].update(exact_match=0.1834999999))
+    edit_answers(run / "baseline", lambda row: {**row, "exact_match": 0.1834999999})
     thinwire("publish", run, "--record", file, "--into", page)
     assert block(page, "results mine") == section(read_sweep_record(file))
     assert "| 18.4 |" in block(page, "results mine")

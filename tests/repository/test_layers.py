@@ -14,7 +14,7 @@ ROOT = Path(thinwire.__file__).parent
 GROUND = [
     "errors",
     "files",
-    "tensor_files",
+    "reading",
     "interruption",
     "schema",
     "seeding",
@@ -36,7 +36,7 @@ LAYERS = (
 )
 FLOOR = {name: number for number, names in enumerate(LAYERS) for name in names}
 TORCH_FREE = [
-    *["errors", "files", "schema", "seeding", "progress", "cache", "assets"],
+    *["errors", "files", "reading", "schema", "seeding", "progress", "cache", "assets"],
     *["codecs.settings", "config.settings", "data.sources", "data.splits", "data.prompts"],
     *["evaluation.scoring", "evaluation.extractors", "evaluation.answer_metrics", "evaluation.degeneration"],
     *[

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from safetensors.torch import load_file
 from torch import Tensor
 
 from thinwire.adapter.input_embeddings import AdapterEmbeddings
 from thinwire.cache import cache_dir, locked
-from thinwire.files import read_json, write_json
+from thinwire.errors import ThinwireError
 from thinwire.results.arm_record import Reconstruction
-from thinwire.tensor_files import save_tensors
+from thinwire.results.record import read_record, write_record
+from thinwire.results.tensor_file import layout_of, read_tensors, write_tensors
 
 logger = logging.getLogger(__name__)
+
+Entry = TypeVar("Entry")
 
 
 @dataclass(frozen=True)
@@ -27,26 +33,51 @@ class StartingAdapter:
 
     def weights(self, inputs: AdapterEmbeddings, train: Callable[[AdapterEmbeddings], None]) -> dict[str, Tensor]:
         """Return the weights by name, on the CPU: from the cache, or of ``inputs`` after ``train`` has trained it in
-        place."""
+        place. A damaged entry of the cache is made again, with a warning."""
         path = self._path(".safetensors")
-        if path.exists():  # without the lock, so that a cache need not be writable to be read
+        read = partial(read_tensors, path, layout_of(dict(inputs.adapter.named_parameters())), needs_hash=True)
+        if (weights := _from_cache(path, read)) is not None:
             logger.info("starting adapter: cached")
-        else:
-            with locked(path.with_suffix("")):
-                if not path.exists():
-                    train(inputs)
-                    save_tensors(path, dict(inputs.adapter.named_parameters()))
-        weights: dict[str, Tensor] = load_file(path)
-        return weights
+            return weights
+        with locked(path.with_suffix("")):
+            if (weights := _from_cache(path, read)) is not None:  # another process has made it meanwhile
+                return weights
+            train(inputs)
+            _remove(path)
+            write_tensors(path, dict(inputs.adapter.named_parameters()))
+        return read()
 
     def reconstruction(self, measure: Callable[[], Reconstruction]) -> Reconstruction:
-        """Return the adapter's reconstruction metrics: from the cache, or from ``measure``."""
+        """Return the adapter's reconstruction metrics: from the cache, or from ``measure``. A damaged entry of the
+        cache is made again, with a warning."""
         path = self._path(".json")
-        if not path.exists():
-            with locked(path.with_suffix("")):
-                if not path.exists():
-                    write_json(path, measure().model_dump(mode="json"))
-        return Reconstruction.model_validate(read_json(path))
+        read = partial(read_record, Reconstruction, path, "reconstruction", path.parent, needs_hash=lambda _: True)
+        if (measured := _from_cache(path, read)) is not None:
+            return measured
+        with locked(path.with_suffix("")):
+            measured = measure()
+            _remove(path)
+            write_record(path, measured)
+        return measured
 
     def _path(self, suffix: str) -> Path:
         return cache_dir() / "adapters" / f"{self.key}{suffix}"
+
+
+def _from_cache(path: Path, read: Callable[[], Entry]) -> Entry | None:
+    """Return what ``read`` reads from an entry of the cache; None if there is none, or with a warning a damaged one."""
+    if not os.path.lexists(path):
+        return None
+    try:
+        return read()
+    except ThinwireError as error:
+        logger.warning("%s; the cache makes it again", str(error).partition(";")[0])
+        return None
+
+
+def _remove(path: Path) -> None:
+    """Remove an entry of the cache, whatever is in its place."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -5,20 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from safetensors.torch import load_file
 from torch import Tensor
 
+from thinwire.adapter.adapter import Adapter
 from thinwire.adapter.input_embeddings import AdapterEmbeddings, InputEmbeddings, make_input_embeddings
-from thinwire.checkpoints.save import ADAPTER_FILE, LORA_FOLDER
+from thinwire.checkpoints.save import ADAPTER_FILE, LORA_FOLDER, checkpoint_files, is_saved
+from thinwire.codecs.base import Codec
 from thinwire.codecs.table import codec_class
 from thinwire.config.experiment import ArmConfig
 from thinwire.config.settings import LoraSettings, ModelConfig
+from thinwire.determinism import generator
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.model.language_model import LanguageModel
 from thinwire.model.loading import load
-from thinwire.model.lora_peft import saved_factors, with_factors
+from thinwire.model.lora import factor_layout
+from thinwire.model.lora_peft import FACTORS_FILE, check_saved_lora, with_factors
 from thinwire.results.arm_record import ArmRecord, has_arm_record, read_arm_record
-from thinwire.results.layout import CHECKPOINT_FOLDER, RECORD_FILE
+from thinwire.results.integrity import check_checkpoint, check_codec
+from thinwire.results.layout import CHECKPOINT_FOLDER, HEADER_FILE, RECORD_FILE, run_of
+from thinwire.results.record import damaged
+from thinwire.results.sweep_header import read_header
+from thinwire.results.tensor_file import Layout, check_layout, layout_of, read_layout, read_tensors
 from thinwire.schema import build
 
 
@@ -36,12 +43,17 @@ class FinishedArm:
         return self.folder / CHECKPOINT_FOLDER
 
     @property
-    def codec_file(self) -> Path:
-        """The codec's file, in the sweep's folder: beside the arm's folder, or one level up from ``controls``."""
-        sweep = self.folder.resolve().parent
-        sweep = sweep.parent if self.record.kind == "control" else sweep
-        codec = self.record.done.codec
-        return sweep / (codec.file if codec else "")
+    def adapter_file(self) -> Path:
+        return self.checkpoint / ADAPTER_FILE
+
+    @property
+    def run(self) -> Path:
+        """The sweep's folder."""
+        return run_of(self.folder)
+
+    def damaged(self, why: str) -> ThinwireError:
+        """Return the error of a record that cannot be right."""
+        return damaged(self.folder / RECORD_FILE, why)
 
 
 def find_arm(folder: Path, device: str = "auto") -> FinishedArm:
@@ -49,7 +61,9 @@ def find_arm(folder: Path, device: str = "auto") -> FinishedArm:
 
     Raises:
         UsageError: the folder does not contain a finished arm.
+        ThinwireError: its record is damaged, or that of another arm.
     """
+    folder = folder.resolve()
     if not has_arm_record(folder):
         raise UsageError(f"{folder} is no arm's folder: it has no {RECORD_FILE}; give runs/SWEEP/ARM")
     record = read_arm_record(folder)
@@ -58,29 +72,62 @@ def find_arm(folder: Path, device: str = "auto") -> FinishedArm:
     model = record.model.model_dump(include={"name", "dtype", "base_bits"}) | {"device": device}
     return FinishedArm(
         folder=folder,
-        config=build(ArmConfig, record.config, where=""),
+        config=build(ArmConfig, record.config, where=f"{folder / RECORD_FILE}: config"),
         model=build(ModelConfig, model, where="model"),
         record=record,
     )
 
 
+def check_arm(arm: FinishedArm) -> Codec | None:
+    """Check all files that loading the arm needs, without its model.
+
+    Returns:
+        Its codec, on the CPU; None if its input is text.
+
+    Raises:
+        ThinwireError: a file is missing, damaged, or holds what the arm's settings do not ask for.
+    """
+    check_checkpoint(arm.folder, arm.record, checkpoint_files(arm.config))
+    model = read_header(arm.run).model
+    if model.revision != arm.record.model.revision:
+        raise arm.damaged(f"its model is {arm.record.model.name} at another revision than in {HEADER_FILE}")
+    if arm.config.lora.rank > 0 and is_saved(arm.config):
+        check_saved_lora(arm.checkpoint / LORA_FOLDER, arm.config.lora, model.num_layers, arm.run)
+    file = check_codec(arm.folder, arm.record)
+    if (file is None) != (arm.config.input == "text"):
+        raise arm.damaged(f"input is {arm.config.input}, and it names {'no' if file is None else 'a'} codec")
+    if file is None:
+        return None
+    codec = codec_class(arm.config.codec).load(file, arm.config.codec, model.embedding_width)
+    if arm.config.input == "adapter":
+        check_layout(arm.adapter_file, read_layout(arm.adapter_file, arm.run), _adapter_layout(arm, codec))
+    return codec
+
+
 def load_arm(arm: FinishedArm) -> tuple[LanguageModel, InputEmbeddings]:
-    """Load the arm's model with its LoRA, and its input embeddings.
+    """Load the arm's model with its LoRA, and its input embeddings; its files are checked before the model is loaded.
 
     LoRA is merged, except over quantised weights, where it is computed beside them.
 
     Raises:
         UsageError: the available model is not the one that the arm was trained on.
+        ThinwireError: a file of the arm is missing or damaged.
     """
+    codec = check_arm(arm)
     lm = load(arm.model)
     if lm.revision != arm.record.model.revision:
         raise UsageError(
             f"the arm was trained on {lm.name} at {arm.record.model.revision}, here is {lm.revision}; "
             "get that revision of the model"
         )
-    inputs = _input_embeddings(arm, lm)
-    if (arm.checkpoint / LORA_FOLDER).exists():
-        lm = replace(lm, model=with_factors(lm.model, arm.checkpoint / LORA_FOLDER, merge=lm.base_bits is None))
+    inputs = make_input_embeddings(arm.config, lm.embedding_matrix, codec.to(lm.device) if codec else None)
+    if isinstance(inputs, AdapterEmbeddings):
+        inputs.adapter.load_state_dict(
+            read_tensors(arm.adapter_file, layout_of(dict(inputs.adapter.named_parameters())), arm.run)
+        )
+    if arm.config.lora.rank > 0 and is_saved(arm.config):
+        factors = _factors(arm, arm.config.lora, lm)
+        lm = replace(lm, model=with_factors(lm.model, arm.config.lora, factors, merge=lm.base_bits is None))
     return lm, inputs
 
 
@@ -112,6 +159,7 @@ def starting_factors(arm: FinishedArm, wanted: LoraSettings, lm: LanguageModel) 
 
     Raises:
         UsageError: the arm has another LoRA, or was trained on another model.
+        ThinwireError: one of its files is missing or damaged.
     """
     check_same_lora(arm, wanted)
     model = arm.record.model
@@ -120,24 +168,21 @@ def starting_factors(arm: FinishedArm, wanted: LoraSettings, lm: LanguageModel) 
             f"LoRA cannot start from {arm.folder}: it was trained on {model.name} at {model.revision}, here is "
             f"{lm.name} at {lm.revision}; choose an arm of the same model (lora.start_from)"
         )
-    if not (arm.checkpoint / LORA_FOLDER).exists():
+    if not is_saved(arm.config):
         raise UsageError(
-            f"LoRA cannot start from {arm.folder}: its checkpoint has no LoRA; choose an arm that was trained "
-            "(lora.start_from)"
+            f"LoRA cannot start from {arm.folder}: it was not trained, so it has no LoRA; choose an arm that was "
+            "trained (lora.start_from)"
         )
-    return saved_factors(arm.checkpoint / LORA_FOLDER)
+    check_arm(arm)
+    return _factors(arm, wanted, lm)
 
 
-def _input_embeddings(arm: FinishedArm, lm: LanguageModel) -> InputEmbeddings:
-    """Load the arm's trained input embeddings onto the model's device."""
-    if arm.config.input == "text":
-        return make_input_embeddings(arm.config, lm.embedding_matrix)
-    if not arm.codec_file.exists():
-        raise ThinwireError(
-            f"the arm's input is codes, but its codec {arm.codec_file} is missing; copy the whole run folder"
-        )
-    codec = codec_class(arm.config.codec).load(arm.codec_file).to(lm.device)
-    inputs = make_input_embeddings(arm.config, lm.embedding_matrix, codec)
-    if isinstance(inputs, AdapterEmbeddings):
-        inputs.adapter.load_state_dict(load_file(arm.checkpoint / ADAPTER_FILE))
-    return inputs
+def _factors(arm: FinishedArm, settings: LoraSettings, lm: LanguageModel) -> dict[str, Tensor]:
+    """Read the arm's LoRA factors, which are those of ``settings`` on ``lm``."""
+    return read_tensors(arm.checkpoint / LORA_FOLDER / FACTORS_FILE, factor_layout(lm.model, settings), arm.run)
+
+
+def _adapter_layout(arm: FinishedArm, codec: Codec) -> Layout:
+    """Return the type and shape of each parameter of the arm's adapter."""
+    adapter = Adapter(codec, arm.config.adapter, generator("cpu", 0, "layout"))
+    return layout_of(dict(adapter.named_parameters()))

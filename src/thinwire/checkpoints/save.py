@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from thinwire.adapter.input_embeddings import AdapterEmbeddings, InputEmbeddings
+from thinwire.config.experiment import ArmConfig
 from thinwire.files import make_folder
 from thinwire.model.lora import StackedLora
+from thinwire.model.lora_peft import CONFIG_FILE, FACTORS_FILE
 from thinwire.results.arm_record import TrainableParameters
-from thinwire.tensor_files import save_tensors
+from thinwire.results.tensor_file import write_tensors
 
 ADAPTER_FILE = "adapter.safetensors"
 LORA_FOLDER = "lora"
@@ -19,9 +21,24 @@ def save_checkpoint(folder: Path, inputs: InputEmbeddings, lora: StackedLora | N
     sweep."""
     make_folder(folder)
     if isinstance(inputs, AdapterEmbeddings):
-        save_tensors(folder / ADAPTER_FILE, dict(inputs.adapter.named_parameters()))
+        write_tensors(folder / ADAPTER_FILE, dict(inputs.adapter.named_parameters()))
     if lora is not None and lora.factors(arm):
         lora.save(arm, folder / LORA_FOLDER)
+
+
+def is_saved(config: ArmConfig) -> bool:
+    """Whether an arm of these settings leaves a checkpoint: it trains, or has an adapter or LoRA from its start."""
+    starts_from = config.lora.rank > 0 and config.lora.start_from is not None
+    return config.has_trainable or config.input == "adapter" or starts_from
+
+
+def checkpoint_files(config: ArmConfig) -> frozenset[str]:
+    """Return the files that an arm of these settings leaves, by path in its checkpoint."""
+    if not is_saved(config):
+        return frozenset()
+    adapter = {ADAPTER_FILE} if config.input == "adapter" else set()
+    lora = {f"{LORA_FOLDER}/{name}" for name in (CONFIG_FILE, FACTORS_FILE)} if config.lora.rank > 0 else set()
+    return frozenset(adapter | lora)
 
 
 def trainable_parameters(inputs: InputEmbeddings, lora: StackedLora | None, arm: int) -> TrainableParameters:

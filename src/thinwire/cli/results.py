@@ -36,7 +36,7 @@ def score(
 ) -> None:
     """Score a predictions file with SQuAD's official metric, in percent. Questions without an answer count as 0."""
     from thinwire.data.sources import load_questions
-    from thinwire.files import read_json
+    from thinwire.reading import read_json
 
     if not predictions.is_file():
         raise UsageError(f"no predictions file {predictions}; expected JSON {{question id: answer}}")
@@ -76,7 +76,7 @@ def _print_tables(runs: list[Path], sort: str) -> None:
     """The comparison on a terminal: the same rows and texts, in colour."""
     try:
         rows = compare_report.sort_rows([row for run in runs for row in compare_report.load_rows(run)], sort)
-    except (OSError, ValueError) as error:
+    except compare_report.ResultsError as error:
         raise UsageError(str(error)) from None
     screen = Console()
     for kind, title in (("arm", "Arms"), ("control", "Controls")):
@@ -109,7 +109,7 @@ def best(run: Sweep, as_json: AsJson = False) -> None:
     """Name the arm that the selection split chose, with its test results."""
     try:
         rows = compare_report.load_rows(run)
-    except (OSError, ValueError) as error:
+    except compare_report.ResultsError as error:
         raise UsageError(str(error)) from None
     row = next((row for row in rows if row["best"]), None)
     if row is None:

@@ -23,6 +23,7 @@ from thinwire.codecs.settings import CodecConfig, RowTrainingConfig
 from thinwire.codecs.token_weights import row_weights
 from thinwire.determinism import generator
 from thinwire.results.arm_record import CodecMetric
+from thinwire.results.tensor_file import Layout, TensorType
 from thinwire.schema import Auto, ByDevice, PositiveInt, Rate, Section
 
 logger = logging.getLogger(__name__)
@@ -115,6 +116,27 @@ class AutoencoderCodec(Codec):
             "explained_variance": 1 - autoencoder.lost(weights) / pca.total_variance,
         }
         return cls(**{name: tensor.detach() for name, tensor in tensors.items()})
+
+    @classmethod
+    def layout(cls, config: CodecConfig, embedding_width: int) -> Layout:
+        width, hidden = config.code_width(embedding_width), config.own(AutoencoderConfig).hidden
+        shapes = {
+            "encoder_weight": (width, embedding_width),
+            "encoder_bias": (width,),
+            "encoder_hidden_weight": (hidden, embedding_width),
+            "encoder_hidden_bias": (hidden,),
+            "encoder_output_weight": (width, hidden),
+            "encoder_output_bias": (width,),
+            "decoder_weight": (embedding_width, width),
+            "decoder_bias": (embedding_width,),
+            "decoder_hidden_weight": (hidden, width),
+            "decoder_hidden_bias": (hidden,),
+            "decoder_output_weight": (embedding_width, hidden),
+            "decoder_output_bias": (embedding_width,),
+            "std": (width,),
+        }
+        floats = {name: TensorType("F32", shape) for name, shape in shapes.items()}
+        return {**floats, "explained_variance": TensorType("F64", ())}
 
     @property
     def code_width(self) -> int:

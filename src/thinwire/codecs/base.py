@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 from typing_extensions import Self
 
 from thinwire.codecs.residual_mlp import mlp
 from thinwire.codecs.settings import CodecConfig
 from thinwire.results.arm_record import CodecMetric
+from thinwire.results.tensor_file import Layout, read_tensors, write_tensors
 from thinwire.schema import Section
-from thinwire.tensor_files import save_tensors
 
 
 class Codec(ABC):
@@ -42,6 +41,11 @@ class Codec(ABC):
             counts: ``[V]``, occurrences of each row in the corpus.
             seed: the only source of randomness.
         """
+
+    @classmethod
+    @abstractmethod
+    def layout(cls, config: CodecConfig, embedding_width: int) -> Layout:
+        """Return the type and shape of each tensor of a fit with these settings to embeddings of this width."""
 
     @property
     @abstractmethod
@@ -137,9 +141,13 @@ class Codec(ABC):
 
     def save(self, path: Path) -> None:
         """Write the fitted tensors to a safetensors file, atomically."""
-        save_tensors(path, self.state())
+        write_tensors(path, self.state())
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read what ``save`` wrote."""
-        return cls(**load_file(path))
+    def load(cls, path: Path, config: CodecConfig, embedding_width: int) -> Self:
+        """Read what ``save`` wrote, of a fit with these settings to embeddings of this width.
+
+        Raises:
+            ThinwireError: the file is missing, damaged, or holds another codec.
+        """
+        return cls(**read_tensors(path, cls.layout(config, embedding_width), within=path.parent))

@@ -19,6 +19,7 @@ from thinwire.codecs.base import Codec
 from thinwire.codecs.settings import CodecConfig
 from thinwire.codecs.token_weights import row_weights
 from thinwire.results.arm_record import CodecMetric
+from thinwire.results.tensor_file import Layout, TensorType
 
 _BLOCK_ROWS = 8192
 
@@ -56,6 +57,16 @@ class PCACodec(Codec):
             variances=variances.flip(0)[:code_width].clamp_min(0),
             total_variance=variances.sum(),
         )
+
+    @classmethod
+    def layout(cls, config: CodecConfig, embedding_width: int) -> Layout:
+        width = config.code_width(embedding_width)
+        return {
+            "mean": TensorType("F32", (embedding_width,)),
+            "components": TensorType("F32", (width, embedding_width)),
+            "variances": TensorType("F64", (width,)),
+            "total_variance": TensorType("F64", ()),
+        }
 
     @property
     def code_width(self) -> int:

@@ -26,6 +26,7 @@ from thinwire.codecs.settings import CodecConfig
 from thinwire.codecs.token_weights import row_weights
 from thinwire.errors import UsageError
 from thinwire.results.arm_record import CodecMetric
+from thinwire.results.tensor_file import Layout, TensorType
 from thinwire.schema import PositiveInt, Section
 
 Format = Literal["int8", "nf4", "int4", "int3", "int2"]
@@ -106,6 +107,15 @@ class QuantizedEmbeddingsCodec(Codec):
             std=std.clamp_min(1e-3 * float(std.max())).float(),
             rounding_error=lost.sum() / total.sum(),
         )
+
+    @classmethod
+    def layout(cls, config: CodecConfig, embedding_width: int) -> Layout:
+        return {
+            "levels": TensorType("F32", tuple(levels_of(config.own(QuantizedEmbeddingsConfig).format).shape)),
+            "blocks": TensorType("I64", (embedding_width,)),
+            "std": TensorType("F32", (embedding_width,)),
+            "rounding_error": TensorType("F64", ()),
+        }
 
     @property
     def code_width(self) -> int:

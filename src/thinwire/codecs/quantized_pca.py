@@ -20,6 +20,7 @@ from thinwire.codecs.pca import PCACodec
 from thinwire.codecs.settings import CodecConfig
 from thinwire.codecs.token_weights import row_weights
 from thinwire.results.arm_record import CodecMetric
+from thinwire.results.tensor_file import Layout, TensorType
 from thinwire.schema import Section
 
 _NUM_RANGES = 64
@@ -57,6 +58,15 @@ class QuantizedPCACodec(PCACodec):
         scale, error = _best_scale(codes, weights[rows] / weights.sum(), _largest_level(num_bits))
         bits = torch.tensor(num_bits, device=matrix.device)
         return cls(**pca.state(), scale=scale, bits=bits, rounding_error=error.sum())
+
+    @classmethod
+    def layout(cls, config: CodecConfig, embedding_width: int) -> Layout:
+        return {
+            **super().layout(config, embedding_width),
+            "scale": TensorType("F32", (config.code_width(embedding_width),)),
+            "bits": TensorType("I64", ()),
+            "rounding_error": TensorType("F64", ()),
+        }
 
     @property
     def code_bits(self) -> int:

@@ -33,6 +33,7 @@ from thinwire.codecs.token_weights import row_probabilities, row_weights
 from thinwire.determinism import generator, seeded
 from thinwire.errors import UsageError, check_finite
 from thinwire.results.arm_record import CodecMetric
+from thinwire.results.tensor_file import Layout, TensorType
 from thinwire.schema import Auto, ByDevice, PositiveInt, Rate, Section, Weight
 
 _BLOCK_ROWS = 8192
@@ -137,6 +138,23 @@ class VQCodec(Codec):
             perplexity=perplexity(codes, weights, size),
             collisions=collisions(codes, weights),
         )
+
+    @classmethod
+    def layout(cls, config: CodecConfig, embedding_width: int) -> Layout:
+        vq, width = config.own(VQConfig), config.code_width(embedding_width)
+        num = vq.resolved_codebooks
+        entry = width if vq.form == "residual" else width // num
+        return {
+            "encoder_weight": TensorType("F32", (width, embedding_width)),
+            "encoder_bias": TensorType("F32", (width,)),
+            "decoder_weight": TensorType("F32", (embedding_width, width)),
+            "decoder_bias": TensorType("F32", (embedding_width,)),
+            "codebooks": TensorType("F32", (num, vq.codebook_size, entry)),
+            "std": TensorType("F32", (width,)),
+            "use": TensorType("F64", (num,)),
+            "perplexity": TensorType("F64", (num,)),
+            "collisions": TensorType("F64", (2,)),
+        }
 
     @property
     def code_width(self) -> int:

@@ -25,6 +25,7 @@ from thinwire.results.arm_record import (
     Status,
     write_arm_record,
 )
+from thinwire.results.integrity import hashes_of_arm
 from thinwire.results.layout import DIAGNOSTICS_FILE, PREDICTIONS_FILE, RECORD_FILE, STATE_FILES
 from thinwire.results.provenance import now
 from thinwire.training.job import StepMetrics
@@ -173,7 +174,7 @@ class ArmJournal:
                 self._end("cancelled", str(error) or "interrupted")
 
     def _end(self, status: Status, error: str | None, results: ArmResults | None = None) -> None:
-        config = self.planned.config.model_dump(mode="json")
+        config = self.planned.config.identity()
         self.record = ArmRecord(
             name=self.planned.name,
             arm=self.planned.arm,
@@ -181,7 +182,7 @@ class ArmJournal:
             status=status,
             error=error,
             config=config,
-            config_hash=content_hash(self.planned.config.identity()),
+            config_hash=content_hash(config),
             environment=self._environment,
             model=self._model,
             data=self._data,
@@ -190,6 +191,7 @@ class ArmJournal:
             resumed=self._resumed,
             seconds_total=self.seconds,
             results=results,
+            files=hashes_of_arm(self.folder) if results else None,
         )
         write_arm_record(self.folder, self.record)
 

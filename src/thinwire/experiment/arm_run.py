@@ -7,7 +7,7 @@ from contextlib import nullcontext
 
 from torch import Tensor
 
-from thinwire.checkpoints.save import save_checkpoint, trainable_parameters
+from thinwire.checkpoints.save import is_saved, save_checkpoint, trainable_parameters
 from thinwire.data.prompts import Encoded
 from thinwire.evaluation.answering import Prediction, answer_questions, summarize
 from thinwire.experiment.arm_inputs import ArmInputs
@@ -18,6 +18,7 @@ from thinwire.model.lora import StackedLora
 from thinwire.model.memory import decoding_batch_tokens
 from thinwire.progress import Task, clock
 from thinwire.results.arm_record import ArmResults, CodecRecord, TrainableParameters, TrainingResult
+from thinwire.results.integrity import hash_of
 from thinwire.results.layout import CHECKPOINT_FOLDER
 from thinwire.training.job import StepMetrics, TrainingJob
 from thinwire.training.state import TrainingState
@@ -76,7 +77,7 @@ class ArmRun:
         self.journal.write_test(epoch, scores, (prediction.as_dict() for prediction in predictions))
         if training:
             self.journal.seconds += training.seconds
-        if training or inputs.starting_lora:
+        if is_saved(self.config):
             save_checkpoint(self.journal.folder / CHECKPOINT_FOLDER, inputs.embeddings, self._lora, self._number)
         self.journal.log("info", "%s: test F1 %.1f, EM %.1f", name, 100 * scores.f1, 100 * scores.exact_match)
         reconstruction = inputs.reconstruction_at_start
@@ -145,4 +146,5 @@ class ArmRun:
             num_bytes=codec.num_bytes(with_decoder=self.config.input == "codec"),
             metrics=codec.metrics(),
             warnings=codec.warnings(),
+            sha256=hash_of(file, file.parent),
         )

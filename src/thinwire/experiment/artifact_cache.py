@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -158,11 +159,11 @@ class ArtifactCache:
         if key not in self._codecs:
             kind, matrix = codec_class(arm.codec), self._lm.embedding_matrix
             file = self._codec_folder / f"{arm.codec.kind}-{content_hash(self._codec_key(arm))[:12]}.safetensors"
-            if not file.exists():
+            if not os.path.lexists(file):
                 # The experiment's seed and not the arm's: all seeds of an arm share the codec.
                 kind.fit(matrix, self.questions(arm).counts, arm.codec, self._seed).save(file)
             # The adapters of finished arms depend on this very file, so a resumed sweep never fits again.
-            codec = kind.load(file).to(self._lm.device)
+            codec = kind.load(file, arm.codec, matrix.shape[1]).to(self._lm.device)
             metrics = ", ".join(f"{metric.name} {metric.value:.3f}" for metric in codec.metrics())
             logger.info(
                 "codec %s: %d to %d numbers a token, %s", arm.codec.kind, matrix.shape[1], codec.code_width, metrics

@@ -15,11 +15,11 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
-from thinwire.checkpoints.load import check_same_lora, find_arm
+from thinwire.checkpoints.load import check_arm, check_same_lora, find_arm
 from thinwire.config.auto import resolved
 from thinwire.config.experiment import ArmConfig, Experiment
 from thinwire.data.splits import Splits
-from thinwire.errors import UsageError
+from thinwire.errors import ThinwireError
 from thinwire.experiment.plan import Controls, Planned, plan
 from thinwire.experiment.resume import check_folder, finished_record
 from thinwire.experiment.scheduling import MAX_GROUP_SIZE, check_worker_processes, group
@@ -142,10 +142,12 @@ def _obstacle(config: ArmConfig) -> str | None:
         return config.untrained_lora
     try:
         if config.supervision.kd_weight > 0 and config.supervision.teacher is not None:
-            find_arm(Path(config.supervision.teacher))
+            check_arm(find_arm(Path(config.supervision.teacher)))
         if config.lora.rank > 0 and config.lora.start_from is not None:
-            check_same_lora(find_arm(Path(config.lora.start_from)), config.lora)
-    except UsageError as error:
+            start = find_arm(Path(config.lora.start_from))
+            check_same_lora(start, config.lora)
+            check_arm(start)
+    except ThinwireError as error:
         return str(error)
     return None
 

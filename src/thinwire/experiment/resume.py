@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-import yaml
 
 import thinwire
+from thinwire.checkpoints.save import checkpoint_files
 from thinwire.config.experiment import ArmConfig, Experiment
 from thinwire.config.idle import AFFECT_NO_RESULT
 from thinwire.errors import ThinwireError, UsageError
@@ -20,7 +21,16 @@ from thinwire.experiment.resume_points import Committed
 from thinwire.files import content_hash, is_partial, make_folder, writing
 from thinwire.model.language_model import LanguageModel
 from thinwire.results.arm_record import ArmRecord, QuestionHashes, has_arm_record, read_arm_record
-from thinwire.results.layout import DIAGNOSTICS_FILE, EXPERIMENT_FILE, arm_folder
+from thinwire.results.experiment_file import has_experiment_file, read_experiment_file
+from thinwire.results.integrity import check_checkpoint, check_codec, check_file
+from thinwire.results.layout import (
+    CHECKPOINT_FOLDER,
+    DIAGNOSTICS_FILE,
+    HEADER_FILE,
+    PREDICTIONS_FILE,
+    RECORD_FILE,
+    arm_folder,
+)
 from thinwire.results.sweep_header import SweepHeader, has_header, read_header
 from thinwire.training.state import peek
 
@@ -44,7 +54,7 @@ def check_folder(folder: Path, experiment: Experiment, resume: bool) -> SweepHea
     """
     if not check_is_folder(folder):
         return None
-    if not has_header(folder) and not (folder / EXPERIMENT_FILE).exists():
+    if not has_header(folder) and not has_experiment_file(folder):
         if others := [path.name for path in folder.iterdir() if path.name not in LOCK_FILES and not is_partial(path)]:
             raise UsageError(
                 f"{folder} holds other files ({', '.join(sorted(others)[:3])}); choose another output folder"
@@ -55,18 +65,20 @@ def check_folder(folder: Path, experiment: Experiment, resume: bool) -> SweepHea
             f"{folder} holds the results of a sweep, and nothing is overwritten: add --resume to continue it "
             "(for scripts/sweep_phase1a_lora.sh: as its argument), or choose another folder (OUTPUT_BASE, --output)"
         )
-    before = yaml.safe_load((folder / EXPERIMENT_FILE).read_text(encoding="utf-8"))
-    after = experiment.model_dump(mode="json")
+    before, after = read_experiment_file(folder), experiment.model_dump(mode="json")
     for settings in (before, after):
         for affects_only_speed in ("compile", "cuda_graphs"):
-            settings["model"].pop(affects_only_speed, None)
-        settings["training"] = _with_effect(settings["training"])
+            if isinstance(settings.get("model"), dict):
+                settings["model"].pop(affects_only_speed, None)
+        settings["training"] = _with_effect(settings.get("training"))
     differing = sorted(key for key in after if key not in _MAY_CHANGE and before.get(key) != after[key])
     if differing:
         raise UsageError(
             f"{folder} was started with other settings ({', '.join(differing)}); resume with the same, "
             "or choose another folder"
         )
+    if not has_header(folder) and (arms := sorted(folder.glob(f"*/{RECORD_FILE}"))):
+        raise ThinwireError(f"{folder / HEADER_FILE} is missing, though {arms[0].parent.name} is over; put back a copy")
     return read_header(folder) if has_header(folder) else None
 
 
@@ -89,7 +101,28 @@ def finished_record(
             f"{record.name} was finished with {difference}; results of two experiments must not mix: "
             "use the same settings, or another output folder"
         )
+    _check_files(folder, record, checkpoint_files(run.config))
     return record
+
+
+def _check_files(folder: Path, record: ArmRecord, of_checkpoint: frozenset[str]) -> None:
+    """Refuse a finished arm whose files are not those that it left: it is neither kept damaged nor silently redone.
+
+    Raises:
+        ThinwireError: a file is missing or damaged. A checkpoint that was deleted as a whole is said and no error.
+    """
+    try:
+        for name in (PREDICTIONS_FILE, DIAGNOSTICS_FILE):
+            check_file(folder, record, name)
+        if of_checkpoint and not os.path.lexists(folder / CHECKPOINT_FOLDER):
+            logger.warning("%s has no checkpoint: it can be reported, but not evaluated, exported or used", folder)
+        else:
+            check_checkpoint(folder, record, of_checkpoint)
+        check_codec(folder, record)
+    except ThinwireError as error:
+        raise ThinwireError(
+            f"the finished {record.name} is not as it was left: {error}, or move {folder} elsewhere to run it again"
+        ) from None
 
 
 def _difference(record: ArmRecord, config: ArmConfig, data: QuestionHashes, lm: LanguageModel | None) -> str | None:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from thinwire.errors import ThinwireError
-from thinwire.files import content_hash, read_json, remove_file, write_json
+from thinwire.files import content_hash, remove_file, write_json
+from thinwire.reading import read_json
 from thinwire.results.layout import STATE_FILES
 from thinwire.training.state import Position
 

@@ -8,8 +8,6 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-import yaml
-
 from thinwire.config.auto import resolved
 from thinwire.config.experiment import Experiment
 from thinwire.data.splits import Splits
@@ -29,7 +27,8 @@ from thinwire.progress import Display
 from thinwire.report import compare
 from thinwire.report.summary import summary_text
 from thinwire.results.arm_record import ArmRecord, QuestionHashes, read_arm_record
-from thinwire.results.layout import CODEC_FOLDER, EXPERIMENT_FILE, SUMMARY_FILE, arm_folder
+from thinwire.results.experiment_file import write_experiment_file
+from thinwire.results.layout import CODEC_FOLDER, SUMMARY_FILE, arm_folder
 from thinwire.results.provenance import environment, now
 from thinwire.results.search_record import read_search_record
 from thinwire.results.sweep_header import FORMAT, SweepHeader, SweepModel, write_header
@@ -108,8 +107,7 @@ class SweepRun:
         self._before = self._header()
         remove_partial_files(self._folder)
         self._remove_superseded(self._done)
-        settings = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
-        write_text(self._folder / EXPERIMENT_FILE, settings)
+        write_experiment_file(self._folder, experiment.model_dump(mode="json"))
         write_header(self._folder, self._before)
         write_bytes(self._folder / "compare_results.py", Path(compare.__file__).read_bytes())
 

@@ -17,8 +17,9 @@ from tokenizers.models import Unigram
 from thinwire.cache import cache_dir, locked
 from thinwire.data.prompts import end_of_turn_id
 from thinwire.errors import UsageError, summary
-from thinwire.files import content_hash, file_hash, read_json, replacing_folder, write_json
+from thinwire.files import content_hash, file_hash, replacing_folder, write_json
 from thinwire.model.quiet import quiet_transformers
+from thinwire.reading import read_json
 
 logger = logging.getLogger(__name__)
 

@@ -15,12 +15,13 @@ from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalEntry
 from thinwire.assets import ASSETS, fetch
 from thinwire.config.settings import ModelConfig
 from thinwire.errors import UsageError, summary
-from thinwire.files import file_hash, read_json
+from thinwire.files import file_hash
 from thinwire.model.gguf import dequantized, quantisation
 from thinwire.model.language_model import LanguageModel, logger
 from thinwire.model.quiet import quiet_transformers
 from thinwire.ops.device import fast_dtype
 from thinwire.ops.packing import pack
+from thinwire.reading import read_json
 
 PLAN_MODEL = "meta-llama/Meta-Llama-3.1-8B-Instruct"
 """The model of the plan's experiment (docs/plan.md)."""

@@ -11,7 +11,6 @@ Factors are saved in peft's format and merged through peft.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -25,11 +24,9 @@ from thinwire.config.settings import LoraSettings
 from thinwire.determinism import generator
 from thinwire.errors import UsageError
 from thinwire.files import write_json
-from thinwire.model.lora_peft import FACTORS_FILE, peft_config
+from thinwire.model.lora_peft import CONFIG_FILE, FACTORS_FILE, LAYER, depth_of, saved_config
 from thinwire.ops.dropout import keep_mask
-from thinwire.tensor_files import save_tensors
-
-_LAYER = re.compile(r"\.(?:layers|h|blocks)\.(\d+)\.")
+from thinwire.results.tensor_file import Layout, TensorType, write_tensors
 
 
 def breadth(settings: LoraSettings) -> tuple[float, int]:
@@ -214,10 +211,8 @@ class StackedLora:
 
     def save(self, arm: int, folder: Path) -> None:
         """Write an arm's factors and configuration to ``folder``, in peft's format."""
-        config = peft_config(self._settings[arm], self._depth).to_dict()
-        # peft keeps the names of modules in a set, whose order changes from process to process.
-        write_json(folder / "adapter_config.json", {**config, "target_modules": sorted(config["target_modules"])})
-        save_tensors(folder / FACTORS_FILE, self.factors(arm), {"format": "pt"})
+        write_json(folder / CONFIG_FILE, saved_config(self._settings[arm], self._depth))
+        write_tensors(folder / FACTORS_FILE, self.factors(arm), metadata={"format": "pt"})
 
 
 @contextmanager
@@ -296,24 +291,33 @@ def _stack(
         linear.down.grad = gradients[:num, downs].view(linear.down.shape)
         linear.up.grad = gradients[:num, ups].view(linear.up.shape)
         places.append(_Place(name=name, linear=linear, arms=own, downs=downs, ups=ups))
-    return StackedLora(places, values, gradients, arms, _depth(model))
-
-
-def _depth(model: Any) -> int:
-    """Return the model's number of layers."""
-    return int(model.config.get_text_config().num_hidden_layers)
+    return StackedLora(places, values, gradients, arms, depth_of(model))
 
 
 def _linear_modules(model: Any) -> dict[str, nn.Linear]:
     """Return the linear modules of the model's numbered layers, by name, in the model's order."""
     return {
-        name: module for name, module in model.named_modules() if isinstance(module, nn.Linear) and _LAYER.search(name)
+        name: module for name, module in model.named_modules() if isinstance(module, nn.Linear) and LAYER.search(name)
     }
 
 
 def _set_module(model: Any, name: str, module: nn.Module) -> None:
     parent, _, last = name.rpartition(".")
     setattr(model.get_submodule(parent), last, module)
+
+
+def factor_layout(model: Any, settings: LoraSettings) -> Layout:
+    """Return the type and shape of each factor of ``settings`` on ``model``, by its name in peft's format.
+
+    Raises:
+        UsageError: as in ``adapted_modules``.
+    """
+    linears, rank = _linear_modules(model), settings.rank
+    found = {}
+    for name in adapted_modules(model, settings):
+        found[f"base_model.model.{name}.lora_A.weight"] = TensorType("F32", (rank, linears[name].in_features))
+        found[f"base_model.model.{name}.lora_B.weight"] = TensorType("F32", (linears[name].out_features, rank))
+    return found
 
 
 def adapted_modules(model: Any, settings: LoraSettings) -> set[str]:
@@ -324,11 +328,11 @@ def adapted_modules(model: Any, settings: LoraSettings) -> set[str]:
     """
     if settings.rank == 0:
         return set()
-    layers = settings.adapted_layers(_depth(model))
+    layers = settings.adapted_layers(depth_of(model))
     found: set[str] = set()
     kinds: dict[str, set[str]] = {}
     for name in _linear_modules(model):
-        match = _LAYER.search(name)
+        match = LAYER.search(name)
         if match and int(match[1]) in layers:
             kinds.setdefault(name.rsplit(".", 1)[-1], set()).add(name)
     for target in settings.targets:

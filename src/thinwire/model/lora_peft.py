@@ -1,19 +1,39 @@
-"""LoRA in peft's format: make its configuration, and put saved factors on a model."""
+"""LoRA in peft's format: make and check its configuration and files, and put factors on a model."""
 
 from __future__ import annotations
 
+import re
 import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from thinwire.config.settings import LoraSettings
+from thinwire.errors import ThinwireError
+from thinwire.reading import read_json
+from thinwire.results.tensor_file import Layout, TensorType, read_layout
+
+CONFIG_FILE = "adapter_config.json"
+"""Peft's name for the file of LoRA's settings."""
 
 FACTORS_FILE = "adapter_model.safetensors"
 """Peft's name for the file of saved factors."""
+
+LAYER = re.compile(r"\.(?:layers|h|blocks)\.(\d+)\.")
+"""Finds the number of the layer in a module's name."""
+
+_FACTOR = re.compile(r"base_model\.model\.(?P<module>.+\.(?P<target>[^.]+))\.lora_(?P<factor>[AB])\.weight")
+
+_ESSENTIAL = ("peft_type", "r", "lora_alpha", "target_modules", "layers_to_transform")
+"""Entries that every release of peft writes."""
+
+
+def depth_of(model: Any) -> int:
+    """Return the model's number of layers."""
+    return int(model.config.get_text_config().num_hidden_layers)
 
 
 def peft_config(settings: LoraSettings, depth: int) -> Any:
@@ -31,19 +51,81 @@ def peft_config(settings: LoraSettings, depth: int) -> Any:
     )
 
 
-def saved_factors(folder: Path) -> dict[str, Tensor]:
-    """Read the factors that ``StackedLora.save`` wrote to ``folder``, onto the CPU, by their names."""
-    factors: dict[str, Tensor] = load_file(folder / FACTORS_FILE)
-    return factors
+def saved_config(settings: LoraSettings, depth: int) -> dict[str, Any]:
+    """Return the content of ``adapter_config.json`` for ``settings`` on a model of ``depth`` layers."""
+    config = peft_config(settings, depth).to_dict()
+    # peft keeps the names of modules in a set, whose order changes from process to process.
+    return {**config, "target_modules": sorted(config["target_modules"])}
 
 
-def with_factors(model: Any, folder: Path, *, merge: bool) -> Any:
-    """Return ``model`` with the factors saved in ``folder``: merged into its weights, or in separate modules."""
+def check_saved_lora(folder: Path, settings: LoraSettings, depth: int, within: Path) -> None:
+    """Check without a model that the files in ``folder`` are LoRA with ``settings`` on a model of ``depth`` layers.
+
+    Args:
+        within: the folder that the files must lie in after links are followed.
+
+    Raises:
+        ThinwireError: a file cannot be read, or tells other settings, layers or targets.
+    """
+    _check_config(folder / CONFIG_FILE, read_json(folder / CONFIG_FILE, within), saved_config(settings, depth))
+    layers = {str(layer) for layer in settings.adapted_layers(depth)}
+    file = folder / FACTORS_FILE
+    if problem := next(_problems(read_layout(file, within), settings, layers), None):
+        raise ThinwireError(f"{file} does not hold the LoRA of the record: {problem}; put the arm's own file there")
+
+
+def _check_config(file: Path, found: Any, expected: Mapping[str, Any]) -> None:
+    if not isinstance(found, dict):
+        raise ThinwireError(f"{file} holds a {type(found).__name__}, expected peft's settings of LoRA")
+    here = {name: value for name, value in found.items() if name != "peft_version"}
+    for name, value in here.items():
+        # Releases of peft differ in what they can be told; what one does not know, the other must not use.
+        wanted = expected.get(name)
+        if (value != wanted) if name in expected else bool(value):
+            raise ThinwireError(
+                f"{file}: {name} is {value!r}, {wanted!r} in the arm's record; put the arm's own file there"
+            )
+    if lacking := [name for name in _ESSENTIAL if name not in here]:
+        raise ThinwireError(f"{file} lacks {', '.join(lacking)}; put the arm's own file there")
+
+
+def _problems(found: Layout, settings: LoraSettings, layers: set[str]) -> Iterator[str]:
+    """Yield what tells that factors are not those of ``settings`` on these layers."""
+    ends = {"A": 0, "B": 1}
+    targets = set()
+    for name, kind in found.items():
+        parts, layer = _FACTOR.fullmatch(name), LAYER.search(name)
+        if parts is None or layer is None:
+            yield f"{name} is no factor of a layer"
+            continue
+        targets.add(parts["target"])
+        if layer[1] not in layers:
+            yield f"{name} is in layer {layer[1]}, which the record does not adapt"
+        elif parts["target"] not in settings.targets:
+            yield f"{name} is of {parts['target']}, which the record does not adapt"
+        if len(kind.shape) != 2 or kind != TensorType("F32", kind.shape):
+            yield f"{name} is {kind}, expected a matrix of F32"
+        elif kind.shape[ends[parts["factor"]]] != settings.rank:
+            yield f"{name} is {kind}, expected rank {settings.rank}"
+        other = name.replace(".lora_A.", ".lora_B.") if parts["factor"] == "A" else name.replace(".lora_B.", ".lora_A.")
+        if other not in found:
+            yield f"{other} is missing"
+    if missing := sorted(set(settings.targets) - targets):
+        yield f"it has no factors of {', '.join(missing)}"
+
+
+def with_factors(model: Any, settings: LoraSettings, factors: Mapping[str, Tensor], *, merge: bool) -> Any:
+    """Return ``model`` with LoRA of ``settings``: merged into its weights, or in separate modules.
+
+    Args:
+        factors: by their names in peft's format, all that ``settings`` have on ``model``.
+    """
     import peft  # slow to import, and needed only to save or merge factors
 
     with torch.no_grad(), warnings.catch_warnings():
         # Warnings about tied output heads, which LoRA does not adapt here, and about names that transformers renamed.
         warnings.simplefilter("ignore", UserWarning)
         warnings.simplefilter("ignore", FutureWarning)
-        adapted = peft.PeftModel.from_pretrained(model, folder)
+        adapted = peft.get_peft_model(model, peft_config(settings, depth_of(model)))
+        peft.set_peft_model_state_dict(adapted, dict(factors))
         return adapted.merge_and_unload() if merge else adapted.get_base_model().eval()

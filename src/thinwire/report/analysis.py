@@ -17,11 +17,13 @@ from thinwire.report.choice import choose_best, mean_selection_f1
 from thinwire.report.code_sizes import bits_of_code, codecs, matrix_bytes, sizes
 from thinwire.report.interactions import summarize_interactions
 from thinwire.report.rows import AnalysisRow, AnswerExample, AnswerSummary, Degeneration, Difference, ShareOfCeiling
-from thinwire.report.setting_differences import Settings, differing_settings
+from thinwire.report.setting_differences import Settings, check_settings, differing_settings
 from thinwire.report.verdict import summarize_verdict
 from thinwire.results.arm_record import ArmRecord
+from thinwire.results.layout import HEADER_FILE, RECORD_FILE, arm_folder
 from thinwire.results.read import CEILING, CODEC, TEXT, Finished, Results
 from thinwire.results.sweep_header import SweepHeader
+from thinwire.schema import build
 from thinwire.stats.bootstrap import ArmComparison, Comparison, compare_to_baseline
 from thinwire.stats.ceiling import paired_ceiling_share
 from thinwire.stats.inference import Interval
@@ -31,7 +33,11 @@ from thinwire.stats.verdict import ArmVerdict, arm_verdict
 
 def analyse(results: Results) -> Analysis:
     """Compute everything that the reports of a sweep say."""
-    settings, report = VerdictConfig(**results.sweep.verdict), ReportConfig(**results.sweep.report)
+    header = results.folder / HEADER_FILE
+    settings = build(VerdictConfig, results.sweep.verdict, where=f"{header}: verdict")
+    report = build(ReportConfig, results.sweep.report, where=f"{header}: report")
+    for record in [*(run.record for runs in results.groups.values() for run in runs), *results.unfinished]:
+        check_settings(record, arm_folder(results.folder, record.name, record.kind) / RECORD_FILE)
     f1, em = _compare(results, "f1", settings), _compare(results, "exact_match", settings)
     best, groups = choose_best(results), results.groups
     interactions = summarize_interactions(results, settings, f1)

@@ -15,8 +15,12 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import io
 import json
+import math
+import os
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -144,36 +148,108 @@ COLUMNS = (
 SORTABLE = tuple(column.key for column in COLUMNS if column.sortable)
 
 
+class ResultsError(ValueError):
+    """A file of a sweep that cannot be read, or is not what was written; the message names it."""
+
+
 def load_rows(run: Path) -> list[ComparedRow]:
-    """Read a row for each arm and control of a sweep's folder."""
+    """Read a row for each arm and control of a sweep's folder.
+
+    Raises:
+        ResultsError: a file is missing, damaged or of another sweep.
+    """
     sweep_file = run / "sweep.json"
-    if not sweep_file.is_file():
-        raise FileNotFoundError(f"{run} is no sweep's folder: it has no sweep.json")
+    if not os.path.lexists(sweep_file):
+        raise ResultsError(f"{run} is no sweep's folder: it has no sweep.json")
     sweep = _read(sweep_file)
     if missing := [key for key in ("name", "baseline", "planned", "finished_at") if key not in sweep]:
-        raise ValueError(f"{sweep_file} lacks {', '.join(missing)}")
+        raise ResultsError(f"{sweep_file} lacks {', '.join(missing)}")
+    if not isinstance(sweep["planned"], dict) or not isinstance(sweep.get("model", {}), dict):
+        raise ResultsError(f"{sweep_file}: planned and model must be objects")
+    if _SEAL not in sweep:
+        _note(f"{run} was made before files carried hashes of their content; damage to it is not checked")
     analysis_file = run / "analysis.json"
-    if analysis_file.is_file():
-        analysis = _read(analysis_file)
-        # A resumed sweep goes on with its old analysis beside it, which then no longer holds.
-        if sweep["finished_at"] and analysis["sweep"]["finished_at"] == sweep["finished_at"]:
-            rows = [{column.key: _at(row, column.analysis) for column in COLUMNS} for row in analysis["rows"]]
-            return _with_differences([{**row, "run": sweep["name"]} for row in rows], sweep["baseline"])
+    if sweep["finished_at"] and os.path.lexists(analysis_file):
+        analysis = _read(analysis_file, is_sealed=_SEAL in sweep)
+        rows = _rows_of_analysis(analysis_file, analysis, sweep)
+        if rows is not None:
+            return _with_differences(rows, sweep["baseline"])
     return _rows_of_records(run, sweep)
 
 
-def _read(file: Path) -> Any:
+_SEAL = "content_sha256"
+"""The entry of a file that holds the hash of all its other entries, as compact JSON with sorted keys."""
+
+
+_LARGEST = 1 << 31
+"""Bytes of the largest file that is read."""
+
+
+def _read(file: Path, *, is_sealed: bool = False) -> dict[str, Any]:
+    """Read a JSON object, checking the hash of its content if it has one, or must have one (``is_sealed``)."""
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file} is no complete JSON ({error})") from None
+        handle = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe in its place must not be waited for
+        with os.fdopen(handle, "rb") as opened:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise ResultsError(f"{file} is no regular file")
+            if os.fstat(handle).st_size > _LARGEST:
+                raise ResultsError(f"{file} has more than {_LARGEST:,} bytes")
+            text = opened.read().decode("utf-8")
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
+        content = {key: one for key, one in value.items() if key != _SEAL} if isinstance(value, dict) else None
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+        found = hashlib.sha256(canonical.encode()).hexdigest()
+    except ResultsError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise ResultsError(f"{file} is no complete JSON ({error})") from None
+    except OSError as error:
+        raise ResultsError(f"{file} cannot be read ({error.strerror})") from None
+    if content is None:
+        raise ResultsError(f"{file} holds no JSON object")
+    needs_hash = is_sealed or value.get("files") is not None or value.get("format") == 3
+    if value.get(_SEAL, None if needs_hash else found) != found:
+        raise ResultsError(f"{file} is damaged: its content does not have the hash that it was written with ({_SEAL})")
+    return dict(value)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key comes twice")
+    return found
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no number")
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
+
+
+def _rows_of_analysis(file: Path, analysis: dict[str, Any], sweep: dict[str, Any]) -> list[ComparedRow] | None:
+    """Rows of an analysis; None if it is of an earlier part of the sweep, which was resumed since."""
+    try:
+        of = analysis["sweep"]
+        if any(of[key] != sweep[key] for key in ("name", "started_at") if key in sweep):
+            raise ResultsError(f"{file} is of another sweep ({of['name']}, {of['started_at']}); write the reports anew")
+        if of["finished_at"] != sweep["finished_at"]:
+            return None
+        rows = [{column.key: _at(row, column.analysis) for column in COLUMNS} for row in analysis["rows"]]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ResultsError(f"{file} is no complete analysis ({type(error).__name__}: {error})") from None
+    return [_checked({**row, "run": sweep["name"]}, file) for row in rows]
 
 
 def _rows_of_records(run: Path, sweep: dict[str, Any]) -> list[ComparedRow]:
-    files = sorted(run.glob("*/record.json")) + sorted(run.glob("controls/*/record.json"))
-    rows = [_read_row(file, sweep) for file in files]
-    order = list(sweep["planned"])
-    rows.sort(key=lambda row: order.index(row["name"]) if row["name"] in order else len(order))
+    planned = {name: (run if kind == "arm" else run / "controls") / name for name, kind in sweep["planned"].items()}
+    here = [folder for folder in planned.values() if os.path.lexists(folder / "record.json")]
+    found = sorted(file.parent for pattern in ("*", "controls/*") for file in run.glob(f"{pattern}/record.json"))
+    rows = [_read_row(folder / "record.json", run, sweep) for folder in dict.fromkeys([*here, *found])]
+    missing = sorted(planned.keys() - {folder.name for folder in here})
+    if sweep["finished_at"] and missing:
+        _note(f"{run} has no record of {', '.join(missing)}")
     best = best_arm(rows)
     if best:
         best["best"] = True
@@ -189,15 +265,41 @@ def _with_differences(rows: list[ComparedRow], baseline_name: str) -> list[Compa
     return rows
 
 
-def _read_row(file: Path, sweep: dict[str, Any]) -> ComparedRow:
+def _read_row(file: Path, run: Path, sweep: dict[str, Any]) -> ComparedRow:
+    if not file.resolve().is_relative_to(run.resolve()):
+        raise ResultsError(f"{file} leads to {file.resolve()}, outside of {run}")
     record = _read(file)
     try:
-        return {
+        row = {
             column.key: _at(record, column.record) if isinstance(column.record, str) else column.record(record, sweep)
             for column in COLUMNS
         }
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{file} is no complete record ({type(error).__name__}: {error})") from None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ResultsError(f"{file} is no complete record ({type(error).__name__}: {error})") from None
+    kind = "control" if file.parent.parent.name == "controls" else "arm"
+    if (row["name"], row["kind"]) != (file.parent.name, kind):
+        raise ResultsError(f"{file} is the record of {row['kind']} {row['name']}, expected {kind} {file.parent.name}")
+    return _checked(row, file)
+
+
+_TEXTS = {"run": False, "name": False, "kind": False, "status": False, "error": True, "tier": True}
+"""Columns of texts, and whether they may be null."""
+
+
+def _checked(row: ComparedRow, file: Path) -> ComparedRow:
+    """Refuse a row that holds something else than its columns' texts and numbers."""
+    needed = {"minutes", *(("f1", "em", "selection_f1") if row["status"] == "done" else ())}
+    for key, value in row.items():
+        if key == "best":
+            is_right = isinstance(value, bool)
+        elif key in _TEXTS:
+            is_right = isinstance(value, str) or (value is None and _TEXTS[key])
+        else:
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            is_right = (is_number and math.isfinite(value)) or (value is None and key not in needed)
+        if not is_right:
+            raise ResultsError(f"{file}: {key} of {row['name']!r} is {value!r}")
+    return row
 
 
 def best_arm(rows: list[ComparedRow]) -> ComparedRow | None:
@@ -257,7 +359,7 @@ def main(arguments: list[str] | None = None) -> int:
     runs = options.runs or [Path(__file__).resolve().parent]
     try:
         rows = sort_rows([row for run in runs for row in load_rows(run)], options.sort)
-    except (OSError, ValueError, KeyError) as error:
+    except ResultsError as error:
         print(f"cannot read the results: {error}", file=sys.stderr)
         return 1
     if options.json:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from thinwire.files import read_jsonl
 from thinwire.report.analysis_record import Analysis
-from thinwire.results.layout import DIAGNOSTICS_FILE
 from thinwire.results.read import CODEC, TEXT, Finished, Results
+from thinwire.results.rows import read_steps
 
 Series = dict[str, Any]
 
@@ -27,7 +26,7 @@ def collect(results: Results, analysis: Analysis) -> Series:
 
 
 def _curves(run: Finished) -> dict[str, list[float | None]]:
-    steps = [row for row in read_jsonl(run.folder / DIAGNOSTICS_FILE) if row["event"] == "step"]
+    steps = read_steps(run.folder, run.record)
     return {name: [step[name] for step in steps] for name in _CURVES}
 
 

@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from thinwire.config.experiment import ArmConfig
 from thinwire.config.idle import effective_settings
+from thinwire.errors import UsageError
 from thinwire.results.arm_record import ArmRecord
-from thinwire.schema import leaves
+from thinwire.schema import build, leaves
 
 Settings = dict[str, Any]
 """Values by dotted path, as in an experiment file: ``lora.rank``."""
+
+
+_NEEDED = (
+    *("input", "seed", "lora.rank", "lora.alpha", "lora.layers", "supervision.kd_weight", "supervision.ce_weight"),
+    *("codec.kind", "codec.compress_dim"),
+)
+"""Settings that decide which others have an effect, or stand in every row."""
+
+
+def check_settings(record: ArmRecord, file: Path) -> None:
+    """Refuse the record in ``file`` if its settings cannot be those of an arm.
+
+    Raises:
+        UsageError: a setting is missing, unknown or out of range.
+    """
+    build(ArmConfig, record.config, where=f"{file}: config")
+    found = dict(leaves(record.config))
+    if lacking := [path for path in _NEEDED if path not in found]:
+        raise UsageError(f"{file}: config lacks {', '.join(lacking)}; put an undamaged copy in its place")
 
 
 def differing_settings(records: Sequence[ArmRecord], num_layers: int, searched: Collection[str] = ()) -> list[Settings]:

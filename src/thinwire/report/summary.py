@@ -6,10 +6,11 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+from thinwire.errors import ThinwireError
 from thinwire.report import interaction_table
 from thinwire.report.analysis_record import Analysis, InteractionSummary
 from thinwire.report.caveats import BELOW_TIERS, first_seed, model_name, notes, overlap
-from thinwire.report.compare import ComparedRow, aligned, format_table, load_rows, sort_rows
+from thinwire.report.compare import ComparedRow, ResultsError, aligned, format_table, load_rows, sort_rows
 from thinwire.results.arm_record import Environment
 from thinwire.results.sweep_header import SweepHeader, read_header
 
@@ -24,8 +25,15 @@ _LEGEND = (
 
 
 def summary_text(run: Path, analysis: Analysis | None = None) -> str:
-    """Write the summary of a sweep's folder; with its analysis, also the verdict and the next steps."""
-    rows = load_rows(run)
+    """Write the summary of a sweep's folder; with its analysis, also the verdict and the next steps.
+
+    Raises:
+        ThinwireError: a record is damaged.
+    """
+    try:
+        rows = load_rows(run)
+    except ResultsError as error:
+        raise ThinwireError(str(error)) from None
     seed = first_seed(analysis) if analysis else ""
     parts = [_header(read_header(run), rows), _tables(rows), _wrap(_LEGEND.format(seed=seed))]
     if analysis:

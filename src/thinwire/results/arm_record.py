@@ -7,15 +7,24 @@ Missing is null; F1, EM and shares are fractions, 0 to 1.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from thinwire.files import read_json, write_json
-from thinwire.results.layout import RECORD_FILE
-from thinwire.results.record import Record, parse_record
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from thinwire.errors import ThinwireError
+from thinwire.files import content_hash
+from thinwire.results.layout import RECORD_FILE, run_of
+from thinwire.results.record import Record, Sha256, damaged, read_record, write_record
+from thinwire.schema import Fraction, PositiveInt
 
 Kind = Literal["arm", "control"]
 Status = Literal["done", "failed", "cancelled"]
+
+_FILE = r"^[A-Za-z0-9_][A-Za-z0-9_.\-]*(/[A-Za-z0-9_][A-Za-z0-9_.\-]*)*$"
+"""Pattern of paths in an arm's folder: none leads out of it."""
 
 
 class Environment(Record):
@@ -74,7 +83,7 @@ class CodecMetric(Record):
 class CodecRecord(Record):
     """A fitted codec."""
 
-    file: str
+    file: Annotated[str, Field(pattern=r"^codec/[A-Za-z0-9_\-][A-Za-z0-9_.\-]*$")]
     """Below the sweep's folder."""
     label: str
     code_width: int
@@ -86,6 +95,8 @@ class CodecRecord(Record):
     """Of what the arm keeps of the codec beside the codes."""
     metrics: tuple[CodecMetric, ...]
     warnings: tuple[str, ...]
+    sha256: Sha256 | None = None
+    """Of the file; None in records from before files were hashed."""
 
 
 class ReconstructionMetrics(Record):
@@ -134,14 +145,14 @@ class DegenerationMetrics(Record):
 class Scores(Record):
     """Means over the answers to a split's questions."""
 
-    n: int
+    n: PositiveInt
     """Questions."""
-    f1: float
-    exact_match: float
-    raw_f1: float
+    f1: Fraction
+    exact_match: Fraction
+    raw_f1: Fraction
     """Of the whole answer, before its first line was taken."""
-    raw_exact_match: float
-    length_stop_share: float
+    raw_exact_match: Fraction
+    length_stop_share: Fraction
     """Share of answers that the length limit cut short."""
     degeneration: DegenerationMetrics
 
@@ -231,6 +242,15 @@ class ArmRecord(Record):
     """The arm's own time; of what it shares with others (a training together), its share."""
     results: ArmResults | None
     """None unless ``status`` is done."""
+    files: dict[Annotated[str, Field(pattern=_FILE)], Sha256] | None = None
+    """SHA-256 of the files that an arm that is done leaves beside its record, by path in its folder; None in records
+    from before files were hashed."""
+
+    @model_validator(mode="after")
+    def _results_if_done(self) -> Self:
+        if (self.results is not None) != (self.status == "done"):
+            raise ValueError(f"status {self.status!r} {'without' if self.results is None else 'with'} results")
+        return self
 
     @property
     def done(self) -> ArmResults:
@@ -241,19 +261,30 @@ class ArmRecord(Record):
 
 def write_arm_record(folder: Path, record: ArmRecord) -> None:
     """Write ``record`` into an arm's folder, atomically."""
-    write_json(folder / RECORD_FILE, record.model_dump(mode="json"))
+    write_record(folder / RECORD_FILE, record)
 
 
 def has_arm_record(folder: Path) -> bool:
-    """Whether the arm in ``folder`` is over."""
-    return (folder / RECORD_FILE).is_file()
+    """Whether the arm in ``folder`` is over: there is a record, whatever can be read of it."""
+    return os.path.lexists(folder / RECORD_FILE)
 
 
 def read_arm_record(folder: Path) -> ArmRecord:
-    """Read what ``write_arm_record`` wrote.
+    """Read what ``write_arm_record`` wrote, checking that it is the record of the arm in ``folder``.
 
     Raises:
-        ThinwireError: the file is missing, is no JSON, or is no record of this version.
+        ThinwireError: the file is missing, damaged, no record of this version, or the record of another arm.
     """
     path = folder / RECORD_FILE
-    return parse_record(ArmRecord, read_json(path), path, "record of an arm")
+    run = run_of(folder)
+    record = read_record(ArmRecord, path, "record of an arm", run, needs_hash=lambda one: one.files is not None)
+    here = folder.absolute()
+    kind = "control" if here.parent != run else "arm"
+    if (record.name, record.kind) != (here.name, kind):
+        raise ThinwireError(
+            f"{path} is the record of the {record.kind} {record.name}, expected that of the {kind} {here.name}; "
+            "put its own record in its place"
+        )
+    if record.config_hash != content_hash(record.config):
+        raise damaged(path, "config_hash is not the hash of config")
+    return record

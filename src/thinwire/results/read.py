@@ -8,10 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thinwire.errors import UsageError
-from thinwire.files import read_jsonl
+from thinwire.errors import ThinwireError, UsageError
 from thinwire.results.arm_record import ArmRecord, Kind, has_arm_record, read_arm_record
 from thinwire.results.layout import PREDICTIONS_FILE, arm_folder
+from thinwire.results.rows import read_predictions
 from thinwire.results.search_record import SearchRecord, read_search_record
 from thinwire.results.sweep_header import SweepHeader, read_header
 
@@ -85,6 +85,7 @@ def read_results(run: Path) -> Results:
 
     Raises:
         UsageError: no sweep's folder, a sweep that has not ended, or records that do not belong together.
+        ThinwireError: a file is missing, damaged, or not the one that its record tells of.
     """
     sweep = read_header(run)
     records: dict[Path, ArmRecord] = {}
@@ -98,9 +99,10 @@ def read_results(run: Path) -> Results:
         raise UsageError(f"{run} has no arm that is done, so there is nothing to report; see the training logs")
     _refuse_mixed(run, sweep, list(done.values()))
     finished = [
-        Finished(record=record, predictions=read_jsonl(folder / PREDICTIONS_FILE), folder=folder)
+        Finished(record=record, predictions=read_predictions(folder, record), folder=folder)
         for folder, record in done.items()
     ]
+    _refuse_other_questions(finished)
     groups: dict[Kind, dict[str, list[Finished]]] = {"arm": {}, "control": {}}
     for one in finished:
         groups[one.record.kind].setdefault(one.record.arm, []).append(one)
@@ -129,3 +131,19 @@ def _refuse_mixed(run: Path, sweep: SweepHeader, records: Sequence[ArmRecord]) -
                 f"{run} is stale: {record.name} was made by thinwire {made_by}, the sweep by {swept_by}; "
                 "run it anew into another folder"
             )
+
+
+def _refuse_other_questions(finished: Sequence[Finished]) -> None:
+    """Refuse answers to other questions than those of the first arm: gains are differences on the same ones."""
+    asked = _questions(finished[0])
+    for one in finished[1:]:
+        theirs = _questions(one)
+        if differing := sorted(id_ for id_ in asked.keys() | theirs.keys() if asked.get(id_) != theirs.get(id_)):
+            raise ThinwireError(
+                f"{one.folder / PREDICTIONS_FILE} answers other questions than {finished[0].record.name}: they differ "
+                f"in {len(differing)}, first {differing[0]!r}"
+            )
+
+
+def _questions(one: Finished) -> dict[str, tuple[str, str, list[str]]]:
+    return {row["id"]: (row["paragraph_id"], row["question"], row["golds"]) for row in one.predictions}

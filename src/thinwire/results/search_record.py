@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
-from thinwire.files import read_json, write_json
 from thinwire.results.layout import SEARCH_FILE
-from thinwire.results.record import Record, parse_record
+from thinwire.results.record import Record, read_record, write_record
 
 
 class CandidateScore(Record):
@@ -42,7 +42,7 @@ class SearchRecord(Record):
 
 def write_search_record(run: Path, record: SearchRecord) -> None:
     """Write ``record`` into the sweep's folder, atomically."""
-    write_json(run / SEARCH_FILE, record.model_dump(mode="json"))
+    write_record(run / SEARCH_FILE, record)
 
 
 def read_search_record(run: Path) -> SearchRecord:
@@ -52,6 +52,6 @@ def read_search_record(run: Path) -> SearchRecord:
         ThinwireError: the file cannot be read, or is no such record.
     """
     path = run / SEARCH_FILE
-    if not path.is_file():
+    if not os.path.lexists(path):
         return SearchRecord(arms={})
-    return parse_record(SearchRecord, read_json(path), path, "record of a search")
+    return read_record(SearchRecord, path, "record of a search", run)

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import os
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from thinwire.errors import UsageError
-from thinwire.files import read_json, write_json
+from thinwire.reading import read_json
 from thinwire.results.arm_record import Environment, Kind
 from thinwire.results.interactions import Interaction
-from thinwire.results.layout import HEADER_FILE
-from thinwire.results.record import Record, parse_record
+from thinwire.results.layout import HEADER_FILE, NAME
+from thinwire.results.record import Record, hash_missing, parse_record, unsealed, write_record
 
-FORMAT = 2
-"""Of the header and of the arm records beside it."""
+FORMAT = 3
+"""Of the header and of the arm records beside it. Since 3, files carry hashes of their content."""
+
+_WITHOUT_HASH = 2
+"""An earlier format, which is still read."""
+
+
+def _checked_time(text: str) -> str:
+    datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ")
+    return text
+
+
+Time = Annotated[str, AfterValidator(_checked_time)]
+"""A time in UTC, ISO 8601, to the second: ``2026-01-02T03:04:05Z``."""
 
 
 class SweepModel(Record):
@@ -45,8 +59,8 @@ class SweepIdentity(Record):
     samples: int
     epochs: int
     environment: Environment
-    started_at: str
-    finished_at: str | None
+    started_at: Time
+    finished_at: Time | None
 
 
 class SweepHeader(SweepIdentity):
@@ -57,7 +71,7 @@ class SweepHeader(SweepIdentity):
     """The ``VerdictConfig`` as JSON."""
     report: dict[str, Any]
     """The ``ReportConfig`` as JSON."""
-    planned: dict[str, Kind]
+    planned: dict[Annotated[str, Field(pattern=NAME)], Kind]
     """Names of all trainings, in the order of the experiment file."""
     test_questions: int | None = None
     """Test questions in the data, of which an arm may draw fewer; None if an earlier version did not record it."""
@@ -69,12 +83,12 @@ class SweepHeader(SweepIdentity):
 
 def write_header(run: Path, header: SweepHeader) -> None:
     """Write ``header`` into the sweep's folder, atomically."""
-    write_json(run / HEADER_FILE, header.model_dump(mode="json"))
+    write_record(run / HEADER_FILE, header)
 
 
 def has_header(run: Path) -> bool:
     """Whether ``run`` is the folder of a sweep."""
-    return (run / HEADER_FILE).is_file()
+    return os.path.lexists(run / HEADER_FILE)
 
 
 def read_header(run: Path) -> SweepHeader:
@@ -82,14 +96,15 @@ def read_header(run: Path) -> SweepHeader:
 
     Raises:
         UsageError: ``run`` is no sweep's folder, or one of another version of Thinwire.
-        ThinwireError: the file cannot be read.
+        ThinwireError: the file cannot be read, is damaged or incomplete.
     """
+    path = run / HEADER_FILE
     if not has_header(run):
         raise UsageError(f"{run} is no sweep's folder: it has no {HEADER_FILE}")
-    value = read_json(run / HEADER_FILE)
+    value, is_sealed = unsealed(read_json(path, within=run), path, run)
     found = value.get("format") if isinstance(value, dict) else None
-    if found != FORMAT:
-        raise UsageError(
-            f"{run / HEADER_FILE} has format {found}, this version of Thinwire reads {FORMAT}; run the sweep anew"
-        )
-    return parse_record(SweepHeader, value, run / HEADER_FILE, "header")
+    if found not in (FORMAT, _WITHOUT_HASH):
+        raise UsageError(f"{path} has format {found}, this version of Thinwire reads {FORMAT}; run the sweep anew")
+    if found == FORMAT and not is_sealed:
+        raise hash_missing(path)
+    return parse_record(SweepHeader, value, path, "header")

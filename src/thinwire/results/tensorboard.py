@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 from thinwire.errors import UsageError
-from thinwire.files import read_jsonl, replacing_folder
+from thinwire.files import replacing_folder
+from thinwire.reading import read_jsonl
 from thinwire.results.layout import DIAGNOSTICS_FILE
 
 TENSORBOARD_FOLDER = "tensorboard"

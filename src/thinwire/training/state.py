@@ -12,7 +12,7 @@ from torch import Tensor
 
 from thinwire.results.arm_record import ResumedRun, Scores
 from thinwire.results.record import Record
-from thinwire.tensor_files import save_tensors
+from thinwire.results.tensor_file import read_layout, read_tensors, write_tensors
 
 
 class RunMetadata(Record):
@@ -77,17 +77,22 @@ class TrainingState:
         """
         tensors = {f"{name}.{i}": tensor for name in _LISTS for i, tensor in enumerate(getattr(self, name))}
         numbers = {name: getattr(self, name) for name in _NUMBERS}
-        save_tensors(path, tensors, {"key": key, "numbers": json.dumps(numbers), "run": run.model_dump_json()})
+        write_tensors(path, tensors, {"key": key, "numbers": json.dumps(numbers), "run": run.model_dump_json()})
 
     @classmethod
     def load(cls, path: Path) -> tuple[TrainingState, RunMetadata]:
-        """Read what ``save`` wrote, onto the CPU."""
+        """Read what ``save`` wrote, onto the CPU.
+
+        Raises:
+            ThinwireError: it is damaged.
+        """
+        tensors = read_tensors(path, read_layout(path), needs_hash=True)
         with safe_open(path, framework="pt") as file:
-            metadata, names = file.metadata(), list(file.keys())
-            lists: dict[str, Any] = {
-                name: [file.get_tensor(f"{name}.{i}") for i in range(sum(n.startswith(f"{name}.") for n in names))]
-                for name in _LISTS
-            }
+            metadata = file.metadata()
+        lists: dict[str, Any] = {
+            name: [tensors[f"{name}.{i}"] for i in range(sum(n.startswith(f"{name}.") for n in tensors))]
+            for name in _LISTS
+        }
         return cls(**json.loads(metadata["numbers"]), **lists), RunMetadata.model_validate_json(metadata["run"])
 
 

@@ -14,7 +14,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from thinwire.errors import UsageError
-from thinwire.files import read_json, write_text
+from thinwire.files import write_text
+from thinwire.reading import read_json
 from thinwire.report.analysis_record import Analysis
 from thinwire.report.rows import ANALYSIS_ONLY
 from thinwire.results.record import parse_record
