@@ -20,6 +20,7 @@ from thinwire.experiment.scheduling import group
 from thinwire.experiment.sweep import run_sweep
 from thinwire.model.loading import load
 from thinwire.progress import Display
+from thinwire.reading import read_json
 from thinwire.results.arm_record import read_arm_record
 from thinwire.schema import build
 from thinwire.training.state import Position

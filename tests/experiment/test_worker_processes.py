@@ -36,7 +36,7 @@ def status_of(run, name):
     return read_arm_record(run / name).status
 
 
-def wait_for(condition, seconds=60.0):
+def wait_for(condition, seconds=300.0):
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "timed out"

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,8 +95,9 @@ class Started:
 
     def send(self, number):
         """Send a signal, unless it has ended."""
-        if self.pid not in self.runs.ended:
-            os.kill(self.pid, number)
+        if not self.has_ended():
+            with suppress(ProcessLookupError):  # it has ended just now
+                os.kill(self.pid, number)
 
     def has_ended(self):
         self.runs.receive(0)

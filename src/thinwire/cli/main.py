@@ -21,7 +21,7 @@ def main() -> None:
     try:
         with interruption.before_leaving(lambda: _say(f"left at once{words}")):
             _run(words)
-    except (SystemExit, KeyboardInterrupt):
+    except (Exception, SystemExit, KeyboardInterrupt):  # also what a library has turned an interruption into
         number = interruption.received()
         if number is None:
             raise

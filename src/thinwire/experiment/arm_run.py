@@ -7,6 +7,7 @@ from contextlib import nullcontext
 
 from torch import Tensor
 
+from thinwire import interruption
 from thinwire.checkpoints.save import is_saved, save_checkpoint, trainable_parameters
 from thinwire.data.prompts import Encoded
 from thinwire.evaluation.answering import Prediction, answer_questions, summarize
@@ -104,6 +105,11 @@ class ArmRun:
         """
         started = time.perf_counter()
         runtime, evaluation = self._runtime, self.config.evaluation
+
+        def on_progress(done: int, total: int) -> None:
+            interruption.check()
+            task.update(done, total)
+
         alone = self._lora.alone(self._number) if self._lora else nullcontext()
         with runtime.display.task(label) as task, uncompiled(), alone:
             predictions = answer_questions(
@@ -115,7 +121,7 @@ class ArmRun:
                 batch_tokens=decoding_batch_tokens(runtime.lm, evaluation.batch_tokens, runtime.memory_share),
                 stop=evaluation.stop,
                 score=evaluation.score,
-                on_progress=task.update,
+                on_progress=on_progress,
             )
         seconds = time.perf_counter() - started
         self.journal.seconds += seconds

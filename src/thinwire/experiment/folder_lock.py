@@ -95,8 +95,8 @@ def _unusable(folder: Path, error: OSError) -> UsageError | StorageError:
 
 
 def _remove_empty(folder: Path, new: list[Path]) -> None:
-    """Remove those of ``new``, the folder and its parents, that hold nothing but the lock."""
-    if folder in new and folder.is_dir() and {path.name for path in folder.iterdir()} <= LOCK_FILES:
+    """Remove the lock of a folder that holds nothing else, and those of ``new``, folder and parents, that are empty."""
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= LOCK_FILES:
         for name in LOCK_FILES:
             with suppress(OSError):  # some systems do not remove an open file
                 (folder / name).unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
+from thinwire import interruption
 from thinwire.determinism import deterministic_kernels
 from thinwire.errors import StorageError, ThinwireError
 from thinwire.experiment.arm_inputs import ArmInputs
@@ -74,15 +75,12 @@ def run_arms(
             logs.enter_context(_logging_to(folder, run.name))
         journals = [_journal(runtime, artifacts, run, folder) for run, folder in zip(runs, folders, strict=True)]
         try:
-            with deterministic_kernels():
+            with deterministic_kernels(), _failing(journals):
                 _run(runtime, artifacts, journals, sweep_folder)
         except (KeyboardInterrupt, StorageError) as error:
             for journal in journals:
                 journal.cancel(error)
             raise
-        except Exception as error:  # noqa: BLE001 - recorded with its traceback; the sweep goes on and exits with 1
-            for journal in journals:
-                journal.fail(error)
     return [journal.record for journal in journals if journal.record is not None]
 
 
@@ -132,7 +130,7 @@ def _run_from(
             if isinstance(result, ThinwireError):
                 arm.journal.fail(result, is_final=True)
                 continue
-            with _failing_alone(arm.journal):
+            with _failing([arm.journal]):
                 arm.journal.finish(arm.test(result))
 
 
@@ -149,7 +147,7 @@ def _prepared(
     prepared = []
     started = time.perf_counter()
     for journal, state in zip(journals, states, strict=True):
-        with _failing_alone(journal):
+        with _failing([journal]):
             config = journal.planned.config
             adapted_modules(runtime.lm.model, config.lora)  # raises if the model lacks the modules to adapt
             prepared.append((journal, artifacts.arm_inputs(config), state))
@@ -160,14 +158,21 @@ def _prepared(
 
 
 @contextmanager
-def _failing_alone(journal: ArmJournal) -> Iterator[None]:
-    """Record an exception in the block as the failure of this arm only."""
+def _failing(journals: Sequence[ArmJournal]) -> Iterator[None]:
+    """Record an exception in the block as the failure of these arms; the sweep goes on, and exits with 1.
+
+    Raises:
+        StorageError: a file cannot be written, which is no failure of an arm.
+        Interrupted: a library has turned it into an error of its own.
+    """
     try:
         yield
-    except StorageError:  # ends the sweep
+    except StorageError:
         raise
     except Exception as error:  # noqa: BLE001 - recorded with its traceback
-        journal.fail(error)
+        interruption.check()
+        for journal in journals:
+            journal.fail(error)
 
 
 def _train(

@@ -72,9 +72,13 @@ def _entries(manifest: Path) -> dict[str, str]:
     """Return the entries of a manifest; none if it cannot be read, so that its arms start again."""
     try:
         states = read_json(manifest)["states"]
-        return {str(name): str(path) for name, path in states.items() if _STATE_NAME.fullmatch(Path(path).name)}
+        return {str(name): str(path) for name, path in states.items() if _is_state_below(Path(path))}
     except (ThinwireError, KeyError, TypeError, AttributeError):
         return {}
+
+
+def _is_state_below(path: Path) -> bool:
+    return bool(_STATE_NAME.fullmatch(path.name)) and not path.is_absolute() and ".." not in path.parts
 
 
 def _place(file: Path) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+from thinwire import interruption
 from thinwire.config.auto import resolved
 from thinwire.config.experiment import Experiment
 from thinwire.data.splits import Splits
@@ -81,6 +82,7 @@ class SweepRun:
             ThinwireError: the folder holds a finished arm of other settings, model or questions.
             StorageError: the disk has no room for what is left to run.
         """
+        interruption.check()
         lm, experiment = self._runtime.lm, self._experiment
         chosen = with_choices(experiment, planned, read_search_record(self._folder))
         self._runs = [replace(run, config=resolved(run.config, lm.device.type)) for run in chosen]
