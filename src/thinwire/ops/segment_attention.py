@@ -92,7 +92,11 @@ def _attend(
     _refuse_unsupported(key.shape[2] if packed is None else packed.longest_key, **others)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if packed is None:
-        assert key_masks, "attention over a cache needs key_masks"
+        if not key_masks:
+            raise UsageError(
+                f"{type(module).__name__} does not pass a model's extra arguments on to attention, which packed "
+                "sequences need; choose a model that does, such as Llama, Qwen, Mistral or SmolLM"
+            )
         return _next_tokens(query, key, value, key_masks, scale), None
     q, k, v = (tensor.transpose(1, 2).flatten(0, 1) for tensor in (query, key, value))
     if segments is not None:
