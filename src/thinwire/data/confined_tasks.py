@@ -68,12 +68,14 @@ def render(template: str, special_tokens: dict[str, str], chats: list[dict[str, 
     return texts
 
 
-def tokenize(path: str, texts: list[str]) -> list[int]:
-    """Read a tokenizer's file and return the number of tokens of each text."""
+def tokenize(path: str, texts: list[str]) -> int:
+    """Read a tokenizer's file, encode each text, and return the largest id of the vocabulary."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(path)
-    return [len(tokenizer.encode(text, add_special_tokens=False).ids) for text in texts]
+    for text in texts:
+        tokenizer.encode(text, add_special_tokens=False)
+    return max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
 
 
 def _limit(cpu_seconds: int, memory_bytes: int) -> None:

@@ -20,7 +20,7 @@ from thinwire.model.hub import DEFAULT_MODEL, is_cached, located
 from thinwire.model.language_model import LanguageModel, logger
 from thinwire.model.quiet import quiet_transformers
 from thinwire.model.support import check_model
-from thinwire.model.tokenizer import check_tokenizer, load_tokenizer
+from thinwire.model.tokenizer import check_end_tokens, load_tokenizer
 from thinwire.model.weights import OWN_FILES_ALONE, check_loaded, check_size, model_config
 from thinwire.ops.device import fast_dtype
 
@@ -109,8 +109,8 @@ def _from_pretrained(checkpoint: Checkpoint, name: str, config: ModelConfig, dev
         logger.info("weights in float32: this CPU has no instructions for bfloat16 (model.dtype)")
     quantized = {} if config.base_bits is None else _quantized(config.base_bits, dtype, device)
     made = model_config(checkpoint, name)
-    check_size(made, checkpoint, name, device, bits=config.base_bits or 8 * dtype.itemsize)
-    tokenizer = load_tokenizer(checkpoint, name, made)
+    rows = check_size(made, checkpoint, name, device, bits=config.base_bits or 8 * dtype.itemsize)
+    tokenizer = load_tokenizer(checkpoint, name, made, rows)
     with foreign(f"model {name} cannot be loaded"):
         model, info = transformers.AutoModelForCausalLM.from_pretrained(
             checkpoint.folder,
@@ -123,7 +123,7 @@ def _from_pretrained(checkpoint: Checkpoint, name: str, config: ModelConfig, dev
             **quantized,
         )
     check_loaded(model, info, checkpoint, name)
-    check_tokenizer(tokenizer, model, name)
+    check_end_tokens(model, name)
     # Not the folder of links, which is gone when the model is used.
     model.config._name_or_path = tokenizer.name_or_path = name
     return model, tokenizer

@@ -7,6 +7,7 @@ from typing import Any
 
 import transformers
 
+from thinwire.data.chat_template import template_source
 from thinwire.data.confined import run_confined
 from thinwire.data.text_tokens import added_around
 from thinwire.errors import UsageError, foreign
@@ -26,51 +27,60 @@ _TRIALS = [
 """Texts on which a pattern that looks back and forth takes longest."""
 
 
-def load_tokenizer(checkpoint: Checkpoint, name: str, config: Any) -> Any:
+def load_tokenizer(checkpoint: Checkpoint, name: str, config: Any, rows: int) -> Any:
     """Load the tokenizer of a checkpoint whose files have been checked.
 
     Args:
         config: the model's configuration.
+        rows: the number of rows of the model's embedding matrix.
 
     Raises:
-        UsageError: it cannot be read, takes too long, or is of a kind that is not supported.
+        UsageError: it cannot be read, takes too long, is of a kind that is not supported, or has tokens that are no row
+            of the matrix.
     """
     where = f"the tokenizer of model {name}"
     file = checkpoint.folder / TOKENIZER
     if file.exists():
-        run_confined(f"{where} cannot be used", "tokenize", path=str(file.resolve()), texts=_TRIALS)
+        largest = run_confined(f"{where} cannot be used", "tokenize", path=str(file.resolve()), texts=_TRIALS)
+        _check_largest(largest, rows, where)
     with foreign(f"{where} cannot be loaded"):
         tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.folder, config=config, **OWN_FILES_ALONE)
     tokenizer.name_or_path = name
     if not tokenizer.is_fast:
         raise UsageError(f"{where} has no {TOKENIZER}, which prompts need; convert it with transformers")
     with foreign(f"{where} fails"):
-        ended = added_around(tokenizer)[1]
+        before, ended = added_around(tokenizer)
+        # A class of transformers may add tokens of its own to those of the file. They do no harm as long as none of
+        # them comes into a prompt or ends an answer.
+        beyond = {id_: str(token) for id_, token in tokenizer.added_tokens_decoder.items() if id_ >= rows}
+        used = {tokenizer.eos_token_id, *before} | {
+            id_ for id_, text in beyond.items() if text in template_source(tokenizer)
+        }
+        plain = tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False).values()
+    _check_largest(max([*plain, *(id_ for id_ in used if id_ is not None)], default=-1), rows, where)
     if ended:
         tokens = " ".join(map(str, tokenizer.convert_ids_to_tokens(ended)))
         logger.info("the tokenizer ends every text with %s; prompts go on, so they are written without", tokens)
     return tokenizer
 
 
-def check_tokenizer(tokenizer: Any, model: Any, name: str) -> None:
-    """Refuse a tokenizer or end tokens beyond the model's vocabulary.
-
-    Raises:
-        UsageError: a token's id is no row of the embedding matrix.
-    """
-    rows = len(model.get_input_embeddings().weight)
-    with foreign(f"the tokenizer of model {name} fails"):
-        largest = max(tokenizer.get_vocab().values(), default=-1)
-        largest = max(largest, *tokenizer.added_tokens_decoder, -1)
-        ends = model.generation_config.eos_token_id
-        ends = [] if ends is None else ends if isinstance(ends, list) else [ends]
+def _check_largest(largest: int, rows: int, where: str) -> None:
     if not 0 <= largest < rows:
         raise UsageError(
-            f"the tokenizer of model {name} has tokens up to number {largest:,}, but the embedding matrix has "
-            f"{rows:,} rows, from 0; take both from the same checkpoint"
+            f"{where} has tokens up to number {largest:,}, but the embedding matrix has {rows:,} rows, from 0; take "
+            "both from the same checkpoint"
         )
-    for end in ends:
-        if not isinstance(end, int) or not 0 <= end < rows:
+
+
+def check_end_tokens(model: Any, name: str) -> None:
+    """Refuse end tokens beyond the model's vocabulary.
+
+    Raises:
+        UsageError: a token's number is no row of the embedding matrix.
+    """
+    rows, ends = len(model.get_input_embeddings().weight), model.generation_config.eos_token_id
+    for end in [] if ends is None else ends if isinstance(ends, list) else [ends]:
+        if type(end) is not int or not 0 <= end < rows:
             raise UsageError(
                 f"model {name}: eos_token_id={end!r} is no token of its {rows:,}; correct its configuration"
             )

@@ -46,8 +46,10 @@ def model_config(checkpoint: Checkpoint, name: str) -> Any:
     return config
 
 
-def check_size(config: Any, checkpoint: Checkpoint, name: str, device: torch.device, *, bits: int) -> None:
+def check_size(config: Any, checkpoint: Checkpoint, name: str, device: torch.device, *, bits: int) -> int:
     """Compare the sizes that ``config`` asks for with those of the files and of the memory, before any is allocated.
+
+    Returns the number of rows of the embedding matrix.
 
     Args:
         bits: how many each number of the weights takes.
@@ -74,6 +76,7 @@ def check_size(config: Any, checkpoint: Checkpoint, name: str, device: torch.dev
             f"model {name}: its weights take {needed / 1e9:.1f} GB, but {device} has {memory / 1e9:.1f} GB; use a "
             "smaller model, or model.base_bits on a GPU"
         )
+    return rows
 
 
 def check_loaded(model: nn.Module, info: Mapping[str, Any], checkpoint: Checkpoint, name: str) -> None:

@@ -23,6 +23,10 @@ from thinwire.ops.gather import gathered
 from thinwire.ops.packing import Segments
 
 _NAME = "thinwire_segments"
+_WITHOUT_EFFECT = frozenset(
+    {"dropout", "position_ids", "position_embeddings", "cache_position", "use_cache", "output_attentions", "is_causal"}
+)
+"""Arguments that models hand on to attention and that change nothing here: dropout is off in evaluation mode."""
 _GROUPED_HEADS: dict[str, Any] = {"enable_gqa": True} if "enable_gqa" in signature(varlen_attn).parameters else {}
 """Newer releases of torch need this argument if keys have fewer heads than queries; older ones do not have it."""
 
@@ -108,9 +112,12 @@ def _attend(
 
 
 def _refuse_unsupported(
-    longest: int, *, sliding_window: int | None = None, softcap: float | None = None, s_aux: Any = None, **_: Any
+    longest: int, *, sliding_window: int | None = None, softcap: float | None = None, s_aux: Any = None, **others: Any
 ) -> None:
     """Raise ``UsageError`` if the layer's attention is not plain softmax attention over ``longest`` keys."""
+    unknown = sorted(name for name, value in others.items() if value is not None and name not in _WITHOUT_EFFECT)
+    if unknown:
+        raise UsageError(f"the model's attention takes {', '.join(unknown)}, which is not supported yet")
     if sliding_window is not None and sliding_window < longest:
         raise UsageError(
             f"the model attends to the last {sliding_window} tokens alone, but a prompt has {longest}; "
