@@ -26,7 +26,7 @@ from thinwire.config.settings import LoraSettings
 from thinwire.determinism import generator
 from thinwire.errors import UsageError
 from thinwire.files import write_json
-from thinwire.model.lora_peft import FACTORS_FILE, peft_config
+from thinwire.model.lora_peft import CONFIG_FILE, FACTORS_FILE, peft_config
 from thinwire.ops.dropout import keep_mask
 
 _LAYER = re.compile(r"\.(?:layers|h|blocks)\.(\d+)\.")
@@ -216,7 +216,7 @@ class StackedLora:
         """Write an arm's factors and configuration to ``folder``, in peft's format."""
         config = peft_config(self._settings[arm], self._depth).to_dict()
         # peft keeps the names of modules in a set, whose order changes from process to process.
-        write_json(folder / "adapter_config.json", {**config, "target_modules": sorted(config["target_modules"])})
+        write_json(folder / CONFIG_FILE, {**config, "target_modules": sorted(config["target_modules"])})
         factors = {name: tensor.cpu().contiguous() for name, tensor in self.factors(arm).items()}
         save_file(factors, folder / FACTORS_FILE, metadata={"format": "pt"})
 
@@ -333,6 +333,11 @@ def adapted_modules(model: Any, settings: LoraSettings) -> set[str]:
         if match and int(match[1]) in layers:
             kinds.setdefault(name.rsplit(".", 1)[-1], set()).add(name)
     for target in settings.targets:
+        if not kinds:
+            raise UsageError(
+                f"LoRA adapts linear modules (torch.nn.Linear) of its layers, but {type(model).__name__} has none; "
+                "use a model such as Llama, Qwen, Mistral or SmolLM, or lora.rank=0"
+            )
         if target not in kinds:
             raise UsageError(
                 f"lora.targets: {target!r} matches no linear module of these layers; there are: "

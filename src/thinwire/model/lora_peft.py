@@ -11,9 +11,17 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from thinwire.config.settings import LoraSettings
+from thinwire.errors import UsageError, foreign
+from thinwire.model.checkpoint_files import check_settings, listed
+from thinwire.model.safe_json import check_regular, read_object
 
 FACTORS_FILE = "adapter_model.safetensors"
 """Peft's name for the file of saved factors."""
+CONFIG_FILE = "adapter_config.json"
+"""Peft's name for the file of an adapter's settings."""
+_PLAIN = ("r", "lora_alpha", "lora_dropout", "target_modules", "layers_to_transform")
+_DESCRIPTIVE = ("base_model_name_or_path", "revision", "peft_version", "inference_mode", "runtime_config")
+"""Settings of peft's that change nothing here."""
 
 
 def peft_config(settings: LoraSettings, depth: int) -> Any:
@@ -32,18 +40,68 @@ def peft_config(settings: LoraSettings, depth: int) -> Any:
 
 
 def saved_factors(folder: Path) -> dict[str, Tensor]:
-    """Read the factors that ``StackedLora.save`` wrote to ``folder``, onto the CPU, by their names."""
-    factors: dict[str, Tensor] = load_file(folder / FACTORS_FILE)
+    """Read the factors that ``StackedLora.save`` wrote to ``folder``, onto the CPU, by their names.
+
+    Raises:
+        UsageError: the file is missing, damaged, or holds NaN or infinity.
+    """
+    file = folder / FACTORS_FILE
+    check_regular(file, str(file))
+    with foreign(f"{file} is no complete safetensors file"):
+        factors: dict[str, Tensor] = load_file(file)
+    for name, factor in factors.items():
+        if not factor.dtype.is_floating_point or not bool(factor.isfinite().all()):
+            raise UsageError(f"{file}: {name} holds other numbers than finite floats; the file is damaged")
     return factors
 
 
 def with_factors(model: Any, folder: Path, *, merge: bool) -> Any:
-    """Return ``model`` with the factors saved in ``folder``: merged into its weights, or in separate modules."""
+    """Return ``model`` with the factors saved in ``folder``: merged into its weights, or in separate modules.
+
+    peft itself reads nothing of the folder, in which it would also look for pickles and follow names of other models.
+
+    Raises:
+        UsageError: the configuration asks for another adapter than plain LoRA, or the factors are not those it needs.
+    """
     import peft  # slow to import, and needed only to save or merge factors
 
+    settings, factors = _plain_lora(folder / CONFIG_FILE), saved_factors(folder)
     with torch.no_grad(), warnings.catch_warnings():
         # Warnings about tied output heads, which LoRA does not adapt here, and about names that transformers renamed.
         warnings.simplefilter("ignore", UserWarning)
         warnings.simplefilter("ignore", FutureWarning)
-        adapted = peft.PeftModel.from_pretrained(model, folder)
-        return adapted.merge_and_unload() if merge else adapted.get_base_model().eval()
+        with foreign(f"the LoRA in {folder} does not fit {type(model).__name__}"):
+            adapted = peft.PeftModelForCausalLM(model, peft.LoraConfig(**settings))
+            needed = {name: value.shape for name, value in peft.get_peft_model_state_dict(adapted).items()}
+        if needed != {name: value.shape for name, value in factors.items()}:
+            differing = {name for name in {*needed, *factors} if name not in needed or name not in factors}
+            raise UsageError(
+                f"{folder / FACTORS_FILE} holds other factors than {CONFIG_FILE} beside it needs: "
+                f"{listed(differing or needed)}; take both from the same run"
+            )
+        with foreign(f"the LoRA in {folder} does not fit {type(model).__name__}"):
+            peft.set_peft_model_state_dict(adapted, factors)
+            return adapted.merge_and_unload() if merge else adapted.get_base_model().eval()
+
+
+def _plain_lora(file: Path) -> dict[str, Any]:
+    """Read the settings of peft's that plain LoRA has, and refuse all others that are not at their default.
+
+    Raises:
+        UsageError: the file cannot be read, or asks for more than plain LoRA.
+    """
+    import peft
+
+    found = read_object(file, str(file))
+    check_settings(found, str(file))
+    kinds = {"peft_type": "LORA", "task_type": "CAUSAL_LM"}
+    with foreign(f"{file} is no configuration of peft's LoRA"):
+        default = peft.LoraConfig(task_type="CAUSAL_LM", inference_mode=True).to_dict()
+        own = peft.LoraConfig(**{name: found.get(name) for name in _PLAIN}, task_type="CAUSAL_LM", inference_mode=True)
+        own.to_dict()
+    for name, value in found.items():
+        if name not in _PLAIN and name not in _DESCRIPTIVE and value != kinds.get(name, default.get(name)):
+            raise UsageError(
+                f"{file} has {name}={value!r}, which plain LoRA does not have; take it from the same run again"
+            )
+    return {name: found.get(name) for name in _PLAIN} | {"task_type": "CAUSAL_LM", "inference_mode": True}
