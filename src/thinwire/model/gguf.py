@@ -18,7 +18,7 @@ from thinwire.cache import cache_dir, locked
 from thinwire.data.prompts import end_of_turn_id
 from thinwire.errors import UsageError, foreign
 from thinwire.files import content_hash, file_hash, read_json, write_json
-from thinwire.model.checkpoint_files import listed
+from thinwire.model.checkpoint_files import TOKENIZER, listed
 from thinwire.model.gguf_header import check_converted, checked_header
 from thinwire.model.quiet import quiet_transformers
 from thinwire.model.safe_json import check_regular
@@ -110,6 +110,15 @@ def _dequantize(gguf: Path, target: Path) -> None:
         model.config.eos_token_id = model.generation_config.eos_token_id = end_id
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)
+    _leave_out_tokens(target / TOKENIZER, len(model.get_input_embeddings().weight))
+
+
+def _leave_out_tokens(file: Path, rows: int) -> None:
+    """Leave out tokens that a class of transformers added to those of the GGUF file, which has no embeddings for
+    them."""
+    tokenizer = read_json(file)
+    tokenizer["added_tokens"] = [token for token in tokenizer["added_tokens"] if token["id"] < rows]
+    write_json(file, tokenizer)
 
 
 def _reading(gguf: Path) -> AbstractContextManager[None]:

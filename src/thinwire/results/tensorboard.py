@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 from pathlib import Path
 
 from thinwire.errors import UsageError
 from thinwire.files import read_jsonl
 
+_OTHER = re.compile(r"[^\w/.-]", re.ASCII)
+"""What does not belong into a tag, which TensorBoard shows and groups by."""
 _NO_SCALARS = ("event", "step", "epoch", "split", "n", "degeneration")
 
 
@@ -34,6 +37,6 @@ def write_scalars(folder: Path) -> None:
             group = row.get("split", "train")
             for name, value in row.items():
                 if name not in _NO_SCALARS and value is not None:
-                    writer.add_scalar(f"{group}/{name}", value, step)
+                    writer.add_scalar(_OTHER.sub("_", f"{group}/{name}"), value, step)
     finally:
         writer.close()
