@@ -17,9 +17,13 @@ class UsageError(ThinwireError, ValueError):
     exit_code = 2
 
 
+_LONGEST_SUMMARY = 300
+
+
 def summary(error: BaseException) -> str:
-    """Return the first line of an error's message, without the full stop."""
-    return str(error).strip().split("\n")[0].rstrip(".")
+    """Return the first line of an error's message, 300 characters of it at most, without the full stop."""
+    line = str(error).strip().split("\n")[0].rstrip(".")
+    return line if len(line) <= _LONGEST_SUMMARY else f"{line[:_LONGEST_SUMMARY]} ..."
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from thinwire.data.confined import run_confined
+from thinwire.data.confined import Limits, run_confined
 from thinwire.errors import UsageError
 
 _WORD = "Qthinwire7"
@@ -21,6 +21,10 @@ _CONTENTS = (
     f'{_WORD}\n\nQuestion: <b>"it\'s" & {{{{ x }}}}</b> {{% y %}} </think> [INST] <|im_end|> \u00e9\u6f22 \\ {_WORD}?',
 )
 """Messages of which a template changes nothing."""
+_LONGEST_TEXT = 1 << 20
+"""Most characters that a template may write for one of these messages."""
+_LIMITS = Limits(cpu_seconds=5, memory_bytes=1 << 30)
+"""A template in use takes hundredths of a second."""
 _SPACED = f" \n{_WORD}\t?  \n"
 """A message of which a template may remove the white space around."""
 
@@ -61,8 +65,10 @@ def framing(tokenizer: Any) -> Framing:
     texts = run_confined(
         f"{what} cannot be used",
         "render",
+        _LIMITS,
         template=_source(tokenizer, what),
         special_tokens={name: str(token) for name, token in tokenizer.special_tokens_map.items()},
+        longest=_LONGEST_TEXT,
         chats=[*chats, {"messages": answered, "add_generation_prompt": False}],
     )
     before, found, after = texts[0].rpartition(_WORD)

@@ -1,6 +1,6 @@
 """The child process of ``confined``: try a chat template or a tokenizer within limits, and answer in JSON.
 
-``python -m thinwire.data.confined_tasks CPU_SECONDS MEMORY_BYTES LONGEST_TEXT``, with the request on standard input.
+``python -m thinwire.data.confined_tasks CPU_SECONDS MEMORY_BYTES``, with the request on standard input.
 """
 
 from __future__ import annotations
@@ -91,15 +91,16 @@ def _limit(cpu_seconds: int, memory_bytes: int) -> None:
 
 def main() -> None:
     """Answer the request on standard input."""
-    cpu_seconds, memory_bytes, longest = map(int, sys.argv[1:])
+    cpu_seconds, memory_bytes = map(int, sys.argv[1:])
     request = json.load(sys.stdin)
     _limit(cpu_seconds, memory_bytes)
     task = request.pop("task")
     try:
-        result = render(**request, longest=longest) if task == "render" else tokenize(**request)
+        result = render(**request) if task == "render" else tokenize(**request)
         answer = json.dumps({"result": result})
     except BaseException as error:  # noqa: BLE001 - a template's and a compiled library's code may raise anything
-        lines = str(error).strip().splitlines() or ["no reason given"]
+        spent = "more memory than it may take" if isinstance(error, MemoryError) else "no reason given"
+        lines = str(error).strip().splitlines() or [spent]
         answer = json.dumps({"error": f"{type(error).__name__}: {lines[0][:300].rstrip('.')}"})
     sys.stdout.write(answer)
 

@@ -194,9 +194,11 @@ def _weights(folder: Path, shown: Path, where: str) -> dict[str, tuple[int, ...]
     if not isinstance(mapped, dict) or not mapped or not all(isinstance(file, str) for file in mapped.values()):
         raise UsageError(f"{where}{INDEX} has no weight_map from tensors to files; download it again")
     found: dict[str, tuple[int, ...]] = {}
-    for file in sorted(set(mapped.values())):
-        if Path(file).name != file or not file.endswith(".safetensors"):
+    files = sorted(set(mapped.values()))
+    for file in files:
+        if Path(file).name != file or not file.endswith(".safetensors") or not _exists(folder / file):
             raise UsageError(f"{where}{INDEX} names {file!r}, which is no safetensors file of this folder")
+    for file in files:
         own = _tensors(folder, file, shown, where)
         known = {tensor for tensor, place in mapped.items() if place == file}
         if known != set(own):

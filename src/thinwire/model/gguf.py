@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections import Counter
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +94,9 @@ def _dequantize(gguf: Path, target: Path) -> None:
         tokenizer = transformers.AutoTokenizer.from_pretrained(**source)
     tokenizer.name_or_path = gguf.name
     hold_to_header(tokenizer, gguf)
-    with _reading(gguf):
+    with _reading(gguf), redirect_stderr(StringIO()):  # a progress bar that nothing else hides
         model, info = transformers.AutoModelForCausalLM.from_pretrained(
-            **source, dtype=torch.bfloat16, output_loading_info=True, **unpack
+            **source, dtype=torch.bfloat16, output_loading_info=True, ignore_mismatched_sizes=True, **unpack
         )
         missing = {str(key) for key in info["missing_keys"]} | {str(key[0]) for key in info["mismatched_keys"]}
     if missing:

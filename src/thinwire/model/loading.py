@@ -119,6 +119,7 @@ def _from_pretrained(checkpoint: Checkpoint, name: str, config: ModelConfig, dev
             device_map={"": device},
             use_safetensors=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # check_loaded names them
             **OWN_FILES_ALONE,
             **quantized,
         )

@@ -41,7 +41,10 @@ def check_model(lm: LanguageModel) -> None:
         _check_causal(lm, own)
         for magnitude in _MAGNITUDES:
             _check_head(lm, own[0].states, sequences[0], magnitude)
-        _check_packed(lm, sequences, [one.logits for one in own])
+        try:
+            _check_packed(lm, sequences, [one.logits for one in own])
+        except UsageError as error:
+            raise UsageError(f"{lm.name}: {error}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,14 +139,14 @@ def _check_head(lm: LanguageModel, states: Any, sequence: list[int], magnitude: 
 def _check_packed(lm: LanguageModel, sequences: list[list[int]], own: list[Tensor]) -> None:
     """Refuse a model whose logits on packed sequences are not those on each alone."""
     packed = pack(sequences)
-    with foreign(f"{lm.name}: {type(lm.model).__name__} does not run on packed sequences"):
+    with foreign(f"{type(lm.model).__name__} does not run on packed sequences"):
         embeddings = lm.embedding_matrix[torch.from_numpy(packed.ids).to(lm.device)][None]
         hidden = lm.packed_states(embeddings, torch.from_numpy(packed.positions), packed.segments)[0]
         ours = [lm.logits(hidden[torch.from_numpy(rows).to(lm.device)]) for rows in packed.rows]
     error = max(map(_difference, ours, own))
     if not error < _tolerance(lm):
         raise UsageError(
-            f"{lm.name}: its states of packed sequences are not those of each alone (relative difference {error:.2g}): "
-            "attention other than causal softmax attention, or embeddings that are changed before the first layer, are "
+            f"its states of packed sequences are not those of each alone (relative difference {error:.2g}): attention "
+            "other than causal softmax attention, or embeddings that are changed before the first layer, are "
             "not supported yet"
         )

@@ -8,7 +8,7 @@ from typing import Any
 import transformers
 
 from thinwire.data.chat_template import template_source
-from thinwire.data.confined import run_confined
+from thinwire.data.confined import Limits, run_confined
 from thinwire.data.text_tokens import added_around
 from thinwire.errors import UsageError, foreign
 from thinwire.model.checkpoint_files import TOKENIZER, Checkpoint
@@ -16,9 +16,12 @@ from thinwire.model.weights import OWN_FILES_ALONE
 
 logger = logging.getLogger(__name__)
 
+_LIMITS = Limits(cpu_seconds=10, memory_bytes=4 << 30)
+"""The largest tokenizers in use take 2 seconds and a gigabyte."""
 _TRIALS = [
     "a b",
     "a" * 4_000,
+    "".join(64 * chr(code) for code in range(32, 127)),
     " " * 2_000 + "\n" * 500 + "\t" * 500,
     "0123456789" * 200 + "!?.,;:" * 200,
     "(" * 1_000 + "\u00e9\u6f22\U0001f600" * 200,
@@ -41,7 +44,7 @@ def load_tokenizer(checkpoint: Checkpoint, name: str, config: Any, rows: int) ->
     where = f"the tokenizer of model {name}"
     file = checkpoint.folder / TOKENIZER
     if file.exists():
-        largest = run_confined(f"{where} cannot be used", "tokenize", path=str(file.resolve()), texts=_TRIALS)
+        largest = run_confined(f"{where} cannot be used", "tokenize", _LIMITS, path=str(file.resolve()), texts=_TRIALS)
         _check_largest(largest, rows, where)
     with foreign(f"{where} cannot be loaded"):
         tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.folder, config=config, **OWN_FILES_ALONE)

@@ -244,7 +244,10 @@ def write_arm_record(folder: Path, record: ArmRecord) -> None:
 
 def has_arm_record(folder: Path) -> bool:
     """Whether the arm in ``folder`` is over."""
-    return (folder / RECORD_FILE).is_file()
+    try:
+        return (folder / RECORD_FILE).is_file()
+    except OSError:  # a name that no file can have
+        return False
 
 
 def read_arm_record(folder: Path) -> ArmRecord:
