@@ -308,6 +308,22 @@ REFUSED = {
     "a pattern that cannot be read": (pattern("("), "tokenizer"),
     "texts that double 48 times": (normalizers(*DOUBLING), "tokenizer"),
     "a broken charsmap": (normalizers({"type": "Precompiled", "precompiled_charsmap": "AAAA"}), "tokenizer"),
+    "a normaliser that leaves nothing": (
+        normalizers({"type": "Replace", "pattern": {"Regex": "[\\s\\S]"}, "content": ""}),
+        "no tokens",
+    ),
+    "texts that double when they are decoded": (
+        tokenizer(lambda found: found.update(decoder={"type": "Sequence", "decoders": DOUBLING})),
+        "tokenizer",
+    ),
+    "words as tokens beyond the matrix": (
+        settings("tokenizer_config.json", added_tokens_decoder={"999": {"content": "Town", "special": False}}),
+        ".",
+    ),
+    "a letter as a control token": (added_token(99, "e"), "control token"),
+    "labels 10^9": (settings(CONFIG, num_labels=10**9), "num_labels"),
+    "an unknown type of numbers": (settings(CONFIG, dtype="evil"), "."),
+    "sliding layers of an unknown kind": (settings(CONFIG, layer_types=["evil", "full_attention"]), "."),
     "no end token": (
         both(
             settings("tokenizer_config.json", eos_token=None),

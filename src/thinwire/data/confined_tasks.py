@@ -69,12 +69,12 @@ def render(template: str, special_tokens: dict[str, str], chats: list[dict[str, 
 
 
 def tokenize(path: str, texts: list[str]) -> int:
-    """Read a tokenizer's file, encode each text, and return the largest id of the vocabulary."""
+    """Read a tokenizer's file, encode and decode each text, and return the largest id of the vocabulary."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(path)
     for text in texts:
-        tokenizer.encode(text, add_special_tokens=False)
+        tokenizer.decode(tokenizer.encode(text, add_special_tokens=False).ids)
     return max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
 
 

@@ -92,13 +92,15 @@ def added_around(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
     """Return the special tokens that the tokenizer adds before and after a text.
 
     Raises:
-        UsageError: it changes the text's own tokens beside adding special ones.
+        UsageError: it makes no tokens of a text, or other ones where it adds special tokens.
     """
     text = "a b"
     whole, own = (
         list(tokenizer(text, add_special_tokens=special, return_offsets_mapping=False)["input_ids"])
         for special in (True, False)
     )
+    if not own:
+        raise UsageError(f"the tokenizer makes no tokens of the text {text!r}; use another model")
     for start in range(len(whole) - len(own) + 1):
         if whole[start : start + len(own)] == own:
             return whole[:start], whole[start + len(own) :]

@@ -53,9 +53,9 @@ _BUILT_IN = (
 _QUANTISATION = ("quantization_config", "compression_config")
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 _OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5", "*.msgpack", "*.npz", "*.gguf", "*.onnx")
-_COUNT = re.compile("^(num|n)_.*(layer|head|expert|block|group)")
+_COUNT = re.compile("^(num|n)_(?!positions|ctx|embd|inner|vocab)")
 _MOST_MODULES = 10_000
-"""Largest count of layers, heads or experts in a configuration; beyond all models in use."""
+"""Largest count of layers, heads, labels or the like in a configuration; beyond all models in use."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +160,7 @@ def check_counts(config: dict[str, Any], what: str) -> None:
     """Refuse a configuration that counts more modules than any model has, whose making would not end.
 
     Raises:
-        UsageError: a count of layers, heads, experts or the like is no number from 0 to 10,000.
+        UsageError: a count of layers, heads, labels or the like is no number from 0 to 10,000.
     """
     for key, value in config.items():
         if isinstance(value, dict):

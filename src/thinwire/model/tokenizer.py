@@ -53,14 +53,14 @@ def load_tokenizer(checkpoint: Checkpoint, name: str, config: Any, rows: int) ->
         raise UsageError(f"{where} has no {TOKENIZER}, which prompts need; convert it with transformers")
     with foreign(f"{where} fails"):
         before, ended = added_around(tokenizer)
-        # A class of transformers may add tokens of its own to those of the file. They do no harm as long as none of
-        # them comes into a prompt or ends an answer.
-        beyond = {id_: str(token) for id_, token in tokenizer.added_tokens_decoder.items() if id_ >= rows}
-        used = {tokenizer.eos_token_id, *before} | {
-            id_ for id_, text in beyond.items() if text in template_source(tokenizer)
-        }
+        # A class of transformers may add special tokens of its own to those of the file. They do no harm as long as
+        # none of them comes into a prompt or ends an answer.
+        source = template_source(tokenizer)
+        beyond = {id_: token for id_, token in tokenizer.added_tokens_decoder.items() if id_ >= rows}
+        used = {id_ for id_, token in beyond.items() if not token.special or str(token) in source}
+        used |= {id_ for id_ in (tokenizer.eos_token_id, *before) if id_ is not None}
         plain = tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False).values()
-    _check_largest(max([*plain, *(id_ for id_ in used if id_ is not None)], default=-1), rows, where)
+    _check_largest(max([*plain, *used], default=-1), rows, where)
     if ended:
         tokens = " ".join(map(str, tokenizer.convert_ids_to_tokens(ended)))
         logger.info("the tokenizer ends every text with %s; prompts go on, so they are written without", tokens)
