@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import transformers as hf
+import yaml
 
 from hostile_models import (
     CONFIG,
@@ -36,6 +38,7 @@ from hostile_models import (
     written,
 )
 from tiny_models import CHAT_TEMPLATE, EOS_ID, SPECIAL, write_squad
+from tiny_sweeps import experiment
 
 MARKER = "/tmp/thinwire_hostile_marker"  # noqa: S108 - also removed before each case
 MOST_SECONDS = 60
@@ -518,16 +521,18 @@ def questions(tmp_path_factory):
 
 
 @pytest.fixture
-def run(thinwire, questions, tmp_path, monkeypatch):
-    """Run ``thinwire evaluate`` on a model with a standard input that says yes to everything.
-
-    Returns exit code, standard output, the line of the error, and the seconds that it took.
-    """
+def surroundings(tmp_path, monkeypatch):
+    """No network, a cache of the test's own, a standard input that says yes to everything, and no marker yet."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("THINWIRE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n" * 100))
     if os.path.lexists(MARKER):
         Path(MARKER).unlink()
+
+
+@pytest.fixture
+def run(thinwire, questions, surroundings):
+    """Run ``thinwire evaluate`` on a model; returns exit code, standard output, standard error, and the seconds."""
 
     def evaluate(name):
         start = time.perf_counter()
@@ -536,6 +541,35 @@ def run(thinwire, questions, tmp_path, monkeypatch):
         return status, out, err, time.perf_counter() - start
 
     return evaluate
+
+
+@pytest.fixture
+def sweep(thinwire, surroundings, tmp_path):
+    """Run ``thinwire sweep`` with a model, as ``run`` does ``evaluate``."""
+    write_squad(tmp_path / "train.json")
+    write_squad(tmp_path / "test.json", num_articles=2, first=6)
+    (tmp_path / "model").mkdir()
+    settings = experiment(tmp_path).model_dump(mode="json", exclude_defaults=True)
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(settings))
+
+    def run_sweep(name):
+        start = time.perf_counter()
+        status, out, err = thinwire(
+            "sweep", tmp_path / "sweep.yaml", "--set", f"model.name={name}", "-o", tmp_path / "run"
+        )
+        assert not os.path.lexists(MARKER), "code of the model has run"
+        return status, out, err, time.perf_counter() - start
+
+    return run_sweep
+
+
+def in_a_process(name, questions):
+    """Run the command in a process of its own, whose standard input says yes."""
+    start = time.perf_counter()
+    command = [sys.executable, "-m", "thinwire", "evaluate", str(name), "--data", str(questions), "--device", "cpu"]
+    ended = subprocess.run(command, input="y\n" * 100, capture_output=True, text=True, timeout=300, check=False)
+    assert not os.path.lexists(MARKER), "code of the model has run"
+    return ended.returncode, ended.stdout, ended.stderr, time.perf_counter() - start
 
 
 def assert_refused(found, message):
@@ -551,12 +585,17 @@ def assert_refused(found, message):
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_hostile_checkpoint_is_refused_in_one_line_and_runs_no_code(case, model, run, tmp_path):
+def test_a_hostile_checkpoint_is_refused_in_one_line_and_runs_no_code(
+    case, model, run, sweep, questions, tmp_path, long_form
+):
     change, message = REFUSED[case]
     folder = tmp_path / "changed"
     shutil.copytree(model, folder)
     change(folder)
     assert_refused(run(folder), message)
+    if long_form:
+        assert_refused(sweep(folder), message)
+        assert_refused(in_a_process(folder, questions), message)
 
 
 @pytest.mark.parametrize("case", WORKS)

@@ -164,3 +164,33 @@ def test_the_embedding_matrix_is_the_models_and_its_hash_follows_its_bytes():
     assert lm.embedding_hash() == tiny_lm().embedding_hash() != tiny_lm(seed=1).embedding_hash()
     assert tiny_lm(dtype=torch.bfloat16).embedding_hash() != lm.embedding_hash()
     assert lm.num_layers == 2 == tiny_llama().config.num_hidden_layers
+
+
+@pytest.mark.parametrize(
+    ("changes", "window", "positions"),
+    [
+        ({}, None, 2048),
+        ({"sliding_window": 64}, 64, 2048),
+        ({"sliding_window": 64, "use_sliding_window": False}, None, 2048),
+        ({"sliding_window": 64, "layer_types": ["full_attention", "full_attention"]}, None, 2048),
+        ({"sliding_window": 64, "layer_types": ["full_attention", "sliding_attention"]}, 64, 2048),
+        ({"rope_parameters": {"rope_type": "longrope", "original_max_position_embeddings": 512}}, None, 512),
+        ({"rope_parameters": {"rope_type": "yarn", "original_max_position_embeddings": 512}}, None, 2048),
+    ],
+)
+def test_the_window_and_the_positions_are_the_configurations(changes, window, positions):
+    lm = tiny_lm()
+    for name, value in changes.items():
+        setattr(lm.model.config, name, value)
+    assert (lm.window, lm.most_positions) == (window, positions)
+
+
+def test_a_models_extra_argument_of_attention_is_refused_by_name():
+    lm = tiny_lm()
+    for layer in lm.model.model.layers:
+        layer.self_attn.register_forward_pre_hook(
+            lambda _, args, kwargs: (args, {**kwargs, "position_bias": 0.0 if "blocks" in kwargs else None}),
+            with_kwargs=True,
+        )
+    with pytest.raises(UsageError, match="tiny: the model's attention takes position_bias, which is not supported yet"):
+        check_model(lm)
