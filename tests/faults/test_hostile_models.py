@@ -397,6 +397,9 @@ REFUSED = {
 }
 """Changes of a checkpoint folder, and what the message must contain."""
 
+OF_CODE = ("auto_map", "pipelines", "kernel", "pickle", "adapter", "imports", "globals")
+"""What the names of changes that would run code contain."""
+
 WORKS = {
     "unchanged": lambda folder: None,
     "sharded": sharded(),
@@ -549,8 +552,9 @@ def sweep(thinwire, surroundings, tmp_path):
     write_squad(tmp_path / "train.json")
     write_squad(tmp_path / "test.json", num_articles=2, first=6)
     (tmp_path / "model").mkdir()
-    settings = experiment(tmp_path).model_dump(mode="json", exclude_defaults=True)
-    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(settings))
+    (tmp_path / "sweep.yaml").write_text(
+        yaml.safe_dump(experiment(tmp_path).model_dump(mode="json", exclude_defaults=True))
+    )
 
     def run_sweep(name):
         start = time.perf_counter()
@@ -595,6 +599,7 @@ def test_a_hostile_checkpoint_is_refused_in_one_line_and_runs_no_code(
     assert_refused(run(folder), message)
     if long_form:
         assert_refused(sweep(folder), message)
+    if long_form and any(word in case for word in OF_CODE):
         assert_refused(in_a_process(folder, questions), message)
 
 
