@@ -21,8 +21,10 @@ _LONGEST_SUMMARY = 300
 
 
 def summary(error: BaseException) -> str:
-    """Return the first line of an error's message, 300 characters of it at most, without the full stop."""
-    line = str(error).strip().split("\n")[0].rstrip(".")
+    """Return the first line of an error's message, 300 characters of it at most, without the full stop; with the next
+    line if it ends in a colon."""
+    first, _, rest = str(error).strip().partition("\n")
+    line = (f"{first} {rest.strip().partition(chr(10))[0]}" if first.endswith(":") else first).rstrip(".")
     return line if len(line) <= _LONGEST_SUMMARY else f"{line[:_LONGEST_SUMMARY]} ..."
 
 

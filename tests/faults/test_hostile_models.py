@@ -327,6 +327,19 @@ REFUSED = {
     "labels 10^9": (settings(CONFIG, num_labels=10**9), "num_labels"),
     "an unknown type of numbers": (settings(CONFIG, dtype="evil"), "."),
     "sliding layers of an unknown kind": (settings(CONFIG, layer_types=["evil", "full_attention"]), "."),
+    "a tokenizer_class that is a model": (
+        settings("tokenizer_config.json", tokenizer_class="LlamaForCausalLM"),
+        "no tokenizer",
+    ),
+    "a tokenizer_class that is a function": (
+        settings("tokenizer_config.json", tokenizer_class="pipeline"),
+        "tokenizer",
+    ),
+    "a tokenizer_class that is a number": (settings("tokenizer_config.json", tokenizer_class=3), "tokenizer"),
+    "an end token that is new": (settings("tokenizer_config.json", eos_token="<|new|>"), "261"),
+    "a longest text of letters": (settings("tokenizer_config.json", model_max_length="x"), "tokenizer"),
+    "biases that are not there": (settings(CONFIG, attention_bias=True), "hold"),
+    "a type that is code": (settings(CONFIG, dtype="__import__('os')"), CONFIG),
     "no end token": (
         both(
             settings("tokenizer_config.json", eos_token=None),
@@ -414,6 +427,16 @@ WORKS = {
     "requirements": written("requirements.txt", "evil-package\n"),
     "a null auto_map": settings(CONFIG, auto_map={}),
     "plain attention": settings(CONFIG, attn_implementation="sdpa", _attn_implementation="eager"),
+    "tuples in the place of outputs": settings(CONFIG, return_dict=False, output_attentions=True),
+    "paths in the tokenizer's settings": settings(
+        "tokenizer_config.json", tokenizer_file="/etc/passwd", vocab_file="/"
+    ),
+    "texts cut by the tokenizer": tokenizer(
+        lambda found: found.update(
+            truncation={"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
+        )
+    ),
+    "half precision": tensors(lambda found: {name: one.half() for name, one in found.items()}),
     "a byte order mark": lambda folder: (folder / CONFIG).write_text("\ufeff" + (folder / CONFIG).read_text()),
     "usual frequencies": with_tensor(
         "model.layers.0.self_attn.rotary_emb.inv_freq", 1 / 10_000 ** (torch.arange(0, 8, 2) / 8)

@@ -50,6 +50,7 @@ _BUILT_IN = (
     "grouped_mm",
     "batched_mm",
 )
+_RETURNED = ("return_dict", "use_return_dict", "output_hidden_states", "output_attentions")
 _QUANTISATION = ("quantization_config", "compression_config")
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 _OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5", "*.msgpack", "*.npz", "*.gguf", "*.onnx")
@@ -152,8 +153,8 @@ def _is_built_in(value: Any) -> bool:
 
 
 def _without_implementations(config: dict[str, Any]) -> dict[str, Any]:
-    """Leave out the choice of implementations, whose results do not differ."""
-    return {key: value for key, value in config.items() if not _chosen(key)}
+    """Leave out the choice of implementations, whose results do not differ, and of what calls return."""
+    return {key: value for key, value in config.items() if not _chosen(key) and key not in _RETURNED}
 
 
 def check_counts(config: dict[str, Any], what: str) -> None:

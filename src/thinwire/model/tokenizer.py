@@ -48,6 +48,8 @@ def load_tokenizer(checkpoint: Checkpoint, name: str, config: Any, rows: int) ->
         _check_largest(largest, rows, where)
     with foreign(f"{where} cannot be loaded"):
         tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.folder, config=config, **OWN_FILES_ALONE)
+    if not isinstance(tokenizer, transformers.PreTrainedTokenizerBase):
+        raise UsageError(f"{where} names a tokenizer_class that is no tokenizer ({type(tokenizer).__name__})")
     tokenizer.name_or_path = name
     if not tokenizer.is_fast:
         raise UsageError(f"{where} has no {TOKENIZER}, which prompts need; convert it with transformers")
