@@ -1,6 +1,8 @@
 """The package's errors: a request that cannot be carried out, or work that failed."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class ThinwireError(Exception):
@@ -22,9 +24,35 @@ class StorageError(ThinwireError):
     """
 
 
+_LONGEST_SUMMARY = 300
+
+
 def summary(error: BaseException) -> str:
-    """Return the first line of an error's message, without the full stop."""
-    return str(error).strip().split("\n")[0].rstrip(".")
+    """Return the first line of an error's message, 300 characters of it at most, without the full stop; with the next
+    line if it ends in a colon."""
+    first, _, rest = str(error).strip().partition("\n")
+    line = (f"{first} {rest.strip().partition(chr(10))[0]}" if first.endswith(":") else first).rstrip(".")
+    return line if len(line) <= _LONGEST_SUMMARY else f"{line[:_LONGEST_SUMMARY]} ..."
+
+
+@contextmanager
+def foreign(doing: str) -> Iterator[None]:
+    """Turn whatever fails in the block, in which a library reads files that others made, into one ``UsageError``.
+
+    Such a library lets errors of every kind through, as its own code or a file's content goes wrong: ``TypeError``,
+    ``RecursionError``, ``UnicodeError``, and the panics of compiled code, which are no ``Exception``. Errors of this
+    package and interruptions pass.
+
+    Args:
+        doing: what failed, as the beginning of the message: ``the tokenizer of MODEL cannot be read``.
+    """
+    try:
+        yield
+    except (ThinwireError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        kind = "" if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: "
+        raise UsageError(f"{doing} ({kind}{summary(error) or 'no reason given'})") from error
 
 
 def check_finite(name: str, value: float) -> float:

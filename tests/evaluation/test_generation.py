@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from thinwire.errors import UsageError
 from thinwire.evaluation import generation
 from thinwire.evaluation.generation import (
     StopRule,
@@ -224,3 +225,12 @@ def test_neither_prefill_nor_a_decoding_step_waits_for_the_device():
     for waits in (lambda: int(chosen[0]), lambda: chosen[chosen > 0], lambda: bool((chosen > 0).any())):
         with NoDeviceSync(), pytest.raises(AssertionError, match="waits for the device"):
             waits()
+
+
+def test_a_prompt_beyond_the_models_positions_is_refused_with_a_remedy():
+    lm = tiny_lm()
+    lm.model.config.max_position_embeddings = 20
+    rule = StopRule(end_ids=frozenset(), newline_ids=frozenset(), max_new_tokens=4)
+    assert greedy(lm, lm.embedding_matrix, [list(range(16))], rule)
+    with pytest.raises(UsageError, match=r"encodes 20 positions, .* have 21; shorten .*prompt\.max_tokens=16"):
+        greedy(lm, lm.embedding_matrix, [list(range(16)), list(range(17))], rule)

@@ -12,7 +12,7 @@ from thinwire.errors import UsageError
 from thinwire.evaluation.generation import StopRule, greedy
 from thinwire.experiment.sweep import run_sweep
 from thinwire.model.language_model import LanguageModel
-from thinwire.model.loading import check_logits
+from thinwire.model.support import check_model
 from thinwire.training.microbatches import make_micro_batch
 from tiny_models import save_sweep_inputs, tiny_gemma, tiny_gemma_lm
 from tiny_sweeps import experiment
@@ -26,7 +26,7 @@ def test_the_embedding_matrix_is_what_the_first_layer_gets():
     weight = LM.model.get_input_embeddings().weight
     torch.testing.assert_close(LM.embedding_matrix, weight * math.sqrt(32))
     assert not LM.embedding_matrix.requires_grad
-    check_logits(LM)
+    check_model(LM)
 
 
 def test_a_prompt_longer_than_the_window_is_refused_with_a_remedy():

@@ -10,15 +10,9 @@ from transformers import DynamicCache
 from thinwire.config.settings import ModelConfig
 from thinwire.errors import UsageError
 from thinwire.model import loading
-from thinwire.model.loading import (
-    DEFAULT_MODEL,
-    PLAN_MODEL,
-    check_logits,
-    choose_device,
-    choose_model,
-    load,
-    load_error_message,
-)
+from thinwire.model.hub import DEFAULT_MODEL, load_error_message
+from thinwire.model.loading import PLAN_MODEL, choose_device, choose_model, load
+from thinwire.model.support import check_model
 from thinwire.ops.packing import pack
 from tiny_models import END_ID, EOS_ID, save_tiny, tiny_llama, tiny_lm
 
@@ -83,28 +77,21 @@ def test_answers_stop_at_the_templates_end_and_at_the_models_own():
     assert lm.stop_ids(END_ID) == {END_ID}
 
 
-def test_a_model_that_scales_its_logits_is_refused():
-    lm = tiny_lm()
-
-    class Scaled(torch.nn.Linear):
-        calls = 0
-
-        def forward(self, hidden):
-            Scaled.calls += 1
-            return super().forward(hidden) * (
-                3 if Scaled.calls == 1 else 1
-            )  # as if the model scaled its logits outside the head
-
-    head = Scaled(32, 261, bias=False)
-    head.weight = lm.model.lm_head.weight
-    lm.model.lm_head = head
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "change", [lambda x: x * 1.05, lambda x: 50 * torch.tanh(x / 50)], ids=["scaled", "capped beyond all of them"]
+)
+def test_a_model_that_scales_or_caps_its_logits_is_refused_in_every_type(change, dtype):
+    lm = tiny_lm(dtype=dtype)
+    check_model(lm)
+    lm.model.register_forward_hook(lambda _, __, out: setattr(out, "logits", change(out.logits)))
     with pytest.raises(UsageError, match="logits are not output head x last hidden state"):
-        check_logits(lm)
+        check_model(lm)
 
 
 def test_a_model_whose_attention_is_not_plain_is_refused():
     lm = tiny_lm()
-    check_logits(lm)
+    check_model(lm)
     for layer in lm.model.model.layers:
         # As if the model's own attention had a scale that patched attention does not get.
         layer.self_attn.register_forward_pre_hook(
@@ -113,7 +100,7 @@ def test_a_model_whose_attention_is_not_plain_is_refused():
             )
         )
     with pytest.raises(UsageError, match="attention other than causal softmax attention"):
-        check_logits(lm)
+        check_model(lm)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +127,7 @@ def test_the_error_for_a_gated_model_is_one_line_that_says_where_to_accept_its_l
 
 
 def test_the_error_for_a_folder_without_a_checkpoint_says_so(tmp_path):
-    with pytest.raises(UsageError, match="holds no checkpoint"):
+    with pytest.raises(UsageError, match=r"the folder has no config\.json"):
         load(ModelConfig(name=str(tmp_path), device="cpu"))
 
 
@@ -177,3 +164,33 @@ def test_the_embedding_matrix_is_the_models_and_its_hash_follows_its_bytes():
     assert lm.embedding_hash() == tiny_lm().embedding_hash() != tiny_lm(seed=1).embedding_hash()
     assert tiny_lm(dtype=torch.bfloat16).embedding_hash() != lm.embedding_hash()
     assert lm.num_layers == 2 == tiny_llama().config.num_hidden_layers
+
+
+@pytest.mark.parametrize(
+    ("changes", "window", "positions"),
+    [
+        ({}, None, 2048),
+        ({"sliding_window": 64}, 64, 2048),
+        ({"sliding_window": 64, "use_sliding_window": False}, None, 2048),
+        ({"sliding_window": 64, "layer_types": ["full_attention", "full_attention"]}, None, 2048),
+        ({"sliding_window": 64, "layer_types": ["full_attention", "sliding_attention"]}, 64, 2048),
+        ({"rope_parameters": {"rope_type": "longrope", "original_max_position_embeddings": 512}}, None, 512),
+        ({"rope_parameters": {"rope_type": "yarn", "original_max_position_embeddings": 512}}, None, 2048),
+    ],
+)
+def test_the_window_and_the_positions_are_the_configurations(changes, window, positions):
+    lm = tiny_lm()
+    for name, value in changes.items():
+        setattr(lm.model.config, name, value)
+    assert (lm.window, lm.most_positions) == (window, positions)
+
+
+def test_a_models_extra_argument_of_attention_is_refused_by_name():
+    lm = tiny_lm()
+    for layer in lm.model.model.layers:
+        layer.self_attn.register_forward_pre_hook(
+            lambda _, args, kwargs: (args, {**kwargs, "position_bias": 0.0 if "blocks" in kwargs else None}),
+            with_kwargs=True,
+        )
+    with pytest.raises(UsageError, match="tiny: the model's attention takes position_bias, which is not supported yet"):
+        check_model(lm)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from thinwire.config.settings import LoraSettings
@@ -459,3 +460,82 @@ def test_a_bias_of_the_adapted_module_is_kept():
         assert torch.equal(logits(model), before)
         with lora.alone(0):
             assert torch.equal(logits(model), before)
+
+
+def test_a_model_without_linear_modules_is_refused_with_the_cause():
+    model = tiny_llama()
+    for layer in model.model.layers:
+        layer.self_attn, layer.mlp = nn.Identity(), nn.Identity()
+    with (
+        pytest.raises(UsageError, match=r"LlamaForCausalLM has none; .*lora\.rank=0"),
+        one(model, LoraSettings(rank=1)),
+    ):
+        pass
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A folder with saved LoRA."""
+    with one(tiny_llama(), LoraSettings(rank=2)) as lora:
+        disturb(lora)
+        lora.save(0, tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"peft_type": "IA3"}, "peft_type='IA3'"),
+        ({"use_dora": True}, "use_dora=True"),
+        ({"use_rslora": True}, "use_rslora=True"),
+        ({"rank_pattern": {"q_proj": 1}}, "rank_pattern"),
+        ({"alpha_pattern": {"q_proj": 99}}, "alpha_pattern"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
+        ({"fan_in_fan_out": True}, "fan_in_fan_out"),
+        ({"auto_mapping": {"base_model_class": "Evil", "parent_library": "evil"}}, "auto_mapping"),
+        ({"auto_map": {"AutoModel": "evil.Model"}}, "auto_map"),
+        ({"unknown": 1}, "unknown=1"),
+        ({"r": 3}, "holds other factors"),
+        ({"r": -1}, "."),
+        ({"r": "two"}, "."),
+        ({"target_modules": ["q_proj"]}, "holds other factors"),
+        ({"target_modules": ["evil"]}, "does not fit"),
+        ({"target_modules": 3}, "."),
+        ({"layers_to_transform": [0]}, "holds other factors"),
+    ],
+)
+def test_saved_lora_of_another_kind_is_refused(change, message, saved):
+    file = saved / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(UsageError, match=message):
+        with_factors(tiny_llama(), saved, merge=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda factors: dict(list(factors.items())[1:]), "holds other factors"),
+        (
+            lambda factors: {name.replace("q_proj", "query"): one for name, one in factors.items()},
+            "holds other factors",
+        ),
+        (lambda factors: {name: one[:1] for name, one in factors.items()}, "holds other factors"),
+        (lambda factors: {name: one * torch.nan for name, one in factors.items()}, "other numbers than finite floats"),
+        (
+            lambda factors: {name: one.to(torch.int8) for name, one in factors.items()},
+            "other numbers than finite floats",
+        ),
+    ],
+    ids=["missing", "renamed", "smaller", "NaN", "integers"],
+)
+def test_saved_factors_of_another_shape_are_refused(change, message, saved):
+    file = saved / "adapter_model.safetensors"
+    save_file({name: one.contiguous() for name, one in change(load_file(file)).items()}, file)
+    with pytest.raises(UsageError, match=message):
+        with_factors(tiny_llama(), saved, merge=True)
+
+
+def test_a_pickle_in_the_place_of_saved_factors_is_not_read(saved):
+    (saved / "adapter_model.safetensors").rename(saved / "adapter_model.bin")
+    with pytest.raises(UsageError, match=r"adapter_model\.safetensors cannot be read"):
+        with_factors(tiny_llama(), saved, merge=True)

@@ -7,34 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 from thinwire.config.settings import AnswerForm, PromptConfig
+from thinwire.data.chat_template import Framing, framing, template_source
 from thinwire.data.continuation import Continuation
 from thinwire.data.squad import Example
+from thinwire.data.text_tokens import TextTokens, Tokenizer, added_around, first_special
 from thinwire.errors import UsageError
 
 Style = Literal["chat", "plain"]
 
 _WITH_CONTEXT = "Answer the question with a short phrase from the text.\n\nText: {context}\n\nQuestion: {question}"
 _QUESTION_ALONE = "Answer the question with a short phrase.\n\nQuestion: {question}"
-_PLAIN_CUE = "\n\nAnswer:"
-_PROBE = "thinwire"
-"""A content that no template contains."""
-
-# Some templates print today's date; prompts must not depend on it.
-_FIXED_DATE = "26 Jul 2024"
-
-
-class Tokenizer(Protocol):
-    """The methods of a Hugging Face fast tokenizer that prompts use."""
-
-    chat_template: Any
-    eos_token_id: Any
-
-    def __call__(self, text: str, *, add_special_tokens: bool, return_offsets_mapping: bool) -> Any: ...
-
-    def apply_chat_template(self, conversation: Any, **kwargs: Any) -> Any: ...
+_CONTEXT_START = _WITH_CONTEXT.index("{context}")
+_PLAIN = Framing(before="", after="\n\nAnswer:", strips=False, turn_end="")
+"""A bare prompt, with its cue."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,14 +48,18 @@ class PromptEncoder:
         self.style: Style = "chat" if config.style != "plain" and has_template else "plain"
         self.with_context = with_context
         self.config, self._tokenizer = config, tokenizer
+        self._framing = framing(tokenizer) if self.style == "chat" else _PLAIN
         end_id = end_of_turn_id(tokenizer) if self.style == "chat" else tokenizer.eos_token_id
         if end_id is None:
             raise UsageError("this tokenizer names no end token, so an answer could never end; use another model")
         self.end_id: int = end_id
-        self.prompt_end = self._prompt_end()
+        self.prompt_end = self._framing.after
         """What follows the question in every prompt."""
+        self._tokens = TextTokens(tokenizer, template_source(tokenizer) if self.style == "chat" else "")
+        # A template writes these itself. Special tokens after a text are left out: a prompt goes on.
+        self._beginning = [] if self.style == "chat" else added_around(tokenizer)[0]
         # The question mark makes sure that the end is not empty.
-        self._continuation = Continuation(self._ids, "?" + self.prompt_end)
+        self._continuation = Continuation(self._answer_ids, "?" + self.prompt_end)
 
     @property
     def form(self) -> AnswerForm:
@@ -82,32 +74,33 @@ class PromptEncoder:
 
     def render(self, example: Example) -> str:
         """Return the prompt as text; in the chat style, it includes the special tokens."""
-        instruction = _WITH_CONTEXT if self.with_context else _QUESTION_ALONE
-        content = instruction.format(context=example.context.strip(), question=example.question)
-        if self.style == "plain":
-            return content + _PLAIN_CUE
-        return _render_chat(self._tokenizer, [{"role": "user", "content": content}], add_generation_prompt=True)
+        return self._framing.around(self._message(example))
 
     def encode(self, example: Example, *, keep_answer: bool = False) -> Encoded:
         """Encode one example; a prompt longer than ``max_tokens`` is shortened as ``prompt.truncation`` says.
 
-        Its answer has the form ``form``.
+        Its answer has the form ``form``. Control tokens that the question's texts spell are text.
 
         Args:
             keep_answer: shorten the context around the gold answer instead of at its end. Only for training: in
                 evaluation it would leak the answer. No effect with ``right``.
 
         Raises:
-            UsageError: the prompt is too long even without any context.
+            UsageError: the prompt is too long even without any context, or the tokenizer takes its text for control
+                tokens.
         """
-        text = self.render(example)
-        tokens = self._tokenizer(text, add_special_tokens=self.style == "plain", return_offsets_mapping=True)
-        ids, offsets = list(tokens["input_ids"]), list(tokens["offset_mapping"])
+        text, begin = self.render(example), len(self._framing.before)
+        end = len(text) - len(self._framing.after)
+        try:
+            ids, offsets = self._tokens.encode(text, begin, end)
+        except UsageError as error:
+            raise UsageError(f"question {example.id}: {error}") from None
+        ids, offsets = [*self._beginning, *ids], [*((0, 0) for _ in self._beginning), *offsets]
         excess = max(0, len(ids) - self.config.max_tokens)
         if excess and self.config.truncation == "right":
             ids = ids[: self.config.max_tokens]
         elif excess:
-            ids = self._shorten(ids, offsets, text, example, excess, keep_answer=keep_answer)
+            ids = self._shorten(ids, offsets, example, excess, keep_answer=keep_answer)
         encoded = Encoded(example=example, prompt_ids=tuple(ids), answer_ids=(), dropped=excess)
         return self.with_answer_in(self.form, encoded)
 
@@ -117,28 +110,28 @@ class PromptEncoder:
         ids = self._continuation.ids(text if form == "bare" else " " + text)
         return replace(question, answer_ids=(*ids, self.end_id))
 
-    def _ids(self, text: str) -> list[int]:
-        return list(self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=False)["input_ids"])
+    def _answer_ids(self, text: str) -> list[int]:
+        """Return the ids of the prompt's end and an answer, or of either."""
+        own = text.removeprefix("?" + self.prompt_end)
+        return self._tokens.encode(text, len(text) - len(own), len(text))[0]
 
-    def _prompt_end(self) -> str:
-        if self.style == "plain":
-            return _PLAIN_CUE
-        messages = [{"role": "user", "content": _PROBE}]
-        return _render_chat(self._tokenizer, messages, add_generation_prompt=True).rpartition(_PROBE)[2]
+    def _message(self, example: Example) -> str:
+        instruction = _WITH_CONTEXT if self.with_context else _QUESTION_ALONE
+        return instruction.format(context=example.context.strip(), question=example.question)
 
     def _shorten(
         self,
         ids: list[int],
         offsets: Sequence[tuple[int, int]],
-        text: str,
         example: Example,
         excess: int,
         *,
         keep_answer: bool,
     ) -> list[int]:
         context = example.context.strip()
-        begin = self._context_begin(text, example) if self.with_context else -1
-        inside = [i for i, (a, b) in enumerate(offsets) if begin <= a < b <= begin + len(context)] if begin >= 0 else []
+        begin = len(self._framing.before) + _CONTEXT_START
+        is_inside = [self.with_context and begin <= a < b <= begin + len(context) for a, b in offsets]
+        inside = [i for i, one in enumerate(is_inside) if one]
         if excess > len(inside):
             raise UsageError(
                 f"question {example.id}: the prompt takes {len(ids) - len(inside)} tokens without any context, "
@@ -157,13 +150,6 @@ class PromptEncoder:
         head, tail = ids[: inside[0]], ids[inside[-1] + 1 :]
         return head + ids[inside[first] : inside[first] + kept] + tail
 
-    @staticmethod
-    def _context_begin(text: str, example: Example) -> int:
-        """Find the context's position in the rendered prompt, searching backwards from the question; it may also occur
-        earlier."""
-        tail = _WITH_CONTEXT.partition("{context}")[2].format(question=example.question)
-        return text.rfind(example.context.strip(), 0, text.rfind(tail) if tail in text else len(text))
-
 
 def end_of_turn_id(tokenizer: Tokenizer) -> int | None:
     """Return the token that ends an assistant's turn according to the chat template.
@@ -171,17 +157,7 @@ def end_of_turn_id(tokenizer: Tokenizer) -> int | None:
     ``eos_token`` is not reliable: a tokenizer converted from GGUF may name a wrong one, but the model was trained with
     the template.
     """
-    messages = [{"role": "user", "content": _PROBE[:4]}, {"role": "assistant", "content": _PROBE}]
-    text = _render_chat(tokenizer, messages, add_generation_prompt=False)
-    after = text[text.rindex(_PROBE) + len(_PROBE) :]
+    after = framing(tokenizer).turn_end
     ids = tokenizer(after, add_special_tokens=False, return_offsets_mapping=False)["input_ids"]
-    special = set(getattr(tokenizer, "all_special_ids", [])) | set(getattr(tokenizer, "added_tokens_decoder", {}))
-    end_id: int | None = next((id_ for id_ in ids if id_ in special), tokenizer.eos_token_id)
-    return end_id
-
-
-def _render_chat(tokenizer: Tokenizer, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
-    rendered: str = tokenizer.apply_chat_template(
-        messages, tokenize=False, add_generation_prompt=add_generation_prompt, date_string=_FIXED_DATE
-    )
-    return rendered
+    end_id: int | None = first_special(ids, tokenizer)
+    return tokenizer.eos_token_id if end_id is None else end_id

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from thinwire.data.prompts import Encoded, PromptEncoder
+from thinwire.errors import foreign
 from thinwire.evaluation.answer_metrics import degeneration_metrics
 from thinwire.evaluation.extractors import first_line
 from thinwire.evaluation.generation import StopRule, greedy_batches
@@ -75,7 +76,10 @@ def answer_questions(
     prompts = ([questions[i].prompt_ids for i in batch] for batch in batches)
     for batch, continuations in zip(batches, greedy_batches(lm, matrix, prompts, rule), strict=True):
         for i, continuation in zip(batch, continuations, strict=True):
-            text = lm.tokenizer.decode(continuation.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+            with foreign(f"the tokenizer of {lm.name} cannot decode an answer"):
+                text = str(
+                    lm.tokenizer.decode(continuation.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+                )
             predictions[i] = score_answer(questions[i], text, continuation.stop_reason, score)
         on_progress(len(predictions), len(questions))
     return [predictions[i] for i in range(len(questions))]

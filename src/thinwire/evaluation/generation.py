@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from thinwire.errors import UsageError
 from thinwire.evaluation.kv_cache import KeyValueCache, PackedKeyValues
 from thinwire.model.language_model import LanguageModel
 from thinwire.ops.cuda_graphs import GraphPool
@@ -75,6 +76,7 @@ def greedy_batches(
     While a GPU runs the prefill of a batch, the CPU yields the batch before and lays out the next one, so that the GPU
     does not wait for either.
     """
+    batches = within_positions(lm, batches, rule.max_new_tokens)
     max_chunk_tokens = PREFILL_TOKENS["cuda" if lm.device.type == "cuda" else "cpu"]
     room = rule.max_new_tokens - 1
     layouts = (lay_out_prompts(prompts, room=room, prefill_tokens=max_chunk_tokens) for prompts in batches)
@@ -125,6 +127,25 @@ def decode_batch(
                 step = decoding_step(lm, matrix, cache, chosen)
                 live = live[unfinished]
     return generated
+
+
+def within_positions(
+    lm: LanguageModel, batches: Iterable[Sequence[Sequence[int]]], num_new: int
+) -> Iterator[Sequence[Sequence[int]]]:
+    """Yield ``batches`` of prompts, all of which leave room for ``num_new`` tokens within the model's positions.
+
+    Raises:
+        UsageError: a prompt and its answer have more tokens than the model has positions.
+    """
+    most = lm.most_positions
+    for prompts in batches:
+        longest = max(map(len, prompts))
+        if most is not None and longest + num_new > most:
+            raise UsageError(
+                f"{lm.name} encodes {most} positions, but a prompt and its answer have {longest + num_new}; shorten "
+                f"prompts: prompt.max_tokens={most - num_new}"
+            )
+        yield prompts
 
 
 def cut_at_stop(generated: NDArray[np.int64], rule: StopRule) -> list[Continuation]:

@@ -143,14 +143,20 @@ class ArtifactCache:
         return self._prepared[key]
 
     def _refuse_prompts_beyond_the_window(self, questions: EncodedQuestions, arm: ArmConfig) -> None:
-        """Refuse prompts longer than the attention window before training; attention itself would refuse them later."""
-        window = self._lm.window
+        """Refuse prompts longer than the model's attention window or positions before training; decoding and attention
+        itself would refuse them later."""
+        window, most = self._lm.window, self._lm.most_positions
         room = max(arm.evaluation.max_new_tokens, arm.supervision.num_tokens)
         longest = max(len(question.prompt_ids) for question in questions.all()) + room
         if window is not None and longest > window:
             raise UsageError(
                 f"some layers of {self._lm.name} attend to the last {window} tokens alone, but the longest prompt and "
                 f"its answer have {longest}; shorten prompts: prompt.max_tokens={window - room}"
+            )
+        if most is not None and longest > most:
+            raise UsageError(
+                f"{self._lm.name} encodes {most} positions, but the longest prompt and its answer have {longest}; "
+                f"shorten prompts: prompt.max_tokens={most - room}"
             )
 
     def codec(self, arm: ArmConfig) -> FittedCodec:

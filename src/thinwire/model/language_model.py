@@ -76,8 +76,25 @@ class LanguageModel:
     def window(self) -> int | None:
         """The sliding window of some layers, in tokens; None if all layers attend to all earlier tokens."""
         config = self.model.config.get_text_config()
-        slides = "sliding_attention" in (getattr(config, "layer_types", None) or ())
-        return int(config.sliding_window) if slides else None
+        kinds = getattr(config, "layer_types", None)
+        # A model that does not list the kinds of its layers uses the window in all of them (Mistral).
+        slides = "sliding_attention" in kinds if kinds else getattr(config, "use_sliding_window", True)
+        window = getattr(config, "sliding_window", None)
+        return int(window) if slides and window is not None else None
+
+    @property
+    def most_positions(self) -> int | None:
+        """Most tokens of a sequence, prompt and answer, in which every position is encoded alike in training and
+        decoding; None if the model sets no limit.
+
+        It is the length that the model was made for. Rotary frequencies that change with the length (``dynamic``,
+        ``longrope``) do so from the original length on, for all sequences that are computed together.
+        """
+        config = self.model.config.get_text_config()
+        rotary = getattr(config, "rope_parameters", None) or {}
+        original = rotary.get("original_max_position_embeddings") if "longrope" in str(rotary) else None
+        limits = [getattr(config, "max_position_embeddings", None), original]
+        return min((int(limit) for limit in limits if limit is not None), default=None)
 
     @property
     def device(self) -> torch.device:

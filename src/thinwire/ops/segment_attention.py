@@ -23,6 +23,10 @@ from thinwire.ops.gather import gathered
 from thinwire.ops.packing import Segments
 
 _NAME = "thinwire_segments"
+_WITHOUT_EFFECT = frozenset(
+    {"dropout", "position_ids", "position_embeddings", "cache_position", "use_cache", "output_attentions", "is_causal"}
+)
+"""Arguments that models hand on to attention and that change nothing here: dropout is off in evaluation mode."""
 _GROUPED_HEADS: dict[str, Any] = {"enable_gqa": True} if "enable_gqa" in signature(varlen_attn).parameters else {}
 """Newer releases of torch need this argument if keys have fewer heads than queries; older ones do not have it."""
 
@@ -92,7 +96,11 @@ def _attend(
     _refuse_unsupported(key.shape[2] if packed is None else packed.longest_key, **others)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if packed is None:
-        assert key_masks, "attention over a cache needs key_masks"
+        if not key_masks:
+            raise UsageError(
+                f"{type(module).__name__} does not pass a model's extra arguments on to attention, which packed "
+                "sequences need; choose a model that does, such as Llama, Qwen, Mistral or SmolLM"
+            )
         return _next_tokens(query, key, value, key_masks, scale), None
     q, k, v = (tensor.transpose(1, 2).flatten(0, 1) for tensor in (query, key, value))
     if segments is not None:
@@ -104,9 +112,12 @@ def _attend(
 
 
 def _refuse_unsupported(
-    longest: int, *, sliding_window: int | None = None, softcap: float | None = None, s_aux: Any = None, **_: Any
+    longest: int, *, sliding_window: int | None = None, softcap: float | None = None, s_aux: Any = None, **others: Any
 ) -> None:
     """Raise ``UsageError`` if the layer's attention is not plain softmax attention over ``longest`` keys."""
+    unknown = sorted(name for name, value in others.items() if value is not None and name not in _WITHOUT_EFFECT)
+    if unknown:
+        raise UsageError(f"the model's attention takes {', '.join(unknown)}, which is not supported yet")
     if sliding_window is not None and sliding_window < longest:
         raise UsageError(
             f"the model attends to the last {sliding_window} tokens alone, but a prompt has {longest}; "

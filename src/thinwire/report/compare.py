@@ -20,6 +20,7 @@ import io
 import json
 import math
 import os
+import re
 import stat
 import sys
 from collections.abc import Callable
@@ -340,12 +341,30 @@ def table_cells(rows: list[ComparedRow], *, show_run: bool = False) -> list[list
 
 
 def format_csv(rows: list[ComparedRow]) -> str:
-    """Rows as CSV with a header; metrics as fractions, empty where there is none."""
+    """Rows as CSV with a header; metrics as fractions, empty where there is none.
+
+    A text that a spreadsheet would take for a formula begins with an apostrophe.
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({key: _csv_value(value) for key, value in row.items()} for row in rows)
     return text.getvalue().rstrip("\n")
+
+
+def _csv_value(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return ("'" if value.lstrip()[:1] in tuple("=+-@") else "") + inert(value)
+
+
+_ACTIVE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""Control characters, which a terminal obeys, and characters that turn the direction of the text around them."""
+
+
+def inert(text: str) -> str:
+    """Write control characters of ``text`` as escapes such as ``\\x1b``; tabs and line ends stay."""
+    return _ACTIVE.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -360,7 +379,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         rows = sort_rows([row for run in runs for row in load_rows(run)], options.sort)
     except ResultsError as error:
-        print(f"cannot read the results: {error}", file=sys.stderr)
+        print(inert(f"cannot read the results: {error}"), file=sys.stderr)
         return 1
     if options.json:
         text = json.dumps(rows, indent=2)
@@ -369,7 +388,7 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         text = _text(rows, show_run=len(runs) > 1)
     try:
-        print(text, flush=True)
+        print(text if options.json else inert(text), flush=True)
     except BrokenPipeError:  # `| head` has seen enough
         sys.stdout = None
     return 0

@@ -10,7 +10,7 @@ from thinwire.errors import ThinwireError
 from thinwire.report import interaction_table
 from thinwire.report.analysis_record import Analysis, InteractionSummary
 from thinwire.report.caveats import BELOW_TIERS, first_seed, model_name, notes, overlap
-from thinwire.report.compare import ComparedRow, ResultsError, aligned, format_table, load_rows, sort_rows
+from thinwire.report.compare import ComparedRow, ResultsError, aligned, format_table, inert, load_rows, sort_rows
 from thinwire.results.arm_record import Environment
 from thinwire.results.sweep_header import SweepHeader, read_header
 
@@ -42,7 +42,7 @@ def summary_text(run: Path, analysis: Analysis | None = None) -> str:
         parts += _verdict(analysis)
         parts += [_wrap(f"Warning: {warning}.") for warning in analysis.warnings]
     parts += [_wrap(f"{row['name']} {row['status']}: {row['error']}") for row in rows if row["status"] != "done"]
-    return "\n\n".join(parts) + "\n"
+    return inert("\n\n".join(parts) + "\n")
 
 
 def _header(sweep: SweepHeader, rows: list[ComparedRow]) -> str:
@@ -50,7 +50,7 @@ def _header(sweep: SweepHeader, rows: list[ComparedRow]) -> str:
     num_test = " or ".join(f"{n:,}" for n in sorted({row["n"] for row in rows if row["n"]})) or "no"
     shared = overlap(sweep.shared_paragraphs)
     lines = [
-        f"{sweep.name}: {sweep.description}",
+        f"{sweep.name}: {' '.join(sweep.description.split())}",
         *([_wrap(f"Warning: {shared}.")] if shared else []),
         "",
         f"model    {model_name(sweep.model)}, revision {sweep.model.revision[:12]}",

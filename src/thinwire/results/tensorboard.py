@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 import time
 from pathlib import Path
@@ -14,6 +15,8 @@ from thinwire.results.layout import DIAGNOSTICS_FILE
 
 TENSORBOARD_FOLDER = "tensorboard"
 
+_OTHER = re.compile(r"[^\w/.-]", re.ASCII)
+"""What does not belong into a tag, which TensorBoard shows and groups by."""
 _NO_SCALARS = ("event", "step", "epoch", "split", "n", "degeneration")
 
 
@@ -47,5 +50,7 @@ def write_scalars(folder: Path) -> None:
             group = row.get("split", "train")
             for name, value in row.items():
                 if name not in _NO_SCALARS and value is not None:
-                    event = Event(wall_time=started, step=step, summary=scalar(f"{group}/{name}", value))
+                    event = Event(
+                        wall_time=started, step=step, summary=scalar(_OTHER.sub("_", f"{group}/{name}"), value)
+                    )
                     writer.write(event.SerializeToString())

@@ -10,11 +10,12 @@ from html import escape
 from thinwire.report.figures.svg.figure import NARROW, WIDE, Figure
 from thinwire.report.formatting import MISSING
 
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def text(value: object) -> str:
-    """Any value as escaped text; None is a dash, control characters (which HTML forbids) become U+FFFD."""
+    """Any value as escaped text; None is a dash. Control characters (which HTML forbids) and those that turn the
+    direction of the text around them become U+FFFD."""
     return MISSING if value is None else escape(_CONTROL.sub("\ufffd", str(value)))
 
 

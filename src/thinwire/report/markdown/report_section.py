@@ -16,7 +16,9 @@ from thinwire.report.markdown.tables import (
     P_VALUE,
     TIER,
     TRAINED,
+    inert_markdown,
     interval,
+    one_line,
     points,
     table,
 )
@@ -33,7 +35,7 @@ def section(analysis: Analysis) -> str:
     controls = [row for row in analysis.rows if row.kind == "control"]
     shared = overlap(sweep.shared_paragraphs)
     parts = [
-        f"### {sweep.heading or sweep.name}",
+        f"### {one_line(sweep.heading or sweep.name)}",
         f"**{shared}.**" if shared else "",
         f"**Motivation**: {sweep.motivation}" if sweep.motivation else "",
         _design(analysis),
@@ -49,15 +51,16 @@ def section(analysis: Analysis) -> str:
         f"Source: `{sweep.name}`, finished {sweep.finished_at}, thinwire {sweep.environment.thinwire}, "
         f"commit {sweep.environment.git_commit or 'unknown'}.",
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return inert_markdown("\n\n".join(part for part in parts if part) + "\n")
 
 
 def _design(analysis: Analysis) -> str:
     sweep = analysis.sweep
     num_test = next(row.n for row in analysis.rows if row.n)
     return (
-        f"**Design**: {sweep.description}. Model {model_name(sweep.model)}; {sweep.samples:,} training questions "
-        f"x {sweep.epochs} epochs; {num_test:,} test questions; epoch and arm chosen on held-out training articles."
+        f"**Design**: {one_line(sweep.description)}. Model {model_name(sweep.model)}; {sweep.samples:,} training "
+        f"questions x {sweep.epochs} epochs; {num_test:,} test questions; epoch and arm chosen on held-out training "
+        "articles."
     )
 
 

@@ -19,6 +19,7 @@ from thinwire.report.markdown.tables import (
     TIER,
     TRAINED,
     MarkdownColumn,
+    inert_markdown,
     line,
     percent,
     points,
@@ -48,7 +49,7 @@ def section(record: Analysis) -> str:
         _codecs(record.codecs),
         "\n".join(f"Note: {note}." for note in [*notes(record), *_failures(record)]),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return inert_markdown("\n\n".join(part for part in parts if part) + "\n")
 
 
 def short_section(record: Analysis) -> str:
@@ -64,7 +65,7 @@ def short_section(record: Analysis) -> str:
         f"F1 and EM in points; the interval is {record.confidence:.0%}, simultaneous over all arms compared.",
         f"Limits of the numbers: {'; '.join(found)}." if (found := limits(record)) else "",
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return inert_markdown("\n\n".join(part for part in parts if part) + "\n")
 
 
 _KINDS: tuple[Kind, Kind] = ("arm", "control")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from thinwire.report.compare import inert
 from thinwire.report.rows import AnalysisRow, Difference
+
+_TAG = re.compile("<(?=[A-Za-z/!?])")
+_LINK = re.compile(r"\](\(|\[|:)")
 
 
 def points(fraction: float | None, sign: str = "") -> str:
@@ -83,5 +88,18 @@ def table(rows: Sequence[AnalysisRow], columns: Sequence[MarkdownColumn]) -> str
 
 
 def line(cells: Iterable[str]) -> str:
-    """Write a line of a Markdown table; a bar within a cell would end it."""
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+    """Write a line of a Markdown table; a bar or line end within a cell would end it."""
+    return f"| {' | '.join(one_line(cell).replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def one_line(text: str) -> str:
+    """Write ``text`` without line ends, which would begin a heading or list of their own."""
+    return " ".join(text.split()) if len(text.splitlines()) > 1 else text
+
+
+def inert_markdown(text: str) -> str:
+    """Take the effect from what texts of others may bring into a section: control characters, HTML, links, images.
+
+    Sections themselves have none of these.
+    """
+    return _LINK.sub(r"]\\\1", _TAG.sub("&lt;", inert(text)))

@@ -1,0 +1,109 @@
+"""The child process of ``confined``: try a chat template or a tokenizer within limits, and answer in JSON.
+
+``python -m thinwire.data.confined_tasks CPU_SECONDS MEMORY_BYTES``, with the request on standard input.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+FIXED_DATE = datetime(2024, 7, 26)
+"""The day that templates get when they ask for today's, so that prompts do not depend on it."""
+
+
+def render(template: str, special_tokens: dict[str, str], chats: list[dict[str, Any]], longest: int) -> list[str]:
+    """Render conversations with a chat template, as transformers does, except for the date.
+
+    Args:
+        chats: the template's variables of each conversation: ``messages`` and ``add_generation_prompt``.
+        longest: most characters of a text.
+    """
+    from jinja2 import TemplateError, ext, nodes
+    from jinja2.ext import Extension
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class Generation(Extension):
+        """``{% generation %}`` blocks mark what an assistant writes; they are rendered as they are."""
+
+        tags = {"generation"}  # noqa: RUF012 - as jinja2 declares it
+
+        def parse(self, parser: Any) -> Any:
+            line = next(parser.stream).lineno
+            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+            return nodes.Scope(body).set_lineno(line)
+
+    def raise_exception(message: str) -> None:
+        raise TemplateError(message)
+
+    def tojson(value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, **_: Any) -> str:
+        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators)
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, ext.loopcontrols]
+    )
+    environment.filters["tojson"] = tojson
+    environment.globals["raise_exception"] = raise_exception
+    environment.globals["strftime_now"] = FIXED_DATE.strftime
+    compiled = environment.from_string(template)
+    texts = []
+    for chat in chats:
+        # A copy, as a template may change lists; the same for each chat.
+        own = json.loads(json.dumps(chat))
+        text = compiled.render(
+            **{
+                "tools": None,
+                "documents": None,
+                "date_string": FIXED_DATE.strftime("%d %b %Y"),
+                **special_tokens,
+                **own,
+            }
+        )
+        if len(text) > longest:
+            raise ValueError(f"it writes {len(text):,} characters for a message of {len(str(own)):,}")
+        texts.append(text)
+    return texts
+
+
+def tokenize(path: str, texts: list[str]) -> int:
+    """Read a tokenizer's file, encode and decode each text, and return the largest id of the vocabulary."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(path)
+    for text in texts:
+        tokenizer.decode(tokenizer.encode(text, add_special_tokens=False).ids)
+    return max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+
+
+def _limit(cpu_seconds: int, memory_bytes: int) -> None:
+    """Limit this process, where the system can; it may write no file."""
+    with suppress(ImportError):
+        import resource
+
+        limits = ((resource.RLIMIT_CPU, cpu_seconds), (resource.RLIMIT_AS, memory_bytes), (resource.RLIMIT_FSIZE, 0))
+        for kind, most in limits:
+            with suppress(ValueError, OSError):  # a lower limit is set already
+                resource.setrlimit(kind, (most, most))
+
+
+def main() -> None:
+    """Answer the request on standard input."""
+    cpu_seconds, memory_bytes = map(int, sys.argv[1:])
+    request = json.load(sys.stdin)
+    _limit(cpu_seconds, memory_bytes)
+    task = request.pop("task")
+    try:
+        result = render(**request) if task == "render" else tokenize(**request)
+        answer = json.dumps({"result": result})
+    except BaseException as error:  # noqa: BLE001 - a template's and a compiled library's code may raise anything
+        spent = "more memory than it may take" if isinstance(error, MemoryError) else "no reason given"
+        lines = str(error).strip().splitlines() or [spent]
+        answer = json.dumps({"error": f"{type(error).__name__}: {lines[0][:300].rstrip('.')}"})
+    sys.stdout.write(answer)
+
+
+if __name__ == "__main__":
+    main()
