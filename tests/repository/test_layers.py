@@ -11,7 +11,7 @@ import pytest
 import thinwire
 
 ROOT = Path(thinwire.__file__).parent
-GROUND = ["errors", "files", "schema", "seeding", "determinism", "progress", "cache", "assets"]
+GROUND = ["errors", "inputs", "files", "schema", "seeding", "determinism", "progress", "cache", "assets"]
 LAYERS = (
     GROUND,
     ["ops", "results", "stats"],
@@ -25,7 +25,7 @@ LAYERS = (
 )
 FLOOR = {name: number for number, names in enumerate(LAYERS) for name in names}
 TORCH_FREE = [
-    *["errors", "files", "schema", "seeding", "progress", "cache", "assets"],
+    *["errors", "inputs", "files", "schema", "seeding", "progress", "cache", "assets"],
     *["codecs.settings", "config.settings", "data.sources", "data.splits", "data.prompts"],
     *["evaluation.scoring", "evaluation.extractors", "evaluation.answer_metrics", "evaluation.degeneration"],
     *[

@@ -57,6 +57,10 @@ class DataConfig(Section):
     """Whole articles of the train set that are held out to choose epochs and arms."""
     unanswerable: Literal["refuse", "drop"] = "refuse"
     """SQuAD v2.0 questions without an answer: ``refuse`` makes them an error, ``drop`` leaves them out."""
+    mismatched: Literal["refuse", "drop", "keep"] = "refuse"
+    """Questions whose answers are not where they should be in the context: an ``answer_start`` that does not point at
+    its answer, or a first answer without ``answer_start`` that is nowhere in it. ``refuse`` makes them an error,
+    ``drop`` leaves them out, ``keep`` takes them as they are, for answers in other words than the context's."""
     allow_shared_paragraphs: bool = False
     """Whether training, selection and test questions may have paragraphs in common; by default that is an error. If
     they may, the sweep warns and records the number of shared test paragraphs."""
