@@ -32,6 +32,11 @@ _OTHER_FORMATS = (
 )
 """How files begin that are not UTF-8 text, what they are, and what to do."""
 
+
+class NoFileError(UsageError):
+    """There is no file of that name."""
+
+
 BOM = b"\xef\xbb\xbf"
 """What some editors put before UTF-8 text; it is skipped."""
 
@@ -68,7 +73,7 @@ def opened(path: Path, what: str) -> Iterator[BinaryIO]:
         # A pipe without a writer would block the ordinary way of opening it.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except OSError as error:
-        raise UsageError(_no_file(path, what, error)) from None
+        raise _no_file(path, what, error) from None
     with os.fdopen(handle, "rb", buffering=_BLOCK) as file:
         mode = os.fstat(handle).st_mode
         if not stat.S_ISREG(mode):
@@ -183,14 +188,14 @@ def text_fault(text: str) -> str | None:
     return None
 
 
-def _no_file(path: Path, what: str, error: OSError) -> str:
+def _no_file(path: Path, what: str, error: OSError) -> UsageError:
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return f"no {what} {path}"
+        return NoFileError(f"no {what} {path}")
     if error.errno == errno.ELOOP:
-        return f"the {what} {path} is a link to itself"
+        return UsageError(f"the {what} {path} is a link to itself")
     if error.errno == errno.ENXIO:
-        return f"the {what} {path} is a socket or device; expected an ordinary file"
-    return f"the {what} {path} cannot be read ({error.strerror})"
+        return UsageError(f"the {what} {path} is a socket or device; expected an ordinary file")
+    return UsageError(f"the {what} {path} cannot be read ({error.strerror})")
 
 
 def _kind(mode: int) -> str:
