@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from thinwire.cli.arguments import Commands
 from thinwire.cli.checkpoints import checkpoints_app
 from thinwire.cli.options import console
 from thinwire.cli.results import results_app
@@ -15,6 +16,7 @@ from thinwire.errors import ThinwireError
 
 app = typer.Typer(
     name="thinwire",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -37,5 +39,6 @@ def main() -> None:
     try:
         app()
     except ThinwireError as error:
-        console.print(f"error: {error}", markup=False, highlight=False, style="red", soft_wrap=True)
+        for line in error.lines:
+            console.print(f"error: {line}", markup=False, highlight=False, style="red", soft_wrap=True)
         sys.exit(error.exit_code)

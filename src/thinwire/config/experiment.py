@@ -158,8 +158,6 @@ class Experiment(ArmConfig):
         for path, values in leaves(value):
             if not isinstance(values, list | tuple):
                 raise ValueError(f"{path} takes a list of at least two values, such as [A, B], got {shown(values)}")
-            if path in grids:
-                raise ValueError(f"{path} stands twice; take one out")
             grids[path] = tuple(values)
         return grids
 
