@@ -99,7 +99,7 @@ def dry_run(experiment: Experiment, folder: Path, *, resume: bool = False, contr
         search_experiment(experiment)  # refuses combinations of values that no arm may have
     chosen = with_choices(experiment, planned, known)
     runs = [replace(run, config=resolved(run.config, device.type)) for run in chosen]
-    found = obstacles(runs, folder)
+    blocked = obstacles(runs, folder)
     splits = Splits(experiment.data, experiment.seed)
     states = {run.name: _state(run, folder, splits) for run in runs}
     most = MAX_GROUP_SIZE if experiment.group_size == "auto" else experiment.group_size
@@ -116,7 +116,7 @@ def dry_run(experiment: Experiment, folder: Path, *, resume: bool = False, contr
         test_source=splits.test_source,
         fewer_questions=_fewer_questions(runs, experiment, splits),
         runs=[
-            _entry(run, experiment, splits, numbers.get(run.name), states[run.name], found.get(run.name))
+            _entry(run, experiment, splits, numbers.get(run.name), states[run.name], blocked.get(run.name))
             for run in runs
         ],
         candidates={name: len(found) for name, found in searched.items()},

@@ -251,10 +251,9 @@ def _notes(results: Results) -> list[str]:
 def _fewer_questions(results: Results) -> list[str]:
     """Say which splits have fewer questions than were asked for, by the header's and the records' figures."""
     found = []
-    if results.sweep.training_questions is not None:
-        found.append(
-            fewer_questions("training", "data.samples", results.sweep.samples, results.sweep.training_questions)
-        )
+    sweep = results.sweep
+    if sweep.training_questions is not None:
+        found.append(fewer_questions("training", "data.samples", sweep.samples, sweep.training_questions))
     for record in (run.record for runs in results.groups.values() for run in runs):
         asked, done = record.config["evaluation"], record.done
         found += [
