@@ -48,7 +48,7 @@ def check_path(path: str | Path, what: str) -> Path:
         UsageError: it is empty, holds a NUL character, or is too long.
     """
     text = str(path)
-    if not text.strip() or text == ".":
+    if not text.strip():
         raise UsageError(f"the path of the {what} is empty; name one")
     if "\0" in text:
         raise UsageError(f"the path of the {what} holds a NUL character: {shown(text)}; take it out")
@@ -74,17 +74,18 @@ def opened(path: Path, what: str) -> Iterator[BinaryIO]:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except OSError as error:
         raise _no_file(path, what, error) from None
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        raise UsageError(f"the {what} {path} is {_kind(mode)}; expected an ordinary file")
     with os.fdopen(handle, "rb", buffering=_BLOCK) as file:
-        mode = os.fstat(handle).st_mode
-        if not stat.S_ISREG(mode):
-            raise UsageError(f"the {what} {path} is {_kind(mode)}; expected an ordinary file")
         start = file.read(64)
         if not start:
             raise UsageError(f"the {what} {path} is empty")
         for beginning, found, remedy in _OTHER_FORMATS:
             if start.startswith(beginning):
                 raise UsageError(f"the {what} {path} is {found}; expected UTF-8 text: {remedy}")
-        if start[:4].count(0) >= 2 and not start.startswith(BOM):
+        if 0 in start:
             raise UsageError(f"the {what} {path} is text in UTF-16 or UTF-32, or no text; save it as UTF-8")
         file.seek(len(BOM) if start.startswith(BOM) else 0)
         yield file

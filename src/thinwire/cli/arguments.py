@@ -29,10 +29,22 @@ class Commands(TyperGroup):
             if type(error).__name__ == "NoArgsIsHelpError":
                 error.show()
                 sys.exit(error.exit_code)
-            command = error.ctx.command_path if getattr(error, "ctx", None) else "thinwire"
-            message = " ".join(error.format_message().split()).rstrip(".")
-            raise UsageError(f"{message}; `{command} --help` lists what it takes") from None
+            raise UsageError(_parser_complaint(error)) from None
         sys.exit(code if isinstance(code, int) else 0)
+
+
+_GIVEN = "thinwire.given"
+
+
+def _parser_complaint(error: Any) -> str:
+    """Write what typer's parser found wrong in one line, with the value."""
+    message = " ".join(error.format_message().split()).rstrip(".")
+    context, parameter = getattr(error, "ctx", None), getattr(error, "param", None)
+    given = context.meta.get(_GIVEN, {}) if context else {}
+    if parameter is not None and given.get(parameter.name) is not None:
+        message += f", got {shown(given[parameter.name])}"
+    command = f"thinwire {context.info_name}" if context and context.parent else "thinwire"
+    return f"{message}; `{command} --help` lists what there is"
 
 
 class Command(TyperCommand):
@@ -45,6 +57,7 @@ class Command(TyperCommand):
         def checked(args: list[str]) -> Any:
             values, rest, given = parse(args)
             _check_given(values, given)
+            ctx.meta[_GIVEN] = values
             return values, rest, given
 
         parser.parse_args = checked  # type: ignore[method-assign]

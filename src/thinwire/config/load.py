@@ -44,10 +44,10 @@ def _read(path: Path) -> dict[str, Any]:
         if (file.st_dev, file.st_ino) in seen:
             raise UsageError(f"{read[-1]} extends itself ({' -> '.join(map(str, read))}); take one 'extends' out")
         seen.add((file.st_dev, file.st_ino))
-        base = data.pop("extends", None) if "extends" in data else ""
         layers.append(data)
-        if base == "":
+        if "extends" not in data:
             break
+        base = data.pop("extends")
         if not isinstance(base, str):
             raise UsageError(f"{read[-1]}: extends takes the path of one experiment file, got {shown(base)}")
         if len(read) == _MOST_FILES:

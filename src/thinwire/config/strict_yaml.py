@@ -16,8 +16,10 @@ import yaml
 from thinwire.errors import UsageError, shown
 
 _MOST_DEPTH = 50
-_MOST_NODES = 100_000
+_MOST_NODES = 50_000
 """Values and keys in a file, what aliases stand for counted each time; a thousand arms have about ten thousand."""
+
+_TOO_MANY = f"more than {_MOST_NODES:,} values, aliases counted each time; write fewer"
 
 _NULL, _MERGE, _TEXT = "tag:yaml.org,2002:null", "tag:yaml.org,2002:merge", "tag:yaml.org,2002:str"
 _PLAIN_FORMS = (
@@ -65,6 +67,7 @@ class _StrictLoader(yaml.SafeLoader):
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
         self._depth = 0
+        self._num_nodes = 0
         self._sizes: dict[int, int] = {}
         """Nodes that a complete node stands for, by its identity."""
 
@@ -72,6 +75,9 @@ class _StrictLoader(yaml.SafeLoader):
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if getattr(event, "tag", None) is not None:
             raise _fault(event, f"the tag {shown(event.tag)} is not accepted; write the value alone")
+        self._num_nodes += 1
+        if self._num_nodes > _MOST_NODES:
+            raise _fault(event, _TOO_MANY)
         self._depth += 1
         if self._depth > _MOST_DEPTH:
             raise _fault(event, f"nested more than {_MOST_DEPTH} levels deep; settings have a few")
@@ -95,7 +101,7 @@ class _StrictLoader(yaml.SafeLoader):
             children = [one for pair in node.value for one in pair]
         size = 1 + sum(self._sizes[id(child)] for child in children)
         if size > _MOST_NODES:
-            raise _fault(node, f"more than {_MOST_NODES:,} values, aliases counted each time; write fewer")
+            raise _fault(node, _TOO_MANY)
         return size
 
 

@@ -211,7 +211,7 @@ def _answers(row: _Row, source: str) -> _Answers:
         texts, starts = [found], [None]
     elif isinstance(found, dict):  # Hugging Face's form: parallel lists
         texts = _present(found, "text", source, place)
-        starts = found.get("answer_start") or []
+        starts = [] if found.get("answer_start") is None else found["answer_start"]
         if not isinstance(texts, list) or not isinstance(starts, list):
             wrong = "text" if not isinstance(texts, list) else "answer_start"
             raise _refusal(source, f"{place}.{wrong}", json_kind(found[wrong]), "a list")
