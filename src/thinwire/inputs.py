@@ -42,16 +42,17 @@ BOM = b"\xef\xbb\xbf"
 
 
 def check_path(path: str | Path, what: str) -> Path:
-    """Return the path of ``what`` if a file system can have it.
+    """Return the path of ``what`` if a file system can have it and a message can show it.
 
     Raises:
-        UsageError: it is empty, holds a NUL character, or is too long.
+        UsageError: it is empty, holds characters that cannot be printed (which would act on a terminal or break a
+            line of a log), or is too long.
     """
     text = str(path)
     if not text.strip():
         raise UsageError(f"the path of the {what} is empty; name one")
-    if "\0" in text:
-        raise UsageError(f"the path of the {what} holds a NUL character: {shown(text)}; take it out")
+    if not text.isprintable():
+        raise UsageError(f"the path of the {what} holds characters that cannot be printed: {shown(text)}; rename it")
     if len(os.fsencode(text)) > 4_000 or any(len(os.fsencode(part)) > 255 for part in Path(text).parts):
         raise UsageError(f"the path of the {what} is too long: {shown(text)}; names have at most 255 bytes")
     return Path(text)

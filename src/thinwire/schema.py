@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -77,9 +78,12 @@ def _as_json(value: object) -> Any:
 
 def _path(item: Any, where: str) -> str:
     # For a union, pydantic adds the member type to the location; those parts are types, not settings.
-    parts = [str(part) for part in item["loc"] if str(part).isidentifier() and str(part) not in ("int", "float")]
+    parts = [part for part in item["loc"] if isinstance(part, str) and not _TYPE.fullmatch(part)]
     return ".".join([where, *parts] if where else parts)
 
+
+_TYPE = re.compile(r"int|float|bool|str|constrained-.*|literal\[.*|tuple\[.*|function-.*|\[key\]")
+"""What pydantic puts into the location of an error for a member of a union, or for a key."""
 
 _EXPECTED = "Input should be "
 _WORDS = {"a valid tuple": "a list", "a valid array": "a list", "a valid dictionary": "a mapping"}

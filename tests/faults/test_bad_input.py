@@ -185,6 +185,10 @@ OVERRIDES = [
     ("codec.kind=pcaa", ["codec.kind: 'pcaa' is no codec"]),
     ("codec.compress_dim=64", ["codec.compress_dim is 64", "32"]),
     ("adapter.hidden=1000000000000", ["adapter.hidden"]),
+    ("codec={kind: vq, compress_dim: 8, vq: {form: product, num_codebooks: 3}}", ["codec.vq.num_codebooks is 3", "8"]),
+    ("codec={kind: vq, vq: {codebook_size: 1000}}", ["codec.vq.codebook_size is 1000", "261"]),
+    ("model.compile=1", ["model.compile: Input should be a valid boolean or 'auto', got 1"]),
+    ("interactions.a b={}", ["'interactions.a b={}'"]),
     ("lora.rank=1000000000", ["lora.rank"]),
     ("group_size=many", ["group_size", "'many'"]),
     ("worker_processes=0", ["worker_processes", "got 0"]),
@@ -247,6 +251,10 @@ OVERRIDES = [
     ),
 ]
 TWO_OVERRIDES = [
+    (
+        ["adapter.hidden=1000000", "reconstruction.batch_rows=10000000"],
+        ["baseline would fail", "GB are free", "adapter.hidden"],
+    ),
     (["seeds=[0, 1]", "arms={baseline: {}, a: {}, a-seed1: {}}"], ["a and a-seed1 would both use the folder a-seed1"]),
     (["seeds=[0, 1]", f"arms={{baseline: {{}}, {'x' * 196}: {{}}}}"], ["202 bytes", "with its seed"]),
     (["lora.rank=x", "seed=y"], ["lora.rank", "'x'", "seed", "'y'"]),
@@ -589,7 +597,7 @@ def label(case):
 
 def sweep(*overrides, file="toy.yaml"):
     """Return the arguments of a sweep into a new folder."""
-    return ["sweep", file, "--output", "out/toy", *(part for one in overrides for part in ("--set", one))]
+    return ["sweep", file, "--output", "out", *(part for one in overrides for part in ("--set", one))]
 
 
 @pytest.mark.parametrize(("override", "fragments"), OVERRIDES, ids=label)
@@ -772,12 +780,12 @@ def only_typed_errors(read, *arguments):
 
 
 def test_no_settings_make_another_error(here, long_form):
-    @settings(max_examples=20_000 if long_form else 300, **ANY_CASE)
+    @settings(max_examples=3_000 if long_form else 300, **ANY_CASE)
     @given(PATHS, VALUES)
     def overrides(path, value):
         only_typed_errors(load_experiment, here / "toy.yaml", [f"{path}={json.dumps(value)}"])
 
-    @settings(max_examples=20_000 if long_form else 300, **ANY_CASE)
+    @settings(max_examples=3_000 if long_form else 300, **ANY_CASE)
     @given(st.text(max_size=40) | st.text(alphabet="[]{}:,-&*!|>'\"#\n \ta1?%@`~<", max_size=60))
     def texts(text):
         (here / "fuzz.yaml").write_bytes((BASE + ARMS + text).encode("utf-8", "surrogatepass"))
@@ -789,7 +797,7 @@ def test_no_settings_make_another_error(here, long_form):
 
 
 def test_no_data_make_another_error(here, long_form):
-    @settings(max_examples=20_000 if long_form else 300, **ANY_CASE)
+    @settings(max_examples=3_000 if long_form else 300, **ANY_CASE)
     @given(st.dictionaries(st.sampled_from([*ROW, "is_impossible", "paragraph"]), VALUES, max_size=3), VALUES)
     def rows(change, whole):
         for value in ({**ROW, **change}, whole):
@@ -800,7 +808,7 @@ def test_no_data_make_another_error(here, long_form):
                 (here / "fuzz.json").write_text(json.dumps(document))
                 only_typed_errors(read_examples, here / "fuzz.json")
 
-    @settings(max_examples=20_000 if long_form else 300, **ANY_CASE)
+    @settings(max_examples=3_000 if long_form else 300, **ANY_CASE)
     @given(st.integers(0, len(TEXT)), st.integers(0, 30), st.binary(max_size=8))
     def changed_bytes(at, cut, new):
         content = TEXT.encode()

@@ -120,6 +120,16 @@ class VQCodec(Codec):
     """``[2]``, float64: ids seen that share their code with another, as a share of the ids and of the tokens."""
 
     @classmethod
+    def check_fits(cls, config: CodecConfig, embedding_width: int, num_rows: int) -> None:
+        """Refuse codebooks that do not fit; see ``Codec.check_fits``.
+
+        Raises:
+            UsageError: vector-quantize-pytorch is missing, the latent numbers cannot be cut into equal parts, or there
+                would be more entries than rows.
+        """
+        _check(config.own(VQConfig), config.code_width(embedding_width), num_rows)
+
+    @classmethod
     def fit(cls, matrix: Tensor, counts: Tensor, config: CodecConfig, seed: int) -> Self:
         """Train on the rows of ``matrix``, then compute usage statistics over the tokens seen; see ``Codec.fit``."""
         unknown = torch.empty(0, device=matrix.device)

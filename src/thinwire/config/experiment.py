@@ -116,7 +116,7 @@ class Experiment(ArmConfig):
     data: DataConfig = DataConfig()
     baseline: str = "baseline"
     """The arm that all others are compared with."""
-    seeds: tuple[Seed, ...] = ()
+    seeds: Annotated[tuple[Seed, ...], Field(max_length=1_000)] = ()
     """Train every arm, and every control that trains, once with each of these seeds; by default once, with ``seed``.
     Controls that do not train run once."""
     group_size: Annotated[int, Field(gt=0, le=10_000)] | Auto = "auto"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 from thinwire.checkpoints.load import check_same_lora, find_arm
+from thinwire.codecs.table import codec_class
 from thinwire.config.auto import resolved
 from thinwire.config.experiment import ArmConfig, Experiment
 from thinwire.data.splits import Splits
@@ -57,8 +57,6 @@ def obstacles(planned: Sequence[Planned], folder: Path) -> dict[str, str]:
 def _obstacle(config: ArmConfig, own: set[Path]) -> str | None:
     if config.untrained_lora:
         return config.untrained_lora
-    if config.input != "text" and config.codec.kind == "vq" and find_spec("vector_quantize_pytorch") is None:
-        return "codec.kind=vq needs vector-quantize-pytorch; pip install 'thinwire[vq]'"
     try:
         if config.supervision.kd_weight > 0 and config.supervision.teacher is not None:
             teacher = check_path(config.supervision.teacher, "teacher (supervision.teacher)")
@@ -77,11 +75,14 @@ def check_sizes(planned: Sequence[Planned], lm: LanguageModel) -> None:
     """Refuse arms whose codes or trained parameters do not fit the model or the memory.
 
     Raises:
-        UsageError: a code would be wider than an embedding, or an arm needs more memory than is free: a line for each.
+        UsageError: a codec cannot be fitted to the embedding matrix, or an arm needs more memory than is free: a line
+            for each.
     """
     free, lines = free_memory(lm.device), []
     for run in planned:
         try:
+            if run.config.input != "text":
+                codec_class(run.config.codec).check_fits(run.config.codec, *reversed(lm.embedding_matrix.shape))
             needed = _least_bytes(run.config, lm)
         except UsageError as error:
             lines.append(f"{run.name} would fail: {error}")
@@ -103,10 +104,8 @@ def _least_bytes(config: ArmConfig, lm: LanguageModel) -> int:
     total = 0
     if config.lora.is_trained:
         total += _BYTES_PER_PARAMETER * config.lora.rank * width * len(config.lora.targets) * lm.num_layers
-    if config.input != "text" and config.codec.kind != "quantized_embeddings":
-        code_width = config.codec.code_width(width)
-        if config.input == "adapter":
-            total += _BYTES_PER_PARAMETER * (code_width + width) * config.adapter.hidden
-            if config.reconstruction.steps != 0 and config.reconstruction.mode == "rows":
-                total += 4 * config.reconstruction.batch_rows * config.adapter.hidden
+    if config.input == "adapter":
+        total += _BYTES_PER_PARAMETER * width * config.adapter.hidden
+        if config.reconstruction.steps != 0 and config.reconstruction.mode == "rows":
+            total += 4 * config.reconstruction.batch_rows * config.adapter.hidden
     return total
