@@ -780,12 +780,12 @@ def only_typed_errors(read, *arguments):
 
 
 def test_no_settings_make_another_error(here, long_form):
-    @settings(max_examples=3_000 if long_form else 300, **ANY_CASE)
+    @settings(max_examples=1_500 if long_form else 300, **ANY_CASE)
     @given(PATHS, VALUES)
     def overrides(path, value):
         only_typed_errors(load_experiment, here / "toy.yaml", [f"{path}={json.dumps(value)}"])
 
-    @settings(max_examples=3_000 if long_form else 300, **ANY_CASE)
+    @settings(max_examples=1_500 if long_form else 300, **ANY_CASE)
     @given(st.text(max_size=40) | st.text(alphabet="[]{}:,-&*!|>'\"#\n \ta1?%@`~<", max_size=60))
     def texts(text):
         (here / "fuzz.yaml").write_bytes((BASE + ARMS + text).encode("utf-8", "surrogatepass"))
@@ -797,7 +797,7 @@ def test_no_settings_make_another_error(here, long_form):
 
 
 def test_no_data_make_another_error(here, long_form):
-    @settings(max_examples=3_000 if long_form else 300, **ANY_CASE)
+    @settings(max_examples=1_500 if long_form else 300, **ANY_CASE)
     @given(st.dictionaries(st.sampled_from([*ROW, "is_impossible", "paragraph"]), VALUES, max_size=3), VALUES)
     def rows(change, whole):
         for value in ({**ROW, **change}, whole):
@@ -808,7 +808,7 @@ def test_no_data_make_another_error(here, long_form):
                 (here / "fuzz.json").write_text(json.dumps(document))
                 only_typed_errors(read_examples, here / "fuzz.json")
 
-    @settings(max_examples=3_000 if long_form else 300, **ANY_CASE)
+    @settings(max_examples=1_500 if long_form else 300, **ANY_CASE)
     @given(st.integers(0, len(TEXT)), st.integers(0, 30), st.binary(max_size=8))
     def changed_bytes(at, cut, new):
         content = TEXT.encode()
