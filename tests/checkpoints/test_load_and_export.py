@@ -169,9 +169,9 @@ def test_an_arm_of_another_lora_is_no_start(run, tmp_path, source, lora, message
     monkeypatch.setenv("THINWIRE_CACHE", str(run.parent / "cache"))
     made = experiment(run.parent, arms={"baseline": {"lora": {**lora, "start_from": str(run / source)}}}, controls={})
     assert re.search(message, dry_run(made, tmp_path / "run").obstacles["baseline"])
-    (record,) = run_sweep(made, tmp_path / "run")
-    assert record.status == "failed"
-    assert re.search(message, record.error)
+    with pytest.raises(UsageError, match=message):
+        run_sweep(made, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_arm_of_another_model_is_no_start(run):

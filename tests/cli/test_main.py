@@ -185,10 +185,10 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(tiny, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_dry_run_exits_with_1_where_the_sweep_would(tiny, tmp_path):
+def test_a_dry_run_exits_with_2_where_the_sweep_would(tiny, tmp_path):
     settings = ["--set", f"data.train={tiny / 'data.json'}", "--set", f"data.test={tiny / 'test.json'}"]
     settings += ["--set", "data.selection_articles=2", "--set", "supervision.ce_weight=0"]
     result = thinwire("sweep", PLAN, *settings, "--dry-run", cwd=tmp_path)
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert "12 of 17 would fail: r4_a8_layers8" in result.stderr  # ten arms, text_lora and uncompressed_lora
     assert "nothing would train LoRA" in " ".join(result.stdout.split())

@@ -31,7 +31,7 @@ def test_the_page_in_the_guide_is_what_the_command_prints():
 def test_types_limits_and_defaults_are_described_in_words():
     found = {setting.path: setting for group in setting_groups() for setting in group.settings}
     assert (found["codec.vq.decay"].values, found["codec.vq.decay"].default) == ("number > 0, < 1", "`0.95`")
-    assert found["lora.layers"].values == "integer > 0 or `all`"
+    assert found["lora.layers"].values == "integer > 0, <= 10000 or `all`"
     assert found["name"].default == "required"
     assert found["lora.targets"].default == "`[q_proj, k_proj, v_proj, o_proj]`"
 

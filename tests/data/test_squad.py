@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from thinwire.data import squad_json
 from thinwire.data.splits import draw_examples, hold_out_articles
 from thinwire.data.squad import from_rows, read_examples
 from thinwire.errors import UsageError
@@ -20,7 +21,7 @@ def write(path, value):
 
 def examples_of(num_articles, questions):
     rows = [
-        {**FLAT, "id": f"{a}-{q}", "title": f"t{a}", "context": f"c{a}"}
+        {**FLAT, "id": f"{a}-{q}", "title": f"t{a}", "context": f"Ada {a}"}
         for a in range(num_articles)
         for q in range(questions)
     ]
@@ -60,7 +61,7 @@ def test_paragraphs_of_articles_without_a_title_of_their_own_stay_apart(tmp_path
 
 def test_a_flat_file_takes_texts_or_hugging_faces_lists_or_the_official_form(tmp_path):
     forms = ["Ada", ["Ada", "Ada L."], {"text": ["Ada"], "answer_start": [0]}, [{"text": "Ada", "answer_start": 0}]]
-    lines = [json.dumps({**FLAT, "id": i, "answers": form}) for i, form in enumerate(forms)]
+    lines = [json.dumps({**FLAT, "id": str(i), "answers": form}) for i, form in enumerate(forms)]
     found = read_examples(write(tmp_path / "a.jsonl", "\n".join(lines) + "\n\n"))
     assert [x.answers for x in found] == [("Ada",), ("Ada", "Ada L."), ("Ada",), ("Ada",)]
     assert [x.answer_start for x in found] == [0, 0, 0, 0]  # looked up in the context where not given
@@ -69,13 +70,13 @@ def test_a_flat_file_takes_texts_or_hugging_faces_lists_or_the_official_form(tmp
 
 
 def test_a_flat_line_may_hold_a_line_separator_inside_a_string(tmp_path):
-    row = {**FLAT, "context": "a\u2028b"}
-    assert read_examples(write(tmp_path / "a.jsonl", json.dumps(row, ensure_ascii=False)))[0].context == "a\u2028b"
+    row = {**FLAT, "context": "Ada\u2028b"}
+    assert read_examples(write(tmp_path / "a.jsonl", json.dumps(row, ensure_ascii=False)))[0].context == "Ada\u2028b"
 
 
 def test_without_a_title_the_paragraph_stands_for_the_article():
     one, two, other = from_rows(
-        [FLAT, {**FLAT, "id": "2"}, {**FLAT, "id": "3", "context": "Else."}], source="t", unanswerable="refuse"
+        [FLAT, {**FLAT, "id": "2"}, {**FLAT, "id": "3", "context": "Ada, again."}], source="t", unanswerable="refuse"
     )
     assert one.article == one.paragraph_id == two.article
     assert other.article != one.article
@@ -110,28 +111,74 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "text"),
+    ("name", "text", "complaint"),
     [
-        ("a.json", "{"),
-        ("a.json", "[]"),
-        ("a.json", '{"version": "1.1"}'),
-        ("a.json", '{"data": [{"title": "t"}]}'),
-        ("a.json", '{"data": [{"paragraphs": [{"context": "c", "qas": [{"id": "1", "question": "?"}]}]}]}'),
-        ("a.jsonl", '{"id": "1"}\n'),
-        ("a.jsonl", "[1]\n"),
-        ("a.jsonl", '{"id"\n'),
-        ("a.jsonl", '{"id": "1", "context": "c", "question": "?", "answers": null}\n'),
+        ("a.json", "{", r"a\.json, line 1: no JSON \(the file ends, expected a value\); the file may be cut"),
+        ("a.json", "[]", r"a\.json: the file holds a JSON list, expected an object: a \.json holds"),
+        ("a.json", '{"version": "1.1"}', r"a\.json: no key 'data', only 'version'; expected: a \.json holds"),
+        ("a.json", '{"data": 3}', r"a\.json, line 1: data: found a number \(3\), expected a list of articles"),
+        ("a.json", '{"data": [{"title": "t"}]}', r"a\.json, data\[0\]: no field 'paragraphs'; there are: 'title'"),
+        (
+            "a.json",
+            '{"data": [{"paragraphs": [{"context": "c", "qas": [{"id": "1", "question": "?"}]}]}]}',
+            r"a\.json, data\[0\]\.paragraphs\[0\]\.qas\[0\]: no field 'answers'; there are: 'id, question'",
+        ),
+        ("a.json", '{"data": []} {"data": []}', r"a\.json, line 1: more text after the end of the object"),
+        ("a.json", '{"data": [],\n "data": []}', r"a\.json, line 2: the key 'data' stands twice"),
+        ("a.json", '{"data": [\n\n{"a": 1,\n"a": 2}]}', r"a\.json, line 3: the key 'a' stands twice"),
+        ("a.jsonl", '{"id": "1"}\n', r"a\.jsonl, line 1: no field 'context'; there are: 'id'; expected: "),
+        ("a.jsonl", "\n[1]\n", r"a\.jsonl, line 2: found a list, expected an object"),
+        ("a.jsonl", '{"id"\n', r"a\.jsonl, line 1: no JSON"),
+        ("a.jsonl", '{"data": []}\n', r"line 1: a whole SQuAD document in one line; name the file \.json"),
     ],
 )
-def test_a_file_of_another_form_is_refused_with_the_form_expected(tmp_path, name, text):
-    with pytest.raises(UsageError, match=rf"{name} is not SQuAD-format data .*expected"):
+def test_a_file_of_another_form_is_refused_with_its_place_and_the_form_expected(tmp_path, name, text, complaint):
+    with pytest.raises(UsageError, match=complaint):
         read_examples(write(tmp_path / name, text))
+
+
+def test_a_document_is_read_alike_however_its_file_is_cut_into_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr(squad_json, "_BLOCK", 7)
+    document = squad_document(num_articles=3, questions=2)
+    document["data"][0]["paragraphs"][0]["context"] += " \u00e9\u4e2d\U0001f600"
+    text = json.dumps({"number": 12345678, **document}, ensure_ascii=False, indent=1)
+    found = read_examples(write(tmp_path / "a.json", text))
+    assert [x.id for x in found] == ["0-0", "0-1", "1-0", "1-1", "2-0", "2-1"]
+    assert found[0].context.endswith("\u00e9\u4e2d\U0001f600")
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path):
     (tmp_path / "a.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UsageError, match="is not SQuAD-format data"):
+    with pytest.raises(UsageError, match="is text in UTF-16; expected UTF-8 text: save it as UTF-8"):
         read_examples(tmp_path / "a.json")
+
+
+def test_a_column_that_happens_to_be_called_paragraph_is_no_paragraph_id():
+    rows = [{**FLAT, "paragraph": "first"}, {**FLAT, "id": "2", "paragraph": "second"}]
+    one, two = from_rows(rows, source="t", unanswerable="refuse")
+    assert one.paragraph_id == two.paragraph_id
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"answers": "Bob"}, r"1 questions .* first row 1: the answer 'Bob' is not in the context"),
+        ({"answers": [{"text": "Ada", "answer_start": 1}]}, r"answer_start 1 of the answer 'Ada' points at 'da '"),
+        ({"context": "Ade\u0301 was", "answers": "Ad\u00e9"}, r"except in another Unicode form \(NFC, NFD\)"),
+    ],
+)
+def test_an_answer_that_is_not_in_the_context_is_refused_dropped_or_kept(change, message):
+    rows = [FLAT, {**FLAT, "id": "2", **change}]
+    with pytest.raises(UsageError, match=message):
+        from_rows(rows, source="t", unanswerable="refuse")
+    assert [x.id for x in from_rows(rows, source="t", unanswerable="refuse", mismatched="drop")] == ["1"]
+    kept = from_rows(rows, source="t", unanswerable="refuse", mismatched="keep")
+    assert [x.id for x in kept] == ["1", "2"]
+
+
+def test_further_gold_answers_without_an_offset_may_be_in_other_words():
+    (x,) = from_rows([{**FLAT, "answers": ["Ada", "Countess Lovelace"]}], source="t", unanswerable="refuse")
+    assert x.answers == ("Ada", "Countess Lovelace")
 
 
 def test_an_example_cannot_be_changed():

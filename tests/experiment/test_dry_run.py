@@ -141,8 +141,10 @@ def test_an_arm_that_is_certain_to_fail_is_named_with_its_reason(folder, tmp_pat
     assert "nothing would train LoRA" in planned.obstacles["mute"]
     assert "elsewhere is no arm's folder" in planned.obstacles["adrift"]
     assert "nowhere is no arm's folder" in planned.obstacles["untaught"]
-    records = {record.name: record for record in run_sweep(experiment(folder, arms=arms), tmp_path / "run")}
-    assert {name for name, record in records.items() if record.status == "failed"} == set(planned.obstacles)
+    with pytest.raises(UsageError) as caught:
+        run_sweep(experiment(folder, arms=arms), tmp_path / "run")
+    assert [line.partition(" would fail: ")[0] for line in caught.value.lines] == list(planned.obstacles)
+    assert not (tmp_path / "run").exists()
 
 
 def test_it_is_rendered_in_100_columns_and_as_json(folder, tmp_path):

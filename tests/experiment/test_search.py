@@ -167,7 +167,7 @@ def test_a_search_is_read_from_a_file_and_changed_on_the_command_line(tmp_path):
         ({"model.name": ["a", "b"]}, r"'search\.model' belongs to the whole experiment"),
         ({"training.adapter_lr": [1e-4, -1]}, r"search\.training\.adapter_lr: .*greater than 0, got -1"),
         ({"training.adapter_lr": [1e-4]}, "training.adapter_lr takes at least two values, each once"),
-        ({"training.adapter_lr": [1e-4, "1e-4"]}, "training.adapter_lr takes at least two values, each once"),
+        ({"training.adapter_lr": [1e-4, 0.0001]}, "training.adapter_lr takes at least two values, each once"),
         ({"training.adapter_lr": 1e-4}, "search: .*got 0.0001"),
         ({"lora": [{"rank": 1}, {"rank": 2}]}, "lora takes a list of single values"),
         ({"seed": [1, 2]}, "seed cannot be searched"),

@@ -10,7 +10,7 @@ from thinwire.config.settings import EvaluationConfig, ModelConfig, PromptConfig
 from thinwire.data.prompts import PromptEncoder
 from thinwire.data.sources import load_questions
 from thinwire.data.splits import draw_examples
-from thinwire.data.squad import Unanswerable
+from thinwire.data.squad import Mismatched, Unanswerable
 from thinwire.evaluation.answering import answer_questions, summarize
 from thinwire.model.loading import load
 from thinwire.model.memory import decoding_batch_tokens
@@ -28,6 +28,7 @@ def evaluate_target(
     prompt: PromptConfig,
     evaluation: EvaluationConfig,
     unanswerable: Unanswerable,
+    mismatched: Mismatched = "refuse",
     display: Display,
 ) -> tuple[Scores, dict[str, str]]:
     """Answer ``num`` questions of ``data`` (all if None) with the arm in the folder ``target``, or a model of that
@@ -39,6 +40,7 @@ def evaluate_target(
     Returns:
         The scores, and the scored answers by question id.
     """
+    examples = load_questions(data, "test", unanswerable, mismatched)  # before the model, which takes longer
     if has_arm_record(Path(target)):
         arm = find_arm(Path(target), model.device)
         lm, inputs = load_arm(arm)
@@ -47,7 +49,6 @@ def evaluate_target(
     else:
         lm = load(model)
         inputs, encoder = InputEmbeddings(lm.embedding_matrix), PromptEncoder(lm.tokenizer, prompt)
-    examples = load_questions(data, "test", unanswerable)
     questions = [encoder.encode(example) for example in draw_examples(examples, num or len(examples), seed, "test")]
     with display.task("answering") as task:
         predictions = answer_questions(

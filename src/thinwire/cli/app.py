@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import typer
 
+from thinwire.cli.arguments import Commands
 from thinwire.cli.checkpoints import checkpoints_app
 from thinwire.cli.results import results_app
 from thinwire.cli.runs import runs_app
 
 app = typer.Typer(
     name="thinwire",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from thinwire.cli.options import AsJson, Unanswerable, console, log_messages, progress_display, unanswerable_choice
+from thinwire.cli.arguments import Command, output_file, output_folder
+from thinwire.cli.options import (
+    AsJson,
+    Mismatched,
+    Unanswerable,
+    console,
+    log_messages,
+    mismatched_choice,
+    progress_display,
+    unanswerable_choice,
+)
 from thinwire.config.settings import EvaluationConfig, ModelConfig, PromptConfig
-from thinwire.errors import UsageError
+from thinwire.errors import UsageError, shown
+from thinwire.inputs import check_path
 from thinwire.schema import build
 
 checkpoints_app = typer.Typer()
@@ -17,23 +29,28 @@ checkpoints_app = typer.Typer()
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
 
-@checkpoints_app.command()
+@checkpoints_app.command(cls=Command)
 def evaluate(
     target: Annotated[str, typer.Argument(help="An arm's folder (runs/SWEEP/ARM), or a bare model (input: text).")],
     data: Annotated[str, typer.Option(help="squad, a .json or .jsonl file, or a Hugging Face dataset.")] = "squad",
     samples: Annotated[str, typer.Option(help="How many questions, drawn by seed, or all.")] = "100",
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
-    predictions: Annotated[Path | None, typer.Option(help="Write {question id: answer} here.")] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help="Write {question id: answer} here.", callback=output_file("predictions file")),
+    ] = None,
     style: Annotated[str, typer.Option(help="Prompt style of a bare model: auto, chat or plain.")] = "auto",
     device: Device = "auto",
     unanswerable: Unanswerable = "refuse",
+    mismatched: Mismatched = "refuse",
     as_json: AsJson = False,
 ) -> None:
     """Score an arm's checkpoint, or a bare model, on any questions."""
     from thinwire.checkpoints.evaluate import evaluate_target
 
-    if samples != "all" and not (samples.isdecimal() and int(samples) > 0):
-        raise UsageError(f"--samples takes a positive number or all, got {samples!r}")
+    check_path(target, "model or arm's folder")
+    if samples != "all" and not re.fullmatch(r"0*[1-9]\d{0,11}", samples, re.ASCII):
+        raise UsageError(f"--samples takes a positive number or all, got {shown(samples)}")
     with progress_display() as display:
         scores, answers = evaluate_target(
             target,
@@ -44,8 +61,11 @@ def evaluate(
             prompt=build(PromptConfig, {"style": style}, where="prompt"),
             evaluation=EvaluationConfig(),
             unanswerable=unanswerable_choice(unanswerable),
+            mismatched=mismatched_choice(mismatched),
             display=display,
         )
+    if samples != "all" and scores.n < int(samples):
+        console.print(f"{samples} questions were asked for, {data} has {scores.n}")
     if predictions:
         from thinwire.files import write_json
 
@@ -56,15 +76,19 @@ def evaluate(
         typer.echo(f"F1 {100 * scores.f1:.2f}  EM {100 * scores.exact_match:.2f}  {scores.n} questions")
 
 
-@checkpoints_app.command()
+@checkpoints_app.command(cls=Command)
 def export(
     arm: Annotated[Path, typer.Argument(help="An arm's folder: runs/SWEEP/ARM.")],
-    target: Annotated[Path, typer.Argument(help="The checkpoint folder to write.")],
+    target: Annotated[
+        Path,
+        typer.Argument(help="The checkpoint folder to write.", callback=output_folder("checkpoint folder")),
+    ],
 ) -> None:
     """Fold an arm into an ordinary checkpoint: embeddings replaced, LoRA merged, no cost at inference."""
     from thinwire.checkpoints.export import export as export_arm
     from thinwire.checkpoints.load import find_arm
 
+    check_path(arm, "arm's folder")
     with log_messages():
         export_arm(find_arm(arm, device="cpu"), target)
     console.print(f"checkpoint: {target}")

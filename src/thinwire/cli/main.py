@@ -43,7 +43,8 @@ def _run(words: str) -> None:
         _say(f"error: {error}{words}")
         sys.exit(error.exit_code)
     except ThinwireError as error:
-        _say(f"error: {error}")
+        for line in error.lines:
+            _say(f"error: {line}")
         sys.exit(error.exit_code)
     except OSError as error:  # of a file that another library reads or writes
         _say(f"error: {error.filename or 'a file'}: {error.strerror or error}{words}")

@@ -13,7 +13,8 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from thinwire.errors import UsageError
+from thinwire.cli.arguments import output_folder
+from thinwire.errors import UsageError, shown
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import, so commands import them only if needed
     from thinwire.progress import Display
@@ -21,6 +22,9 @@ if TYPE_CHECKING:  # torch and transformers take seconds to import, so commands 
 console = Console(stderr=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
+Mismatched = Annotated[
+    str, typer.Option(help="Questions whose answers are not where they should be in the context: refuse, drop or keep.")
+]
 Unanswerable = Annotated[str, typer.Option(help="SQuAD v2.0 questions without an answer: refuse or drop.")]
 Set = Annotated[
     list[str] | None,
@@ -28,7 +32,12 @@ Set = Annotated[
 ]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="Folder of the results [default: runs/NAME, after the experiment]."),
+    typer.Option(
+        "--output",
+        "-o",
+        help="Folder of the results [default: runs/NAME, after the experiment].",
+        callback=output_folder("output folder"),
+    ),
 ]
 
 
@@ -39,7 +48,18 @@ def unanswerable_choice(value: str) -> Any:
         UsageError: it is neither refuse nor drop.
     """
     if value not in ("refuse", "drop"):
-        raise UsageError(f"--unanswerable takes refuse or drop, got {value!r}")
+        raise UsageError(f"--unanswerable takes refuse or drop, got {shown(value)}")
+    return value
+
+
+def mismatched_choice(value: str) -> Any:
+    """Check the value of ``--mismatched``.
+
+    Raises:
+        UsageError: it is neither refuse nor drop nor keep.
+    """
+    if value not in ("refuse", "drop", "keep"):
+        raise UsageError(f"--mismatched takes refuse, drop or keep, got {shown(value)}")
     return value
 
 

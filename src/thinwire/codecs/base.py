@@ -47,6 +47,15 @@ class Codec(ABC):
     def layout(cls, config: CodecConfig, embedding_width: int) -> Layout:
         """Return the type and shape of each tensor of a fit with these settings to embeddings of this width."""
 
+    @classmethod
+    def check_fits(cls, config: CodecConfig, embedding_width: int, num_rows: int) -> None:
+        """Refuse settings that cannot be fitted to a matrix of ``num_rows`` rows, before anything is.
+
+        Raises:
+            UsageError: a code would be wider than an embedding, or as a subclass says.
+        """
+        config.code_width(embedding_width)
+
     @property
     @abstractmethod
     def code_width(self) -> int:

@@ -66,6 +66,10 @@ class QuantizedEmbeddingsCodec(Codec):
     """``[]``, float64: share of the weighted variance of the rows seen that rounding loses."""
 
     @classmethod
+    def check_fits(cls, config: CodecConfig, embedding_width: int, num_rows: int) -> None:
+        """Refuse nothing: codes are as wide as embeddings, whatever the ratio."""
+
+    @classmethod
     def fit(cls, matrix: Tensor, counts: Tensor, config: CodecConfig, seed: int) -> Self:
         """Measure the error of rounding and the scale of each number; see ``Codec.fit``. Codes depend on neither, and
         nothing is random.

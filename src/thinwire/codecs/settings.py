@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
+from pydantic import Field
+
 from thinwire.errors import UsageError
-from thinwire.schema import Auto, ByDevice, Fraction, PositiveInt, Rate, Section, Weight
+from thinwire.schema import Auto, ByDevice, Fraction, PositiveInt, Rate, Section, Tokens, Weight, Width
 
 Weighting = Literal["counts", "sqrt", "uniform"]
 
@@ -23,10 +25,10 @@ class CodecConfig(Section):
 
     kind: str = "pca"
     """One of ``thinwire.codecs.table.CODECS``."""
-    ratio: Rate = 4.0
+    ratio: Annotated[float, Field(ge=1)] = 4.0
     """Embedding width over code width; for ``vq``, over the width of the latent vectors that are quantised. Without
     effect for ``quantized_embeddings``, whose codes are as wide as embeddings."""
-    compress_dim: PositiveInt | None = None
+    compress_dim: Width | None = None
     """The code width (for ``vq``, the latent width) itself; overrides ``ratio``."""
     weighting: Weighting = "counts"
     """Weight of a row of the matrix in PCA, and its share of the rows drawn to train other codecs: its occurrences in
@@ -52,10 +54,9 @@ class CodecConfig(Section):
         """
         width = self.compress_dim or max(1, round(embedding_width / self.ratio))
         if width > embedding_width:
-            cause = f"codec.compress_dim is {width}" if self.compress_dim else f"codec.ratio is {self.ratio}"
             raise UsageError(
-                f"{cause}, but a code has at most as many numbers as an embedding, {embedding_width}; "
-                f"choose compress_dim 1 to {embedding_width}, or a ratio of 1 or more"
+                f"codec.compress_dim is {width}, but a code has at most as many numbers as an embedding, "
+                f"{embedding_width}; choose 1 to {embedding_width}, or null to leave it to codec.ratio"
             )
         return width
 
@@ -66,7 +67,7 @@ class RowTrainingConfig(Section):
     steps: Annotated[PositiveInt | Auto | Literal[0], ByDevice(cuda=10_000, cpu=1_000)] = "auto"
     """Optimiser steps before any arm starts; ``auto`` is 10,000 on a GPU and 1,000 on a CPU; 0 leaves the linear
     decoder."""
-    batch_rows: PositiveInt = 2048
+    batch_rows: Tokens = 2048
     """Rows of the matrix per step (``rows``); ``sequence`` takes whole prompts, at least this many tokens."""
     learning_rate: Rate = 2e-3
     """Peak learning rate of AdamW; linear warm-up over 50 steps, then cosine decay to zero."""

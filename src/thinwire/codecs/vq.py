@@ -53,9 +53,9 @@ class VQConfig(Section):
     form: Literal["single", "residual", "product"] = "single"
     """``single``: one codebook; ``residual``: several, each for the residual of those before; ``product``: one for each
     part of the latent vector."""
-    codebook_size: Annotated[int, Field(ge=2)] = 512
+    codebook_size: Annotated[int, Field(ge=2, le=1_000_000)] = 512
     """Entries of each codebook."""
-    num_codebooks: PositiveInt | None = None
+    num_codebooks: Annotated[int, Field(gt=0, le=10_000)] | None = None
     """Number of codebooks, and of integers in a code; by default 8, and always 1 where ``form`` is single."""
     steps: Annotated[PositiveInt | Auto, ByDevice(cuda=2_000, cpu=500)] = "auto"
     """Optimiser steps; ``auto`` is 2,000 on a GPU and 500 on a CPU."""
@@ -68,7 +68,7 @@ class VQConfig(Section):
     """
     dead_below: Weight = 0.5
     """An entry with fewer assigned rows per step (running mean) is reset to a row of the batch; 0 disables this."""
-    kmeans_iterations: Annotated[int, Field(ge=0)] = 10
+    kmeans_iterations: Annotated[int, Field(ge=0, le=10_000)] = 10
     """Iterations of k-means over the rows seen, which initialises the entries; 0 initialises them at random, which does
     no harm where unused entries are reset."""
 
@@ -119,6 +119,16 @@ class VQCodec(Codec):
     """``[M]``, float64: perplexity of each codebook's entries, weighted by the corpus."""
     collisions: Tensor
     """``[2]``, float64: ids seen that share their code with another, as a share of the ids and of the tokens."""
+
+    @classmethod
+    def check_fits(cls, config: CodecConfig, embedding_width: int, num_rows: int) -> None:
+        """Refuse codebooks that do not fit; see ``Codec.check_fits``.
+
+        Raises:
+            UsageError: vector-quantize-pytorch is missing, the latent numbers cannot be cut into equal parts, or there
+                would be more entries than rows.
+        """
+        _check(config.own(VQConfig), config.code_width(embedding_width), num_rows)
 
     @classmethod
     def fit(cls, matrix: Tensor, counts: Tensor, config: CodecConfig, seed: int) -> Self:

@@ -26,9 +26,9 @@ from thinwire.config.settings import (
     TrainingConfig,
     VerdictConfig,
 )
-from thinwire.errors import UsageError
+from thinwire.errors import UsageError, shown
 from thinwire.results.interactions import Interaction
-from thinwire.schema import Auto, PositiveInt, Section, build, leaves, merge, nearest, nested
+from thinwire.schema import Auto, Section, Seed, build, leaves, merge, nearest, nested
 
 ARM_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"
 """Pattern of arm names. They become folder names, so only characters that every file system accepts are allowed."""
@@ -39,6 +39,14 @@ RESERVED_NAMES = frozenset(
     | {"analysis.json", "report.html", "report.md", "figures", "search", "search.json"}
 )
 """Names of other files and folders in a sweep's folder; no arm may have one of them."""
+
+_MOST_NAME_BYTES = 200
+"""Of an arm's name with its seed: file systems allow 255 bytes, and temporary files add to it."""
+
+_WINDOWS_DEVICES = frozenset(
+    {"con", "prn", "aux", "nul"} | {f"{name}{n}" for name in ("com", "lpt") for n in range(1, 10)}
+)
+"""Names that no file can have on Windows, whatever follows a dot."""
 
 _NOT_SEARCHED = frozenset({"seed", "evaluation.samples", "evaluation.selection_samples"})
 """Settings whose values have no scores that could be compared: luck, and the questions themselves."""
@@ -58,7 +66,7 @@ class ArmConfig(Section):
     or the text itself."""
     context: bool = True
     """Whether the prompt contains the paragraph; false leaves the question alone."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the data order, initial values and dropout; at the top level it also draws the questions."""
     prompt: PromptConfig = PromptConfig()
     codec: AnyCodecConfig = AnyCodecConfig()
@@ -113,14 +121,14 @@ class Experiment(ArmConfig):
     data: DataConfig = DataConfig()
     baseline: str = "baseline"
     """The arm that all others are compared with."""
-    seeds: tuple[int, ...] = ()
+    seeds: Annotated[tuple[Seed, ...], Field(max_length=1_000)] = ()
     """Train every arm, and every control that trains, once with each of these seeds; by default once, with ``seed``.
     Controls that do not train run once."""
-    group_size: PositiveInt | Auto = "auto"
+    group_size: Annotated[int, Field(gt=0, le=10_000)] | Auto = "auto"
     """Maximum number of arms in a multi-LoRA group: they train together over one copy of the model, and must see the
     same questions in the same order. ``auto`` is 16 on a GPU with a small model and 1 elsewhere. Results are the same
     except for rounding and dropout."""
-    worker_processes: PositiveInt | Auto = "auto"
+    worker_processes: Annotated[int, Field(gt=0, le=10_000)] | Auto = "auto"
     """Maximum number of groups that train side by side on a CPU, each in a process with a part of the cores. ``auto``
     is as many as have a core, enough memory and enough to train. Results are the same except for rounding."""
     search: dict[str, tuple[Any, ...]] = Field(default={})
@@ -151,10 +159,11 @@ class Experiment(ArmConfig):
         # ``--set search.training.lora_lr=[...]`` is nested, an experiment file has paths.
         if not isinstance(value, Mapping):
             return value
-        grids = dict(leaves(value))
-        for path, values in grids.items():
+        grids: dict[str, tuple[Any, ...]] = {}
+        for path, values in leaves(value):
             if not isinstance(values, list | tuple):
-                raise ValueError(f"{path} takes a list of at least two values, such as [A, B], got {values!r}")
+                raise ValueError(f"{path} takes a list of at least two values, such as [A, B], got {shown(values)}")
+            grids[path] = tuple(values)
         return grids
 
     @field_validator("search", mode="after")
@@ -168,14 +177,48 @@ class Experiment(ArmConfig):
             raise ValueError(f"{', '.join(shared)}: the name of an arm and of a control; rename one")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds: {list(self.seeds)} names a seed twice")
-        if taken := sorted(RESERVED_NAMES & set(self.arms)):
+        if taken := sorted(name for name in self.arms if name.casefold() in RESERVED_NAMES):
             raise ValueError(f"arms cannot be called {', '.join(taken)}: the sweep's folder has other uses for it")
+        self._refuse_names_that_are_no_folders()
         if self.baseline not in self.arms:
             raise ValueError(f"baseline: {self.baseline!r} is no arm{nearest(self.baseline, self.arms)}")
+        complaints: list[str] = []
         for name in (*self.arms, *self.controls):
-            self.arm(name)
+            try:
+                self.arm(name)
+            except UsageError as error:
+                complaints += [line for line in error.args if line not in complaints]
+        if complaints:
+            raise UsageError(*complaints)
         self._refuse_interactions_of_unknown_arms()
         return self
+
+    def _refuse_names_that_are_no_folders(self) -> None:
+        """Refuse names that some file system cannot have, or that would share a folder with another."""
+        of_runs = {"name": self.name}
+        for name in (*self.arms, *self.controls):
+            of_runs |= {f"the name {run}": run for run in (name, *(self.run_name(name, seed) for seed in self.seeds))}
+        for what, name in of_runs.items():
+            if len(name) > _MOST_NAME_BYTES:
+                raise ValueError(
+                    f"{what}: {shown(name, 40)} has {len(name)} bytes, with its seed; shorten it to {_MOST_NAME_BYTES}"
+                )
+            if name.partition(".")[0].casefold() in _WINDOWS_DEVICES or name.endswith("."):
+                raise ValueError(f"{what} cannot be a folder on Windows; choose another")
+        for group in (self.arms, self.controls):
+            taken: dict[str, str] = {}
+            for name in group:
+                for run in dict.fromkeys([name, *(self.run_name(name, seed) for seed in self.seeds)]):
+                    if (before := taken.setdefault(run.casefold(), name)) != name:
+                        raise ValueError(
+                            f"{before} and {name} would both use the folder {run} (file systems may not tell upper "
+                            "from lower case; further seeds are added to names); rename one"
+                        )
+
+    def run_name(self, name: str, seed: int) -> str:
+        """Return the name of the training of an arm or control with ``seed``, which is that of its folder: the first of
+        several seeds has the name alone."""
+        return name if not self.seeds or seed == self.seeds[0] else f"{name}-seed{seed}"
 
     def _refuse_interactions_of_unknown_arms(self) -> None:
         known = [*self.arms, *self.controls]

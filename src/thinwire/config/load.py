@@ -6,11 +6,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from thinwire.config.experiment import Experiment
-from thinwire.errors import UsageError
+from thinwire.config.strict_yaml import parse_yaml
+from thinwire.errors import UsageError, shown
+from thinwire.inputs import NoFileError, check_path, read_text
 from thinwire.schema import build, merge
+
+_MOST_BYTES = 1 << 20
+"""Of an experiment file: the longest that a person writes is far below, and reading YAML is slow."""
+
+_MOST_FILES = 20
+"""That lead to each other by ``extends``."""
 
 
 def load_experiment(path: Path, overrides: Iterable[str] = ()) -> Experiment:
@@ -23,49 +29,61 @@ def load_experiment(path: Path, overrides: Iterable[str] = ()) -> Experiment:
         UsageError: a file is missing, is no YAML mapping or extends itself, a key is unknown, or a value is out of
             range.
     """
-    data = _read(path, extended_by=())
+    data = _read(path)
     for override in overrides:
         _set(data, override)
     return build(Experiment, data, where="")
 
 
-def _read(path: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
-    """Merge the settings of ``path`` into those of the file that it extends.
+def _read(path: Path) -> dict[str, Any]:
+    """Merge the settings of ``path`` into those of the files that it extends."""
+    read, layers, seen = [path], [], set()
+    while True:
+        data = _mapping(read)
+        file = read[-1].stat()
+        if (file.st_dev, file.st_ino) in seen:
+            raise UsageError(f"{read[-1]} extends itself ({' -> '.join(map(str, read))}); take one 'extends' out")
+        seen.add((file.st_dev, file.st_ino))
+        layers.append(data)
+        if "extends" not in data:
+            break
+        base = data.pop("extends")
+        if not isinstance(base, str):
+            raise UsageError(f"{read[-1]}: extends takes the path of one experiment file, got {shown(base)}")
+        if len(read) == _MOST_FILES:
+            raise UsageError(f"{path} extends {_MOST_FILES} files, one after the other; put some into one")
+        read.append(read[-1].parent / check_path(base, f"file that {read[-1]} extends"))
+    merged: dict[str, Any] = {}
+    for data in reversed(layers):
+        merged = merge(merged, data)
+    return merged
 
-    Args:
-        extended_by: the files that led to ``path`` through ``extends``.
-    """
-    if path.resolve() in [other.resolve() for other in extended_by]:
-        chain = " -> ".join(map(str, (*extended_by, path)))
-        raise UsageError(f"{path} extends itself ({chain}); take one 'extends' out")
+
+def _mapping(read: list[Path]) -> dict[str, Any]:
+    """Read the last of the files that lead to each other by ``extends``."""
+    path, before = read[-1], read[-2] if len(read) > 1 else None
+    what = f"experiment file that {before} extends," if before else "experiment file"
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if extended_by:
-            message = f"{extended_by[-1]} extends {path}, which does not exist; give a path relative to the first"
+        text = read_text(path, what, most_bytes=_MOST_BYTES)
+    except NoFileError:
+        if before:
+            message = f"{before} extends {path}, which does not exist; give a path relative to the first"
             raise UsageError(message) from None
         raise UsageError(f"no experiment file {path}; the plan's is experiments/phase1a_lora.yaml") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{path} is not a readable YAML file: {error}") from None
+    data = parse_yaml(text, f"{path} is not a readable YAML file")
     if not isinstance(data, dict):
         raise UsageError(f"{path} holds a {type(data).__name__}, expected a mapping of settings")
-    if "extends" not in data:
-        return data
-    base = data.pop("extends")
-    if not isinstance(base, str):
-        raise UsageError(f"{path}: extends takes the path of one experiment file, got {base!r}")
-    return merge(_read(path.parent / base, (*extended_by, path)), data)
+    return data
 
 
 def _set(data: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
-    if not equals or not path.strip():
-        raise UsageError(f"--set takes path.to.key=value, got {override!r}")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"--set {path}: {text!r} is no YAML value: {error}") from None
-    *groups, last = path.strip().split(".")
+    *groups, last = names = path.strip().split(".")
+    if not equals or not all(names) or not path.isprintable() or " " in path.strip():
+        raise UsageError(f"--set takes path.to.key=value, got {shown(override)}")
+    if not text.strip():
+        raise UsageError(f"--set {path}= has no value; write null for none, '\"\"' for an empty text")
+    value = parse_yaml(text, f"--set {path}: {shown(text)} is no YAML value")
     for depth, group in enumerate(groups):
         inner = data.get(group)
         if inner is None:

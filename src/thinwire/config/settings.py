@@ -7,14 +7,16 @@ where a value came from.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from thinwire.codecs.settings import RowTrainingConfig
-from thinwire.errors import UsageError
-from thinwire.schema import Auto, ByDevice, PositiveInt, Rate, Section, Weight
+from thinwire.errors import UsageError, shown
+from thinwire.inputs import check_path
+from thinwire.schema import Auto, ByDevice, PositiveInt, Rate, Section, Tokens, Weight, Width
 from thinwire.stats.tiers import ROUNDING, Tier, Tiers
 
 
@@ -39,6 +41,19 @@ class ModelConfig(Section):
     """Launch the kernels of a training micro-batch as one CUDA graph (CUDA only); ``auto`` does so for small models,
     where the GPU would wait for the CPU. Micro-batches are then padded to a few shape buckets."""
 
+    @field_validator("device")
+    @classmethod
+    def _is_a_device(cls, device: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device, re.ASCII):
+            raise ValueError(f"{shown(device)} is no device; use auto, cpu, cuda or cuda:N")
+        return device
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_name(cls, name: str) -> str:
+        check_path(name, "model")
+        return name
+
 
 class DataConfig(Section):
     """Questions for training, for choosing epochs and arms (selection), and for reported scores (test); shared by all
@@ -57,9 +72,20 @@ class DataConfig(Section):
     """Whole articles of the train set that are held out to choose epochs and arms."""
     unanswerable: Literal["refuse", "drop"] = "refuse"
     """SQuAD v2.0 questions without an answer: ``refuse`` makes them an error, ``drop`` leaves them out."""
+    mismatched: Literal["refuse", "drop", "keep"] = "refuse"
+    """Questions whose answers are not where they should be in the context: an ``answer_start`` that does not point at
+    its answer, or a first answer without ``answer_start`` that is nowhere in it. ``refuse`` makes them an error,
+    ``drop`` leaves them out, ``keep`` takes them as they are, for answers in other words than the context's."""
     allow_shared_paragraphs: bool = False
     """Whether training, selection and test questions may have paragraphs in common; by default that is an error. If
     they may, the sweep warns and records the number of shared test paragraphs."""
+
+    @field_validator("train", "test")
+    @classmethod
+    def _is_a_path(cls, source: str | None) -> str | None:
+        if source is not None:
+            check_path(source, "data")
+        return source
 
     @model_validator(mode="after")
     def _one_source_of_test_questions(self) -> DataConfig:
@@ -80,7 +106,7 @@ class PromptConfig(Section):
 
     style: Literal["auto", "chat", "plain"] = "auto"
     """``chat`` uses the tokenizer's chat template, ``plain`` is bare text; ``auto`` is chat if there is a template."""
-    max_tokens: PositiveInt = 1024
+    max_tokens: Tokens = 1024
     """Maximum prompt length in tokens."""
     truncation: Literal["context", "right"] = "context"
     """How a longer prompt is cut: ``context`` shortens only the context; ``right`` cuts everything after
@@ -96,7 +122,7 @@ class PromptConfig(Section):
 class AdapterConfig(Section):
     """The trained decoder from codes to embeddings."""
 
-    hidden: PositiveInt = 2304
+    hidden: Width = 2304
     """Width of the hidden layer of the residual MLP."""
 
 
@@ -111,7 +137,7 @@ class ReconstructionConfig(RowTrainingConfig):
 class SupervisionConfig(Section):
     """Supervision by the first answer tokens; the prompt is never supervised."""
 
-    k_tokens: PositiveInt = 4
+    k_tokens: Tokens = 4
     """Supervised answer tokens, including the end token."""
     ce_weight: Weight = 0.01
     """Weight of the cross-entropy on those tokens, averaged over them."""
@@ -138,11 +164,11 @@ class SupervisionConfig(Section):
 class LoraSettings(Section):
     """Low-rank adaptation of the frozen model (Hu et al. 2021, arXiv:2106.09685)."""
 
-    rank: Annotated[int, Field(ge=0)] = 0
+    rank: Annotated[int, Field(ge=0, le=65_536)] = 0
     """Rank of the update; 0 means no LoRA."""
     alpha: Rate = 16.0
     """The update is scaled by ``alpha / rank``."""
-    layers: PositiveInt | Literal["all"] = "all"
+    layers: Annotated[int, Field(gt=0, le=10_000)] | Literal["all"] = "all"
     """Number of adapted layers."""
     position: Literal["first", "middle", "last"] = "first"
     """Which layers they are, if not all: the first from the input, the middle ones, or the last. If the others cannot
@@ -157,6 +183,15 @@ class LoraSettings(Section):
     trained: bool = True
     """Whether LoRA is trained; ``false`` leaves the factors of ``start_from`` as they are, and only the adapter is
     trained. Dropout applies all the same."""
+
+    @field_validator("targets")
+    @classmethod
+    def _each_target_once(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
+        if not targets or not all(one.strip() for one in targets) or len(set(targets)) < len(targets):
+            raise ValueError(
+                f"takes the names of linear modules, at least one and each once, got {shown(list(targets))}"
+            )
+        return targets
 
     @model_validator(mode="after")
     def _untrained_needs_a_start(self) -> LoraSettings:
@@ -189,11 +224,11 @@ class TrainingConfig(Section):
 
     renamed: ClassVar[Mapping[str, str]] = {"pass_tokens": "micro_batch_tokens"}
 
-    epochs: Annotated[int, Field(ge=0)] = 3
+    epochs: Annotated[int, Field(ge=0, le=100_000)] = 3
     """Epochs over the training questions; 0 trains nothing."""
-    batch_size: PositiveInt = 32
+    batch_size: Annotated[int, Field(gt=0, le=1_000_000)] = 32
     """Questions per optimiser step, independent of memory: a batch is split into micro-batches, but never reduced."""
-    micro_batch_tokens: PositiveInt | Auto = "auto"
+    micro_batch_tokens: Tokens | Auto = "auto"
     """Maximum tokens in one forward pass; ``auto`` depends on the model's size and the free memory."""
     batching: Literal["shuffled", "grouped"] = "shuffled"
     """``shuffled`` visits questions in random order; ``grouped`` visits paragraphs in random order, each with all its
@@ -206,7 +241,7 @@ class TrainingConfig(Section):
     """Peak learning rate of AdamW for the adapter."""
     lora_lr: Rate = 1e-3
     """Peak learning rate of AdamW for LoRA."""
-    warmup_steps: Annotated[int, Field(ge=0)] | Auto = "auto"
+    warmup_steps: Annotated[int, Field(ge=0, le=1_000_000_000)] | Auto = "auto"
     """Steps of linear warm-up; ``auto`` is 20 or a tenth of the run, whichever is less. Linear decay to zero follows.
     """
     weight_decay: Weight = 0.0
@@ -231,14 +266,14 @@ class EvaluationConfig(Section):
     """Test questions, drawn by seed; ``auto`` is 1,000 on a GPU and 100 on a CPU."""
     selection_samples: Annotated[PositiveInt | Auto, ByDevice(cuda=500, cpu=50)] = "auto"
     """Selection questions, drawn by seed; ``auto`` is 500 on a GPU and 50 on a CPU."""
-    max_new_tokens: PositiveInt = 24
+    max_new_tokens: Tokens = 24
     """Maximum answer length in tokens; decoding is greedy."""
     stop: Literal["end", "length"] = "end"
     """``end``: an answer ends at an end token or, for plain prompts, at a line end. ``length``: it always has
     ``max_new_tokens`` tokens, as in a harness without stop tokens; it exists to measure what that fault costs."""
     score: Literal["first_line", "raw"] = "first_line"
     """The scored part of an answer, also for choosing epochs and arms: its first line, or all of it."""
-    batch_tokens: PositiveInt | Auto = "auto"
+    batch_tokens: Tokens | Auto = "auto"
     """Maximum tokens in one batch of decoding, counting padding and new tokens."""
 
 
@@ -247,7 +282,7 @@ class VerdictConfig(Tiers):
 
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     """Confidence of the simultaneous intervals over all arms."""
-    resamples: Annotated[int, Field(ge=100)] = 10_000
+    resamples: Annotated[int, Field(ge=100, le=1_000_000)] = 10_000
     """Bootstrap resamples."""
     power: Annotated[float, Field(ge=0.5, lt=1)] = 0.8
     """Probability with which the reported number of questions would resolve an unresolved arm."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,14 +41,19 @@ def shared_paragraphs(seen: Sequence[Example], scored: Sequence[Example]) -> tup
         The texts, with whitespace normalised.
     """
     questions = {example.id: example.question for example in seen}
-    texts = {_normalised(context) for context in {example.context for example in seen}}
+    texts = {_digest(_normalised(context)) for context in {example.context for example in seen}}
     has_shared_question: dict[str, bool] = {}  # by context, so that each is normalised once for all its questions
     for example in scored:
         twin = questions.get(example.id)
         is_shared = twin is not None and _normalised(twin) == _normalised(example.question)
         has_shared_question[example.context] = has_shared_question.get(example.context, False) or is_shared
     by_text = ((_normalised(context), is_shared) for context, is_shared in has_shared_question.items())
-    return tuple(dict.fromkeys(text for text, is_shared in by_text if is_shared or text in texts))
+    return tuple(dict.fromkeys(text for text, is_shared in by_text if is_shared or _digest(text) in texts))
+
+
+def _digest(text: str) -> bytes:
+    """Stand for a text in a set: large data have hundreds of megabytes of paragraphs."""
+    return hashlib.sha256(text.encode()).digest()
 
 
 def _normalised(text: str) -> str:

@@ -110,7 +110,7 @@ class Splits:
     @cached_property
     def _all(self) -> tuple[list[Example], list[Example], list[Example]]:
         data = self._data
-        everything = load_questions(data.train, "train", data.unanswerable)
+        everything = load_questions(data.train, "train", data.unanswerable, data.mismatched)
         train, held_out = hold_out_articles(everything, data.selection_articles, self._seed)
         if data.test_articles is None:
             return train, held_out, load_test_questions(data)

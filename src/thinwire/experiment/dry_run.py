@@ -6,6 +6,7 @@ the sweep: its number of layers, its embedding width, the number of tokens of it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,16 +16,16 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
-from thinwire.checkpoints.load import check_arm, check_same_lora, find_arm
 from thinwire.config.auto import resolved
-from thinwire.config.experiment import ArmConfig, Experiment
+from thinwire.config.experiment import Experiment
 from thinwire.data.splits import Splits
-from thinwire.errors import ThinwireError
 from thinwire.experiment.plan import Controls, Planned, plan
 from thinwire.experiment.resume import check_folder, finished_record
 from thinwire.experiment.scheduling import MAX_GROUP_SIZE, check_worker_processes, group
 from thinwire.experiment.search import search_experiment, to_search, with_choices
+from thinwire.experiment.sweep_inputs import obstacles
 from thinwire.model.loading import choose_device, choose_model
+from thinwire.report.caveats import fewer_questions
 from thinwire.results.layout import arm_folder
 from thinwire.results.search_record import read_search_record
 from thinwire.schema import leaves
@@ -65,6 +66,8 @@ class DryRun:
     group_size: int | str
     test_source: str
     """Where the test questions come from: ``data.test_articles=40 of data.train=squad``."""
+    fewer_questions: list[str]
+    """Which splits have fewer questions than were asked for, in words."""
     runs: list[DryRunEntry]
     candidates: dict[str, int]
     """Number of candidates that the search of settings would train first, by arm or control."""
@@ -95,6 +98,7 @@ def dry_run(experiment: Experiment, folder: Path, *, resume: bool = False, contr
         search_experiment(experiment)  # refuses combinations of values that no arm may have
     chosen = with_choices(experiment, planned, known)
     runs = [replace(run, config=resolved(run.config, device.type)) for run in chosen]
+    blocked = obstacles(runs, folder)
     splits = Splits(experiment.data, experiment.seed)
     states = {run.name: _state(run, folder, splits) for run in runs}
     most = MAX_GROUP_SIZE if experiment.group_size == "auto" else experiment.group_size
@@ -109,7 +113,11 @@ def dry_run(experiment: Experiment, folder: Path, *, resume: bool = False, contr
         baseline=experiment.baseline,
         group_size=experiment.group_size,
         test_source=splits.test_source,
-        runs=[_entry(run, experiment, splits, group=numbers.get(run.name), state=states[run.name]) for run in runs],
+        fewer_questions=_fewer_questions(runs, experiment, splits),
+        runs=[
+            _entry(run, experiment, splits, numbers.get(run.name), states[run.name], blocked.get(run.name))
+            for run in runs
+        ],
         candidates={name: len(found) for name, found in searched.items()},
     )
 
@@ -120,7 +128,23 @@ def _state(run: Planned, folder: Path, splits: Splits) -> State:
     return "unfinished" if arm_folder(folder, run.name, run.kind).exists() else "to do"
 
 
-def _entry(run: Planned, experiment: Experiment, splits: Splits, *, group: int | None, state: State) -> DryRunEntry:
+def _fewer_questions(runs: Sequence[Planned], experiment: Experiment, splits: Splits) -> list[str]:
+    found = []
+    for evaluation in dict.fromkeys(run.config.evaluation for run in runs):
+        drawn = splits.drawn(evaluation)
+        found += [
+            fewer_questions("training", "data.samples", experiment.data.samples, len(drawn.train)),
+            fewer_questions(
+                "selection", "evaluation.selection_samples", evaluation.selection_samples, len(drawn.selection)
+            ),
+            fewer_questions("test", "evaluation.samples", evaluation.samples, len(drawn.test)),
+        ]
+    return [line for line in dict.fromkeys(found) if line]
+
+
+def _entry(
+    run: Planned, experiment: Experiment, splits: Splits, group: int | None, state: State, obstacle: str | None
+) -> DryRunEntry:
     config, questions = run.config, splits.drawn(run.config.evaluation)
     changes = (experiment.arms if run.kind == "arm" else experiment.controls)[run.arm]
     seed = {"seed": config.seed} if run.name != run.arm else {}
@@ -133,23 +157,8 @@ def _entry(run: Planned, experiment: Experiment, splits: Splits, *, group: int |
         steps=steps if config.has_trainable else 0,
         group=group,
         state=state,
-        obstacle=_obstacle(config),
+        obstacle=obstacle,
     )
-
-
-def _obstacle(config: ArmConfig) -> str | None:
-    if config.untrained_lora:
-        return config.untrained_lora
-    try:
-        if config.supervision.kd_weight > 0 and config.supervision.teacher is not None:
-            check_arm(find_arm(Path(config.supervision.teacher)))
-        if config.lora.rank > 0 and config.lora.start_from is not None:
-            start = find_arm(Path(config.lora.start_from))
-            check_same_lora(start, config.lora)
-            check_arm(start)
-    except ThinwireError as error:
-        return str(error)
-    return None
 
 
 def render_dry_run(planned: DryRun) -> Group:
@@ -170,6 +179,7 @@ def render_dry_run(planned: DryRun) -> Group:
         f"{planned.name}: {left} of {len(planned.runs)} to run into {planned.folder}; nothing was run or written",
         f"model {planned.model} ({planned.why_this_model}) on {planned.device}, not loaded",
         *(f"questions {numbers}" for numbers in dict.fromkeys(map(_numbers, planned.runs))),
+        *planned.fewer_questions,
         f"test questions from {planned.test_source}",
         f"baseline {planned.baseline}",
     ]

@@ -83,8 +83,12 @@ def _with_seeds(name: str, kind: Kind, experiment: Experiment) -> list[Planned]:
     config = experiment.arm(name)
     if kind == "control" and not config.has_trainable:
         return [Planned(name=name, arm=name, kind=kind, config=config)]
-    first, *others = experiment.seeds or (config.seed,)
     return [
-        Planned(name=run_name, arm=name, kind=kind, config=config.model_copy(update={"seed": seed}))
-        for run_name, seed in [(name, first), *((f"{name}-seed{seed}", seed) for seed in others)]
+        Planned(
+            name=experiment.run_name(name, seed),
+            arm=name,
+            kind=kind,
+            config=config.model_copy(update={"seed": seed}),
+        )
+        for seed in experiment.seeds or (config.seed,)
     ]

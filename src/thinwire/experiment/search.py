@@ -11,10 +11,12 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from math import prod
 from typing import Any
 
 from thinwire.config.experiment import ArmConfig, Experiment
 from thinwire.config.idle import effective_settings
+from thinwire.errors import UsageError
 from thinwire.experiment.plan import Planned
 from thinwire.files import content_hash
 from thinwire.results.arm_record import ArmRecord
@@ -22,6 +24,9 @@ from thinwire.results.search_record import ArmSearch, CandidateScore, SearchReco
 from thinwire.schema import build, leaves, merge, nested
 
 logger = logging.getLogger(__name__)
+
+_MOST_CANDIDATES = 10_000
+"""Of an arm; each is a whole training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +55,11 @@ def candidates(experiment: Experiment, name: str) -> list[Candidate]:
         for path, grid in experiment.search.items()
         if path not in own and (config.lora.rank > 0 or not path.startswith("lora."))
     }
+    if (number := prod(map(len, grids.values()))) > _MOST_CANDIDATES:
+        raise UsageError(
+            f"search: {number:,} combinations of values for {name}, at most {_MOST_CANDIDATES:,} can be tried; search "
+            "fewer settings or values"
+        )
     combinations = (dict(zip(grids, values, strict=True)) for values in product(*grids.values()))
     used = dict.fromkeys(tuple(_used(config, values).items()) for values in combinations)
     return [Candidate(name=_candidate_name(name, dict(one)), arm=name, values=dict(one)) for one in used if one]
@@ -76,8 +86,13 @@ def search_experiment(experiment: Experiment) -> Experiment:
     """
     names = dict.fromkeys((experiment.baseline, *experiment.arms, *experiment.controls))
     found = [candidate for name in names for candidate in candidates(experiment, name)]
+    if not found:
+        raise UsageError("search: no arm or control uses the settings that are searched; take them out (search={})")
     arms = {candidate.name: _candidate_changes(experiment, candidate) for candidate in found}
-    assert len(arms) == len(found), "names of candidates are unique"
+    if len(arms) < len(found):
+        every = [candidate.name for candidate in found]
+        twice = next(one for one in every if every.count(one) > 1)
+        raise UsageError(f"search: two candidates would both be called {twice}; their values differ in signs alone")
     own = {"arms": arms, "controls": {}, "seeds": (), "search": {}, "interactions": {}, "baseline": found[0].name}
     described = {"name": f"{experiment.name}-search", "description": f"Candidate settings of {experiment.name}"}
     return build(Experiment, {**experiment.model_dump(), **own, **described}, where="")

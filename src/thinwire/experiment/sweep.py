@@ -12,6 +12,7 @@ from thinwire.experiment.folder_lock import exclusive
 from thinwire.experiment.plan import Controls, Planned, plan
 from thinwire.experiment.resume import check_folder
 from thinwire.experiment.search import choose, log_choices, search_experiment, to_search
+from thinwire.experiment.sweep_inputs import check_sizes, read_splits
 from thinwire.experiment.sweep_run import SweepRun
 from thinwire.files import make_folder, write_bytes
 from thinwire.model.language_model import LanguageModel
@@ -49,7 +50,8 @@ def run_sweep(
         The records, in the order of the experiment file.
 
     Raises:
-        UsageError: the folder holds results and ``resume`` is not given, or holds those of another experiment.
+        UsageError: the folder holds results and ``resume`` is not given, or holds those of another experiment; or
+            settings or questions cannot be used. Nothing is written then.
         StorageError: a file cannot be written. What was written before is kept, and can be resumed.
     """
     display = display or Display()
@@ -57,10 +59,12 @@ def run_sweep(
         check_available()
     planned = plan(experiment, only, controls)
     check_folder(folder, experiment, resume)  # before anything is written into it, the lock included
+    splits = read_splits(experiment, planned, folder)
     with exclusive(folder):
         before = check_folder(folder, experiment, resume)
         lm = load(experiment.model)
-        sweep = SweepRun(experiment, lm, folder, display, before=before)
+        check_sizes(planned, lm)
+        sweep = SweepRun(experiment, lm, folder, display, before=before, splits=splits)
         sweep.begin(planned)
         for overlap in sweep.splits.overlaps:
             logger.warning("%s (data.allow_shared_paragraphs)", overlap)

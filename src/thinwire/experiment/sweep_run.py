@@ -190,6 +190,7 @@ class SweepRun:
                 quantisation=lm.quantisation,
             ),
             samples=experiment.data.samples,
+            training_questions=len(self._splits.drawn(self._runs[0].config.evaluation).train),
             test_questions=self._splits.num_test_questions,
             shared_paragraphs=self._splits.num_shared_paragraphs,
             epochs=experiment.training.epochs,

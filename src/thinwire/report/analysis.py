@@ -13,6 +13,7 @@ from thinwire.evaluation.answer_metrics import AnswerMetrics, answer_metrics, go
 from thinwire.evaluation.degeneration import Diagnosis, diagnose
 from thinwire.evaluation.extractors import mean_extractor_scores
 from thinwire.report.analysis_record import AnalysedSweep, Analysis
+from thinwire.report.caveats import fewer_questions
 from thinwire.report.choice import choose_best, mean_selection_f1
 from thinwire.report.code_sizes import bits_of_code, codecs, matrix_bytes, sizes
 from thinwire.report.interactions import summarize_interactions
@@ -250,4 +251,19 @@ def _notes(results: Results) -> list[str]:
     if edges:
         named = "; ".join(f"{name}: {', '.join(paths)}" for name, paths in edges.items())
         notes.append(f"the best value found is the smallest or largest tried, so a better one may lie beyond ({named})")
-    return notes
+    return [*notes, *_fewer_questions(results)]
+
+
+def _fewer_questions(results: Results) -> list[str]:
+    """Say which splits have fewer questions than were asked for, by the header's and the records' figures."""
+    found = []
+    sweep = results.sweep
+    if sweep.training_questions is not None:
+        found.append(fewer_questions("training", "data.samples", sweep.samples, sweep.training_questions))
+    for record in (run.record for runs in results.groups.values() for run in runs):
+        asked, done = record.config["evaluation"], record.done
+        found += [
+            fewer_questions("selection", "evaluation.selection_samples", asked["selection_samples"], done.selection.n),
+            fewer_questions("test", "evaluation.samples", asked["samples"], done.test.n),
+        ]
+    return [line for line in dict.fromkeys(found) if line]

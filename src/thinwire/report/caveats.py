@@ -30,6 +30,18 @@ def overlap(shared: int) -> str | None:
     return f"{subject} in the training data: scores are not of unseen text"
 
 
+def fewer_questions(split: str, setting: str, asked: int | str, drawn: int) -> str | None:
+    """Say that a split has fewer questions than were asked for; None where it has not.
+
+    Args:
+        split: ``training``, ``selection`` or ``test``.
+        asked: the value of ``setting``; a text, such as ``all``, asks for no number.
+    """
+    if isinstance(asked, str) or drawn >= asked:
+        return None
+    return f"{drawn:,} {split} questions, fewer than the {asked:,} asked for ({setting}): the data hold no more"
+
+
 def limits(analysis: Analysis) -> list[str]:
     """Say what the intervals cover badly and not at all; nothing where there are no intervals."""
     members = {name for one in analysis.interactions for pair in one.pairs for name in pair}

@@ -73,6 +73,9 @@ class SweepHeader(SweepIdentity):
     """The ``ReportConfig`` as JSON."""
     planned: dict[Annotated[str, Field(pattern=NAME)], Kind]
     """Names of all trainings, in the order of the experiment file."""
+    training_questions: int | None = None
+    """Training questions that were drawn, fewer than ``samples`` if the data hold no more; None if an earlier version
+    did not record it."""
     test_questions: int | None = None
     """Test questions in the data, of which an arm may draw fewer; None if an earlier version did not record it."""
     shared_paragraphs: int = 0

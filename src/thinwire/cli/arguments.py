@@ -1,0 +1,165 @@
+"""The boundary of the command line: arguments are checked before a command runs, and mistakes are one line each."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from thinwire.errors import UsageError, shown
+from thinwire.inputs import check_path
+
+_ParserError: Any = next(one for one in typer.BadParameter.__mro__ if one.__name__ == "ClickException")
+"""Base of what typer's parser raises; typer has it from click or from its own copy of it, depending on its version."""
+
+
+class Commands(TyperGroup):
+    """The commands; mistakes that the parser finds are errors like all others."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            code = super().main(*arguments, **{**options, "standalone_mode": False})
+        except _ParserError as error:
+            if type(error).__name__ == "NoArgsIsHelpError":
+                error.show()
+                sys.exit(error.exit_code)
+            raise UsageError(_parser_complaint(error)) from None
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+_GIVEN = "thinwire.given"
+
+
+def _parser_complaint(error: Any) -> str:
+    """Write what typer's parser found wrong in one line, with the value."""
+    message = " ".join(error.format_message().split()).rstrip(".")
+    context, parameter = getattr(error, "ctx", None), getattr(error, "param", None)
+    given = context.meta.get(_GIVEN, {}) if context else {}
+    if parameter is not None and given.get(parameter.name) is not None:
+        message += f", got {shown(given[parameter.name])}"
+    command = f"thinwire {context.info_name}" if context and context.parent else "thinwire"
+    return f"{message}; `{command} --help` lists what there is"
+
+
+class Command(TyperCommand):
+    """A command that refuses empty values, and options that are given twice although one value counts."""
+
+    def make_parser(self, ctx: Any) -> Any:
+        parser = super().make_parser(ctx)
+        parse = parser.parse_args
+
+        def checked(args: list[str]) -> Any:
+            values, rest, given = parse(args)
+            _check_given(values, given)
+            ctx.meta[_GIVEN] = values
+            return values, rest, given
+
+        parser.parse_args = checked  # type: ignore[method-assign]
+        return parser
+
+
+def _check_given(values: dict[str, Any], given: Sequence[Any]) -> None:
+    seen: set[str] = set()
+    for parameter in given:
+        name = parameter.name or ""
+        is_option = parameter.param_type_name == "option"
+        words = max(parameter.opts, key=len) if is_option else name.upper()
+        if is_option and name in seen and not parameter.multiple:
+            raise UsageError(f"{words} is given twice; give it once")
+        seen.add(name)
+        value = values.get(name)
+        for one in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(one, str) and (not one.strip() or "\0" in one):
+                raise UsageError(f"{words} is {'empty' if not one.strip() else shown(one)}; give a value")
+
+
+Check = Callable[[Any], Any]
+"""Of a path or a list of paths; returns what it got."""
+
+
+def _for_each(check: Callable[[Path], None]) -> Check:
+    def checked(value: Any) -> Any:
+        for path in value if isinstance(value, list | tuple) else [value]:
+            if path is not None:
+                check(path)
+        return value
+
+    return checked
+
+
+def existing_folder(what: str) -> Check:
+    """Make a check that refuses a path that is not an existing folder."""
+
+    def check(path: Path) -> None:
+        mode = _mode(path, what)
+        if mode is None:
+            raise UsageError(f"no {what} {path}")
+        if not stat.S_ISDIR(mode):
+            raise UsageError(f"{path} is no folder; expected the {what}")
+
+    return _for_each(check)
+
+
+def existing(what: str) -> Check:
+    """Make a check that refuses a path that is neither an existing folder nor an ordinary file."""
+
+    def check(path: Path) -> None:
+        mode = _mode(path, what)
+        if mode is None:
+            raise UsageError(f"no {path}; expected the {what}")
+        if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+            raise UsageError(f"{path} is neither a folder nor a file; expected the {what}")
+
+    return _for_each(check)
+
+
+def output_file(what: str) -> Check:
+    """Make a check that refuses a path that no file can be written to."""
+
+    def check(path: Path) -> None:
+        mode = _mode(path, what)
+        if mode is not None and not stat.S_ISREG(mode):
+            raise UsageError(f"{path} is {'a folder' if stat.S_ISDIR(mode) else 'no ordinary file'}; name a {what}")
+        _check_parent(path.parent, path, what)
+
+    return _for_each(check)
+
+
+def output_folder(what: str) -> Check:
+    """Make a check that refuses a path that is no folder and cannot become one."""
+
+    def check(path: Path) -> None:
+        mode = _mode(path, what)
+        if mode is not None and not stat.S_ISDIR(mode):
+            raise UsageError(f"{path} is a file; name a folder as the {what}")
+        if path.is_symlink() and mode is None:
+            raise UsageError(f"{path} is a link to nothing; name a folder as the {what}")
+        _check_parent(path, path, what)
+
+    return _for_each(check)
+
+
+def _mode(path: Path, what: str) -> int | None:
+    """Return the mode of what is at ``path``, None where there is nothing."""
+    try:
+        return check_path(path, what).stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise UsageError(f"the {what} {path} cannot be looked at ({error.strerror})") from None
+
+
+def _check_parent(folder: Path, path: Path, what: str) -> None:
+    """Refuse to write below the nearest folder that exists, if it is none or may not be written to."""
+    while _mode(folder, what) is None and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise UsageError(f"the {what} {path} cannot be made: {folder} is no folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"the {what} {path} cannot be made: {folder} may not be written to")

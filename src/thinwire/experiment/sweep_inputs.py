@@ -1,0 +1,113 @@
+"""Read and check all that a sweep needs before a model is loaded and anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from thinwire.checkpoints.load import check_arm, check_same_lora, find_arm
+from thinwire.codecs.table import codec_class
+from thinwire.config.auto import resolved
+from thinwire.config.experiment import ArmConfig, Experiment
+from thinwire.data.splits import Splits
+from thinwire.errors import ThinwireError, UsageError
+from thinwire.experiment.plan import Planned
+from thinwire.experiment.scheduling import check_worker_processes
+from thinwire.experiment.search import search_experiment
+from thinwire.inputs import check_path
+from thinwire.model.language_model import LanguageModel
+from thinwire.model.loading import choose_device
+from thinwire.model.memory import free_memory
+from thinwire.results.layout import arm_folder
+
+_BYTES_PER_PARAMETER = 16
+"""Of a trained parameter in float32, with its gradient and AdamW's two moments."""
+
+
+def read_splits(experiment: Experiment, planned: Sequence[Planned], folder: Path) -> Splits:
+    """Read the questions of a sweep, after checks of everything that decides whether its arms can run.
+
+    Raises:
+        UsageError: the device, the data or the settings to be searched cannot be used, or arms are certain to fail (a
+            line for each).
+    """
+    device = choose_device(experiment.model.device)
+    check_worker_processes(device, experiment.worker_processes)
+    if found := obstacles(planned, folder):
+        raise UsageError(*(f"{name} would fail: {why}" for name, why in found.items()))
+    if experiment.search:
+        search_experiment(experiment)  # refuses combinations of values that no arm may have
+    splits = Splits(experiment.data, experiment.seed)
+    for evaluation in dict.fromkeys(resolved(run.config, device.type).evaluation for run in planned):
+        splits.drawn(evaluation)
+    return splits
+
+
+def obstacles(planned: Sequence[Planned], folder: Path) -> dict[str, str]:
+    """Return why runs are certain to fail, by their names, as far as it is known without the model.
+
+    Args:
+        folder: of the sweep; an arm may begin with another that the same sweep trains.
+    """
+    own = {arm_folder(folder, run.name, run.kind).resolve() for run in planned}
+    found = {run.name: _obstacle(run.config, own) for run in planned}
+    return {name: why for name, why in found.items() if why}
+
+
+def _obstacle(config: ArmConfig, own: set[Path]) -> str | None:
+    if config.untrained_lora:
+        return config.untrained_lora
+    try:
+        if config.supervision.kd_weight > 0 and config.supervision.teacher is not None:
+            teacher = check_path(config.supervision.teacher, "teacher (supervision.teacher)")
+            if teacher.resolve() not in own:
+                check_arm(find_arm(teacher))
+        if config.lora.rank > 0 and config.lora.start_from is not None:
+            start = check_path(config.lora.start_from, "starting LoRA (lora.start_from)")
+            if start.resolve() not in own:
+                from_arm = find_arm(start)
+                check_same_lora(from_arm, config.lora)
+                check_arm(from_arm)
+    except ThinwireError as error:
+        return str(error)
+    return None
+
+
+def check_sizes(planned: Sequence[Planned], lm: LanguageModel) -> None:
+    """Refuse arms whose codes or trained parameters do not fit the model or the memory.
+
+    Raises:
+        UsageError: a codec cannot be fitted to the embedding matrix, or an arm needs more memory than is free: a line
+            for each.
+    """
+    free, lines = free_memory(lm.device), []
+    for run in planned:
+        try:
+            if run.config.input != "text":
+                codec_class(run.config.codec).check_fits(run.config.codec, *reversed(lm.embedding_matrix.shape))
+            needed = _least_bytes(run.config, lm)
+        except UsageError as error:
+            lines.append(f"{run.name} would fail: {error}")
+            continue
+        if needed > free:
+            lines.append(
+                f"{run.name} would fail: its adapter and LoRA take at least {needed / 1e9:,.0f} GB in training, and "
+                f"{free / 1e9:,.0f} GB are free on {lm.device}; choose a smaller adapter.hidden, "
+                "reconstruction.batch_rows or lora.rank"
+            )
+    if lines:
+        raise UsageError(*lines)
+
+
+def _least_bytes(config: ArmConfig, lm: LanguageModel) -> int:
+    """Return a lower bound of what training takes besides the model: parameters with their state, and the adapter's
+    activations for one batch of rows."""
+    width = lm.embedding_matrix.shape[1]
+    total = 0
+    if config.lora.is_trained:
+        total += _BYTES_PER_PARAMETER * config.lora.rank * width * len(config.lora.targets) * lm.num_layers
+    if config.input == "adapter":
+        total += _BYTES_PER_PARAMETER * width * config.adapter.hidden
+        if config.reconstruction.steps != 0 and config.reconstruction.mode == "rows":
+            total += 4 * config.reconstruction.batch_rows * config.adapter.hidden
+    return total
