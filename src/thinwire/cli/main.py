@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from thinwire import interruption
@@ -18,17 +20,23 @@ def main() -> None:
     """
     interruption.install()  # first, because the imports take a moment
     words = f"; go on with: {again}" if (again := resume_command(sys.argv)) else ""
-    try:
-        with interruption.before_leaving(lambda: _say(f"left at once{words}")):
+    with interruption.before_leaving(lambda: _write_at_once(f"left at once{words}")):
+        try:
             _run(words)
-    except (Exception, SystemExit, KeyboardInterrupt):  # also what a library has turned an interruption into
-        number = interruption.received()
-        if number is None:
-            raise
-        _say(f"interrupted by {signal.Signals(number).name}{words}")
-        sys.exit(128 + number)
-    finally:
-        interruption.ignore()  # nothing is left to be interrupted
+        except (Exception, SystemExit, KeyboardInterrupt):  # also what a library has turned an interruption into
+            number = interruption.received()
+            if number is None:
+                raise
+            _say(f"interrupted by {signal.Signals(number).name}{words}")
+            sys.exit(128 + number)
+        finally:
+            interruption.ignore()  # nothing is left to be interrupted
+
+
+def _write_at_once(text: str) -> None:
+    """Write a line on the standard error, also while another one is being printed."""
+    with suppress(OSError):
+        os.write(2, f"\n{text}\n".encode())
 
 
 def _run(words: str) -> None:
