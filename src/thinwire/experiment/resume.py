@@ -22,7 +22,15 @@ from thinwire.model.language_model import LanguageModel
 from thinwire.results.arm_record import ArmRecord, QuestionHashes, has_arm_record, read_arm_record
 from thinwire.results.experiment_file import has_experiment_file, read_experiment_file
 from thinwire.results.integrity import check_checkpoint, check_codec, check_file
-from thinwire.results.layout import CHECKPOINT_FOLDER, DIAGNOSTICS_FILE, PREDICTIONS_FILE, STATE_FILE, arm_folder
+from thinwire.results.layout import (
+    CHECKPOINT_FOLDER,
+    DIAGNOSTICS_FILE,
+    HEADER_FILE,
+    PREDICTIONS_FILE,
+    RECORD_FILE,
+    STATE_FILE,
+    arm_folder,
+)
 from thinwire.results.sweep_header import SweepHeader, has_header, read_header
 from thinwire.training.state import peek
 
@@ -92,6 +100,8 @@ def check_folder(folder: Path, experiment: Experiment, resume: bool) -> SweepHea
             f"{folder} was started with other settings ({', '.join(differing)}); resume with the same, "
             "or choose another folder"
         )
+    if not has_header(folder) and (arms := sorted(folder.glob(f"*/{RECORD_FILE}"))):
+        raise ThinwireError(f"{folder / HEADER_FILE} is missing, though {arms[0].parent.name} is over; put back a copy")
     return read_header(folder) if has_header(folder) else None
 
 

@@ -34,8 +34,8 @@ def codecs(results: Results) -> tuple[CodecSummary, ...]:
     for name, runs in results.groups.items():
         for codec in (run.record.done.codec for run in runs):
             if codec is not None:
-                # Arms with the same codec keep more of it, or less.
-                names = used_by.setdefault(codec.model_copy(update={"num_bytes": 0}), [])
+                # Arms with the same codec keep more of it, or less, and older records lack its hash.
+                names = used_by.setdefault(codec.model_copy(update={"num_bytes": 0, "sha256": None}), [])
                 names += [] if name in names else [name]
     return tuple(
         CodecSummary(
