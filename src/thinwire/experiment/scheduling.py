@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -75,16 +76,45 @@ def num_worker_processes(lm: LanguageModel, setting: int | str, *, num_groups: i
 def can_train_together(one: ArmConfig, other: ArmConfig) -> bool:
     """Return whether two arms see the same questions in the same order, and differ only in settings that each arm has
     alone."""
+    shared = _shared(one)
+    return shared is not None and shared == _shared(other) and _limits(one).allow(_limits(other))
 
-    def common(arm: ArmConfig) -> object:
-        may_differ = {"adapter_lr", "lora_lr", "warmup_steps", "weight_decay", "clip_norm"}
-        training = arm.training.model_dump(exclude=may_differ)
-        return [arm.seed, arm.context, arm.prompt, training]
 
-    teachers = {arm.supervision.teacher for arm in (one, other) if arm.supervision.kd_weight > 0}
-    dropouts = {arm.lora.dropout for arm in (one, other) if arm.lora.rank > 0}
-    run_model = one.has_trainable and other.has_trainable and one.is_supervised and other.is_supervised
-    return run_model and len(teachers) <= 1 and len(dropouts) <= 1 and common(one) == common(other)
+def _shared(arm: ArmConfig) -> Hashable | None:
+    """Return what is the same for all arms that train together; None for an arm that trains alone."""
+    if not (arm.has_trainable and arm.is_supervised):
+        return None
+    may_differ = {"adapter_lr", "lora_lr", "warmup_steps", "weight_decay", "clip_norm"}
+    return arm.seed, arm.context, arm.prompt, tuple(arm.training.model_dump(exclude=may_differ).items())
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """Settings of which a group has one at most, among the arms that have any."""
+
+    teachers: frozenset[str | None]
+    dropouts: frozenset[float]
+
+    def allow(self, other: _Limits) -> bool:
+        return len(self.teachers | other.teachers) <= 1 and len(self.dropouts | other.dropouts) <= 1
+
+    def __or__(self, other: _Limits) -> _Limits:
+        return _Limits(self.teachers | other.teachers, self.dropouts | other.dropouts)
+
+
+def _limits(arm: ArmConfig) -> _Limits:
+    return _Limits(
+        frozenset({arm.supervision.teacher} if arm.supervision.kd_weight > 0 else ()),
+        frozenset({arm.lora.dropout} if arm.lora.rank > 0 else ()),
+    )
+
+
+@dataclass
+class _Together:
+    """Arms that can train together, and the limits of all of them."""
+
+    runs: list[Planned]
+    limits: _Limits
 
 
 def group(planned: Sequence[Planned], most: int) -> list[list[Planned]]:
@@ -92,19 +122,19 @@ def group(planned: Sequence[Planned], most: int) -> list[list[Planned]]:
 
     A few arms take a GPU hardly less time than some more. Within a group, arms whose LoRA adapts the most come first.
     """
-    compatible: list[list[Planned]] = []
+    compatible: list[_Together] = []
+    by_shared: dict[Hashable, list[_Together]] = {}
     for run in planned:
-        for members in compatible:
-            if all(_can_train_together(run, other) for other in members):
-                members.append(run)
-                break
-        else:
-            compatible.append([run])
-    return [part for members in compatible for part in _split_evenly(members, most)]
-
-
-def _can_train_together(one: Planned, other: Planned) -> bool:
-    return one.epochs_done == other.epochs_done and can_train_together(one.config, other.config)
+        shared, limits = _shared(run.config), _limits(run.config)
+        alike = [] if shared is None else by_shared.setdefault((run.epochs_done, shared), [])
+        found = next((one for one in alike if one.limits.allow(limits)), None)
+        if found is None:
+            found = _Together([], limits)
+            compatible.append(found)
+            alike.append(found)
+        found.runs.append(run)
+        found.limits |= limits
+    return [part for together in compatible for part in _split_evenly(together.runs, most)]
 
 
 def _split_evenly(members: list[Planned], most: int) -> Iterator[list[Planned]]:

@@ -103,6 +103,8 @@ def _with_values(settings: Mapping[str, Any], values: Mapping[str, Any]) -> dict
 
 def to_search(experiment: Experiment, names: Collection[str], known: SearchRecord) -> dict[str, list[Candidate]]:
     """Return the candidates of those of the arms and controls whose choice is not known, by name."""
+    if not experiment.search:
+        return {}
     found = {
         name: candidates(experiment, name) for name in dict.fromkeys(names) if not _is_known(experiment, name, known)
     }
