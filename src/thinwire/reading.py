@@ -23,6 +23,9 @@ from thinwire.errors import ThinwireError
 _SHOWN = 60
 """Characters of a refused value that a message shows."""
 
+_LARGEST = 1 << 31
+"""Bytes of the largest file that is read whole: answers to millions of questions."""
+
 Row = TypeVar("Row")
 
 
@@ -41,6 +44,8 @@ def check_regular(path: Path, within: Path | None = None) -> None:
 def read_bytes(path: Path, within: Path | None = None) -> bytes:
     """Read a regular file; arguments and errors as in ``check_regular``."""
     with os.fdopen(_open(path, within), "rb") as file:
+        if (size := os.fstat(file.fileno()).st_size) > _LARGEST:
+            raise ThinwireError(f"{path} has {size:,} bytes, expected {_LARGEST:,} at most; the file is damaged")
         try:
             return file.read()
         except OSError as error:

@@ -128,6 +128,13 @@ def test_what_is_no_file_of_the_folder_is_an_error_and_nothing_waits(tmp_path, m
     assert re.search(said, str(caught.value))
 
 
+def test_a_file_of_a_terabyte_is_refused_before_it_is_read(tmp_path):
+    with (tmp_path / "record.json").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ThinwireError, match=r"has 1,099,511,627,776 bytes, expected 2,147,483,648 at most"):
+        read_json(tmp_path / "record.json")
+
+
 def test_a_link_within_the_folder_is_followed(tmp_path):
     (tmp_path / "a.json").write_text("[1]")
     (tmp_path / "b.json").symlink_to("a.json")

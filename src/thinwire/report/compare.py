@@ -181,6 +181,10 @@ _SEAL = "content_sha256"
 """The entry of a file that holds the hash of all its other entries, as compact JSON with sorted keys."""
 
 
+_LARGEST = 1 << 31
+"""Bytes of the largest file that is read."""
+
+
 def _read(file: Path, *, is_sealed: bool = False) -> dict[str, Any]:
     """Read a JSON object, checking the hash of its content if it has one, or must have one (``is_sealed``)."""
     try:
@@ -188,6 +192,8 @@ def _read(file: Path, *, is_sealed: bool = False) -> dict[str, Any]:
         with os.fdopen(handle, "rb") as opened:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise ResultsError(f"{file} is no regular file")
+            if os.fstat(handle).st_size > _LARGEST:
+                raise ResultsError(f"{file} has more than {_LARGEST:,} bytes")
             text = opened.read().decode("utf-8")
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
         content = {key: one for key, one in value.items() if key != _SEAL} if isinstance(value, dict) else None
