@@ -18,6 +18,7 @@ from thinwire.experiment.scheduling import group
 from thinwire.experiment.sweep import run_sweep
 from thinwire.model.loading import load
 from thinwire.progress import Display
+from thinwire.reading import read_json
 from thinwire.results.arm_record import read_arm_record
 from thinwire.schema import build
 from thinwire.training.state import TrainingState
@@ -213,7 +214,8 @@ def test_arms_that_all_fail_together_are_run_one_by_one(folder, both, tmp_path, 
         assert record.done.training.trained_together == 1
         assert record.done.test == record_of(both[1], record.name).done.test
         # The group's files are set aside, not mixed in.
-        assert record_of(tmp_path / "run" / "unfinished", f"{record.name}-1").error.endswith("out of memory")
+        aside = read_json(tmp_path / "run" / "unfinished" / f"{record.name}-1" / "record.json")
+        assert aside["error"].endswith("out of memory")
         assert len(lines(tmp_path / "run" / record.name / "diagnostics.jsonl")) == 7
 
 
