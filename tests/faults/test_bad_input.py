@@ -313,7 +313,7 @@ FILES = [
     ((BASE + ARMS).encode("utf-16"), ["UTF-16"]),
     ((BASE + ARMS).encode("utf-32"), ["UTF-32"]),
     ((BASE + ARMS + "description: caf\u00e9\n").encode("latin-1"), ["line 10", "0xe9", "Latin-1"]),
-    (gzip.compress(BASE.encode()), ["gzip"]),
+    (gzip.compress(BASE.encode(), mtime=0), ["gzip"]),
     (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", ["Git LFS pointer"]),
     (b"\x00\x01\x02\x03", ["no text"]),
     (
@@ -445,7 +445,7 @@ DATA_FILES = [
     ("a.json", TEXT.encode("utf-16-le"), ["UTF-16"]),
     ("a.json", TEXT.encode("utf-32"), ["UTF-32"]),
     ("a.json", TEXT.replace("Town", "T\u00f6wn", 1).encode("latin-1"), ["0xf6", "Latin-1"]),
-    ("a.json", gzip.compress(TEXT.encode()), ["gzip"]),
+    ("a.json", gzip.compress(TEXT.encode(), mtime=0), ["gzip"]),
     ("a.json", b"PK\x03\x04rest", ["zip"]),
     ("a.json", b"PAR1rest", ["Parquet"]),
     ("a.json", b"version https://git-lfs.github.com/spec/v1\n", ["Git LFS pointer"]),
@@ -469,9 +469,9 @@ DATA_FILES = [
     ("a.jsonl", "id,context,question,answers\n1,c,q,a\n", ["line 1: no JSON", "id,context"]),
     ("a.jsonl", (LINE + "\n").encode("utf-16"), ["UTF-16"]),
     ("a.jsonl", LINE.replace("Ada", "Ad\u00e9").replace("\\u00e9", "\u00e9").encode("latin-1"), ["line 1", "0xe9"]),
-    ("a.jsonl", gzip.compress(LINE.encode()), ["gzip"]),
+    ("a.jsonl", gzip.compress(LINE.encode(), mtime=0), ["gzip"]),
     ("a.csv", "id,context\n1,c\n", ["a.csv is no .json"]),
-    ("a.json.gz", gzip.compress(TEXT.encode()), ["a.json.gz is no .json"]),
+    ("a.json.gz", gzip.compress(TEXT.encode(), mtime=0), ["a.json.gz is no .json"]),
     ("a.parquet", b"PAR1", ["a.parquet is no .json"]),
 ]
 

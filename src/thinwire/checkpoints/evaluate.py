@@ -16,6 +16,8 @@ from thinwire.model.loading import load
 from thinwire.model.memory import decoding_batch_tokens
 from thinwire.progress import Display
 from thinwire.results.arm_record import Scores, has_arm_record
+from thinwire.results.layout import run_of
+from thinwire.results.sweep_header import has_header
 
 
 def evaluate_target(
@@ -41,8 +43,9 @@ def evaluate_target(
         The scores, and the scored answers by question id.
     """
     examples = load_questions(data, "test", unanswerable, mismatched)  # before the model, which takes longer
-    if has_arm_record(Path(target)):
-        arm = find_arm(Path(target), model.device)
+    folder = Path(target)
+    if has_arm_record(folder) or has_header(run_of(folder.resolve())):  # no model lies in a sweep's folder
+        arm = find_arm(folder, model.device)
         lm, inputs = load_arm(arm)
         encoder = PromptEncoder(lm.tokenizer, arm.config.prompt, with_context=arm.config.context)
         evaluation = arm.config.evaluation

@@ -227,7 +227,10 @@ def _share(results: Results, name: str, runs: list[Finished]) -> ShareOfCeiling 
     if name not in results.arms:
         return None
     codec, ceiling = (_runs(results.controls.get(control, ())) for control in (CODEC, CEILING))
-    others = [_runs(other) for arm, other in results.arms.items() if arm != name]
+    if not (codec and ceiling):
+        return None
+    # One run alone says nothing about the spread over seeds, and pairing all arms for each would be quadratic.
+    others = [_runs(other) for arm, other in results.arms.items() if arm != name and len(other) > 1]
     share = paired_ceiling_share(_runs(runs), codec, ceiling, others=others)
     if share.share is None:
         return None

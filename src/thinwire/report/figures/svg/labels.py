@@ -1,5 +1,7 @@
 """Places labels beside their marks, the most important first, clear of all that is drawn."""
 
+import math
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
@@ -37,7 +39,10 @@ def placed(wanted: Iterable[tuple[str, float, Spot]], taken: Sequence[Box], limi
     Args:
         wanted: name, width of the label and mark, the most important first.
     """
-    boxes, found = list(taken), {}
+    found: dict[str, Spot] = {}
+    rows: dict[int, list[Box]] = defaultdict(list)
+    for box in taken:
+        _enter(box, rows)
     for name, label_width, (x, y) in wanted:
         width = label_width + 2
         beside = [(x + 10, y), (x - width - 9, y)]
@@ -45,8 +50,8 @@ def placed(wanted: Iterable[tuple[str, float, Spot]], taken: Sequence[Box], limi
         for left, middle in beside + stacked:
             box = (left, middle - TEXT_SIZE / 2, left + width, middle + TEXT_SIZE / 2)
             inside = box[0] > limits[0] and box[1] > limits[1] and box[2] < limits[2] and box[3] < limits[3]
-            if inside and not any(_meet(box, other) for other in boxes):
-                boxes.append(box)
+            if inside and not any(_meet(box, other) for row in _rows(box) for other in rows.get(row, ())):
+                _enter(box, rows)
                 found[name] = (left, middle)
                 break
     return found
@@ -61,6 +66,19 @@ def stacked(spans: Sequence[tuple[float, float]]) -> list[int]:
         ends = [*ends[:level], end, *ends[level + 1 :]]
         levels.append(level)
     return levels
+
+
+_ROW = 16
+"""Height of a strip of the drawing; boxes are compared with those that share a strip with them."""
+
+
+def _rows(box: Box) -> range:
+    return range(math.floor(box[1] / _ROW), math.floor(box[3] / _ROW) + 1)
+
+
+def _enter(box: Box, rows: dict[int, list[Box]]) -> None:
+    for row in _rows(box):
+        rows[row].append(box)
 
 
 def _meet(one: Box, other: Box) -> bool:
