@@ -42,6 +42,7 @@ from tiny_sweeps import experiment
 
 MARKER = "/tmp/thinwire_hostile_marker"  # noqa: S108 - also removed before each case
 MOST_SECONDS = 60
+MOST_SECONDS_OF_A_PROCESS = 300  # importing torch and transformers takes most of them on a busy machine
 V = len(SPECIAL) + 256
 SIZES = {
     "vocab_size": V,
@@ -599,7 +600,7 @@ def in_a_process(name, questions):
     return ended.returncode, ended.stdout, ended.stderr, time.perf_counter() - start
 
 
-def assert_refused(found, message):
+def assert_refused(found, message, most_seconds=MOST_SECONDS):
     status, out, err, seconds = found
     assert (status, out) == (2, "")
     assert "Traceback" not in err
@@ -607,7 +608,7 @@ def assert_refused(found, message):
     assert len(lines) == 1, err
     assert lines[0].startswith("error: ")
     assert len(lines[0]) < 1_000
-    assert pytest.approx(0, abs=MOST_SECONDS) == seconds
+    assert seconds < most_seconds
     assert re.search(message, lines[0]), lines[0]
 
 
@@ -623,7 +624,7 @@ def test_a_hostile_checkpoint_is_refused_in_one_line_and_runs_no_code(
     if long_form:
         assert_refused(sweep(folder), message)
     if long_form and any(word in case for word in OF_CODE):
-        assert_refused(in_a_process(folder, questions), message)
+        assert_refused(in_a_process(folder, questions), message, MOST_SECONDS_OF_A_PROCESS)
 
 
 @pytest.mark.parametrize("case", WORKS)
