@@ -23,7 +23,7 @@ from thinwire.data.squad import read_examples
 from thinwire.errors import UsageError
 from tiny_models import save_tiny, squad_document, write_squad
 
-SECONDS = 20
+SECONDS = 60
 """For a case; most take a fraction of one."""
 
 BASE = """
