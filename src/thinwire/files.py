@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from thinwire.errors import ThinwireError
+
 
 def content_hash(value: object) -> str:
     """Return the hexadecimal SHA-256 of ``value`` as canonical JSON: equal content has an equal hash."""
@@ -30,6 +32,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Other processes see the old file or the complete new one, never a partial file.
     """
+    if path.is_dir():
+        raise ThinwireError(f"{path} is a folder, so no file can be written there; move it elsewhere")
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
