@@ -428,7 +428,15 @@ def test_what_is_exchanged_or_changed_on_purpose_is_noticed_by_all_that_need_it(
             if command != name:
                 (run / "analysis.json").unlink()
             tried += 1
-            if found := shortfall(setting, command, tmp_path / "case", file, must_fail=name in noticing):
+            if found := shortfall(
+                # A record that names another codec, and whose hash fits, is of another codec in a report.
+                setting,
+                command,
+                tmp_path / "case",
+                file,
+                must_fail=name in noticing,
+                any_result=case == "another codec's name" and name not in noticing,
+            ):
                 short[name, case] = found
     conclude("exchanges", tried, short, at_least=250 if long_form else 60)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.results.arm_record import ArmRecord, Kind, has_arm_record, read_arm_record
-from thinwire.results.layout import PREDICTIONS_FILE, arm_folder
+from thinwire.results.layout import PREDICTIONS_FILE, SEARCH_FILE, SEARCH_FOLDER, arm_folder
 from thinwire.results.rows import read_predictions
 from thinwire.results.search_record import SearchRecord, read_search_record
-from thinwire.results.sweep_header import SweepHeader, read_header
+from thinwire.results.sweep_header import SweepHeader, has_header, read_header
 
 if TYPE_CHECKING:
     from thinwire.stats.pairing import Run
@@ -98,6 +99,10 @@ def read_results(run: Path) -> Results:
     if not any(record.kind == "arm" for record in done.values()):
         raise UsageError(f"{run} has no arm that is done, so there is nothing to report; see the training logs")
     _refuse_mixed(run, sweep, list(done.values()))
+    if has_header(run / SEARCH_FOLDER) and not os.path.lexists(run / SEARCH_FILE):
+        raise ThinwireError(
+            f"{run / SEARCH_FILE} is missing, though {SEARCH_FOLDER}/ holds a search; --resume makes its choices again"
+        )
     finished = [
         Finished(record=record, predictions=read_predictions(folder, record), folder=folder)
         for folder, record in done.items()
