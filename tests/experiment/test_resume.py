@@ -1,11 +1,15 @@
 """Resuming: which folders may be continued, and where interrupted arms continue."""
 
+import shutil
+
 import pytest
 
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.experiment import arm_journal
 from thinwire.experiment.sweep import run_sweep
-from thinwire.results.arm_record import read_arm_record
+from thinwire.files import content_hash
+from thinwire.results.arm_record import read_arm_record, write_arm_record
+from thinwire.results.experiment_file import read_experiment_file, write_experiment_file
 from tiny_sweeps import experiment, lines, timeless
 
 
@@ -44,6 +48,20 @@ def test_a_finished_arm_of_other_settings_is_never_mixed_in(folder, tmp_path):
     changed = experiment(folder, arms={"baseline": {}, "r2": {"lora": {"rank": 3, "alpha": 4, "layers": 1}}})
     with pytest.raises(ThinwireError, match=r"r2 was finished with other settings \(lora\)"):
         run_sweep(changed, tmp_path / "run", resume=True, only=["r2"])
+
+
+def test_a_folder_of_before_a_setting_was_there_is_resumed_with_its_default(folder, swept, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(swept[0], run)
+    settings = read_experiment_file(run)
+    del settings["data"]["mismatched"], settings["training"]["checkpoint_minutes"]
+    write_experiment_file(run, settings)
+    record = read_arm_record(run / "r2")
+    older = {**record.config, "lora": {key: value for key, value in record.config["lora"].items() if key != "trained"}}
+    write_arm_record(run / "r2", record.model_copy(update={"config": older, "config_hash": content_hash(older)}))
+    before = (run / "r2" / "record.json").read_bytes()
+    assert [one.status for one in run_sweep(experiment(folder), run, resume=True, only=["r2"])] == ["done"]
+    assert (run / "r2" / "record.json").read_bytes() == before, "it was kept"
 
 
 def test_an_interrupted_arm_is_recorded_set_aside_and_run_again(folder, tmp_path, monkeypatch):

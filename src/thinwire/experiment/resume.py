@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -26,12 +27,14 @@ from thinwire.results.integrity import check_checkpoint, check_codec, check_file
 from thinwire.results.layout import (
     CHECKPOINT_FOLDER,
     DIAGNOSTICS_FILE,
+    EXPERIMENT_FILE,
     HEADER_FILE,
     PREDICTIONS_FILE,
     RECORD_FILE,
     arm_folder,
 )
 from thinwire.results.sweep_header import SweepHeader, has_header, read_header
+from thinwire.schema import build
 from thinwire.training.state import peek
 
 logger = logging.getLogger(__name__)
@@ -65,13 +68,10 @@ def check_folder(folder: Path, experiment: Experiment, resume: bool) -> SweepHea
             f"{folder} holds the results of a sweep, and nothing is overwritten: add --resume to continue it "
             "(for scripts/sweep_phase1a_lora.sh: as its argument), or choose another folder (OUTPUT_BASE, --output)"
         )
-    before, after = read_experiment_file(folder), experiment.model_dump(mode="json")
-    for settings in (before, after):
-        for affects_only_speed in ("compile", "cuda_graphs"):
-            if isinstance(settings.get("model"), dict):
-                settings["model"].pop(affects_only_speed, None)
-        settings["training"] = _with_effect(settings.get("training"))
-    differing = sorted(key for key in after if key not in _MAY_CHANGE and before.get(key) != after[key])
+    # A setting that is newer than the folder had its default's effect.
+    before = _with_effect(build(Experiment, read_experiment_file(folder), where=str(folder / EXPERIMENT_FILE)))
+    after = _with_effect(experiment)
+    differing = sorted(key for key in after if key not in _MAY_CHANGE and before[key] != after[key])
     if differing:
         raise UsageError(
             f"{folder} was started with other settings ({', '.join(differing)}); resume with the same, "
@@ -127,23 +127,23 @@ def _check_files(folder: Path, record: ArmRecord, of_checkpoint: frozenset[str])
 
 def _difference(record: ArmRecord, config: ArmConfig, data: QuestionHashes, lm: LanguageModel | None) -> str | None:
     """Describe how a finished arm differs from the current settings, model and questions; None if it does not."""
-    config_now = config.identity()
-    if record.config_hash != content_hash(config_now):
-        then = {key: _with_effect(value) for key, value in record.config.items()}
-        differing = sorted(key for key in config_now if then.get(key) != config_now[key])
-        return f"other settings ({', '.join(differing)})"
+    now = config.identity()
+    if record.config_hash != content_hash(now):
+        then = build(ArmConfig, record.config, where=f"the record of {record.name}: config").identity()
+        if differing := sorted(key for key in now if then[key] != now[key]):
+            return f"other settings ({', '.join(differing)})"
     if lm and record.model != lm.identity():
-        then, now = record.model.model_dump(), lm.identity().model_dump()
-        changed = [f"{key} {then[key]}, now {now[key]}" for key in now if then[key] != now[key]]
+        model_then, model_now = record.model.model_dump(), lm.identity().model_dump()
+        changed = [f"{key} {model_then[key]}, now {one}" for key, one in model_now.items() if model_then[key] != one]
         return f"another model ({'; '.join(changed)})"
     return "other questions" if record.data != data else None
 
 
-def _with_effect(settings: object) -> object:
-    """Leave out the settings of a group that affect no result."""
-    if not isinstance(settings, dict):
-        return settings
-    return {name: value for name, value in settings.items() if name not in AFFECT_NO_RESULT}
+def _with_effect(experiment: Experiment) -> dict[str, Any]:
+    """Return the settings of an experiment without those that affect no result."""
+    return experiment.model_dump(
+        mode="json", exclude={"model": {"compile", "cuda_graphs"}, "training": set(AFFECT_NO_RESULT)}
+    )
 
 
 def with_resume_point(
