@@ -8,6 +8,7 @@ import torch
 
 from thinwire.checkpoints.load import find_arm, load_arm
 from thinwire.codecs.vq import VQCodec
+from thinwire.errors import UsageError
 from thinwire.experiment.sweep import run_sweep
 from thinwire.model.loading import load
 from thinwire.results.arm_record import read_arm_record
@@ -34,8 +35,6 @@ ARMS = {
     "int4": {"codec": {"kind": "quantized_pca", "quantized_pca": {"bits": 4}}, **LORA},
     "rows_nf4": {"codec": quantized_embeddings(format="nf4", block_size=8), **LORA},
     "rows_int8": {"input": "codec", "codec": quantized_embeddings(), **LORA},
-    # 300 entries are more than the matrix's 261 rows: an arm that fails, alone.
-    "too_many": {"codec": vq(codebook_size=300)},
     # Two thirds of these entries get no token: the prompts contain some 60 different bytes.
     "idle": {"codec": vq(codebook_size=200)},
 }
@@ -101,10 +100,12 @@ def test_equal_settings_share_one_codec_and_others_do_not(run):
     assert len(set(files.values())) == len(CODES) - 1
 
 
-def test_a_codec_that_cannot_be_fitted_fails_its_own_arm(run):
-    record = record_of(run, "too_many")
-    assert record.status == "failed"
-    assert "codec.vq.codebook_size is 300, but the embedding matrix has only 261 rows" in record.error
+def test_a_codec_that_cannot_be_fitted_is_refused_before_the_sweep_begins(folder, tmp_path):
+    arms = {"baseline": {}, "too_many": {"codec": vq(codebook_size=300)}}
+    message = "too_many would fail: codec.vq.codebook_size is 300, but the embedding matrix has only 261 rows"
+    with pytest.raises(UsageError, match=message):
+        run_sweep(experiment(folder, arms=arms, controls={}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_idle_entries_are_a_warning_in_the_record_and_the_log(run):

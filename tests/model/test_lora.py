@@ -13,7 +13,7 @@ from torch import nn
 
 from thinwire.config.settings import LoraSettings
 from thinwire.determinism import seeded
-from thinwire.errors import UsageError
+from thinwire.errors import ThinwireError, UsageError
 from thinwire.model.lora import attached, factor_layout
 from thinwire.model.lora_peft import FACTORS_FILE, check_saved_lora, depth_of, with_factors
 from thinwire.results.tensor_file import read_tensors
@@ -482,60 +482,60 @@ def saved(tmp_path):
     return tmp_path
 
 
+def read_back(folder):
+    """Read saved LoRA as a finished arm's is read."""
+    settings, model = LoraSettings(rank=2), tiny_llama()
+    check_saved_lora(folder, settings, depth_of(model), folder)
+    return read_tensors(folder / FACTORS_FILE, factor_layout(model, settings))
+
+
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("name", "value"),
     [
-        ({"peft_type": "IA3"}, "peft_type='IA3'"),
-        ({"use_dora": True}, "use_dora=True"),
-        ({"use_rslora": True}, "use_rslora=True"),
-        ({"rank_pattern": {"q_proj": 1}}, "rank_pattern"),
-        ({"alpha_pattern": {"q_proj": 99}}, "alpha_pattern"),
-        ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
-        ({"fan_in_fan_out": True}, "fan_in_fan_out"),
-        ({"auto_mapping": {"base_model_class": "Evil", "parent_library": "evil"}}, "auto_mapping"),
-        ({"auto_map": {"AutoModel": "evil.Model"}}, "auto_map"),
-        ({"unknown": 1}, "unknown=1"),
-        ({"r": 3}, "holds other factors"),
-        ({"r": -1}, "."),
-        ({"r": "two"}, "."),
-        ({"target_modules": ["q_proj"]}, "holds other factors"),
-        ({"target_modules": ["evil"]}, "does not fit"),
-        ({"target_modules": 3}, "."),
-        ({"layers_to_transform": [0]}, "holds other factors"),
+        ("peft_type", "IA3"),
+        ("use_dora", True),
+        ("use_rslora", True),
+        ("rank_pattern", {"q_proj": 1}),
+        ("alpha_pattern", {"q_proj": 99}),
+        ("modules_to_save", ["lm_head"]),
+        ("fan_in_fan_out", True),
+        ("auto_mapping", {"base_model_class": "Evil", "parent_library": "evil"}),
+        ("auto_map", {"AutoModel": "evil.Model"}),
+        ("unknown", 1),
+        ("r", 3),
+        ("r", "two"),
+        ("target_modules", ["q_proj"]),
+        ("target_modules", 3),
+        ("layers_to_transform", [0]),
     ],
 )
-def test_saved_lora_of_another_kind_is_refused(change, message, saved):
+def test_saved_lora_of_other_settings_is_refused(name, value, saved):
     file = saved / "adapter_config.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
-    with pytest.raises(UsageError, match=message):
-        with_factors(tiny_llama(), saved, merge=True)
+    assert read_back(saved)
+    file.write_text(json.dumps({**json.loads(file.read_text()), name: value}))
+    with pytest.raises(ThinwireError, match=rf"adapter_config\.json: {name} is "):
+        read_back(saved)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda factors: dict(list(factors.items())[1:]), "holds other factors"),
-        (
-            lambda factors: {name.replace("q_proj", "query"): one for name, one in factors.items()},
-            "holds other factors",
-        ),
-        (lambda factors: {name: one[:1] for name, one in factors.items()}, "holds other factors"),
-        (lambda factors: {name: one * torch.nan for name, one in factors.items()}, "other numbers than finite floats"),
-        (
-            lambda factors: {name: one.to(torch.int8) for name, one in factors.items()},
-            "other numbers than finite floats",
-        ),
+        (lambda factors: dict(list(factors.items())[1:]), "is missing"),
+        (lambda factors: {name.replace("q_proj", "query"): one for name, one in factors.items()}, "of query, which"),
+        (lambda factors: {name: one[:1] for name, one in factors.items()}, "expected rank 2"),
+        (lambda factors: {name: one * torch.nan for name, one in factors.items()}, "are not finite"),
+        (lambda factors: {name: one.to(torch.int8) for name, one in factors.items()}, "expected a matrix of F32"),
     ],
     ids=["missing", "renamed", "smaller", "NaN", "integers"],
 )
 def test_saved_factors_of_another_shape_are_refused(change, message, saved):
     file = saved / "adapter_model.safetensors"
     save_file({name: one.contiguous() for name, one in change(load_file(file)).items()}, file)
-    with pytest.raises(UsageError, match=message):
-        with_factors(tiny_llama(), saved, merge=True)
+    with pytest.raises(ThinwireError, match=message):
+        read_back(saved)
 
 
 def test_a_pickle_in_the_place_of_saved_factors_is_not_read(saved):
     (saved / "adapter_model.safetensors").rename(saved / "adapter_model.bin")
-    with pytest.raises(UsageError, match=r"adapter_model\.safetensors cannot be read"):
-        with_factors(tiny_llama(), saved, merge=True)
+    with pytest.raises(ThinwireError, match=r"adapter_model\.safetensors is missing"):
+        read_back(saved)

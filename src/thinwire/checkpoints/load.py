@@ -63,9 +63,9 @@ def find_arm(folder: Path, device: str = "auto") -> FinishedArm:
         UsageError: the folder does not contain a finished arm.
         ThinwireError: its record is damaged, or that of another arm.
     """
-    folder = folder.resolve()
+    given, folder = folder, folder.resolve()
     if not has_arm_record(folder):
-        raise UsageError(f"{folder} is no arm's folder: it has no {RECORD_FILE}; give runs/SWEEP/ARM")
+        raise UsageError(f"{given} is no arm's folder: it has no {RECORD_FILE}; give runs/SWEEP/ARM")
     record = read_arm_record(folder)
     if record.status != "done":
         raise UsageError(f"the arm in {folder} is not done ({record.status}: {record.error}); resume its sweep")

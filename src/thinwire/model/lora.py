@@ -335,6 +335,11 @@ def adapted_modules(model: Any, settings: LoraSettings) -> set[str]:
         match = LAYER.search(name)
         if match and int(match[1]) in layers:
             kinds.setdefault(name.rsplit(".", 1)[-1], set()).add(name)
+    if not kinds:
+        raise UsageError(
+            f"LoRA adapts linear modules (torch.nn.Linear) of its layers, but {type(model).__name__} has none; "
+            "use a model such as Llama, Qwen, Mistral or SmolLM, or lora.rank=0"
+        )
     for target in settings.targets:
         if target not in kinds:
             raise UsageError(
