@@ -18,7 +18,7 @@ from thinwire.experiment import worker_processes
 from thinwire.experiment.sweep import run_sweep
 from thinwire.progress import Display
 from thinwire.results.arm_record import read_arm_record
-from tiny_sweeps import ARMS, CONTROLS, NAMES, experiment, timeless
+from tiny_sweeps import ARMS, LORA, CONTROLS, NAMES, experiment, timeless
 
 LONG = {"epochs": 100_000, "batch_size": 8}
 """Training that takes longer than any of these tests."""
@@ -88,11 +88,11 @@ class RecordingDisplay(Display):
 
 
 def test_a_failing_arm_ends_alone_and_all_progress_is_shown(folder, tmp_path):
-    arms = {"baseline": {}, "wide": {"codec": {"compress_dim": 99}}, "r2": ARMS["r2"]}
+    arms = {"baseline": {}, "deep": {"lora": {**LORA, "layers": 9}}, "r2": ARMS["r2"]}
     display = RecordingDisplay()
     records = run_sweep(in_processes(folder, arms=arms), tmp_path / "run", display=display)
     assert [record.status for record in records] == ["done", "failed", "done"]
-    assert "compress_dim" in records[1].error
+    assert "the model has 2 layers" in records[1].error
     assert {"baseline", "baseline: selection", "baseline: test", "r2", "r2: test"} <= set(display.shown)
     assert display.now == [], "all tasks have ended"
     assert display.finished == [(0, 3), (1, 3), (2, 3), (3, 3)]
