@@ -18,7 +18,7 @@ from thinwire.experiment import worker_processes
 from thinwire.experiment.sweep import run_sweep
 from thinwire.progress import Display
 from thinwire.results.arm_record import read_arm_record
-from tiny_sweeps import ARMS, LORA, CONTROLS, NAMES, experiment, timeless
+from tiny_sweeps import ARMS, CONTROLS, LORA, NAMES, experiment, timeless
 
 LONG = {"epochs": 100_000, "batch_size": 8}
 """Training that takes longer than any of these tests."""
