@@ -55,7 +55,7 @@ def test_a_disk_that_is_read_only_is_refused(runs, undisturbed, tmp_path):
     with mounted(tmp_path / "disk", "-o", "ro") as disk:
         ended = runs.run("sweep", file, "--output", disk / "run")
     assert ended.code == 2
-    assert "cannot hold results: Read-only file system" in ended.last_line
+    assert "may not be written to" in ended.last_line
 
 
 def test_what_is_finished_can_be_read_from_a_disk_that_is_read_only(runs, undisturbed, inputs, tmp_path):
@@ -81,11 +81,11 @@ def test_what_is_finished_can_be_read_from_a_disk_that_is_read_only(runs, undist
 @pytest.mark.parametrize(
     ("name", "make", "reason"),
     [
-        ("file", lambda path: path.write_text("mine"), "is a file, and results need a folder"),
-        ("link", lambda path: path.symlink_to("nowhere"), "is a link to nowhere, which is not there"),
-        ("file/below", lambda path: path.parent.write_text("mine"), "is a file; choose another folder"),
-        ("x" * 300, lambda path: None, "cannot hold results: File name too long"),
-        ("a/" + "x" * 300, lambda path: None, "cannot hold results: File name too long"),
+        ("file", lambda path: path.write_text("mine"), "is a file; name a folder as the output folder"),
+        ("link", lambda path: path.symlink_to("nowhere"), "is a link to nothing; name a folder"),
+        ("file/below", lambda path: path.parent.write_text("mine"), "file is no folder"),
+        ("x" * 300, lambda path: None, "the path of the output folder is too long"),
+        ("a/" + "x" * 300, lambda path: None, "the path of the output folder is too long"),
         ("mine", lambda path: (path.mkdir(), (path / "thesis.tex").touch()), "holds other files (thesis.tex)"),
     ],
 )

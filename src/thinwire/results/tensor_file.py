@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -57,7 +58,18 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         StorageError: it cannot be written; an earlier file is kept.
     """
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_bytes(path, save(held, {**(metadata or {}), _HASH: _content_hash(held)}))
+    write_bytes(path, _ordered(save(held, {**(metadata or {}), _HASH: _content_hash(held)})))
+
+
+def _ordered(data: bytes) -> bytes:
+    """Return a safetensors file with the entries of its metadata in order, which the library writes in any: equal
+    content has equal bytes. The header is 8 bytes with its length, then JSON, padded with spaces to multiples of 8."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def read_layout(path: Path, within: Path | None = None) -> dict[str, TensorType]:
