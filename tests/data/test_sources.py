@@ -106,7 +106,7 @@ def test_a_dataset_without_a_column_that_is_needed_is_refused_by_its_name(hub, t
 
 
 def test_a_missing_dataset_is_refused_in_one_line(hub, tmp_path):
-    with pytest.raises(UsageError, match=r"no Hugging Face dataset '.*' here or on the hub .*absent") as caught:
+    with pytest.raises(UsageError, match=r"no Hugging Face dataset '.* here or on the hub .*absent") as caught:
         load_questions(str(tmp_path / "absent"), "train")
     assert "\n" not in str(caught.value)
 
