@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from thinwire.errors import UsageError, shown
+from thinwire.strict_json import DECODER, NotStrictError
 
 _BLOCK = 1 << 20
 _OTHER_FORMATS = (
@@ -117,27 +118,6 @@ def not_utf8(error: UnicodeDecodeError) -> str:
     )
 
 
-class NotStrictError(ValueError):
-    """A JSON text that parsers would accept and read differently."""
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise NotStrictError(f"the key {shown(twice)} stands twice in one object; take one out")
-    return found
-
-
-def _no_number(text: str) -> Any:
-    raise NotStrictError(f"{text} is no JSON; write null or a number")
-
-
-JSON_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_number)
-"""Decodes JSON in which no key stands twice in an object and no number is NaN or infinite."""
-
-
 def parse_json(text: str, place: str) -> Any:
     """Parse strict JSON; ``place`` is its file, and line if it is one line of a file.
 
@@ -146,7 +126,7 @@ def parse_json(text: str, place: str) -> Any:
             deeply.
     """
     try:
-        return JSON_DECODER.decode(text)
+        return DECODER.decode(text)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{place}: {json_complaint(error)}") from None
 

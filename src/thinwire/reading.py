@@ -7,10 +7,8 @@ expected. Nothing here waits: a named pipe in the place of a file is refused bef
 from __future__ import annotations
 
 import json
-import math
 import os
 import stat
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +16,8 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from thinwire.errors import ThinwireError
+from thinwire.errors import ThinwireError, shown
+from thinwire.strict_json import DECODER
 
 _SHOWN = 60
 """Characters of a refused value that a message shows."""
@@ -104,13 +103,8 @@ def read_rows(path: Path, rows: TypeAdapter[list[Row]], within: Path | None = No
 def complaint(error: ErrorDetails, place: Sequence[int | str]) -> str:
     """Say what is wrong at a place: ``results.test.f1: Input should be a valid number, got 'x'``."""
     where = ".".join(map(str, place))
-    found = "" if error["type"] == "missing" else f", got {_short(error['input'])}"
+    found = "" if error["type"] == "missing" else f", got {shown(error['input'], _SHOWN)}"
     return f"{where}: {error['msg']}{found}" if where else f"{error['msg']}{found}"
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _open(path: Path, within: Path | None) -> int:
@@ -143,7 +137,7 @@ _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
 
 def _parse(text: str, name: str, *, first_line: int) -> Any:
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_number)
+        value = DECODER.decode(text)
         if "\\u" in text:  # a half of a character can only be escaped
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except json.JSONDecodeError as error:
@@ -156,22 +150,3 @@ def _parse(text: str, name: str, *, first_line: int) -> Any:
     except ValueError as error:
         raise ThinwireError(f"{name}, line {first_line}: {str(error).partition(';')[0]}") from None
     return value
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        (twice, _), *_ = Counter(name for name, _ in pairs).most_common(1)
-        raise ValueError(f"the key {_short(twice)} comes twice")
-    return found
-
-
-def _finite(digits: str) -> float:
-    value = float(digits)
-    if not math.isfinite(value):
-        raise ValueError(f"{_short(digits)} is beyond all numbers that can be computed with")
-    return value
-
-
-def _no_number(name: str) -> Any:
-    raise ValueError(f"{name} is no number; a missing value is null")

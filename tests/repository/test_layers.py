@@ -13,6 +13,7 @@ import thinwire
 ROOT = Path(thinwire.__file__).parent
 GROUND = [
     "errors",
+    "strict_json",
     "inputs",
     "files",
     "reading",
@@ -37,7 +38,7 @@ LAYERS = (
 )
 FLOOR = {name: number for number, names in enumerate(LAYERS) for name in names}
 TORCH_FREE = [
-    *["errors", "inputs", "files", "reading", "schema", "seeding", "progress", "cache", "assets"],
+    *["errors", "strict_json", "inputs", "files", "reading", "schema", "seeding", "progress", "cache", "assets"],
     *["codecs.settings", "config.settings", "data.sources", "data.splits", "data.prompts"],
     *["evaluation.scoring", "evaluation.extractors", "evaluation.answer_metrics", "evaluation.degeneration"],
     *[

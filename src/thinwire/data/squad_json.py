@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from thinwire.errors import UsageError, shown
-from thinwire.inputs import JSON_DECODER, json_complaint, json_kind, not_utf8
+from thinwire.inputs import json_complaint, json_kind, not_utf8
+from thinwire.strict_json import DECODER
 
 FORMS = (
     'a .json holds {"data": [{"title", "paragraphs": [{"context", "qas": [{"id", "question", "answers"}]}]}]}, '
@@ -104,7 +105,7 @@ class _Text:
             raise self.fault("no JSON (the file ends, expected a value); the file may be cut")
         while True:
             try:
-                value, end = JSON_DECODER.raw_decode(self._part, self._at)
+                value, end = DECODER.raw_decode(self._part, self._at)
             except JSONDecodeError as error:
                 if self._is_over:
                     raise self._fault_at(error.pos, json_complaint(error)) from None

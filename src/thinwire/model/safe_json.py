@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any
 
 from thinwire.errors import UsageError, summary
+from thinwire.strict_json import DECODER
 
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
@@ -55,17 +55,9 @@ def read_object(path: Path, what: str, largest: int = LARGEST_SETTINGS) -> dict[
     if (size := check_regular(path, what)) > largest:
         raise UsageError(f"{what} has {size:,} bytes, more than the {largest:,} that such a file may have")
     try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_distinct)
+        found = DECODER.decode(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{what} is no JSON ({summary(error)}); download it again") from None
     if not isinstance(found, dict):
         raise UsageError(f"{what} holds {type(found).__name__} where a JSON object is expected; download it again")
-    return found
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} occurs twice")
     return found
