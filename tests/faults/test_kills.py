@@ -10,10 +10,10 @@ from fault_runs import KINDS, differences, resumed_until_done, spread
 
 pytestmark = pytest.mark.slow
 
-MOMENTS = {"one by one": (1, 15), "in a group": (1, 25), "side by side": (0, 3)}
+MOMENTS = {"one by one": (1, 15), "in a group": (1, 25), "side by side": (0, 3), "on a GPU": (2, 12)}
 """Sweeps killed at random moments, in the short form and in the long one."""
 
-CHANGES = {"one by one": (1, 60), "in a group": (3, 80)}
+CHANGES = {"one by one": (1, 60), "in a group": (3, 80), "on a GPU": (2, 16)}
 """Changes of files at which a sweep is killed."""
 
 

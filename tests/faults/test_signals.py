@@ -13,7 +13,7 @@ from fault_runs import differences, resumed_until_done
 pytestmark = pytest.mark.slow
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2]
-MOMENTS = {"one by one": (0, 5), "in a group": (1, 5), "side by side": (0, 1)}
+MOMENTS = {"one by one": (0, 5), "in a group": (1, 5), "side by side": (0, 1), "on a GPU": (1, 2)}
 """Moments for each signal, in the short form and in the long one."""
 
 

@@ -34,8 +34,11 @@ WAYS = {
     "one by one": {"group_size": 1, "worker_processes": 1},
     "in a group": {"group_size": 4, "worker_processes": 1},
     "side by side": {"group_size": 2, "worker_processes": 2},
+    "on a GPU": {"group_size": 4, "worker_processes": 1},
 }
-"""The ways in which arms run."""
+"""The ways in which arms run; all but the last on a CPU."""
+
+ON_GPU = {"device": "cuda", "dtype": "bfloat16", "cuda_graphs": True}
 
 
 def write_experiment(folder, way, **changes):
@@ -43,9 +46,10 @@ def write_experiment(folder, way, **changes):
 
     Resume points are kept after every one of six steps, so that interruptions meet as many of them as possible.
     """
+    device = ON_GPU if way == "on a GPU" else {"device": "cpu", "dtype": "float32"}
     settings = {
         "name": "faulty",
-        "model": {"name": str(folder / "model"), "device": "cpu", "dtype": "float32", "compile": False},
+        "model": {"name": str(folder / "model"), "compile": False, **device},
         "data": {
             "train": str(folder / "train.json"),
             "test": str(folder / "test.json"),
