@@ -18,6 +18,7 @@ from thinwire.files import make_folder, write_bytes
 from thinwire.model.language_model import LanguageModel
 from thinwire.model.loading import load
 from thinwire.progress import Display
+from thinwire.reading import read_bytes
 from thinwire.report.write import write_reports
 from thinwire.results.arm_record import ArmRecord
 from thinwire.results.layout import CODEC_FOLDER, SEARCH_FOLDER
@@ -108,4 +109,4 @@ def _share_codecs(source: Path, target: Path) -> None:
     """Copy codecs that ``target`` lacks, whose names tell all that determines them, so that none is fitted again."""
     for file in source.glob("*"):
         if not (target / file.name).exists():
-            write_bytes(target / file.name, file.read_bytes())
+            write_bytes(target / file.name, read_bytes(file, source))
