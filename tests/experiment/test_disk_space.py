@@ -57,7 +57,7 @@ def test_a_disk_without_room_is_refused_with_both_figures(tmp_path):
         (disk_space, "free_space", {}, StorageError, "for what is left to run"),
         (sweep_inputs, "free_memory", {}, UsageError, "GB are free on cpu"),
         (None, None, {"data": {"train": "nowhere.json"}}, UsageError, "no data file nowhere.json"),
-        (None, None, {"codec": {"kind": "pca", "dim": 33}}, UsageError, "would fail"),
+        (None, None, {"codec": {"compress_dim": 33}}, UsageError, "would fail"),
     ],
 )
 @pytest.mark.parametrize("new", ["a", "a/b/c"])

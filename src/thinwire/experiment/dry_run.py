@@ -1,7 +1,8 @@
 """Work out what a sweep would do, checking settings, questions and folder, without training or writing anything.
 
 The model is chosen but not loaded, so neither its weights nor a GPU are needed. Checks that need the model are left to
-the sweep: its number of layers, its embedding width, the number of tokens of its prompts.
+the sweep: its modules, its embedding width, the number of tokens of its prompts. Its number of layers is read from its
+configuration, if it is on this machine.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def dry_run(experiment: Experiment, folder: Path, *, resume: bool = False, contr
         search_experiment(experiment)  # refuses combinations of values that no arm may have
     chosen = with_choices(experiment, planned, known)
     runs = [replace(run, config=resolved(run.config, device.type)) for run in chosen]
-    blocked = obstacles(runs, folder)
+    blocked = obstacles(runs, folder, model)
     splits = Splits(experiment.data, experiment.seed)
     states = {run.name: _state(run, folder, splits) for run in runs}
     most = MAX_GROUP_SIZE if experiment.group_size == "auto" else experiment.group_size

@@ -64,15 +64,16 @@ def run_sweep(
     with exclusive(folder):
         before = check_folder(folder, experiment, resume)
         lm = load(experiment.model)
-        check_sizes(planned, lm)
+        candidates = _candidates(experiment, planned, folder)
+        check_sizes([*planned, *candidates], lm)
         sweep = SweepRun(experiment, lm, folder, display, before=before, splits=splits)
         sweep.begin(planned)
         for overlap in sweep.splits.overlaps:
             logger.warning("%s (data.allow_shared_paragraphs)", overlap)
         if lm.device.type != "cuda" and any(run.config.evaluation.samples == "auto" for run in planned):
             logger.info("scoring 100 test questions, as this is a CPU (evaluation.samples sets another number)")
-        if experiment.search:
-            _search(experiment, planned, folder, lm, display, sweep.splits)
+        if candidates:
+            _search(experiment, candidates, planned, folder, lm, display, sweep.splits)
             sweep.begin(planned)
         records = sweep.run("sweep", tensorboard=tensorboard)
         if is_complete(folder):
@@ -80,25 +81,31 @@ def run_sweep(
     return records
 
 
+def _candidates(experiment: Experiment, planned: Sequence[Planned], folder: Path) -> list[Planned]:
+    """List what a search of settings trains before the planned runs that have no choice yet."""
+    searched = to_search(experiment, [run.arm for run in planned], read_search_record(folder))
+    names = [one.name for found in searched.values() for one in found]
+    return plan(search_experiment(experiment), names, "none") if names else []
+
+
 def _search(
     experiment: Experiment,
+    candidates: Sequence[Planned],
     planned: Sequence[Planned],
     folder: Path,
     lm: LanguageModel,
     display: Display,
     splits: Splits,
 ) -> None:
-    """Train the candidates of the planned arms that have no choice yet, and record the choices in ``folder``."""
+    """Train the candidates of the planned arms, and record the choices in ``folder``."""
     known = read_search_record(folder)
     searched = to_search(experiment, [run.arm for run in planned], known)
-    if not searched:
-        return
-    own, names = search_experiment(experiment), [one.name for found in searched.values() for one in found]
-    logger.info("searching settings: %d candidates of %d arms and controls", len(names), len(searched))
+    logger.info("searching settings: %d candidates of %d arms and controls", len(candidates), len(searched))
+    own = search_experiment(experiment)
     below = folder / SEARCH_FOLDER
     make_folder(below)
     search = SweepRun(own, lm, below, display, before=check_folder(below, own, resume=True), splits=splits)
-    search.begin(plan(own, names, "none"))
+    search.begin(candidates)
     choices = choose(experiment, searched, search.run("search"))
     write_search_record(folder, SearchRecord(arms={**known.arms, **choices}))
     log_choices(choices)
