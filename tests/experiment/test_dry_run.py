@@ -198,6 +198,9 @@ def test_modules_and_candidates_that_the_model_does_not_have_are_told_before_any
 ):
     with pytest.raises(UsageError, match=reason):
         run_sweep(experiment(folder, **changes), tmp_path / "run")
+    if "search" in changes:
+        with pytest.raises(UsageError, match=reason):
+            dry_run(experiment(folder, **changes), tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,7 +11,7 @@ from thinwire.data.splits import Splits
 from thinwire.experiment.folder_lock import exclusive
 from thinwire.experiment.plan import Controls, Planned, plan
 from thinwire.experiment.resume import check_folder
-from thinwire.experiment.search import choose, log_choices, search_experiment, to_search
+from thinwire.experiment.search import choose, log_choices, plan_candidates, search_experiment, to_search
 from thinwire.experiment.sweep_inputs import check_sizes, read_splits
 from thinwire.experiment.sweep_run import SweepRun
 from thinwire.files import make_folder, write_bytes
@@ -64,7 +64,7 @@ def run_sweep(
     with exclusive(folder):
         before = check_folder(folder, experiment, resume)
         lm = load(experiment.model)
-        candidates = _candidates(experiment, planned, folder)
+        candidates = plan_candidates(experiment, [run.arm for run in planned], read_search_record(folder))
         check_sizes([*planned, *candidates], lm)
         sweep = SweepRun(experiment, lm, folder, display, before=before, splits=splits)
         sweep.begin(planned)
@@ -79,13 +79,6 @@ def run_sweep(
         if is_complete(folder):
             write_reports(read_results(folder))
     return records
-
-
-def _candidates(experiment: Experiment, planned: Sequence[Planned], folder: Path) -> list[Planned]:
-    """List what a search of settings trains before the planned runs that have no choice yet."""
-    searched = to_search(experiment, [run.arm for run in planned], read_search_record(folder))
-    names = [one.name for found in searched.values() for one in found]
-    return plan(search_experiment(experiment), names, "none") if names else []
 
 
 def _search(
