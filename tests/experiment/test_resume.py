@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from thinwire.errors import ThinwireError, UsageError
-from thinwire.experiment import arm_journal
+from thinwire.experiment import arm_journal, arm_run
 from thinwire.experiment.sweep import run_sweep
 from thinwire.files import content_hash
 from thinwire.results.arm_record import read_arm_record, write_arm_record
@@ -162,3 +162,27 @@ def test_a_killed_arm_leaves_no_record_and_counts_as_not_done(folder, tmp_path):
     (record,) = run_sweep(experiment(folder), run, only=["r2"], resume=True)
     assert record.status == "done"
     assert (run / "unfinished" / "r2-1" / "predictions.jsonl").exists()
+
+
+def test_an_interrupted_arm_decodes_in_the_batches_that_it_began_with(folder, tmp_path, monkeypatch):
+    real, used, sizes = arm_run.answer_questions, [], iter((900, 800, 700, 600))
+    monkeypatch.setattr(arm_run, "decoding_batch_tokens", lambda *_: next(sizes))
+    run = tmp_path / "run"
+
+    def answer(stop_at):
+        def answered(*args, batch_tokens, **options):
+            used.append(batch_tokens)
+            if len(used) == stop_at:
+                raise KeyboardInterrupt
+            return real(*args, batch_tokens=batch_tokens, **options)
+
+        monkeypatch.setattr(arm_run, "answer_questions", answered)
+
+    for stop_at in (2, 4):  # in the second selection, and in the test
+        answer(stop_at)
+        with pytest.raises(KeyboardInterrupt):
+            run_sweep(experiment(folder), run, only=["r2"], resume=True)
+    answer(stop_at=None)
+    run_sweep(experiment(folder), run, only=["r2"], resume=True)
+    assert used == [900, 900, 900, 800, 800]
+    assert not list((run / "r2").glob("unfinished*"))

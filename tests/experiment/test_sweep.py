@@ -189,7 +189,7 @@ def test_one_arms_failure_is_recorded_and_the_others_run(folder, tmp_path):
         arms={
             "baseline": {},
             "wild": {"training": {"adapter_lr": 1e30, "epochs": 2}},
-            "deep": {"lora": {"rank": 2, "layers": 9}},
+            "late": {"lora": {"rank": 2, "start_from": str(tmp_path / "run" / "wild")}},
         },
         controls={},
     )
@@ -197,14 +197,14 @@ def test_one_arms_failure_is_recorded_and_the_others_run(folder, tmp_path):
     assert {name: record.status for name, record in records.items()} == {
         "baseline": "done",
         "wild": "failed",
-        "deep": "failed",
+        "late": "failed",
     }
     assert "became" in records["wild"].error
-    assert "the model has 2 layers" in records["deep"].error
+    assert "wild" in records["late"].error
     assert records["wild"].results is None, "a failure is never a zero"
     summary = (tmp_path / "run" / "sweep_summary.txt").read_text()
     assert re.search(r"^  wild +- +failed", summary, re.MULTILINE)
-    assert "Traceback" in next((tmp_path / "run" / "deep").glob("training_*.log")).read_text()
+    assert "Traceback" in next((tmp_path / "run" / "late").glob("training_*.log")).read_text()
 
 
 @pytest.mark.parametrize(("scores", "best", "num_matrices"), [([0.9, 0.1], 1, 3), ([0.1, 0.9], 2, 2)])

@@ -88,11 +88,12 @@ class RecordingDisplay(Display):
 
 
 def test_a_failing_arm_ends_alone_and_all_progress_is_shown(folder, tmp_path):
-    arms = {"baseline": {}, "deep": {"lora": {**LORA, "layers": 9}}, "r2": ARMS["r2"]}
+    wrong = {"lora": {**LORA, "start_from": str(tmp_path / "run" / "baseline")}}
+    arms = {"baseline": {}, "wrong": wrong, "r2": ARMS["r2"]}
     display = RecordingDisplay()
     records = run_sweep(in_processes(folder, arms=arms), tmp_path / "run", display=display)
     assert [record.status for record in records] == ["done", "failed", "done"]
-    assert "the model has 2 layers" in records[1].error
+    assert "baseline" in records[1].error
     assert {"baseline", "baseline: selection", "baseline: test", "r2", "r2: test"} <= set(display.shown)
     assert display.now == [], "all tasks have ended"
     assert display.finished == [(0, 3), (1, 3), (2, 3), (3, 3)]

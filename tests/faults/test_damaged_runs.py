@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from damage import ANY_FILE, changed, edited, leaves_of, without
-from damaged_runs import COMMANDS, Setting, attempt, copy_of, shortfall
+from damaged_runs import COMMANDS, OF_RECORD, RECORD, Setting, attempt, copy_of, shortfall
 from thinwire.checkpoints.load import check_arm, find_arm
 from thinwire.errors import ThinwireError
 from thinwire.experiment.sweep import run_sweep
@@ -495,6 +496,48 @@ def test_any_value_in_a_place_of_a_json_file_with_a_hash_that_fits_is_taken_or_o
         if found := shortfall(setting, name, tmp_path / "case", "", any_result=True):
             short[name, file, place, number] = found
     conclude("values", len(chosen), short, at_least=551 if long_form else 40)
+
+
+# Published records
+
+
+def with_record(setting, case) -> Path:
+    """Copy the run to ``case``, with a published record in it and a page beside it; returns the record."""
+    run = copy_of(setting.folder, case)
+    (case / "out").mkdir()
+    (case / "out" / "page.md").write_text("Results\n")
+    assert setting.thinwire("publish", run, "--record", run / RECORD)[0] == 0
+    return run / RECORD
+
+
+def test_damage_to_a_published_record_is_noticed_by_all_that_read_it(setting, long_form, tmp_path):
+    short, tried, case = {}, 0, tmp_path / "case"
+    kept = with_record(setting, tmp_path / "kept").read_bytes()
+    for name in OF_RECORD:
+        with_record(setting, case)
+        setting.expected[name] = attempt(setting, name, case).results
+    places = leaves_of(json.loads(kept))
+    damages = {how: (damage, False) for how, damage in ANY_FILE.items()}
+    for place in places if long_form else places[:: len(places) // 30]:
+        damages[f"{place} changed"] = (partial(change_leaf, place=place), True)
+        damages[f"{place} missing"] = (partial(without, place=place, reseal=False), True)
+    damages["without its hash"] = (partial(without, place=(SEAL,), reseal=False), True)
+    for number, (how, (damage, must_fail)) in enumerate(damages.items()):
+        for name in OF_RECORD if long_form else OF_RECORD[number % len(OF_RECORD) :][:1]:
+            record = with_record(setting, case)
+            record.write_bytes(kept)
+            damage(record)
+            tried += 1
+            if found := shortfall(setting, name, case, RECORD, must_fail=must_fail):
+                short[name, how] = found
+    conclude("published records", tried, short, at_least=1000 if long_form else 80)
+
+
+def change_leaf(path: Path, place: tuple) -> None:
+    inner = read_json(path)
+    for key in place:
+        inner = inner[key]
+    edited(path, place, changed(inner)[0], reseal=False)
 
 
 @given(data=st.data())

@@ -12,7 +12,8 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from thinwire.errors import ThinwireError
-from thinwire.reading import check_regular, read_bytes, read_json, read_jsonl, read_rows
+from thinwire.reading import read_bytes, read_json, read_jsonl, read_rows
+from thinwire.regular_file import check_regular
 
 NO_JSON = {
     "empty": (b"", "line 1: no complete JSON"),
@@ -103,13 +104,13 @@ def unreadable(path):
 INSTEAD = {
     "missing": (lambda path: None, "is missing; expected a file"),
     "folder": (folder, "is a folder; expected a file"),
-    "pipe": (fifo, "is a named pipe; expected a file"),
+    "pipe": (fifo, "is a pipe; expected a file"),
     "link to nothing": (dangling, "is a link to .*nowhere, which does not exist"),
-    "circle of links": (circle, "cannot be read|loop|leads to"),
-    "socket": (bound_socket, "cannot be read|a socket"),
+    "circle of links": (circle, "is a link to itself; expected a file"),
+    "socket": (bound_socket, "is a socket or device; expected a file"),
     "device": (lambda path: path.symlink_to("/dev/zero"), "outside of"),
-    "link out of the folder": (outside, "leads to .*elsewhere.json, outside of"),
-    "no permission": (unreadable, "cannot be read: Permission denied"),
+    "link out of the folder": (outside, "is a link to .*elsewhere.json, outside of"),
+    "no permission": (unreadable, r"is unreadable \(Permission denied\); expected a file"),
 }
 
 

@@ -65,6 +65,10 @@ def command(name: str, case: Path, inputs: Path) -> list:
         "best": ["best", run],
         "publish": ["publish", run],
         "plot": ["plot", run, "--output", out, "--format", "svg"],
+        "publish record": ["publish", run / RECORD],
+        "publish record into": ["publish", run / RECORD, "--into", out / "page.md"],
+        "publish record again": ["publish", run / RECORD, "--record", out / RECORD],
+        "plot record": ["plot", run / RECORD, "--output", out, "--format", "svg"],
         "postprocess": ["postprocess", run, "--json"],
         "resume": resume,
         "dry resume": [*resume, "--dry-run"],
@@ -80,6 +84,9 @@ def _start(arm: Path) -> list:
     return [part for key, value in settings.items() for part in ("--set", f"arms.r2.lora.{key}={value}")]
 
 
+RECORD = "published.json"
+"""A sweep record of the run; ``OF_RECORD`` are the commands that read it."""
+OF_RECORD = ("publish record", "publish record into", "publish record again", "plot record")
 ARMS = ("baseline", "r2", "controls/codec_only", "controls/text_lora")
 READING = ("report", "compare", "best", "publish", "plot", "postprocess", "resume", "dry resume", "teach", "start")
 COMMANDS = (*READING, *(f"{name} {arm}" for name in ("evaluate", "export") for arm in ARMS))

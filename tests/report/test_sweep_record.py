@@ -19,6 +19,7 @@ from thinwire.report.markdown.sweep_record import FORMAT, KIND, as_text, read_sw
 from thinwire.report.series import NO_SERIES
 from thinwire.results.arm_record import CodecMetric
 from thinwire.results.read import read_results
+from thinwire.results.record import SEAL, sealed
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
@@ -122,7 +123,9 @@ def test_the_file_has_a_line_for_each_row_and_is_the_same_when_written_again(pub
     for row in published.rows:
         assert sum(f'{{"name": "{row.name}"' in line for line in lines) == 1
     changed = with_row(published, "codec_only", f1=0.5)
-    assert sum(old != new for old, new in zip(lines, as_text(changed).splitlines(), strict=True)) == 1
+    *rows, seal, _ = zip(lines, as_text(changed).splitlines(), strict=True)
+    assert sum(old != new for old, new in rows) == 1
+    assert seal[0] != seal[1], "and the hash of all"
 
 
 def test_a_record_gives_the_analysis_back_and_the_same_texts(analysis, published, tmp_path):
@@ -145,15 +148,15 @@ def test_a_record_keeps_interactions_and_reasons_and_what_it_is_of(published, tm
 
 
 def test_what_a_record_of_an_earlier_version_does_not_say_is_not_written_as_if_it_did(published, tmp_path):
-    content = json.loads(as_text(published))
-    del content["sweep"]["shared_paragraphs"], content["interactions"]
+    content = json.loads(as_text(published)) | {"format": 2}
+    del content[SEAL], content["sweep"]["shared_paragraphs"], content["interactions"]
     for row in content["rows"]:
         if "degeneration" in row:
             del row["degeneration"]["seed"], row["degeneration"]["reasons"]
     (tmp_path / "old.json").write_text(json.dumps(content))
     old = read_sweep_record(tmp_path / "old.json")
     assert (old.interactions, old.sweep.shared_paragraphs) == ((), 0)
-    assert json.loads(as_text(old)) == content
+    assert json.loads(as_text(old)) == sealed(content | {"format": 3})
 
 
 def test_other_files_are_refused_and_never_overwritten(published, tmp_path):
@@ -164,7 +167,7 @@ def test_other_files_are_refused_and_never_overwritten(published, tmp_path):
             write_sweep_record(other, published)
         assert other.read_text() == text
     other.write_text(json.dumps({"kind": KIND, "format": 1}))
-    with pytest.raises(UsageError, match="has format 1, this version of Thinwire reads 2"):
+    with pytest.raises(UsageError, match="has format 1, this version of Thinwire reads 2 and 3"):
         read_sweep_record(other)
     other.write_text(json.dumps({"kind": KIND, "format": 2, "sweep": {}}))
     with pytest.raises(ThinwireError, match=r"is no complete sweep record \(sweep.name: Field required\)"):
@@ -172,6 +175,23 @@ def test_other_files_are_refused_and_never_overwritten(published, tmp_path):
     other.write_text("{")
     with pytest.raises(ThinwireError, match=r"other\.json, line 1: no complete JSON"):
         read_sweep_record(other)
+
+
+def test_a_record_carries_the_hash_of_its_content(published, tmp_path):
+    file = tmp_path / "one.json"
+    write_sweep_record(file, published)
+    text = file.read_text()
+    assert json.loads(text)[SEAL] in text.splitlines()[-2]
+    last = [place for place, one in enumerate(text[:-90]) if one.isdigit()][-1]
+    file.write_text(f"{text[:last]}{9 - int(text[last])}{text[last + 1 :]}")
+    for use in (read_sweep_record, lambda path: write_sweep_record(path, published)):
+        with pytest.raises(ThinwireError, match=r"one\.json is damaged: its content does not have the hash"):
+            use(file)
+    content = json.loads(text)
+    del content[SEAL]
+    file.write_text(json.dumps(content))
+    with pytest.raises(ThinwireError, match=r"one\.json is damaged: the hash of its content .* is missing"):
+        read_sweep_record(file)
 
 
 def test_a_record_of_another_format_is_replaced_for_its_sweep_is_published_anew(published, tmp_path):

@@ -14,7 +14,9 @@ ROOT = Path(thinwire.__file__).parent
 GROUND = [
     "errors",
     "strict_json",
+    "regular_file",
     "inputs",
+    "output_path",
     "files",
     "reading",
     "interruption",
@@ -38,7 +40,8 @@ LAYERS = (
 )
 FLOOR = {name: number for number, names in enumerate(LAYERS) for name in names}
 TORCH_FREE = [
-    *["errors", "strict_json", "inputs", "files", "reading", "schema", "seeding", "progress", "cache", "assets"],
+    *["errors", "strict_json", "regular_file", "inputs", "files", "reading", "schema", "seeding", "progress", "cache"],
+    "assets",
     *["codecs.settings", "config.settings", "data.sources", "data.splits", "data.prompts"],
     *["evaluation.scoring", "evaluation.extractors", "evaluation.answer_metrics", "evaluation.degeneration"],
     *[

@@ -1,9 +1,11 @@
+import time
+
 import numpy as np
 import pytest
 import scipy.stats
 
 from thinwire.errors import UsageError
-from thinwire.stats.ceiling import ceiling_share, paired_ceiling_share
+from thinwire.stats.ceiling import ceiling_share, paired_ceiling_shares
 from thinwire.stats.pairing import Run
 
 
@@ -23,6 +25,11 @@ def test_there_is_no_share_of_a_ceiling_that_is_missing_or_not_above(codec, ceil
     found = ceiling_share(0.3, codec, ceiling)
     assert (found.share, found.interval) == (None, None)
     assert ("control" if None in (codec, ceiling) else "not above") in found.reason
+
+
+def paired_ceiling_share(arm, codec_only, ceiling, *, others=()):
+    """The share of the first of several arms."""
+    return paired_ceiling_shares([arm, *others], codec_only, ceiling)[0]
 
 
 def flat(level, offsets=(0.0,), num=20, slope=1e-7):
@@ -95,3 +102,24 @@ def test_paired_shares_that_cannot_be_are_stated():
     assert same.reason == "fewer than 6 paragraphs differ from codec only"
     with pytest.raises(UsageError, match="missing"):
         paired_ceiling_share([run([0.5, 0.5])], [one], [one])
+
+
+def test_shares_of_many_arms_are_those_of_each_before_the_others():
+    codec, ceiling = noisy(0.0, 2, 1), noisy(0.6, 3, 3)
+    arms = [noisy(0.2 + 0.05 * seed, seed, 1 + seed % 3) for seed in range(7)]
+    together = paired_ceiling_shares(arms, codec, ceiling)
+    for number, (arm, found) in enumerate(zip(arms, together, strict=True)):
+        others = [other for other in (*arms[:number], *arms[number + 1 :]) if len(other) > 1]
+        alone = paired_ceiling_share(arm, codec, ceiling, others=others)
+        assert (found.share, found.reason) == (pytest.approx(alone.share, rel=1e-12), alone.reason)
+        assert found.interval.low == pytest.approx(alone.interval.low, rel=1e-9)
+        assert found.interval.high == pytest.approx(alone.interval.high, rel=1e-9)
+
+
+def test_shares_of_a_thousand_arms_take_a_moment():
+    """One panel serves all: time grows with their number, not with its square."""
+    codec, ceiling = noisy(0.0, 2, 1, num=40), noisy(0.6, 3, 3, num=40)
+    arms = [noisy(0.3, seed, 2, num=40) for seed in range(1000)]
+    started = time.process_time()
+    assert all(found.interval for found in paired_ceiling_shares(arms, codec, ceiling))
+    assert time.process_time() - started < 5

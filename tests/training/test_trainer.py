@@ -13,7 +13,6 @@ from thinwire.model.lora import attached
 from thinwire.ops.cuda_graphs import GraphPool
 from thinwire.results.arm_record import TrainingResult
 from thinwire.training.microbatch_loss import MicroBatchLoss
-from thinwire.training.trainer import learning_rate_factor
 from tiny_models import tiny_gemma_lm, tiny_lm
 from tiny_training import Setting, arm_config, job, train_together, trained_tensors
 
@@ -252,15 +251,6 @@ def test_each_arm_of_a_group_has_its_own_weight_of_the_first_token():
         (alone,) = train_together(config)
         assert_close(arm, alone, rel=1e-4)
         assert arm.result.num_tokens == alone.result.num_tokens
-
-
-def test_the_learning_rate_warms_up_linearly_and_decays_to_zero():
-    config = arm_config(training={"warmup_steps": "auto"}).training
-    # 100 steps: warm-up min(20, 10) = 10, from 1/11 to 10/11; then from 90/90 down to 1/90.
-    factors = [round(learning_rate_factor(step, 100, config), 4) for step in (0, 9, 10, 55, 99)]
-    assert factors == [0.0909, 0.9091, 1.0, 0.5, 0.0111]
-    assert learning_rate_factor(20, 1000, config) == 1.0
-    assert learning_rate_factor(19, 1000, config) < 1.0
 
 
 def test_the_teachers_input_is_text_without_lora():

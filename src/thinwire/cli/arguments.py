@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import sys
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from thinwire.errors import UsageError, shown
-from thinwire.inputs import check_path
+from thinwire.output_path import check_output_file, check_output_folder, mode_at
 
 _ParserError: Any = next(one for one in typer.BadParameter.__mro__ if one.__name__ == "ClickException")
 """Base of what typer's parser raises; typer has it from click or from its own copy of it, depending on its version."""
@@ -83,7 +82,7 @@ Check = Callable[[Any], Any]
 """Of a path or a list of paths; returns what it got."""
 
 
-def _for_each(check: Callable[[Path], None]) -> Check:
+def _for_each(check: Callable[[Path], object]) -> Check:
     def checked(value: Any) -> Any:
         for path in value if isinstance(value, list | tuple) else [value]:
             if path is not None:
@@ -97,7 +96,7 @@ def existing_folder(what: str) -> Check:
     """Make a check that refuses a path that is not an existing folder."""
 
     def check(path: Path) -> None:
-        mode = _mode(path, what)
+        mode = mode_at(path, what)
         if mode is None:
             raise UsageError(f"no {what} {path}")
         if not stat.S_ISDIR(mode):
@@ -110,7 +109,7 @@ def existing(what: str) -> Check:
     """Make a check that refuses a path that is neither an existing folder nor an ordinary file."""
 
     def check(path: Path) -> None:
-        mode = _mode(path, what)
+        mode = mode_at(path, what)
         if mode is None:
             raise UsageError(f"no {path}; expected the {what}")
         if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
@@ -121,45 +120,9 @@ def existing(what: str) -> Check:
 
 def output_file(what: str) -> Check:
     """Make a check that refuses a path that no file can be written to."""
-
-    def check(path: Path) -> None:
-        mode = _mode(path, what)
-        if mode is not None and not stat.S_ISREG(mode):
-            raise UsageError(f"{path} is {'a folder' if stat.S_ISDIR(mode) else 'no ordinary file'}; name a {what}")
-        _check_parent(path.parent, path, what)
-
-    return _for_each(check)
+    return _for_each(lambda path: check_output_file(path, what))
 
 
 def output_folder(what: str) -> Check:
     """Make a check that refuses a path that is no folder and cannot become one."""
-
-    def check(path: Path) -> None:
-        mode = _mode(path, what)
-        if mode is not None and not stat.S_ISDIR(mode):
-            raise UsageError(f"{path} is a file; name a folder as the {what}")
-        if path.is_symlink() and mode is None:
-            raise UsageError(f"{path} is a link to nothing; name a folder as the {what}")
-        _check_parent(path, path, what)
-
-    return _for_each(check)
-
-
-def _mode(path: Path, what: str) -> int | None:
-    """Return the mode of what is at ``path``, None where there is nothing."""
-    try:
-        return check_path(path, what).stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise UsageError(f"the {what} {path} cannot be looked at ({error.strerror})") from None
-
-
-def _check_parent(folder: Path, path: Path, what: str) -> None:
-    """Refuse to write below the nearest folder that exists, if it is none or may not be written to."""
-    while _mode(folder, what) is None and folder != folder.parent:
-        folder = folder.parent
-    if not folder.is_dir():
-        raise UsageError(f"the {what} {path} cannot be made: {folder} is no folder")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"the {what} {path} cannot be made: {folder} may not be written to")
+    return _for_each(lambda path: check_output_folder(path, what))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import stat
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +11,7 @@ from thinwire.config.settings import DataConfig
 from thinwire.data.squad import Example, Mismatched, Unanswerable, from_rows, read_examples
 from thinwire.errors import UsageError, shown, summary
 from thinwire.inputs import check_path
+from thinwire.regular_file import NotRegularError, check_regular
 
 Split = Literal["train", "test"]
 _FILES: dict[Split, str] = {"train": "train-v1.1.json", "test": "dev-v1.1.json"}
@@ -85,8 +85,11 @@ def _loaded(source: str) -> Any:
     import datasets  # optional, and slow to import
 
     for file in Path(source).rglob("*") if Path(source).is_dir() else ():
-        if not (stat.S_ISREG(file.stat().st_mode) or file.is_dir()):
-            raise UsageError(f"dataset {source} holds {file.name}, which is no ordinary file; take it out")
+        try:
+            if not file.is_dir():
+                check_regular(file)
+        except NotRegularError as error:
+            raise UsageError(f"dataset {source} holds {file.name}, which is {error.found}; take it out") from None
     # Versions before 4 would otherwise ask on standard input whether to run a dataset's code.
     datasets.config.HF_DATASETS_TRUST_REMOTE_CODE = False
     try:

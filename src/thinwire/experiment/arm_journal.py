@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from thinwire.errors import StorageError
 from thinwire.experiment.plan import Planned
@@ -26,14 +28,24 @@ from thinwire.results.arm_record import (
     write_arm_record,
 )
 from thinwire.results.integrity import hashes_of_arm
-from thinwire.results.layout import DIAGNOSTICS_FILE, PREDICTIONS_FILE, RECORD_FILE, STATE_FILES
+from thinwire.results.layout import BATCHES_FILE, DIAGNOSTICS_FILE, PREDICTIONS_FILE, RECORD_FILE, STATE_FILES
 from thinwire.results.provenance import now
+from thinwire.results.record import Record, read_record, write_record
 from thinwire.training.job import StepMetrics
 from thinwire.training.state import Position, RunMetadata, TrainingState
 
 logger = logging.getLogger(__name__)
 
 Level = Literal["debug", "info", "warning", "error"]
+
+
+Split = Literal["selection", "test"]
+
+
+class _DecodingBatches(Record):
+    """Most tokens of a decoding batch, as they were chosen for each split; other batches would round differently."""
+
+    tokens: dict[Split, Annotated[int, Field(gt=0)]]
 
 
 class ArmJournal:
@@ -60,6 +72,7 @@ class ArmJournal:
         self._model, self._data, self._environment, self._resume_key = model, data, environment, resume_key
         self._started_at = now()
         self._resumed: tuple[ResumedRun, ...] = ()
+        self._batches = _DecodingBatches(tokens={})
         self._bytes_after_step = 0
         """Length of the diagnostics after the last step or the last scored epoch that a resume point has."""
         self.log("info", "%s %s", planned.kind, planned.name)
@@ -77,6 +90,7 @@ class ArmJournal:
 
         Raises:
             StorageError: the files cannot be changed.
+            ThinwireError: one of them is damaged.
         """
         if self.planned.resume_point is None:
             return None
@@ -88,8 +102,25 @@ class ArmJournal:
         self.selections, self.seconds = list(run.selections), run.seconds
         self._started_at, self._resumed = run.started_at, run.runs
         self._bytes_after_step = run.diagnostics_bytes
+        if os.path.lexists(batches := self.folder / BATCHES_FILE):
+            self._batches = read_record(_DecodingBatches, batches, "record of decoding batches", self.folder)
         self.log("info", "%s: going on after epoch %d, step %d", self.name, state.epoch, state.step)
         return state
+
+    def batch_tokens(self, split: Split, choose: Callable[[], int]) -> int:
+        """Return the most tokens of a batch in decoding ``split``.
+
+        Args:
+            choose: called where none were chosen yet, also before the arm was interrupted; the free memory, and so the
+                choice, may be another now.
+
+        Raises:
+            StorageError: the choice cannot be written.
+        """
+        if split not in self._batches.tokens:
+            self._batches = _DecodingBatches(tokens={**self._batches.tokens, split: choose()})
+            write_record(self.folder / BATCHES_FILE, self._batches)
+        return self._batches.tokens[split]
 
     def write_step(self, metrics: StepMetrics) -> None:
         """Append the metrics of an optimiser step to the diagnostics."""
@@ -166,6 +197,7 @@ class ArmJournal:
     def _remove_states(self) -> None:
         for state in self.folder.glob(STATE_FILES):
             remove_file(state)
+        remove_file(self.folder / BATCHES_FILE)
 
     def cancel(self, error: BaseException) -> None:
         """Record that the arm was interrupted by ``error``, unless it has already ended; on a full disk, do not."""

@@ -12,7 +12,7 @@ from thinwire.checkpoints.save import is_saved, save_checkpoint, trainable_param
 from thinwire.data.prompts import Encoded
 from thinwire.evaluation.answering import Prediction, answer_questions, summarize
 from thinwire.experiment.arm_inputs import ArmInputs
-from thinwire.experiment.arm_journal import ArmJournal
+from thinwire.experiment.arm_journal import ArmJournal, Split
 from thinwire.experiment.runtime import Runtime
 from thinwire.model.compile import uncompiled
 from thinwire.model.lora import StackedLora
@@ -59,7 +59,7 @@ class ArmRun:
     def select(self, epoch: int) -> float:
         """Score the current weights on the selection split; epochs and arms are chosen by the returned F1."""
         name = self.journal.name
-        predictions, seconds = self._answer(f"{name}: selection", self.inputs.questions.encoded.selection, epoch)
+        predictions, seconds = self._answer("selection", self.inputs.questions.encoded.selection, epoch)
         scores = summarize(predictions)
         self.journal.write_selection(epoch, scores)
         self.journal.log("info", "%s epoch %d: selection F1 %.1f, %s", name, epoch, 100 * scores.f1, clock(seconds))
@@ -73,7 +73,7 @@ class ArmRun:
         """
         name, inputs = self.journal.name, self.inputs
         epoch = training.best_epoch if training else 0
-        predictions, seconds = self._answer(f"{name}: test", inputs.questions.encoded.test, epoch)
+        predictions, seconds = self._answer("test", inputs.questions.encoded.test, epoch)
         scores = summarize(predictions)
         self.journal.write_test(epoch, scores, (prediction.as_dict() for prediction in predictions))
         if training:
@@ -97,7 +97,7 @@ class ArmRun:
             answer_form=inputs.questions.answer_form,
         )
 
-    def _answer(self, label: str, questions: list[Encoded], epoch: int) -> tuple[list[Prediction], float]:
+    def _answer(self, split: Split, questions: list[Encoded], epoch: int) -> tuple[list[Prediction], float]:
         """Answer with the weights of ``epoch``, as an embedding matrix and with merged LoRA, as the exported arm would.
 
         Returns:
@@ -110,15 +110,18 @@ class ArmRun:
             interruption.check()
             task.update(done, total)
 
+        def chosen() -> int:
+            return decoding_batch_tokens(runtime.lm, evaluation.batch_tokens, runtime.memory_share)
+
         alone = self._lora.alone(self._number) if self._lora else nullcontext()
-        with runtime.display.task(label) as task, uncompiled(), alone:
+        with runtime.display.task(f"{self.journal.name}: {split}") as task, uncompiled(), alone:
             predictions = answer_questions(
                 runtime.lm,
                 self._matrix(epoch),
                 self.inputs.questions.encoded.encoder,
                 questions,
                 max_new_tokens=evaluation.max_new_tokens,
-                batch_tokens=decoding_batch_tokens(runtime.lm, evaluation.batch_tokens, runtime.memory_share),
+                batch_tokens=self.journal.batch_tokens(split, chosen),
                 stop=evaluation.stop,
                 score=evaluation.score,
                 on_progress=on_progress,

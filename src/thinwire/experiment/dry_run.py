@@ -1,7 +1,8 @@
 """Work out what a sweep would do, checking settings, questions and folder, without training or writing anything.
 
 The model is chosen but not loaded, so neither its weights nor a GPU are needed. Checks that need the model are left to
-the sweep: its number of layers, its embedding width, the number of tokens of its prompts.
+the sweep: its modules, its embedding width, the number of tokens of its prompts. Its number of layers is read from its
+configuration, if it is on this machine.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from rich.table import Table
 from thinwire.config.auto import resolved
 from thinwire.config.experiment import Experiment
 from thinwire.data.splits import Splits
+from thinwire.errors import UsageError
 from thinwire.experiment.plan import Controls, Planned, plan
 from thinwire.experiment.resume import check_folder, finished_record
 from thinwire.experiment.scheduling import MAX_GROUP_SIZE, check_worker_processes, group
-from thinwire.experiment.search import search_experiment, to_search, with_choices
+from thinwire.experiment.search import plan_candidates, to_search, with_choices
 from thinwire.experiment.sweep_inputs import obstacles
 from thinwire.model.loading import choose_device, choose_model
 from thinwire.report.caveats import fewer_questions
@@ -94,11 +96,12 @@ def dry_run(experiment: Experiment, folder: Path, *, resume: bool = False, contr
     check_folder(folder, experiment, resume)
     known = read_search_record(folder)
     searched = to_search(experiment, [run.arm for run in planned], known)
-    if searched:
-        search_experiment(experiment)  # refuses combinations of values that no arm may have
+    candidates = plan_candidates(experiment, list(searched), known)
     chosen = with_choices(experiment, planned, known)
     runs = [replace(run, config=resolved(run.config, device.type)) for run in chosen]
-    blocked = obstacles(runs, folder)
+    blocked = obstacles([*runs, *candidates], folder, model)
+    if wrong := [one.name for one in candidates if one.name in blocked]:
+        raise UsageError(*(f"{name} would fail: {blocked[name]}" for name in wrong))
     splits = Splits(experiment.data, experiment.seed)
     states = {run.name: _state(run, folder, splits) for run in runs}
     most = MAX_GROUP_SIZE if experiment.group_size == "auto" else experiment.group_size

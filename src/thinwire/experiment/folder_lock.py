@@ -11,39 +11,15 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from thinwire.errors import StorageError, UsageError
+from thinwire.errors import StorageError, ThinwireError, UsageError
 from thinwire.files import write_text
+from thinwire.reading import read_text
 
 _LOCK, _OWNER = ".lock", ".lock_owner"
 LOCK_FILES = frozenset({_LOCK, _OWNER})
 """Names of the files that lock a folder; they stay in it."""
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-
-
-def check_is_folder(path: Path) -> bool:
-    """Return whether there is a folder ``path``; False if nothing is there.
-
-    Raises:
-        UsageError: something else is there, or the path cannot be one.
-    """
-    try:
-        path.lstat()
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        if path.is_symlink():
-            raise UsageError(f"{path} is a link to {path.readlink()}, which is not there; name a folder") from None
-        parent = next(place for place in path.absolute().parents if place.exists())
-        if not parent.is_dir():
-            raise UsageError(f"{path} cannot be a folder: {parent} is a file; choose another folder") from None
-        if max(len(os.fsencode(part)) for part in path.parts) > os.pathconf(parent, "PC_NAME_MAX"):
-            raise _unusable(path, OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))) from None
-        return False
-    except OSError as error:
-        raise _unusable(path, error) from None
-    if not path.is_dir():
-        raise UsageError(f"{path} is a file, and results need a folder; choose another name")
-    return True
 
 
 @contextmanager
@@ -80,8 +56,8 @@ def exclusive(folder: Path) -> Iterator[None]:
 def _owner(folder: Path) -> str:
     """Name host and process of the lock's owner, as far as it is known."""
     try:
-        host, process = (folder / _OWNER).read_text(encoding="utf-8").split()
-    except (OSError, ValueError):
+        host, process = read_text(folder / _OWNER).split()
+    except (ThinwireError, ValueError):
         return ""
     return f" (process {process} on {host})"
 

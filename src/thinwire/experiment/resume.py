@@ -16,11 +16,12 @@ from thinwire.checkpoints.save import checkpoint_files
 from thinwire.config.experiment import ArmConfig, Experiment
 from thinwire.config.idle import AFFECT_NO_RESULT
 from thinwire.errors import ThinwireError, UsageError
-from thinwire.experiment.folder_lock import LOCK_FILES, check_is_folder
+from thinwire.experiment.folder_lock import LOCK_FILES
 from thinwire.experiment.plan import Planned, ResumePoint
 from thinwire.experiment.resume_points import Committed
 from thinwire.files import content_hash, is_partial, make_folder, writing
 from thinwire.model.language_model import LanguageModel
+from thinwire.output_path import check_output_folder
 from thinwire.results.arm_record import ArmRecord, QuestionHashes, has_arm_record, read_arm_record
 from thinwire.results.experiment_file import has_experiment_file, read_experiment_file
 from thinwire.results.integrity import check_checkpoint, check_codec, check_file
@@ -52,10 +53,10 @@ def check_folder(folder: Path, experiment: Experiment, resume: bool) -> SweepHea
     Reads only. A folder that is not there, or holds only what a sweep leaves that was killed as it began, is new.
 
     Raises:
-        UsageError: the folder is a file or a broken link, or holds other files, results without ``resume``, or results
-            of another experiment.
+        UsageError: the folder is none and cannot become one, or holds other files, results without ``resume``, or
+            results of another experiment.
     """
-    if not check_is_folder(folder):
+    if not check_output_folder(folder, "output folder"):
         return None
     if not has_header(folder) and not has_experiment_file(folder):
         if others := [path.name for path in folder.iterdir() if path.name not in LOCK_FILES and not is_partial(path)]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from thinwire.errors import ThinwireError
 from thinwire.files import content_hash, remove_file, write_json
 from thinwire.reading import read_json
-from thinwire.results.layout import STATE_FILES
+from thinwire.results.layout import BATCHES_FILE, STATE_FILES
 from thinwire.training.state import Position
 
 _MANIFESTS = ".resume-*.json"
@@ -102,6 +102,8 @@ def remove_superseded(sweep_folder: Path, folders: Mapping[str, Path], done: set
         for state in folder.glob(STATE_FILES):
             if name not in kept or state != kept[name].file:
                 remove_file(state)
+        if name in done:
+            remove_file(folder / BATCHES_FILE)
     groups = {one.group for one in kept.values()}
     for manifest in sweep_folder.glob(_MANIFESTS):
         if manifest.name not in groups:

@@ -17,7 +17,7 @@ from typing import Any
 from thinwire.config.experiment import ArmConfig, Experiment
 from thinwire.config.idle import effective_settings
 from thinwire.errors import UsageError
-from thinwire.experiment.plan import Planned
+from thinwire.experiment.plan import Planned, plan
 from thinwire.files import content_hash
 from thinwire.results.arm_record import ArmRecord
 from thinwire.results.search_record import ArmSearch, CandidateScore, SearchRecord
@@ -96,6 +96,16 @@ def search_experiment(experiment: Experiment) -> Experiment:
     own = {"arms": arms, "controls": {}, "seeds": (), "search": {}, "interactions": {}, "baseline": found[0].name}
     described = {"name": f"{experiment.name}-search", "description": f"Candidate settings of {experiment.name}"}
     return build(Experiment, {**experiment.model_dump(), **own, **described}, where="")
+
+
+def plan_candidates(experiment: Experiment, arms: Collection[str], known: SearchRecord) -> list[Planned]:
+    """List the runs of a search, in its own sweep: all candidates of the arms and controls that have no choice yet.
+
+    Raises:
+        UsageError: a combination of values is no settings of an arm.
+    """
+    names = [one.name for found in to_search(experiment, arms, known).values() for one in found]
+    return plan(search_experiment(experiment), names, "none") if names else []
 
 
 def _candidate_changes(experiment: Experiment, candidate: Candidate) -> dict[str, Any]:

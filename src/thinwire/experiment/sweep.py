@@ -11,13 +11,14 @@ from thinwire.data.splits import Splits
 from thinwire.experiment.folder_lock import exclusive
 from thinwire.experiment.plan import Controls, Planned, plan
 from thinwire.experiment.resume import check_folder
-from thinwire.experiment.search import choose, log_choices, search_experiment, to_search
+from thinwire.experiment.search import choose, log_choices, plan_candidates, search_experiment, to_search
 from thinwire.experiment.sweep_inputs import check_sizes, read_splits
 from thinwire.experiment.sweep_run import SweepRun
 from thinwire.files import make_folder, write_bytes
 from thinwire.model.language_model import LanguageModel
 from thinwire.model.loading import load
 from thinwire.progress import Display
+from thinwire.reading import read_bytes
 from thinwire.report.write import write_reports
 from thinwire.results.arm_record import ArmRecord
 from thinwire.results.layout import CODEC_FOLDER, SEARCH_FOLDER
@@ -63,15 +64,16 @@ def run_sweep(
     with exclusive(folder):
         before = check_folder(folder, experiment, resume)
         lm = load(experiment.model)
-        check_sizes(planned, lm)
+        candidates = plan_candidates(experiment, [run.arm for run in planned], read_search_record(folder))
+        check_sizes([*planned, *candidates], lm)
         sweep = SweepRun(experiment, lm, folder, display, before=before, splits=splits)
         sweep.begin(planned)
         for overlap in sweep.splits.overlaps:
             logger.warning("%s (data.allow_shared_paragraphs)", overlap)
         if lm.device.type != "cuda" and any(run.config.evaluation.samples == "auto" for run in planned):
             logger.info("scoring 100 test questions, as this is a CPU (evaluation.samples sets another number)")
-        if experiment.search:
-            _search(experiment, planned, folder, lm, display, sweep.splits)
+        if candidates:
+            _search(experiment, candidates, planned, folder, lm, display, sweep.splits)
             sweep.begin(planned)
         records = sweep.run("sweep", tensorboard=tensorboard)
         if is_complete(folder):
@@ -81,23 +83,22 @@ def run_sweep(
 
 def _search(
     experiment: Experiment,
+    candidates: Sequence[Planned],
     planned: Sequence[Planned],
     folder: Path,
     lm: LanguageModel,
     display: Display,
     splits: Splits,
 ) -> None:
-    """Train the candidates of the planned arms that have no choice yet, and record the choices in ``folder``."""
+    """Train the candidates of the planned arms, and record the choices in ``folder``."""
     known = read_search_record(folder)
     searched = to_search(experiment, [run.arm for run in planned], known)
-    if not searched:
-        return
-    own, names = search_experiment(experiment), [one.name for found in searched.values() for one in found]
-    logger.info("searching settings: %d candidates of %d arms and controls", len(names), len(searched))
+    logger.info("searching settings: %d candidates of %d arms and controls", len(candidates), len(searched))
+    own = search_experiment(experiment)
     below = folder / SEARCH_FOLDER
     make_folder(below)
     search = SweepRun(own, lm, below, display, before=check_folder(below, own, resume=True), splits=splits)
-    search.begin(plan(own, names, "none"))
+    search.begin(candidates)
     choices = choose(experiment, searched, search.run("search"))
     write_search_record(folder, SearchRecord(arms={**known.arms, **choices}))
     log_choices(choices)
@@ -108,4 +109,4 @@ def _share_codecs(source: Path, target: Path) -> None:
     """Copy codecs that ``target`` lacks, whose names tell all that determines them, so that none is fitted again."""
     for file in source.glob("*"):
         if not (target / file.name).exists():
-            write_bytes(target / file.name, file.read_bytes())
+            write_bytes(target / file.name, read_bytes(file, source))

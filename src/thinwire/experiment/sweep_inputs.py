@@ -9,6 +9,7 @@ from thinwire.checkpoints.load import check_arm, check_same_lora, find_arm
 from thinwire.codecs.table import codec_class
 from thinwire.config.auto import resolved
 from thinwire.config.experiment import ArmConfig, Experiment
+from thinwire.config.settings import LoraSettings
 from thinwire.data.splits import Splits
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.experiment.plan import Planned
@@ -16,7 +17,8 @@ from thinwire.experiment.scheduling import check_worker_processes
 from thinwire.experiment.search import search_experiment
 from thinwire.inputs import check_path
 from thinwire.model.language_model import LanguageModel
-from thinwire.model.loading import choose_device
+from thinwire.model.loading import choose_device, num_layers
+from thinwire.model.lora import adapted_modules
 from thinwire.model.memory import free_memory
 from thinwire.results.layout import arm_folder
 
@@ -43,21 +45,30 @@ def read_splits(experiment: Experiment, planned: Sequence[Planned], folder: Path
     return splits
 
 
-def obstacles(planned: Sequence[Planned], folder: Path) -> dict[str, str]:
-    """Return why runs are certain to fail, by their names, as far as it is known without the model.
+def obstacles(planned: Sequence[Planned], folder: Path, model: str | None = None) -> dict[str, str]:
+    """Return why runs are certain to fail, by their names, as far as it is known without loading the model.
 
     Args:
         folder: of the sweep; an arm may begin with another that the same sweep trains.
+        model: name of the model, whose configuration is read if it is on this machine and an arm depends on it; by
+            default it is not read.
+
+    Raises:
+        UsageError: the model's configuration cannot be used.
     """
     own = {arm_folder(folder, run.name, run.kind).resolve() for run in planned}
-    found = {run.name: _obstacle(run.config, own) for run in planned}
+    counted = any(run.config.lora.rank > 0 and run.config.lora.layers != "all" for run in planned)
+    depth = num_layers(model) if model is not None and counted else None
+    found = {run.name: _obstacle(run.config, own, depth) for run in planned}
     return {name: why for name, why in found.items() if why}
 
 
-def _obstacle(config: ArmConfig, own: set[Path]) -> str | None:
+def _obstacle(config: ArmConfig, own: set[Path], depth: int | None) -> str | None:
     if config.untrained_lora:
         return config.untrained_lora
     try:
+        if depth is not None:
+            config.lora.adapted_layers(depth)
         if config.supervision.kd_weight > 0 and config.supervision.teacher is not None:
             teacher = check_path(config.supervision.teacher, "teacher (supervision.teacher)")
             if teacher.resolve() not in own:
@@ -74,29 +85,40 @@ def _obstacle(config: ArmConfig, own: set[Path]) -> str | None:
 
 
 def check_sizes(planned: Sequence[Planned], lm: LanguageModel) -> None:
-    """Refuse arms whose codes or trained parameters do not fit the model or the memory.
+    """Refuse arms whose codes, LoRA or trained parameters do not fit the model or the memory.
 
     Raises:
-        UsageError: a codec cannot be fitted to the embedding matrix, or an arm needs more memory than is free: a line
-            for each.
+        UsageError: a codec cannot be fitted to the embedding matrix, the model does not have the layers or modules that
+            LoRA adapts, or an arm needs more memory than is free: a line for each.
     """
-    free, lines = free_memory(lm.device), []
-    for run in planned:
-        try:
-            if run.config.input != "text":
-                codec_class(run.config.codec).check_fits(run.config.codec, *reversed(lm.embedding_matrix.shape))
-            needed = _least_bytes(run.config, lm)
-        except UsageError as error:
-            lines.append(f"{run.name} would fail: {error}")
-            continue
-        if needed > free:
-            lines.append(
-                f"{run.name} would fail: its adapter and LoRA take at least {needed / 1e9:,.0f} GB in training, and "
-                f"{free / 1e9:,.0f} GB are free on {lm.device}; choose a smaller adapter.hidden, "
-                "reconstruction.batch_rows or lora.rank"
-            )
-    if lines:
+    free = free_memory(lm.device)
+    adapted = {lora: _fault_of_lora(lora, lm) for lora in {run.config.lora for run in planned}}
+    found = {run.name: adapted[run.config.lora] or _fault_of_sizes(run.config, lm, free) for run in planned}
+    if lines := [f"{name} would fail: {why}" for name, why in found.items() if why]:
         raise UsageError(*lines)
+
+
+def _fault_of_lora(lora: LoraSettings, lm: LanguageModel) -> str | None:
+    try:
+        adapted_modules(lm.model, lora)
+    except UsageError as error:
+        return str(error)
+    return None
+
+
+def _fault_of_sizes(config: ArmConfig, lm: LanguageModel, free: int) -> str | None:
+    try:
+        if config.input != "text":
+            codec_class(config.codec).check_fits(config.codec, *reversed(lm.embedding_matrix.shape))
+        needed = _least_bytes(config, lm)
+    except UsageError as error:
+        return str(error)
+    if needed <= free:
+        return None
+    return (
+        f"its adapter and LoRA take at least {needed / 1e9:,.0f} GB in training, and {free / 1e9:,.0f} GB are free on "
+        f"{lm.device}; choose a smaller adapter.hidden, reconstruction.batch_rows or lora.rank"
+    )
 
 
 def _least_bytes(config: ArmConfig, lm: LanguageModel) -> int:

@@ -10,12 +10,13 @@ from typing import Any
 import torch
 import transformers
 
-from thinwire.assets import ASSETS, fetch
+from thinwire.assets import ASSETS, fetch, is_fetched
 from thinwire.config.settings import ModelConfig
 from thinwire.errors import UsageError, foreign
 from thinwire.files import file_hash
 from thinwire.model.checkpoint_files import Checkpoint, checked_checkpoint
 from thinwire.model.gguf import dequantized, quantisation
+from thinwire.model.gguf_header import checked_header
 from thinwire.model.hub import DEFAULT_MODEL, is_cached, located
 from thinwire.model.language_model import LanguageModel, logger
 from thinwire.model.quiet import quiet_transformers
@@ -90,9 +91,35 @@ def load(config: ModelConfig) -> LanguageModel:
     return lm if lm.revision else replace(lm, revision=f"matrix-{lm.embedding_hash()}")
 
 
+def num_layers(name: str) -> int | None:
+    """Read the number of decoder layers of a model without loading it.
+
+    Args:
+        name: as ``choose_model`` returns it.
+
+    Returns:
+        None for a model that is not on this machine: nothing is fetched.
+
+    Raises:
+        UsageError: there is no such file or folder, or it is damaged or of a kind that is not supported.
+    """
+    if _is_asset(name) and not is_fetched(name):
+        return None
+    if gguf := _gguf_file(name):
+        return int(checked_header(gguf).value("block_count") or 0) or None
+    if not Path(name).exists() and not is_cached(name):
+        return None
+    with quiet_transformers(), checked_checkpoint(located(name)[0], name) as checkpoint:
+        return int(model_config(checkpoint, name).num_hidden_layers)
+
+
+def _is_asset(name: str) -> bool:
+    return name in ASSETS and ASSETS[name].files[0].name.endswith(".gguf")
+
+
 def _gguf_file(name: str) -> Path | None:
     """Return the GGUF file of a default model or path; None for all other models."""
-    if name in ASSETS and ASSETS[name].files[0].name.endswith(".gguf"):
+    if _is_asset(name):
         return next(iter(fetch(name).values()))
     if not name.endswith(".gguf"):
         return None

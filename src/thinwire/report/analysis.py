@@ -26,7 +26,7 @@ from thinwire.results.read import CEILING, CODEC, TEXT, Finished, Results
 from thinwire.results.sweep_header import SweepHeader
 from thinwire.schema import build
 from thinwire.stats.bootstrap import ArmComparison, Comparison, compare_to_baseline
-from thinwire.stats.ceiling import paired_ceiling_share
+from thinwire.stats.ceiling import paired_ceiling_shares
 from thinwire.stats.inference import Interval
 from thinwire.stats.pairing import Run
 from thinwire.stats.verdict import ArmVerdict, arm_verdict
@@ -46,8 +46,9 @@ def analyse(results: Results) -> Analysis:
     differing = differing_settings(records, results.sweep.model.num_layers, results.searched)
     gold = gold_metrics(results.arms[best][0].predictions)  # of all arms, as their test questions are the same
     text = answer_metrics(results.controls[TEXT][0].predictions) if TEXT in results.controls else None
+    shares = _shares(results)
     rows = [
-        _row(results, name, found, (f1, em), settings, gold, text, is_best=name == best)
+        _row(results, name, found, (f1, em), settings, gold, text, shares.get(name), is_best=name == best)
         for name, found in zip(groups, differing, strict=False)
     ]
     rows += [_failed_row(results, *one) for one in zip(results.unfinished, differing[len(groups) :], strict=True)]
@@ -106,6 +107,7 @@ def _row(
     settings: VerdictConfig,
     gold: AnswerMetrics,
     text: AnswerMetrics | None,
+    share: ShareOfCeiling | None,
     *,
     is_best: bool,
 ) -> AnalysisRow:
@@ -138,7 +140,7 @@ def _row(
         supported_tier=judged.supported or "unresolved" if judged else None,
         questions_needed=judged.questions_to_resolve if judged else None,
         questions_obstacle=judged.questions.reason if judged and judged.questions else None,
-        share_of_ceiling=_share(results, name, runs),
+        share_of_ceiling=share,
         **_reconstruction(runs),
         degeneration=_degeneration(diagnose(runs[0].predictions, gold=gold), text, record.config["seed"]),
         extractors=mean_extractor_scores([run.predictions for run in runs]),
@@ -222,20 +224,20 @@ def _degeneration(diagnosis: Diagnosis, text: AnswerMetrics | None, seed: int) -
     )
 
 
-def _share(results: Results, name: str, runs: list[Finished]) -> ShareOfCeiling | None:
-    """Share of the ceiling of the mean of an arm's runs; controls are what it is measured by."""
-    if name not in results.arms:
-        return None
+def _shares(results: Results) -> dict[str, ShareOfCeiling]:
+    """Shares of the ceiling of the mean of each arm's runs; controls are what they are measured by."""
     codec, ceiling = (_runs(results.controls.get(control, ())) for control in (CODEC, CEILING))
     if not (codec and ceiling):
-        return None
-    # One run alone says nothing about the spread over seeds, and pairing all arms for each would be quadratic.
-    others = [_runs(other) for arm, other in results.arms.items() if arm != name and len(other) > 1]
-    share = paired_ceiling_share(_runs(runs), codec, ceiling, others=others)
-    if share.share is None:
-        return None
-    low, high = _ends(share.interval)
-    return ShareOfCeiling(estimate=share.share, low=low, high=high, num_seeds=len(runs), reason=share.reason)
+        return {}
+    shares = paired_ceiling_shares([_runs(runs) for runs in results.arms.values()], codec, ceiling)
+    found = {}
+    for (name, runs), share in zip(results.arms.items(), shares, strict=True):
+        if share.share is not None:
+            low, high = _ends(share.interval)
+            found[name] = ShareOfCeiling(
+                estimate=share.share, low=low, high=high, num_seeds=len(runs), reason=share.reason
+            )
+    return found
 
 
 def _notes(results: Results) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from thinwire.errors import ThinwireError
 from thinwire.files import file_hash
-from thinwire.reading import check_regular
+from thinwire.regular_file import check_regular
 from thinwire.results.arm_record import ArmRecord
 from thinwire.results.layout import CHECKPOINT_FOLDER, DIAGNOSTICS_FILE, PREDICTIONS_FILE, run_of
 from thinwire.results.record import damaged, say_not_checked

@@ -22,6 +22,8 @@ CONTROLS_FOLDER = "controls"
 CHECKPOINT_FOLDER = "checkpoint"
 STATE_FILES = "unfinished*.safetensors"
 """Resume points of an arm; gone when the arm is done."""
+BATCHES_FILE = "unfinished_batches.json"
+"""Sizes of decoding batches of an arm; gone when the arm is done."""
 
 
 def arm_folder(run: Path, name: str, kind: str) -> Path:

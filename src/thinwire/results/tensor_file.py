@@ -15,7 +15,7 @@ from torch import Tensor
 
 from thinwire.errors import ThinwireError
 from thinwire.files import write_bytes
-from thinwire.reading import check_regular
+from thinwire.regular_file import check_regular
 from thinwire.results.record import damaged
 
 _HASH = "sha256"

@@ -41,14 +41,10 @@ def ceiling_share(arm: float, codec_only: float | None, ceiling: float | None) -
     return CeilingShare(share=share, interval=None, reason="no paired scores to compare")
 
 
-def paired_ceiling_share(
-    arm: Sequence[Run],
-    codec_only: Sequence[Run] | None,
-    ceiling: Sequence[Run] | None,
-    *,
-    others: Sequence[Sequence[Run]] = (),
-) -> CeilingShare:
-    """Return the share of the mean over an arm's runs, with its interval, from scores of the same questions.
+def paired_ceiling_shares(
+    arms: Sequence[Sequence[Run]], codec_only: Sequence[Run] | None, ceiling: Sequence[Run] | None
+) -> list[CeilingShare]:
+    """Return the share of the mean over each arm's runs, with its interval, from scores of the same questions.
 
     The interval is Fieller's (1954): the shares s at which ``gain - s * room`` does not differ from 0, where gain is
     arm minus codec only and room is text + LoRA minus codec only. Its variance is that over paragraphs plus that over
@@ -56,29 +52,33 @@ def paired_ceiling_share(
     Codec only trains nothing, so a single run of it has no spread over seeds.
 
     Args:
-        arm: one or more runs.
+        arms: one or more runs of each; those with several help to estimate the spread over seeds of all.
         codec_only: runs of the control at 0; one suffices.
         ceiling: runs of the control at 1.
-        others: runs of other trained groups, which help to estimate the spread over seeds.
 
     Returns:
-        The share without an interval where no group has several runs (what training adds to the uncertainty is not
-        known then), where paragraphs are too few, and where the ceiling is not surely above codec only, as the ratio
-        has no bounds then.
+        For each arm the share, without an interval where no group has several runs (what training adds to the
+        uncertainty is not known then), where paragraphs are too few, and where the ceiling is not surely above codec
+        only, as the ratio has no bounds then.
 
     Raises:
         UsageError: runs that cannot be paired (see ``panel``).
     """
     if not codec_only or not ceiling:
-        return ceiling_share(0.0, None, None)
-    groups = [arm, codec_only, ceiling, *others]
-    weights = np.zeros((len(groups), 2))
-    weights[:3] = [[1, 0], [-1, -1], [0, 1]]
+        return [ceiling_share(0.0, None, None)] * len(arms)
+    groups, num = [*arms, codec_only, ceiling], len(arms)
+    # A gain for each arm, then the room.
+    weights = np.vstack([np.eye(num, num + 1), np.full(num + 1, -1.0), np.eye(1, num + 1, num)])
     data = panel([run for group in groups for run in group])
     fixed = [group is codec_only and len(codec_only) == 1 for group in groups]
     design = Design.of(data, [len(group) for group in groups], weights, fixed)
-    codec_mean, ceiling_mean = float(design.means[1]), float(design.means[2])
-    point = ceiling_share(float(design.means[0]), codec_mean, ceiling_mean)
+    *means, codec_mean, ceiling_mean = design.means.tolist()
+    return [_share(design.only([k, num]), mean, codec_mean, ceiling_mean) for k, mean in enumerate(means)]
+
+
+def _share(design: Design, arm: float, codec_only: float, ceiling: float) -> CeilingShare:
+    """Return the share of an arm from mean scores, with the interval of the ratio of the design's two contrasts."""
+    point = ceiling_share(arm, codec_only, ceiling)
     if point.share is None:
         return point
     interval, reason = _interval(design)

@@ -10,17 +10,14 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from thinwire import interruption
-from thinwire.config.experiment import ArmConfig
-from thinwire.config.settings import TrainingConfig
 from thinwire.data.prompts import Encoded
 from thinwire.determinism import generator_states, restore_generators, seeded
-from thinwire.errors import ThinwireError, check_finite
+from thinwire.errors import ThinwireError
 from thinwire.model.language_model import LanguageModel
 from thinwire.model.lora import StackedLora
 from thinwire.results.arm_record import TrainingResult
@@ -28,11 +25,12 @@ from thinwire.training.arm import ArmTraining
 from thinwire.training.autotune import halved_until_it_fits, held_back
 from thinwire.training.dataloader import MicroBatchLoader
 from thinwire.training.job import StepMetrics, TrainingJob
-from thinwire.training.microbatch_loss import SUMS, GraphedMicroBatches, MicroBatchLoss, Teacher
+from thinwire.training.microbatch_loss import GraphedMicroBatches, MicroBatchLoss, Teacher
 from thinwire.training.microbatches import Batch
+from thinwire.training.optimizer import learning_rate_factor, parameter_groups
 from thinwire.training.state import Position, TrainingState
+from thinwire.training.steps import TrainingSteps
 
-Part = Literal["adapter", "lora"]
 SaveStates = Callable[[Iterable[tuple[int, TrainingState]]], None]
 """Saves the resume points of the arms that train together, by their number. The tensors go on training: write or copy
 each before the next is taken."""
@@ -79,7 +77,7 @@ def train(
     """
     arms = [ArmTraining(job, lora, number) for number, job in enumerate(jobs)]
     training, seed = jobs[0].config.training, jobs[0].config.seed
-    optimizer = torch.optim.AdamW(_parameter_groups(arms), fused=True)
+    optimizer = torch.optim.AdamW(parameter_groups(arms), fused=True)
     steps_an_epoch = training.steps_per_epoch(len(questions))
     (done,) = {arm.resume(optimizer) for arm in arms}
     loss = MicroBatchLoss(lm, [arm.config for arm in arms], [arm.inputs for arm in arms], lora, mean_square, teacher)
@@ -107,7 +105,7 @@ def train(
         arm.seconds += share
     minutes = min(arm.config.training.checkpoint_minutes for arm in arms)
     keeper = _Keeper(arms, optimizer, save_states, tokens, done, seconds=60 * minutes)
-    run = _Run(lm.device, arms, lora, loss, micro_batches)
+    run = TrainingSteps(lm.device, arms, lora, loss, micro_batches)
     for epoch in range(done.epoch + 1, training.epochs + 1):
         first = max(0, done.step - (epoch - 1) * steps_an_epoch)
         trained = Position(epoch=epoch - 1, step=epoch * steps_an_epoch)
@@ -184,7 +182,7 @@ def _warm_up(
 
 
 def _train_epoch(
-    run: _Run,
+    run: TrainingSteps,
     optimizer: torch.optim.Optimizer,
     batches: Iterator[Batch],
     epoch: int,
@@ -235,120 +233,6 @@ def _train_epoch(
         batch = upcoming
 
 
-class _Run:
-    """The state that the steps of one training share. Values of all ``A`` arms are ``[A]``, in the arms' order."""
-
-    def __init__(
-        self,
-        device: torch.device,
-        arms: list[ArmTraining],
-        lora: StackedLora | None,
-        loss: MicroBatchLoss,
-        micro_batches: GraphedMicroBatches,
-    ) -> None:
-        self.device, self.arms, self._lora = device, arms, lora
-        self._loss, self._micro_batches = loss, micro_batches
-        self.step = 0
-        """The last step that is done."""
-
-    def active(self) -> list[ArmTraining]:
-        """Return the arms that have not failed."""
-        return [arm for arm in self.arms if arm.failure is None]
-
-    def backward(self, batch: Batch) -> Tensor:
-        """Compute and clip the gradients of all arms.
-
-        Returns:
-            ``[8, A]``, on the device: ``SUMS``, added up over the micro-batches, and the gradient norms of adapter and
-            LoRA before clipping.
-        """
-        sums = torch.stack([self._micro_batches.backward(part, batch.totals) for part in batch.micro_batches]).sum(0)
-        norms = torch.stack([norm for arm in self.arms for norm in _norms(arm, self.device)]).view(-1, 2)
-        for arm, norm in zip(self.arms, norms.norm(dim=1), strict=True):
-            nn.utils.clip_grads_with_norm_(arm.parameters(), arm.config.training.clip_norm, norm)
-        return torch.cat([sums, norms.T])
-
-    def settle(self, batch: Batch, sums: Tensor, step: int, optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
-        """End arms whose loss or gradient norm is no longer finite, before this step changes their weights.
-
-        Returns:
-            Each arm's losses and gradient norms.
-        """
-        metrics = []
-        for arm, values in zip(self.arms, sums.T.tolist(), strict=True):  # waits for the device
-            *values, adapter_norm, lora_norm = values
-            metrics.append(
-                {
-                    **_means(arm.config, values, batch),
-                    "grad_norm_adapter": adapter_norm if arm.adapter else None,
-                    "grad_norm_lora": None if arm.row is None else lora_norm,
-                }
-            )
-            if arm.failure is None:
-                try:
-                    check_finite(f"loss at step {step}", values[0])
-                    check_finite(f"gradient norm at step {step}", adapter_norm + lora_norm)
-                    if step == 1:
-                        _check_wiring(arm, self._lora)
-                except ThinwireError as error:
-                    # The traceback would keep this frame's objects, CUDA graphs included, while other arms train.
-                    arm.fail(error.with_traceback(None), optimizer)
-                    self._loss.leave_out(arm.number)
-        return metrics
-
-
-def _means(config: ArmConfig, values: Sequence[float], batch: Batch) -> dict[str, float | None]:
-    """Return an arm's mean losses of a step from its ``SUMS``; None for losses that it does not have."""
-    sums = dict(zip(SUMS, values, strict=True))
-    rebuilds, weights = config.input == "adapter", config.supervision
-    return {
-        "loss": sums["loss"],
-        "cosine": sums["cosine"] / batch.num_prompt_tokens if rebuilds else None,
-        "relative_mse": sums["relative_mse"] / batch.num_prompt_tokens if rebuilds else None,
-        "ce": sums["ce"] if config.is_supervised else None,
-        "first_token_ce": sums["first_token_ce"] if config.is_supervised else None,
-        "kd": sums["kd"] if weights.kd_weight > 0 else None,
-    }
-
-
-def _parameter_groups(arms: Sequence[ArmTraining]) -> list[dict[str, Any]]:
-    """Return the optimiser's parameter groups: one for all arms with the same part and training settings."""
-    groups: dict[tuple[Part, TrainingConfig], list[nn.Parameter]] = {}
-    for arm in arms:
-        parts: dict[Part, list[nn.Parameter]] = {"adapter": arm.adapter, "lora": [] if arm.row is None else [arm.row]}
-        for part, parameters in parts.items():
-            if parameters:
-                groups.setdefault((part, arm.config.training), []).extend(parameters)
-    return [
-        {
-            "params": parameters,
-            "peak": {"adapter": training.adapter_lr, "lora": training.lora_lr}[part],
-            "weight_decay": training.weight_decay,
-            "part": part,
-            "training": training,
-        }
-        for (part, training), parameters in groups.items()
-    ]
-
-
-def _norms(arm: ArmTraining, device: torch.device) -> Iterator[Tensor]:
-    """Yield the gradient norms of the arm's adapter and of its LoRA factors; 0 for a part that it does not have."""
-    for part in (arm.adapter, [] if arm.row is None else [arm.row]):
-        gradients = [parameter.grad for parameter in part if parameter.grad is not None]
-        yield nn.utils.get_total_norm(gradients).to(device) if gradients else torch.zeros((), device=device)
-
-
-def _check_wiring(arm: ArmTraining, lora: StackedLora | None) -> None:
-    """Raise ``ThinwireError`` if a trained tensor of the arm got no gradient."""
-    unreached = [parameter for parameter in arm.adapter if parameter.grad is None]
-    modules = lora.unreached(arm.number) if lora else []
-    if unreached or modules:
-        raise ThinwireError(
-            f"{len(unreached)} of {len(arm.adapter)} tensors of the adapter and {len(modules)} LoRA modules "
-            f"{modules[:3]} got no gradient; the arm is wired wrong"
-        )
-
-
 @contextmanager
 def _dropout(lora: StackedLora | None, seed: int, epoch: int) -> Iterator[None]:
     """Switch LoRA dropout on within the block, seeded by the epoch, so that masks do not depend on earlier epochs."""
@@ -366,12 +250,3 @@ def _without_stride_warning() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "grad and param do not obey the gradient layout contract")
         yield
-
-
-def learning_rate_factor(step: int, total: int, config: TrainingConfig) -> float:
-    """Return the learning rate of ``step``, from 0, as a factor of the peak rate: linear warm-up, then linear decay to
-    zero after ``total`` steps."""
-    warmup = min(20, total // 10) if config.warmup_steps == "auto" else config.warmup_steps
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    return (total - step) / max(1, total - warmup)

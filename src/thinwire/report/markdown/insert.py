@@ -6,6 +6,7 @@ from pathlib import Path
 
 from thinwire.errors import UsageError
 from thinwire.files import write_text
+from thinwire.regular_file import NotRegularError, open_regular
 
 BEGIN, END = "<!-- thinwire: begin {name} -->", "<!-- thinwire: end {name} -->"
 """What marks the section of one sweep; everything outside is left as it is."""
@@ -27,12 +28,15 @@ def insert(report: Path, name: str, text: str) -> bool:
 
 def inserted(report: Path, name: str, text: str) -> tuple[str, bool]:
     """What ``insert`` makes of ``report``, and what it returns, with nothing written; it raises the same."""
-    if not report.is_file():
-        raise UsageError(f"no file {report} to put the section into; create it, or leave --into out")
     begin, end = BEGIN.format(name=name), END.format(name=name)
     # Bytes, so that line endings outside the section stay what they are.
     try:
-        before = report.read_bytes().decode("utf-8")
+        with open_regular(report) as file:
+            before = file.read().decode("utf-8")
+    except NotRegularError as error:
+        raise UsageError(
+            f"no file {report} to put the section into (it is {error.found}); create it, or leave --into out"
+        ) from None
     except UnicodeDecodeError as error:
         raise UsageError(f"{report} is not UTF-8 ({error}); convert it first") from None
     block = f"{begin}\n{text}{end}"

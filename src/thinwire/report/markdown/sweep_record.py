@@ -1,7 +1,7 @@
 """Sweep records: an analysis as a small JSON file, kept beside the text that cites its numbers.
 
 It holds no answers and no curves, so that a repository can keep it when the sweep's folder is gone. It is written a row
-a line, so that numbers that change are lines that change.
+a line, so that numbers that change are lines that change. Its last entry is the hash of all others.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from thinwire.files import write_text
 from thinwire.reading import read_json
 from thinwire.report.analysis_record import Analysis
 from thinwire.report.rows import ANALYSIS_ONLY
-from thinwire.results.record import parse_record
+from thinwire.results.record import hash_missing, parse_record, sealed, unsealed
 
 KIND = "thinwire sweep record"
 """Tells a sweep record from other JSON files beside it."""
 
-FORMAT = 2
+FORMAT = 3
+
+_WITHOUT_HASH = 2
+"""The earlier format that is still read; its files may carry no hash, and are then not checked."""
 
 _DIGITS = 6
 """Significant digits of a number: more than any table shows."""
@@ -34,14 +37,16 @@ def read_sweep_record(path: Path) -> Analysis:
 
     Raises:
         UsageError: the file holds something else, or a record of another format.
-        ThinwireError: it cannot be read, is no JSON, or lacks something.
+        ThinwireError: it cannot be read, is no JSON, lacks something, or is not what was written.
     """
-    record = _of_any_format(path)
-    if record.get("format") != FORMAT:
+    record, is_sealed = _of_any_format(path)
+    if record.get("format") not in (FORMAT, _WITHOUT_HASH):
         raise UsageError(
-            f"{path} has format {record.get('format')}, this version of Thinwire reads {FORMAT}; "
+            f"{path} has format {record.get('format')}, this version of Thinwire reads {_WITHOUT_HASH} and {FORMAT}; "
             "publish the sweep's folder anew, or use the version that wrote the file"
         )
+    if not is_sealed and record["format"] != _WITHOUT_HASH:
+        raise hash_missing(path)
     content = {name: one for name, one in record.items() if name not in ("kind", "format")}
     return parse_record(Analysis, content, path, "sweep record")
 
@@ -51,8 +56,9 @@ def earlier_command(path: Path, analysis: Analysis) -> str | None:
 
     Raises:
         UsageError: ``path`` holds something that is no sweep record.
+        ThinwireError: it is damaged.
     """
-    before = _of_any_format(path)
+    before, _ = _of_any_format(path)
     sweep, command = before.get("sweep"), before.get("command")
     same = isinstance(sweep, dict) and sweep.get("started_at") == analysis.sweep.started_at
     return command if same and isinstance(command, str) else None
@@ -63,13 +69,15 @@ def write_sweep_record(path: Path, analysis: Analysis) -> None:
 
     Raises:
         UsageError: ``path`` holds something that is no sweep record, which is not overwritten.
+        ThinwireError: it holds a damaged one.
     """
     if path.exists():
         _of_any_format(path)
     write_text(path, as_text(analysis))
 
 
-def _of_any_format(path: Path) -> dict[str, Any]:
+def _of_any_format(path: Path) -> tuple[dict[str, Any], bool]:
+    """Read a sweep record without its hash, and tell whether it had one, which is checked."""
     record = read_json(path)
     kind = record.get("kind") if isinstance(record, dict) else None
     if kind != KIND:
@@ -77,13 +85,12 @@ def _of_any_format(path: Path) -> dict[str, Any]:
             f"{path} is no sweep record (kind {kind!r}, expected {KIND!r}); "
             "make one with `thinwire publish FOLDER --record FILE.json`"
         )
-    found: dict[str, Any] = record
-    return found
+    return unsealed(record, path, path)
 
 
 def as_text(analysis: Analysis) -> str:
     """Write a sweep record as JSON, with a line for each row and each entry of a group."""
-    record = {"kind": KIND, "format": FORMAT, **_published(analysis)}
+    record = sealed({"kind": KIND, "format": FORMAT, **_published(analysis)})
     entries = (f"  {json.dumps(name)}: {_group(value)}" for name, value in record.items())
     return "{\n" + ",\n".join(entries) + "\n}\n"
 
