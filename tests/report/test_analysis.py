@@ -297,7 +297,7 @@ def test_the_verdict_is_that_of_the_chosen_arm(finished):
     assert (verdict.tier, verdict.supported_tier) == (row.observed_tier, row.supported_tier)
     unmeasured = "gain on uncompressed input not measured"
     found = "LoRA gains: at least significant, the estimate is strong"
-    assert verdict.headline == f"{found}; {unmeasured} (1 of 5 arms has no result)"
+    assert verdict.headline == f"{found}; {unmeasured} (1 of 5 arms has no result; one seed)"
     assert verdict.sentence.endswith("LoRA's gain on uncompressed input was not measured.")
     low, high = (f"{100 * end:+.1f}" for end in (row.f1_difference.low, row.f1_difference.high))
     assert f"r16_a32_full gains +31.2 F1 points over the baseline (95% interval over all arms {low} to {high}, " in (
@@ -313,9 +313,9 @@ def test_where_the_baseline_is_chosen_the_best_of_the_others_judges_and_the_head
     verdict = analysis_of(write_run(tmp_path / "run", records)).verdict
     assert (verdict.best, verdict.judged_by) == ("baseline", "r16_a32_full")
     assert verdict.headline.startswith("LoRA gains: strong")
-    assert verdict.headline.endswith(" (the selection split chose the baseline itself)")
+    assert verdict.headline.endswith(" (the selection split chose the baseline itself; one seed)")
     verdict = analysis_of(write_run(tmp_path / "failed", [*records, failed("broken")])).verdict
-    assert verdict.headline.endswith(" (1 of 4 arms has no result; the selection split chose the baseline itself)")
+    assert verdict.headline.endswith(" (1 of 4 arms has no result; the selection split chose the baseline itself; one seed)")
 
 
 def test_the_seed_of_a_repeated_arm_is_no_difference_that_a_verdict_is_about(tmp_path):
@@ -329,9 +329,9 @@ def test_the_seed_of_a_repeated_arm_is_no_difference_that_a_verdict_is_about(tmp
     [
         ("lora", {"dropout": 0.25}, "LoRA gains: strong"),  # what a baseline without LoRA would have had
         ("training", {"lora_lr": 0.003}, "LoRA gains: strong"),  # of no use to a baseline without LoRA
-        ("training", {"adapter_lr": 0.003}, "Better than the baseline: strong"),
-        ("adapter", {"hidden": 9216}, "Better than the baseline: strong"),
-        ("supervision", {"k_tokens": 8}, "Better than the baseline: strong"),
+        ("training", {"adapter_lr": 0.003}, "Better than the baseline: strong (one seed)"),
+        ("adapter", {"hidden": 9216}, "Better than the baseline: strong (one seed)"),
+        ("supervision", {"k_tokens": 8}, "Better than the baseline: strong (one seed)"),
     ],
 )
 def test_the_verdict_is_about_lora_only_where_nothing_else_tells_the_arm_from_the_baseline(
@@ -377,7 +377,7 @@ def test_a_verdict_needs_half_of_the_arms_and_counts_those_without_a_result(tmp_
 def test_seeds_without_a_result_are_counted_as_trainings(tmp_path):
     records = [record("baseline"), record("r16_a32_full"), failed("r16_a32_full-seed1", arm="r16_a32_full")]
     headline = analysis_of(write_run(tmp_path / "run", records)).verdict.headline
-    assert headline.endswith(" (1 of 3 trainings of arms has no result)")
+    assert headline.endswith(" (1 of 3 trainings of arms has no result; one seed)")
 
 
 def test_searched_settings_are_no_difference_between_arms_and_edges_are_noted(tmp_path):

@@ -95,7 +95,7 @@ def test_an_interaction_without_all_four_is_left_out_and_the_gain_counts_as_not_
     records = [record(CODES), record(LORA), whole("whole", CODES), failed("whole_lora", kind="control")]
     analysis = analysis_of(tmp_path, records, own=ASKED)
     assert analysis.interactions == ()
-    assert analysis.verdict.headline == "LoRA gains: strong; gain on uncompressed input not measured"
+    assert analysis.verdict.headline == "LoRA gains: strong; gain on uncompressed input not measured (one seed)"
 
 
 def test_seeds_of_all_four_are_averaged(tmp_path):
@@ -118,12 +118,12 @@ def test_words_of_compression_need_the_same_lora_on_uncompressed_input(tmp_path,
     analysis = analysis_of(tmp_path, records, own=ASKED)
     assert [one.of_compression for one in analysis.interactions] == [False]
     assert f"The gain of {LORA} over {CODES} is +31.2 points" in analysis.verdict.sentence
-    assert analysis.verdict.headline.endswith("gain on uncompressed input not measured")
+    assert analysis.verdict.headline.endswith("gain on uncompressed input not measured (one seed)")
 
 
 def test_an_arm_that_reads_uncompressed_codes_has_nothing_left_to_measure(tmp_path):
     records = [whole(name, name).model_copy(update={"kind": "arm"}) for name in (CODES, LORA)]
-    assert analysis_of(tmp_path, records).verdict.headline == "LoRA gains: strong"
+    assert analysis_of(tmp_path, records).verdict.headline == "LoRA gains: strong (one seed)"
 
 
 # Words

@@ -91,11 +91,12 @@ def _addition(
     about_lora: bool,
     gains: bool,
 ) -> Addition:
-    """What is said beside the gain over the baseline: of the interaction, and of arms without a result."""
+    """What is said beside the gain over the baseline: of the interaction, arms without a result, and a single seed."""
     missing = _missing(results)
     refusal = missing if 2 * sum(map(len, results.arms.values())) < _num_planned(results) else ""
     found = interaction_words.judged_interactions(interactions, judged_by)
     chosen = "" if judged_by == best else "the selection split chose the baseline itself"
+    one_seed = "one seed" if all(len(runs) == 1 for runs in results.arms.values()) else ""
     headlines = [interaction_words.headline_of_all(found, judged_by, about_lora=about_lora)]
     sentences = [interaction_words.sentences_of_all(found, (judged_by, results.sweep.baseline))]
     measured = any(one.of_compression for one in found)
@@ -106,7 +107,7 @@ def _addition(
     return Addition(
         headline="; ".join(filter(None, headlines)),
         sentence=" ".join(filter(None, sentences)),
-        remark="; ".join(filter(None, ("" if refusal else missing, chosen))),
+        remark="; ".join(filter(None, ("" if refusal else missing, chosen, one_seed))),
         refusal=refusal,
     )
 
