@@ -315,7 +315,8 @@ def test_where_the_baseline_is_chosen_the_best_of_the_others_judges_and_the_head
     assert verdict.headline.startswith("LoRA gains: strong")
     assert verdict.headline.endswith(" (the selection split chose the baseline itself; one seed)")
     verdict = analysis_of(write_run(tmp_path / "failed", [*records, failed("broken")])).verdict
-    assert verdict.headline.endswith(" (1 of 4 arms has no result; the selection split chose the baseline itself; one seed)")
+    ending = " (1 of 4 arms has no result; the selection split chose the baseline itself; one seed)"
+    assert verdict.headline.endswith(ending)
 
 
 def test_the_seed_of_a_repeated_arm_is_no_difference_that_a_verdict_is_about(tmp_path):

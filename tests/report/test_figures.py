@@ -1,3 +1,4 @@
+import dataclasses
 import math
 import re
 
@@ -82,6 +83,23 @@ def test_labels_that_would_meet_are_put_on_other_levels():
 
 
 # Figures
+
+
+def test_the_head_of_the_forest_grows_where_labels_of_thresholds_need_a_fourth_level():
+    # Differences down to -90 make the thresholds 2, 5 and 10 and a ceiling at 13 lie closer together than their labels.
+    found = [
+        row("baseline", 0.6, is_baseline=True),
+        lora("arm", 0.0, 4, 8.0, 8, 8, f1_difference=difference(-0.9, -0.92, -0.88)),
+        row("text_lora", 0.73, kind="control"),
+    ]
+    analysis = with_rows(example(), found)
+    heights = {}
+    for ceiling in (0.13, None):
+        one = dataclasses.replace(differences.forest(analysis), ceiling=ceiling)
+        drawn = forest.draw(one, 912)
+        assert "+10.0" in drawn.markup
+        heights[ceiling] = drawn.height
+    assert heights[0.13] == heights[None] + 14
 
 
 def test_the_forest_places_estimates_and_intervals_by_hand():

@@ -1,5 +1,8 @@
 """Differences to the baseline with their intervals, against the thresholds and the ceiling."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from thinwire.report.analysis_record import Analysis
 from thinwire.report.figures.data.differences import Compared, Forest
 from thinwire.report.figures.data.differences import forest as pick
@@ -15,6 +18,9 @@ AXIS = "difference in F1 to the baseline (points)"
 _COLUMNS = {"F1": 44.0, "difference [{}]": 176.0, "supported": 92.0}
 """Widths of the columns by their names."""
 _HEAD = 50
+"""Height of the head of the figure, with labels on three levels."""
+_LEVEL = 14
+"""Height of a level of labels."""
 _MANY = 16
 """From more rows than this on, they are closer together."""
 
@@ -43,15 +49,18 @@ def draw(forest: Forest, width: float) -> Drawing:
     row_height = 42 if narrow else 27 if len(forest.rows) <= _MANY else 21
     ticks = nice_ticks(*forest.span(), 4 if narrow else 7)
     scale = Scale(ticks[0], ticks[-1], left + 8, right - 8)
-    bottom = float(_HEAD + row_height * len(forest.rows) + (0 if narrow else 6))
+    labels = _threshold_labels(forest, scale)
+    head = _HEAD + _LEVEL * max(0, max((label.level for label in labels), default=0) - 2)
+    bottom = float(head + row_height * len(forest.rows) + (0 if narrow else 6))
     # Where names and numbers stand above the intervals, nothing may run through them.
-    strips = [(float(_HEAD), bottom)]
+    strips = [(float(head), bottom)]
     if narrow:
-        strips = [(_HEAD + n * row_height + 20.0, _HEAD + (n + 1) * row_height) for n in range(len(forest.rows))]
-    parts = [_thresholds(forest, scale, strips), *(line(scale(0), top, scale(0), end, "zero") for top, end in strips)]
+        strips = [(head + n * row_height + 20.0, head + (n + 1) * row_height) for n in range(len(forest.rows))]
+    parts = [_thresholds(forest, labels, head, scale, strips)]
+    parts += [line(scale(0), top, scale(0), end, "zero") for top, end in strips]
     parts.append(x_axis(scale, labelled(ticks, step), (left, right), bottom, AXIS))
     for number, row in enumerate(forest.rows):
-        top = _HEAD + number * row_height
+        top = head + number * row_height
         y = top + (row_height - 11.0 if narrow else row_height / 2)
         parts.append(_interval(row, forest.confidence, scale, y))
         if narrow:
@@ -60,11 +69,22 @@ def draw(forest: Forest, width: float) -> Drawing:
             parts.append(_beside(row, left, right, y))
     if not narrow:
         heads = [name.format(forest.confidence) for name in _COLUMNS]
-        parts.append(columns(list(_COLUMNS.values()), heads, right + 14, _HEAD - 10, "tick"))
+        parts.append(columns(list(_COLUMNS.values()), heads, right + 14, head - 10, "tick"))
     return Drawing(width, bottom + 46, describe(forest), "".join(parts))
 
 
-def _thresholds(forest: Forest, scale: Scale, strips: Strips) -> str:
+class _Label(NamedTuple):
+    """A label above a line at ``value``."""
+
+    value: float
+    text: str
+    css: str
+    centre: float
+    level: int
+    """How many labels it stands above, because they would meet."""
+
+
+def _threshold_labels(forest: Forest, scale: Scale) -> list[_Label]:
     marks = [(value, signed(value), "threshold") for _, value in forest.thresholds]
     marks += [] if forest.ceiling is None else [(forest.ceiling, f"ceiling {signed(forest.ceiling)}", "ceiling")]
     marks.sort()
@@ -74,11 +94,15 @@ def _thresholds(forest: Forest, scale: Scale, strips: Strips) -> str:
         for (value, _, css), half in zip(marks, halves, strict=True)
     ]
     levels = stacked([(x - half, x + half) for x, half in zip(centres, halves, strict=True)])
+    return [_Label(*mark, centre, level) for mark, centre, level in zip(marks, centres, levels, strict=True)]
+
+
+def _thresholds(forest: Forest, labels: Sequence[_Label], head: float, scale: Scale, strips: Strips) -> str:
     parts = []
-    for (value, label, css), centre, level in zip(marks, centres, levels, strict=True):
-        y = _HEAD - 10 - 14 * min(level, 2)
-        parts += [line(scale(value), top, scale(value), end, css) for top, end in strips]
-        parts += [line(scale(value), y + 4, scale(value), _HEAD, css), text_at(label, centre, y, "tick", "middle")]
+    for label in labels:
+        place, y = scale(label.value), head - 10 - _LEVEL * label.level
+        parts += [line(place, top, place, end, label.css) for top, end in strips]
+        parts += [line(place, y + 4, place, head, label.css), text_at(label.text, label.centre, y, "tick", "middle")]
     bands = [value for _, value in forest.thresholds]
     shades = [
         rect(scale(low), top, scale(high) - scale(low), end - top, f"band band{number}")

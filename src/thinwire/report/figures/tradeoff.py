@@ -8,7 +8,7 @@ from thinwire.report.figures.data.sizes import Point, Tradeoff, tradeoffs
 from thinwire.report.figures.svg.axes import Axes, Scale, labelled, legend, log_ticks, nice_ticks
 from thinwire.report.figures.svg.elements import line, mark, path, text_at
 from thinwire.report.figures.svg.figure import Drawing, Figure
-from thinwire.report.figures.svg.labels import Box, Spot, of_line, of_mark, placed
+from thinwire.report.figures.svg.labels import Box, Spot, meet, of_line, of_mark, placed
 from thinwire.report.figures.svg.palette import look
 from thinwire.report.figures.svg.text import text_width
 from thinwire.report.formatting import points, short, whole
@@ -69,24 +69,29 @@ def draw(found: Tradeoff, width: float) -> Drawing:
     x, y = Scale(ticks[0], ticks[-1], left, right, log), Scale(y_ticks[0], y_ticks[-1], bottom, top)
     y_labels = labelled(y_ticks, lambda value: f"{100 * value:g}")
     parts = [keys, Axes(x, y, found.axis, Y_AXIS, labelled(ticks, short), y_labels).draw()]
-    references, taken = _references(found, x, y)
     marks = {point.name: (x(point.size), y(point.f1)) for point in found.points}
     lines = [[marks[name] for name in names] for names in found.lines]
+    references, taken = _references(found, x, y, list(marks.values()))
     parts += [references, *(_line(number, spots) for number, spots in enumerate(lines))]
     parts += [_mark(point, found.groups, found.unit, marks[point.name]) for point in found.points]
     parts += [_labels(found, marks, lines, taken, (left - 6, 0, right + 20, bottom))]
     return Drawing(width, bottom + 46, describe(found), "".join(parts))
 
 
-def _references(found: Tradeoff, x: Scale, y: Scale) -> tuple[str, list[Box]]:
-    """The lines, and what their labels take."""
+def _references(found: Tradeoff, x: Scale, y: Scale, marks: Sequence[Spot]) -> tuple[str, list[Box]]:
+    """The lines, and what their labels take: at the right end and below, or where they meet the fewest marks."""
     parts: list[str] = []
     taken: list[Box] = []
     if found.ceiling is not None:
         height, label = y(found.ceiling), f"ceiling {points(found.ceiling)}"
-        parts += [line(x.start, height, x.end, height, "ceiling"), text_at(label, x.end, height + 16, "tick", "end")]
+        wide, boxes = text_width(label), [of_mark(spot) for spot in marks]
+        places = [(left, height + down) for left in (x.end - wide, x.start + 4) for down in (3, -18)]
+        around = [(left, top, min(left + wide, x.end), top + 16) for left, top in places]
+        box = min(around, key=lambda place: sum(meet(place, other) for other in boxes))
+        at, anchor = (x.end, "end") if box[2] == x.end else (box[0], None)
+        parts += [line(x.start, height, x.end, height, "ceiling"), text_at(label, at, box[1] + 13, "tick", anchor)]
         taken += of_line([(x.start, height), (x.end, height)])
-        taken.append((x.end - text_width(label), height - 2, x.end, height + 20))
+        taken.append((box[0], min(box[1], height - 2), box[2], max(box[3], height + 2)))
     if found.reference is not None:
         label, place = found.reference[0], x(found.reference[1])
         wide = text_width(label) + 9

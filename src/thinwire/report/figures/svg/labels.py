@@ -50,7 +50,7 @@ def placed(wanted: Iterable[tuple[str, float, Spot]], taken: Sequence[Box], limi
         for left, middle in beside + stacked:
             box = (left, middle - TEXT_SIZE / 2, left + width, middle + TEXT_SIZE / 2)
             inside = box[0] > limits[0] and box[1] > limits[1] and box[2] < limits[2] and box[3] < limits[3]
-            if inside and not any(_meet(box, other) for row in _rows(box) for other in rows.get(row, ())):
+            if inside and not any(meet(box, other) for row in _rows(box) for other in rows.get(row, ())):
                 _enter(box, rows)
                 found[name] = (left, middle)
                 break
@@ -81,5 +81,6 @@ def _enter(box: Box, rows: dict[int, list[Box]]) -> None:
         rows[row].append(box)
 
 
-def _meet(one: Box, other: Box) -> bool:
+def meet(one: Box, other: Box) -> bool:
+    """Return whether two boxes share a point."""
     return one[0] <= other[2] and other[0] <= one[2] and one[1] <= other[3] and other[1] <= one[3]
