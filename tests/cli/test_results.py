@@ -158,7 +158,7 @@ def test_plot_names_the_formats_that_it_can_write(run, tmp_path, thinwire):
 @pytest.mark.parametrize("command", ["report", "plot", "postprocess"])
 def test_a_sweep_that_has_not_ended_is_a_mistake(command, run, thinwire):
     (run / "r16_a32_full" / "record.json").unlink()
-    assert "r16_a32_full has no record; continue it with --resume" in one_line(*thinwire(command, run))
+    assert "r16_a32_full has no record.json; continue it with --resume" in one_line(*thinwire(command, run))
     assert not (run / "analysis.json").exists()
 
 

@@ -50,7 +50,7 @@ def test_a_sweep_that_has_not_ended_is_refused_and_told_how_to_go_on(tmp_path, m
     run = write_run(tmp_path / "run")
     (run / missing / "record.json").unlink()
     assert not is_complete(run)
-    with pytest.raises(UsageError, match=rf"{missing.split('/')[-1]} has no record; continue it with --resume"):
+    with pytest.raises(UsageError, match=rf"{missing.split('/')[-1]} has no record.json; continue it with --resume"):
         read_results(run)
 
 

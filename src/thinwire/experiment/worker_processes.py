@@ -117,10 +117,11 @@ def _started(folder: Path, number: int, events: Events) -> Iterator[list[_Proces
                     processes.append(_Process(folder, threads, 1 / number, events))
             yield processes
         finally:
-            for process in processes:
-                process.stop()
-            for process in processes:
-                process.ended()
+            with interruption.deferred():  # a signal that comes now would leave processes behind
+                for process in processes:
+                    process.stop()
+                for process in processes:
+                    process.ended()
 
 
 class _Process:

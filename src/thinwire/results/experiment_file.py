@@ -13,7 +13,7 @@ import yaml
 from thinwire.files import write_text
 from thinwire.reading import read_text
 from thinwire.results.layout import EXPERIMENT_FILE
-from thinwire.results.record import damaged, say_not_checked
+from thinwire.results.record import carries_hashes, damaged, say_not_checked
 
 _BEGIN = "# sha256 of the lines below: "
 
@@ -39,6 +39,8 @@ def read_experiment_file(run: Path) -> dict[str, Any]:
     text = read_text(path, within=run)
     first, _, rest = text.partition("\n")
     if not first.startswith(_BEGIN):
+        if carries_hashes(run):
+            raise damaged(path, "the hash of its lines is missing from the first")
         say_not_checked(run)
     elif first.removeprefix(_BEGIN) != _hash(rest):
         raise damaged(path, "its lines do not have the hash that they were written with")

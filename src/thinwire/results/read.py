@@ -93,7 +93,7 @@ def read_results(run: Path) -> Results:
     for name, kind in sweep.planned.items():
         folder = arm_folder(run, name, kind)
         if not has_arm_record(folder):
-            raise UsageError(f"{run} is not finished: {name} has no record; continue it with --resume")
+            raise UsageError(f"{run} is not finished: {name} has no record.json; continue it with --resume")
         records[folder] = read_arm_record(folder)
     done = {folder: record for folder, record in records.items() if record.status == "done"}
     if not any(record.kind == "arm" for record in done.values()):

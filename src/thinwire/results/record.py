@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from thinwire.errors import ThinwireError
 from thinwire.files import content_hash, write_json
 from thinwire.reading import complaint, read_json
+from thinwire.results.layout import HEADER_FILE
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +97,16 @@ def read_record(
     if needs_hash(record) and not is_sealed:
         raise hash_missing(path)
     return record
+
+
+def carries_hashes(run: Path) -> bool:
+    """Return whether the files of the folder ``run`` carry hashes, by its ``sweep.json``; False if there is none.
+
+    Raises:
+        ThinwireError: that file cannot be read.
+    """
+    header = run / HEADER_FILE
+    return os.path.lexists(header) and SEAL in read_json(header, within=run)
 
 
 def hash_missing(path: Path) -> ThinwireError:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from thinwire.results.layout import SEARCH_FILE
-from thinwire.results.record import Record, read_record, write_record
+from thinwire.results.record import Record, carries_hashes, read_record, write_record
 
 
 class CandidateScore(Record):
@@ -54,4 +54,5 @@ def read_search_record(run: Path) -> SearchRecord:
     path = run / SEARCH_FILE
     if not os.path.lexists(path):
         return SearchRecord(arms={})
-    return read_record(SearchRecord, path, "record of a search", run)
+    needs_hash = carries_hashes(run)
+    return read_record(SearchRecord, path, "record of a search", run, needs_hash=lambda _: needs_hash)
