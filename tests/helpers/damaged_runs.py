@@ -96,8 +96,8 @@ def attempt(setting: Setting, name: str, case: Path) -> Outcome:
     """Run a command on the run in ``case``."""
     with patience():
         code, out, err = setting.thinwire(*command(name, case, setting.folder))
-    out = out.replace(str(case), "CASE")
-    found = [re.sub(r"\d+\.\d minutes?|\b\d+:\d\d\b", "", out)]
+    out = re.sub(r"\d+\.\d minutes?|\b\d+:\d\d\b", "", out)
+    found = ["".join(out.split()).replace(str(case), "CASE")]  # where lines break depends on the length of the path
     written = {"report": [case / "run"], "resume": [case / "run"]}.get(name, [case / "out"])
     for folder in written:
         for path in sorted(folder.rglob("*")):
