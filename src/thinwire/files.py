@@ -246,12 +246,12 @@ def append_jsonl(path: Path, row: object) -> None:
 
 def append_bytes(path: Path, data: bytes) -> None:
     """Append ``data`` to a file and flush it; ``append_jsonl`` says how it fails."""
-    with writing(path):
-        length = 0
+    # Unbuffered: a buffer would be written once more when the file is closed, after an error too.
+    with writing(path), path.open("ab", buffering=0) as file:
+        length = file.tell()
         try:
-            with path.open("ab") as file:
-                length = file.tell()
-                file.write(data)
+            while data:  # a disk that is nearly full takes a part
+                data = data[file.write(data) :]
         except OSError:
             with suppress(OSError):
                 os.truncate(path, length)

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import random
 import subprocess
 import sys
@@ -124,6 +126,22 @@ def test_a_text_with_a_unicode_line_separator_stays_on_one_line(tmp_path):
     rows = [{"text": "a\u2028b\x85c\nd"}, {"text": "e"}]
     write_jsonl(tmp_path / "rows.jsonl", rows)
     assert read_jsonl(tmp_path / "rows.jsonl") == rows
+
+
+def test_a_file_that_cannot_be_opened_to_append_keeps_its_lines(tmp_path, monkeypatch):
+    path = tmp_path / "file.jsonl"
+    append_jsonl(path, {"step": 1})
+    opened = Path.open
+
+    def read_only(self, mode="r", *arguments, **options):
+        if "a" in mode:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
+        return opened(self, mode, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", read_only)
+    with pytest.raises(StorageError, match="Read-only file system"):
+        append_jsonl(path, {"step": 2})
+    assert path.read_text() == '{"step": 1}\n'
 
 
 def test_appended_lines_can_be_read_while_the_run_goes_on(tmp_path):

@@ -157,12 +157,19 @@ def with_resume_point(
     Args:
         points: the resume points that count (``resume_points.committed``).
     """
-    own = points.get(run.name)
-    found = peek(own.file, resume_key(run.config, data, lm)) if own else None
-    diagnostics = arm_folder(sweep_folder, run.name, run.kind) / DIAGNOSTICS_FILE
-    if not own or not found or not diagnostics.exists() or diagnostics.stat().st_size < found[1].diagnostics_bytes:
+    if (own := points.get(run.name)) is None:
         return replace(run, resume_point=None)
+    diagnostics = arm_folder(sweep_folder, run.name, run.kind) / DIAGNOSTICS_FILE
+    if (found := peek(own.file, resume_key(run.config, data, lm))) is None:
+        return _from_the_beginning(run, "its resume point is of other settings, data, model or versions")
+    if not diagnostics.exists() or diagnostics.stat().st_size < found[1].diagnostics_bytes:
+        return _from_the_beginning(run, f"{diagnostics} has lost lines that its resume point counts on")
     return replace(run, resume_point=ResumePoint(file=own.file, position=found[0], group=own.group))
+
+
+def _from_the_beginning(run: Planned, why: str) -> Planned:
+    logger.warning("%s starts from the beginning: %s", run.name, why)
+    return replace(run, resume_point=None)
 
 
 def resume_key(config: ArmConfig, data: QuestionHashes, lm: LanguageModel) -> str:
