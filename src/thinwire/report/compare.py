@@ -175,8 +175,6 @@ def load_rows(run: Path) -> list[ComparedRow]:
         rows = _rows_of_analysis(analysis_file, analysis, sweep)
         if rows is not None:
             return _with_differences(rows, sweep["baseline"])
-    elif sweep["finished_at"]:
-        _note(f"{run} has no analysis.json, so there are no intervals; `thinwire report {run}` makes it")
     return _rows_of_records(run, sweep)
 
 
