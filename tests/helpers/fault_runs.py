@@ -244,9 +244,11 @@ def _serve():
     import peft  # noqa: F401
     import transformers
     import transformers.models.llama.modeling_llama
-    import vl_convert  # noqa: F401
 
     from thinwire import interruption
+
+    with suppress(ImportError):  # an extra
+        import vl_convert  # noqa: F401
 
     transformers.AutoModelForCausalLM, transformers.AutoTokenizer  # noqa: B018 - loaded when they are named
     for number in interruption.SIGNALS:  # a shell's background jobs ignore some of them
