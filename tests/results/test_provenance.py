@@ -54,5 +54,5 @@ def test_code_without_its_history_is_named_by_the_environment(checkout, monkeypa
 
 def test_versions_and_device_are_said():
     made_by = environment(CPU)
-    assert made_by.packages["torch"] == torch.__version__
+    assert made_by.packages["torch"].split("+")[0] == torch.__version__.split("+")[0]  # some builds leave "+cu130" out
     assert made_by.device == "cpu"
