@@ -41,6 +41,13 @@ def test_a_file_without_a_hash_is_damaged_where_the_others_have_one(run):
             read_experiment_file(run)
 
 
+@pytest.mark.parametrize("header", ["5", "null", "[]", '"text"'])
+def test_a_header_that_is_no_object_tells_of_no_hashes(run, header):
+    (run / "sweep.json").write_text(header)
+    assert not carries_hashes(run)
+    assert read_search_record(run) == SearchRecord(arms={})
+
+
 def test_a_folder_of_an_earlier_version_carries_none(run):
     for name in ("sweep.json", "search.json"):
         without_seal(run / name)

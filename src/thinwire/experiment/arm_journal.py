@@ -37,8 +37,6 @@ from thinwire.training.state import Position, RunMetadata, TrainingState
 logger = logging.getLogger(__name__)
 
 Level = Literal["debug", "info", "warning", "error"]
-
-
 Split = Literal["selection", "test"]
 
 

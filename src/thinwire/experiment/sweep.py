@@ -64,7 +64,8 @@ def run_sweep(
     with exclusive(folder):
         before = check_folder(folder, experiment, resume)
         lm = load(experiment.model)
-        candidates = plan_candidates(experiment, [run.arm for run in planned], read_search_record(folder))
+        known = read_search_record(folder)
+        candidates = plan_candidates(experiment, [run.arm for run in planned], known)
         check_sizes([*planned, *candidates], lm)
         sweep = SweepRun(experiment, lm, folder, display, before=before, splits=splits)
         sweep.begin(planned)
@@ -73,7 +74,7 @@ def run_sweep(
         if lm.device.type != "cuda" and any(run.config.evaluation.samples == "auto" for run in planned):
             logger.info("scoring 100 test questions, as this is a CPU (evaluation.samples sets another number)")
         if candidates:
-            _search(experiment, candidates, planned, folder, lm, display, sweep.splits)
+            _search(experiment, candidates, known, planned, folder, lm, display, sweep.splits)
             sweep.begin(planned)
         records = sweep.run("sweep", tensorboard=tensorboard)
         if is_complete(folder):
@@ -84,14 +85,14 @@ def run_sweep(
 def _search(
     experiment: Experiment,
     candidates: Sequence[Planned],
+    known: SearchRecord,
     planned: Sequence[Planned],
     folder: Path,
     lm: LanguageModel,
     display: Display,
     splits: Splits,
 ) -> None:
-    """Train the candidates of the planned arms, and record the choices in ``folder``."""
-    known = read_search_record(folder)
+    """Train the candidates of the planned arms, and record their choices in ``folder`` beside the known ones."""
     searched = to_search(experiment, [run.arm for run in planned], known)
     logger.info("searching settings: %d candidates of %d arms and controls", len(candidates), len(searched))
     own = search_experiment(experiment)

@@ -105,8 +105,10 @@ def carries_hashes(run: Path) -> bool:
     Raises:
         ThinwireError: that file cannot be read.
     """
-    header = run / HEADER_FILE
-    return os.path.lexists(header) and SEAL in read_json(header, within=run)
+    if not os.path.lexists(run / HEADER_FILE):
+        return False
+    header = read_json(run / HEADER_FILE, within=run)
+    return isinstance(header, dict) and SEAL in header
 
 
 def hash_missing(path: Path) -> ThinwireError:
