@@ -11,7 +11,7 @@ from fault_runs import differences, resumed_until_done
 
 pytestmark = pytest.mark.slow
 
-SIZES = (["256k"], ["96k", "128k", "160k", "192k", "224k", "256k", "288k", "320k", "352k", "384k"])
+SIZES = (["256k"], ["96k", "120k", "144k", "168k", "192k", "224k", "256k", "288k", "320k", "344k"])
 """Sizes of disks that are too small for a sweep, in the short form and in the long one."""
 
 
