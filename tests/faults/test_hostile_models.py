@@ -478,6 +478,10 @@ GGUF_REFUSED = {
         lambda path: write_gguf(path, entries={"llama.attention.key_length": ("uint32", 16)}),
         r"attention\.key_length 16",
     ),
+    "numbers merged that are split": (
+        lambda path: write_gguf(path, merge="1 9", entries={"tokenizer.ggml.pre": ("string", "smollm")}),
+        r"tokenizer\.ggml\.pre",
+    ),
     "vocabulary": (lambda path: write_gguf(path, entries={"llama.vocab_size": ("uint32", 999)}), "embed_tokens"),
     "rope_freqs": (lambda path: write_gguf(path, added={"rope_freqs.weight": np.full(4, 8, np.float32)}), "rope_freqs"),
     "unknown tensor": (
@@ -520,6 +524,7 @@ GGUF_WORKS = {
     "frequencies of ones": {},
     "no space before a text": {"tokenizer.ggml.add_space_prefix": ("bool", False)},
     "an end token after texts": {"tokenizer.ggml.add_eos_token": ("bool", True)},
+    "a pattern of splitting": {"tokenizer.ggml.pre": ("string", "llama-bpe")},
 }
 NAMES = [
     "no/such-model",

@@ -146,13 +146,16 @@ _GGUF_NAMES = {
 }
 
 
-def write_gguf(path: Path, *, entries=None, added=None, left_out=(), template=CHAT_TEMPLATE, architecture="llama"):
+def write_gguf(
+    path: Path, *, entries=None, added=None, left_out=(), template=CHAT_TEMPLATE, architecture="llama", merge="t h"
+):
     """Write the tiny Llama as a GGUF file, with one more token.
 
     Args:
         entries: further entries of the header, as name to kind and value: ``{"llama.logit_scale": ("float32", 2.0)}``.
         added: further tensors by name.
         left_out: names of tensors that are not written.
+        merge: the one merge of the tokenizer, whose result is the token more.
     """
     writer = GGUFWriter(path, architecture)
     writer.add_context_length(2048)
@@ -166,9 +169,9 @@ def write_gguf(path: Path, *, entries=None, added=None, left_out=(), template=CH
     writer.add_rope_dimension_count(8)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     writer.add_tokenizer_model("gpt2")
-    writer.add_token_list([*SPECIAL, *alphabet, "th"])
+    writer.add_token_list([*SPECIAL, *alphabet, merge.replace(" ", "")])
     writer.add_token_types([TokenType.CONTROL] * len(SPECIAL) + [TokenType.NORMAL] * 257)
-    writer.add_token_merges(["t h"])
+    writer.add_token_merges([merge])
     writer.add_eos_token_id(EOS_ID)
     writer.add_pad_token_id(0)
     writer.add_chat_template(template)

@@ -20,6 +20,7 @@ from thinwire.errors import UsageError, foreign
 from thinwire.files import content_hash, file_hash, replacing_folder, write_json
 from thinwire.model.checkpoint_files import TOKENIZER, listed
 from thinwire.model.gguf_header import check_converted, checked_header
+from thinwire.model.gguf_splitting import check_splitting
 from thinwire.model.quiet import quiet_transformers
 from thinwire.model.safe_json import check_regular
 from thinwire.model.weights import OWN_FILES_ALONE
@@ -41,7 +42,7 @@ def dequantized(gguf: Path) -> Path:
             its tokenizer wrongly.
     """
     check_regular(gguf, str(gguf))
-    made_by = {"gguf": file_hash(gguf), "transformers": transformers.__version__, "format": 3}
+    made_by = {"gguf": file_hash(gguf), "transformers": transformers.__version__, "format": 4}
     folder = cache_dir() / "models" / f"{gguf.stem}-{content_hash(made_by)[:12]}"
     if folder.exists():
         return folder
@@ -127,19 +128,26 @@ def hold_to_header(tokenizer: Any, gguf: Path) -> None:
     """Set ``add_bos_token`` of ``tokenizer`` as the file's header says, which some releases of transformers do not.
 
     Raises:
-        UsageError: transformers read the tokenizer as another kind, so that it splits words wrongly, or with a space
-            before a text where the header says none.
+        UsageError: transformers read the tokenizer as another kind, so that it splits words wrongly, with another
+            pattern of splitting, or with a space before a text where the header says none.
     """
     fields = GGUFReader(gguf).fields
-    kind, begins, spaced = (
+    kind, pattern, begins, spaced = (
         fields[key].contents() if key in fields else None
-        for key in ("tokenizer.ggml.model", "tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_space_prefix")
+        for key in (
+            "tokenizer.ggml.model",
+            "tokenizer.ggml.pre",
+            "tokenizer.ggml.add_bos_token",
+            "tokenizer.ggml.add_space_prefix",
+        )
     )
     if kind == "llama" and isinstance(tokenizer.backend_tokenizer.model, Unigram):
         # "llama" means byte-pair encoding; 5.17 takes the ranks of Gemma's merges for unigram probabilities.
         raise UsageError(
             f"transformers {transformers.__version__} reads the tokenizer of {gguf.name} wrongly; install 5.18 or newer"
         )
+    if kind == "gpt2":  # byte-level; in other kinds the entry says nothing
+        check_splitting(tokenizer, pattern, gguf.name)
     if spaced is not None and spaced != _adds_a_space(tokenizer):
         raise UsageError(
             f"{gguf.name} says that its tokenizer {'puts a' if spaced else 'puts no'} space before a text "
