@@ -34,7 +34,10 @@ _PATTERNS: Mapping[str, Sequence[str]] = {
     **dict.fromkeys(("llama3", "llama-v3", "llama-bpe"), (_LLAMA3,)),
     **dict.fromkeys(("qwen2", "deepseek-r1-qwen"), (_QWEN2,)),
 }
-"""Patterns by their names in llama.cpp (``src/llama-vocab.cpp``), each applied to what those before it left."""
+"""Patterns by their names in llama.cpp (``src/llama-vocab.cpp``), each applied to what those before it left.
+
+transformers has some of them too; they stand here because it is transformers that they check.
+"""
 
 _PROBE = (
     "In 1969, Apollo 11's crew (3 people) travelled 384400 km; they'LL say it cost $25.4bn!\n\n"
