@@ -84,7 +84,7 @@ def main() -> None:
         record["differing"][f"{one} / {other}"] = differing
         print(f"{one} and {other}: {differing} of {args.questions} answers differ")
     if args.output:
-        write_json(args.output, record | {"environment": environment(lm.device)})
+        write_json(args.output, record | {"environment": environment(lm.device).model_dump(mode="json")})
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def main() -> None:
             shares = f"{values['in_prompt_share']:22.1%}  {values['first_token_in_prompt_share']:21.1%}"
             print(f"{style:5}  {form:5}  {shares}  {values['log_likelihood']:14.1f}", flush=True)
     if args.output:
-        write_json(args.output, record | {"environment": environment(lm.device)})
+        write_json(args.output, record | {"environment": environment(lm.device).model_dump(mode="json")})
 
 
 if __name__ == "__main__":

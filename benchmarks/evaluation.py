@@ -92,7 +92,7 @@ def main() -> None:
         "plain_batch": args.batch,
         "f1": {name: scores(predictions).f1 for name, predictions in last.items()},
         "share_of_answers_that_differ": sum(one.text != other.text for one, other in pairs) / len(questions),
-        "environment": environment(lm.device),
+        "environment": environment(lm.device).model_dump(mode="json"),
     }
     print(f"{lm.name}, {args.arm.name}, {len(questions)} questions; generate() in batches of {args.batch}")
     print(format_table(record))

@@ -211,7 +211,7 @@ def main() -> None:
         result |= {"ratio": ratio, "differences": differences}
         result |= {
             "scikit_learn_version": version("scikit-learn"),
-            "environment": environment(torch.device(args.device)),
+            "environment": environment(torch.device(args.device)).model_dump(mode="json"),
         }
         write_json(args.output, result)
 

@@ -108,7 +108,10 @@ def main() -> None:
                 flush=True,
             )
     if args.output:
-        write_json(args.output, {"layers": args.layers, "rows": rows, "environment": environment(device)})
+        write_json(
+            args.output,
+            {"layers": args.layers, "rows": rows, "environment": environment(device).model_dump(mode="json")},
+        )
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ def main() -> None:
             "seconds_to_step": began,
         }
         result |= {"seconds_to_step_done": done, "median": statistics.median(began)}
-        result |= {"environment": environment(choose_device(args.device))}
+        result |= {"environment": environment(choose_device(args.device)).model_dump(mode="json")}
         write_json(args.output, result)
 
 

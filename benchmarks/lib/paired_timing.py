@@ -5,7 +5,8 @@ favour neither. The metric is the rate in units of work a second: the median and
 medians, and the ratios within the pairs. Import the module to measure; run it as a script to print a record:
 
     timings = measure({"plain": plain, "thinwire": thinwire}, device=device)
-    record = summarize(timings, unit="real tokens", floor=None) | {"environment": environment(device)}
+    record = summarize(timings, unit="real tokens", floor=None)
+    record["environment"] = environment(device).model_dump(mode="json")
 
     python benchmarks/lib/paired_timing.py RECORD.json
 """
