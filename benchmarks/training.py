@@ -113,7 +113,7 @@ class Sides:
 
     def thinwire(self) -> Timing:
         """Train with Thinwire, as many arms together as it would choose, in its order."""
-        most = max_group_size(self._lm, "auto")
+        most = max_group_size(self._lm, "auto", num_arms=len(self._arms), num_workers=1)
         arms = sorted(self._arms, key=lambda arm: breadth(arm.lora), reverse=True)
         results = [
             result for start in range(0, len(arms), most) for result in self._together(arms[start : start + most])
@@ -217,7 +217,7 @@ def main() -> None:
         "compiled": args.compile,
         "first_run_seconds": first,
         "peak_memory_gib": memory,
-        "environment": environment(lm.device),
+        "environment": environment(lm.device).model_dump(mode="json"),
     }
     print(
         f"{lm.name}, {len(arms)} arms, batch {batch} (plain {args.plain_batch or batch}), {args.steps} steps a run "

@@ -1,4 +1,4 @@
-"""The cache folder and its lock."""
+"""The cache folder, and claims on its entries."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock
-
-from thinwire.files import make_folder, remove_partial_files, writing
+from thinwire.claims import waiting
+from thinwire.files import make_folder, remove_partial_files
 
 
 def cache_dir() -> Path:
@@ -21,7 +20,7 @@ def cache_dir() -> Path:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a cache folder, so that two processes never write the same entry at once.
+    """Claim an entry of the cache, a folder, so that processes of any host make it one at a time.
 
     What a killed process left half-written of the entry is removed.
 
@@ -29,12 +28,7 @@ def locked(folder: Path) -> Iterator[None]:
         StorageError: the folder cannot be written to.
     """
     make_folder(folder)
-    lock = FileLock(folder.with_name(folder.name + ".lock"))
-    with writing(Path(lock.lock_file)):
-        lock.acquire()
-    try:
+    with waiting(folder.with_name(f"{folder.name}.claim"), f"{folder.name} in the cache"):
         remove_partial_files(folder)
         remove_partial_files(folder.parent, f".{folder.name.lstrip('.')}*")
         yield
-    finally:
-        lock.release()

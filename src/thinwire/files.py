@@ -99,10 +99,7 @@ def replacing(path: Path) -> Iterator[Path]:
         raise UsageError(f"{path} is no ordinary file, so it cannot be replaced; choose another name")
     make_folder(target.parent)
     with writing(path):
-        prefix, suffix = _partial_parts(target)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=prefix, suffix=suffix)
-        os.close(handle)
-        temporary = Path(name)
+        temporary = _temporary(target)
         try:
             yield temporary
             temporary.chmod(0o644)
@@ -112,6 +109,77 @@ def replacing(path: Path) -> Iterator[Path]:
         finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def creating(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``, and give it that name if the block succeeds and no file has it.
+
+    Of several processes that do so, also on other hosts, one succeeds. A file system without hard links cannot tell;
+    there, the file is renamed if there is none just before.
+
+    Raises:
+        FileExistsError: there is a file, which is kept.
+        StorageError: it cannot be written.
+    """
+    make_folder(path.parent)
+    is_there = False
+    with writing(path):
+        temporary = _temporary(path)
+        try:
+            yield temporary
+            temporary.chmod(0o644)
+            sync(temporary)
+            is_there = not _linked(temporary, path)
+            sync(path.parent)
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+    if is_there:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+
+
+def _linked(temporary: Path, path: Path) -> bool:
+    """Give a file the name ``path`` too, and return whether it has it."""
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno in _NO_LINKS:
+            if os.path.lexists(path):
+                return False
+            temporary.rename(path)
+            return True
+        # A network file system may have linked it, lost its answer and tried again.
+        if not (path.exists() and path.samefile(temporary)):
+            if error.errno == errno.EEXIST:
+                return False
+            raise
+    return True
+
+
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+"""Errors of file systems that have no hard links."""
+
+
+def has_hard_links(folder: Path) -> bool:
+    """Return whether the file system of ``folder`` has hard links.
+
+    Raises:
+        StorageError: nothing can be written there.
+    """
+    with writing(folder):
+        temporary = _temporary(folder / "link")
+        other = temporary.with_name(f"{temporary.name[: -len(_PARTIAL)]}.2{_PARTIAL}")
+        try:
+            os.link(temporary, other)
+        except OSError as error:
+            if error.errno in _NO_LINKS:
+                return False
+            raise
+        finally:
+            for path in (other, temporary):
+                path.unlink(missing_ok=True)
+    return True
 
 
 @contextmanager
@@ -141,6 +209,14 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             sync(path.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    """Create an empty temporary file for ``path``, beside it."""
+    prefix, suffix = _partial_parts(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=suffix)
+    os.close(handle)
+    return Path(name)
 
 
 _PARTIAL = ".partial"
@@ -227,7 +303,21 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Write ``value`` as indented JSON, atomically. NaN and infinity are refused; a missing value is null."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_bytes(path, _json(value))
+
+
+def _json(value: object) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def create_json(path: Path, value: object) -> None:
+    """Write ``value`` as indented JSON if there is no file ``path`` yet (``creating``).
+
+    Raises:
+        FileExistsError: there is one, which is kept.
+    """
+    with creating(path) as temporary:
+        temporary.write_bytes(_json(value))
 
 
 def write_jsonl(path: Path, rows: Iterable[object]) -> None:

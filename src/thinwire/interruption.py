@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -60,6 +61,15 @@ def install() -> None:
     for number in SIGNALS:
         if number not in _MAY_BE_IGNORED or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _handler)
+
+
+def stop() -> bool:
+    """Stop this process as SIGTERM would, from any thread; returns False if signals were not installed."""
+    if not isinstance(signal.getsignal(signal.SIGTERM), _Handler):
+        return False
+    if _handler.received is None:  # a second signal would end it at once
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+    return True
 
 
 def ignore() -> None:

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from sweep_folder import replace_arm_record
 from thinwire.adapter.input_embeddings import InputEmbeddings
 from thinwire.checkpoints.export import export
 from thinwire.checkpoints.load import find_arm, load_arm, starting_factors
@@ -22,7 +23,7 @@ from thinwire.experiment.dry_run import dry_run
 from thinwire.experiment.sweep import run_sweep
 from thinwire.model.loading import load
 from thinwire.model.lora import attached
-from thinwire.results.arm_record import read_arm_record, write_arm_record
+from thinwire.results.arm_record import read_arm_record
 from thinwire.schema import build
 from tiny_models import save_sweep_inputs, save_tiny, tiny_lm
 from tiny_sweeps import evaluate, experiment
@@ -248,7 +249,7 @@ def test_a_folder_without_a_finished_arm_is_refused(run, tmp_path):
         find_arm(tmp_path)
     record = read_arm_record(run / "r2")
     failed = record.model_copy(update={"status": "failed", "error": "too warm", "results": None})
-    write_arm_record(tmp_path / "r2", failed)
+    replace_arm_record(tmp_path / "r2", failed)
     with pytest.raises(UsageError, match=r"not done \(failed: too warm\)"):
         find_arm(tmp_path / "r2")
 
@@ -257,7 +258,7 @@ def test_another_model_under_the_same_name_is_refused(run, tmp_path):
     moved = Path(shutil.copytree(run, tmp_path / "run")) / "baseline"
     record = read_arm_record(moved)
     other = save_tiny(tmp_path / "other", seed=1)
-    write_arm_record(moved, record.model_copy(update={"model": record.model.model_copy(update={"name": str(other)})}))
+    replace_arm_record(moved, record.model_copy(update={"model": record.model.model_copy(update={"name": str(other)})}))
     with pytest.raises(UsageError, match="get that revision"):
         load_arm(find_arm(moved, device="cpu"))
 

@@ -67,10 +67,19 @@ def test_no_model_is_loaded(folder, tmp_path):
     assert planned.model == "no/such-model"
 
 
-def test_processes_on_a_gpu_are_refused_as_the_sweep_would_refuse_them(folder, tmp_path, monkeypatch):
+def test_more_processes_than_gpus_are_refused_as_the_sweep_would_refuse_them(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("thinwire.experiment.dry_run.choose_device", lambda name: torch.device("cuda"))
-    with pytest.raises(UsageError, match="worker_processes=2 is for arms on a CPU"):
+    with pytest.raises(UsageError, match="worker_processes=2, but on cuda 0 can run side by side"):
         dry_run(experiment(folder, worker_processes=2), tmp_path / "run")
+
+
+def test_groups_are_shared_among_the_gpus(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("thinwire.experiment.scheduling.visible_gpus", lambda: ("0", "1"))
+    arms = {"baseline": {}, **{f"r{rank}": {"lora": {"rank": rank}} for rank in (2, 4, 8)}}
+    made = experiment(folder, arms=arms, controls={}, model={"name": str(folder / "model"), "device": "auto"})
+    planned = dry_run(made, tmp_path / "run")
+    assert [run.group for run in planned.runs] == [1, 1, 2, 2]
+    assert "2 workers run groups side by side, the longest first." in text(planned)
 
 
 def test_auto_is_shown_as_it_would_become_here(folder, tmp_path):
@@ -100,7 +109,7 @@ def swept(folder):
 
 
 def files(run):
-    return {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != ".lock"}
+    return {path: path.stat().st_mtime_ns for path in run.rglob("*")}
 
 
 def test_finished_unfinished_and_new_arms_are_told_apart(folder, swept):

@@ -1,9 +1,10 @@
 """Multi-LoRA groups: the same results as one by one, and failures that do not affect other arms."""
 
+import json
 import math
 import re
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,9 @@ from thinwire.experiment import arm_inputs, arm_journal, arm_run, artifact_cache
 from thinwire.experiment.artifact_cache import ArtifactCache
 from thinwire.experiment.group_run import run_arms
 from thinwire.experiment.plan import Planned, ResumePoint, plan
+from thinwire.experiment.run_claims import RunClaims
 from thinwire.experiment.runtime import make_runtime
-from thinwire.experiment.scheduling import group
+from thinwire.experiment.scheduling import group, longest_first
 from thinwire.experiment.sweep import run_sweep
 from thinwire.model.loading import load
 from thinwire.progress import Display
@@ -84,6 +86,13 @@ def test_groups_that_cannot_be_equal_differ_by_one():
     runs = planned(**{name: {} for name in "abcdefg"})
     assert [len(members) for members in group(runs, 3)] == [2, 2, 3]
     assert [len(members) for members in group(runs, 5)] == [3, 4]
+
+
+def test_groups_that_train_on_the_most_tokens_come_first_and_those_alike_keep_their_order():
+    tokens = {"baseline": 10, "r2": 30, "r4": 25, "quick": 0}
+    runs = [Planned(name=name, arm=name, kind="arm", config=ArmConfig()) for name in tokens]
+    ordered = longest_first([[runs[0]], [runs[1]], runs[2:]], lambda run: tokens[run.name])
+    assert [[run.name for run in together] for together in ordered] == [["r2"], ["r4", "quick"], ["baseline"]]
 
 
 def test_every_member_of_a_group_can_train_with_every_other():
@@ -164,12 +173,44 @@ def test_the_arms_seconds_add_up_to_the_time_that_passed(folder, tmp_path):
     runs = [replace(run, config=resolved(run.config, "cpu")) for run in plan(made, [], "none")]
     artifacts.arm_inputs(runs[0].config)  # make shared artifacts before the clock starts
     started = time.perf_counter()
-    records = run_arms(runtime, artifacts, runs, [tmp_path / run.name for run in runs], tmp_path)
+    with RunClaims(tmp_path).take("group") as claim:
+        records = run_arms(runtime, artifacts, runs, [tmp_path / run.name for run in runs], tmp_path, claim)
     passed = time.perf_counter() - started
     assert [record.status for record in records] == ["done"] * 4
     assert 0.5 * passed < sum(record.seconds_total for record in records) < passed
     for record in records:
         assert 0 < record.done.training.seconds < record.seconds_total < 0.5 * passed
+
+
+def test_the_record_of_another_worker_stays_and_the_second_result_is_dropped(folder, tmp_path, monkeypatch, caplog):
+    create, recorded = arm_journal.create_arm_record, []
+
+    def create_second(own, record):
+        recorded.append(record.model_copy(update={"seconds_total": 0.5}))
+        create(own, recorded[-1])  # another worker is a moment faster
+        create(own, record)
+
+    monkeypatch.setattr(arm_journal, "create_arm_record", create_second)
+    (record,) = run_sweep(experiment(folder), tmp_path / "run", only=["baseline"])
+    assert record == recorded[0]
+    assert "baseline was recorded by another worker (done); what was done here is dropped" in caplog.text
+
+
+def test_arms_that_have_ended_several_workers_fail(folder, tmp_path):
+    made = experiment(folder)
+    lm = load(made.model)
+    artifacts = ArtifactCache(made, lm, tmp_path / "codec", Display())
+    runs = [replace(run, config=resolved(run.config, "cpu")) for run in plan(made, ["baseline"], "none")]
+    claims = RunClaims(tmp_path)
+    for _ in range(3):  # owners that go away without releasing their claim
+        owner = claims.take("group").owner
+        left = json.dumps({**asdict(owner), "started": 1.0})
+        (claims.folder / "group").write_text(left)
+    with claims.take("group") as claim:
+        folders = [tmp_path / run.name for run in runs]
+        (record,) = run_arms(make_runtime(made, lm, Display()), artifacts, runs, folders, tmp_path, claim)
+    assert record.status == "failed"
+    assert "3 workers in succession have ended while they ran it" in record.error
 
 
 def test_an_arm_that_fails_in_a_group_does_not_fail_the_others(folder, both, tmp_path):

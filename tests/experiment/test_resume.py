@@ -4,11 +4,12 @@ import shutil
 
 import pytest
 
+from sweep_folder import replace_arm_record
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.experiment import arm_journal, arm_run
 from thinwire.experiment.sweep import run_sweep
 from thinwire.files import content_hash
-from thinwire.results.arm_record import read_arm_record, write_arm_record
+from thinwire.results.arm_record import read_arm_record
 from thinwire.results.experiment_file import read_experiment_file, write_experiment_file
 from tiny_sweeps import experiment, lines, timeless
 
@@ -58,7 +59,7 @@ def test_a_folder_of_before_a_setting_was_there_is_resumed_with_its_default(fold
     write_experiment_file(run, settings)
     record = read_arm_record(run / "r2")
     older = {**record.config, "lora": {key: value for key, value in record.config["lora"].items() if key != "trained"}}
-    write_arm_record(run / "r2", record.model_copy(update={"config": older, "config_hash": content_hash(older)}))
+    replace_arm_record(run / "r2", record.model_copy(update={"config": older, "config_hash": content_hash(older)}))
     before = (run / "r2" / "record.json").read_bytes()
     assert [one.status for one in run_sweep(experiment(folder), run, resume=True, only=["r2"])] == ["done"]
     assert (run / "r2" / "record.json").read_bytes() == before, "it was kept"

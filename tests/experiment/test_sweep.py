@@ -17,6 +17,7 @@ from thinwire.errors import UsageError
 from thinwire.experiment import arm_run
 from thinwire.experiment.artifact_cache import ArtifactCache
 from thinwire.experiment.plan import plan
+from thinwire.experiment.run_claims import exclusive
 from thinwire.experiment.sweep import run_sweep
 from thinwire.model.loading import load
 from thinwire.progress import Display
@@ -249,11 +250,8 @@ def test_a_checkpoint_holds_what_was_trained_and_not_the_model(swept):
 
 
 def test_two_processes_never_write_one_folder(folder, tmp_path):
-    from filelock import FileLock
-
     run = tmp_path / "run"
-    run.mkdir()
-    with FileLock(run / ".lock"), pytest.raises(UsageError, match="another process is running a sweep"):
+    with exclusive(run), pytest.raises(UsageError, match=r"another process is running a sweep in .*\(process \d+ on"):
         run_sweep(experiment(folder), run)
 
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from damage import ANY_FILE, changed, edited, leaves_of, without
 from damaged_runs import COMMANDS, OF_RECORD, RECORD, Setting, attempt, copy_of, shortfall
+from sweep_folder import replace_arm_record
 from thinwire.checkpoints.load import check_arm, find_arm
 from thinwire.errors import ThinwireError
 from thinwire.experiment.sweep import run_sweep
@@ -22,7 +23,7 @@ from thinwire.files import write_jsonl
 from thinwire.reading import read_json, read_jsonl
 from thinwire.report.analysis import analyse
 from thinwire.report.compare import ResultsError, load_rows
-from thinwire.results.arm_record import read_arm_record, write_arm_record
+from thinwire.results.arm_record import read_arm_record
 from thinwire.results.integrity import hashes_of_arm
 from thinwire.results.read import read_results
 from thinwire.results.record import SEAL
@@ -76,8 +77,9 @@ def setting(inputs, expected, thinwire, tmp_path, monkeypatch):
 
 def names_of(run: Path) -> list[str]:
     """List the files that carry a run's results, by path in it."""
-    left_out = ("report.", "sweep_summary", "compare_results", "training_", ".lock")
-    files = [path for path in sorted(run.rglob("*")) if path.is_file() and not path.name.startswith(left_out)]
+    left_out = ("report.", "sweep_summary", "compare_results", "training_")
+    paths = [path for path in sorted(run.rglob("*")) if path.parent.name != ".workers"]
+    files = [path for path in paths if path.is_file() and not path.name.startswith(left_out)]
     names = [str(path.relative_to(run)) for path in files]
     return [name for name in names if not name.startswith(("search/text_lora", "search/r2--lora_lr-0.001"))]
 
@@ -202,7 +204,7 @@ def rewrite_answers(run: Path, change) -> None:
 
 def rehash(folder: Path) -> None:
     """Let an arm's record fit its files as they are."""
-    write_arm_record(folder, read_arm_record(folder).model_copy(update={"files": hashes_of_arm(folder)}))
+    replace_arm_record(folder, read_arm_record(folder).model_copy(update={"files": hashes_of_arm(folder)}))
 
 
 def rehashed(change):

@@ -14,7 +14,9 @@ from thinwire.errors import StorageError, UsageError
 from thinwire.files import (
     append_jsonl,
     content_hash,
+    create_json,
     file_hash,
+    has_hard_links,
     is_partial,
     remove_partial_files,
     replacing,
@@ -242,3 +244,55 @@ with replacing_folder(Path("folder")) as folder, replacing(Path("file.json")) as
     with replacing_folder(tmp_path / "folder"):
         pass
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file.json", "folder"]
+
+
+def test_a_file_is_created_once(tmp_path):
+    path = tmp_path / "record.json"
+    create_json(path, {"of": "the first"})
+    with pytest.raises(FileExistsError):
+        create_json(path, {"of": "the second"})
+    assert read_json(path) == {"of": "the first"}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_a_link_whose_answer_was_lost_counts_as_made(tmp_path, monkeypatch):
+    real = os.link
+
+    def twice(source, target):  # as a network file system does that hears nothing of its first request
+        real(source, target)
+        real(source, target)
+
+    monkeypatch.setattr(os, "link", twice)
+    create_json(tmp_path / "record.json", 1)
+    assert read_json(tmp_path / "record.json") == 1
+
+
+def test_without_hard_links_a_file_is_created_unless_there_is_one(tmp_path, monkeypatch):
+    assert has_hard_links(tmp_path)
+
+    def no_links(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    assert not has_hard_links(tmp_path)
+    create_json(tmp_path / "record.json", 1)
+    with pytest.raises(FileExistsError):
+        create_json(tmp_path / "record.json", 2)
+    assert read_json(tmp_path / "record.json") == 1
+    assert [entry.name for entry in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_of_processes_that_create_a_file_at_once_one_succeeds(tmp_path):
+    program = (
+        "import sys, pathlib; from thinwire.files import create_json\n"
+        "won = 0\n"
+        "for n in range(300):\n"
+        "    try: create_json(pathlib.Path(sys.argv[1]) / str(n), 0); won += 1\n"
+        "    except FileExistsError: pass\n"
+        "print(won)"
+    )
+    started = [
+        subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    assert sum(int(process.communicate()[0]) for process in started) == 300

@@ -191,7 +191,11 @@ def results(run):
     found = {}
     for path in sorted(run.rglob("*")):
         name = path.relative_to(run).as_posix()
-        if path.is_dir() or name.startswith("unfinished/") or path.name.startswith((".lock", "training_")):
+        if (
+            path.is_dir()
+            or name.startswith(("unfinished/", ".workers/", "search/.workers/"))
+            or (path.name.startswith("training_"))
+        ):
             continue
         if path.name == "record.json":
             found[name] = _timeless(json.loads(path.read_text()))

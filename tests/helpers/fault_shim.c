@@ -126,6 +126,12 @@ int mkdir(const char *path, mode_t mode) {
     return faulty("mkdir", path_at(AT_FDCWD, path, whole)) ? -1 : real(path, mode);
 }
 
+int link(const char *from, const char *to) {
+    REAL(link, int (*)(const char *, const char *));
+    char whole[PATH_MAX];
+    return faulty("rename", path_at(AT_FDCWD, to, whole)) ? -1 : real(from, to);
+}
+
 int rename(const char *from, const char *to) {
     REAL(rename, int (*)(const char *, const char *));
     char whole[PATH_MAX];

@@ -24,11 +24,10 @@ from thinwire.results.arm_record import (
     TrainableParameters,
     TrainingResult,
     read_arm_record,
-    write_arm_record,
 )
 from thinwire.results.integrity import hashes_of_arm
-from thinwire.results.layout import arm_folder
-from thinwire.results.record import SEAL, sealed
+from thinwire.results.layout import RECORD_FILE, arm_folder
+from thinwire.results.record import SEAL, sealed, write_record
 from thinwire.results.sweep_header import FORMAT, SweepHeader, SweepModel, write_header
 from thinwire.schema import build, merge
 
@@ -102,6 +101,11 @@ CODEC = CodecRecord(
     metrics=(),
     warnings=(),
 )
+
+
+def replace_arm_record(folder, record):
+    """Write ``record`` into an arm's folder, whatever record is there."""
+    write_record(folder / RECORD_FILE, record)
 
 
 def predictions(pattern: str) -> list[dict]:
@@ -261,7 +265,7 @@ def write_arm(folder: Path, one: ArmRecord, answers: str | None = None) -> None:
     """Write an arm's files and its record; with ``answers``, those in place of the arm's own."""
     one = one.model_copy(update={"config_hash": content_hash(one.config)})
     if one.status != "done":
-        write_arm_record(folder, one)
+        replace_arm_record(folder, one)
         return
     rows = predictions(answers or ANSWERS[one.arm])
     if answers:
@@ -281,7 +285,7 @@ def with_scores(one: ArmRecord, rows: list[dict]) -> ArmRecord:
 def write_answers(folder: Path, one: ArmRecord, rows: list[dict]) -> None:
     """Write the answers of an arm, and its record with the hashes of its files."""
     write_jsonl(folder / "predictions.jsonl", rows)
-    write_arm_record(folder, one.model_copy(update={"files": hashes_of_arm(folder)}))
+    replace_arm_record(folder, one.model_copy(update={"files": hashes_of_arm(folder)}))
 
 
 def edit_answers(folder: Path, change) -> None:

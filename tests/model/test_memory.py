@@ -8,7 +8,12 @@ import torch
 
 from thinwire.errors import UsageError
 from thinwire.experiment import scheduling
-from thinwire.experiment.scheduling import max_group_size, num_worker_processes
+from thinwire.experiment.scheduling import (
+    check_worker_processes,
+    gpus_for_processes,
+    max_group_size,
+    num_worker_processes,
+)
 from thinwire.model import memory
 from thinwire.model.language_model import LanguageModel
 from thinwire.model.memory import decoding_batch_tokens, training_micro_batch_tokens
@@ -28,11 +33,17 @@ def on_gpu():
 
 
 def test_arms_train_together_on_a_gpu_with_a_small_model_and_one_by_one_elsewhere(monkeypatch):
-    assert max_group_size(tiny_lm(), "auto") == 1
-    assert max_group_size(on_gpu(), "auto") == 16
+    def size(lm, setting="auto", num_arms=99, num_workers=1):
+        return max_group_size(lm, setting, num_arms=num_arms, num_workers=num_workers)
+
+    assert size(tiny_lm()) == 1
+    assert size(on_gpu()) == size(on_gpu(), num_workers=0) == 16
+    assert size(on_gpu(), num_arms=14, num_workers=2) == 7
+    assert size(on_gpu(), num_arms=14, num_workers=4) == 4, "three groups of 4, one of 2"
+    assert size(on_gpu(), num_arms=0, num_workers=2) == 1, "untrained controls alone"
     monkeypatch.setattr(memory, "SMALL_MODEL_PARAMETERS", 1000)  # the tiny model has more
-    assert max_group_size(on_gpu(), "auto") == 1
-    assert max_group_size(tiny_lm(), 5) == max_group_size(on_gpu(), 5) == 5
+    assert size(on_gpu()) == 1
+    assert size(tiny_lm(), 5) == size(on_gpu(), 5, num_workers=4) == 5
 
 
 def test_worker_processes_are_limited_by_threads_memory_and_work(monkeypatch, set_threads):
@@ -44,7 +55,8 @@ def test_worker_processes_are_limited_by_threads_memory_and_work(monkeypatch, se
     enough = 2.4e13 / 4 / size
 
     def number(setting="auto", groups=9, processes_worth=9.0):
-        return num_worker_processes(lm, setting, num_groups=groups, num_tokens=int(processes_worth * enough) + 1)
+        num_tokens = int(processes_worth * enough) + 1
+        return num_worker_processes(lm, setting, num_groups=groups, num_tokens=num_tokens)
 
     assert number() == 3, "as many as threads"
     assert number(groups=2) == 2
@@ -60,11 +72,33 @@ def test_worker_processes_are_limited_by_threads_memory_and_work(monkeypatch, se
     assert number(setting=5, groups=2) == 2
 
 
-def test_worker_processes_are_only_for_a_cpu():
+def test_worker_processes_that_share_the_cores_are_only_for_a_cpu():
     assert num_worker_processes(on_gpu(), "auto", num_groups=9, num_tokens=10**15) == 1
-    assert num_worker_processes(on_gpu(), 1, num_groups=9, num_tokens=10**15) == 1
-    with pytest.raises(UsageError, match=r"worker_processes=2 is for arms on a CPU; on cuda .* leave it at auto"):
-        num_worker_processes(on_gpu(), 2, num_groups=9, num_tokens=10**15)
+
+
+@pytest.mark.parametrize(
+    ("device", "setting", "gpus"),
+    [
+        ("auto", "auto", ("4", "MIG-1", "GPU-2")),
+        ("cuda", 2, ("4", "MIG-1")),
+        ("cuda", 1, ("4",)),
+        ("cuda:1", "auto", ()),
+        ("cpu", "auto", ()),
+    ],
+)
+def test_processes_get_the_visible_gpus_unless_a_setting_says_otherwise(device, setting, gpus, monkeypatch):
+    monkeypatch.setattr(scheduling, "visible_gpus", lambda: ("4", "MIG-1", "GPU-2"))
+    assert gpus_for_processes(device, setting) == gpus
+
+
+def test_more_worker_processes_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr(scheduling, "visible_gpus", lambda: ("0", "1"))
+    for device, setting in (("cuda", 2), ("cuda", "auto"), ("cuda:1", 1), ("cpu", 99)):
+        check_worker_processes(torch.device(device), setting)
+    with pytest.raises(UsageError, match=r"worker_processes=3, but on cuda 2 can run side by side.*leave it at auto"):
+        check_worker_processes(torch.device("cuda"), 3)
+    with pytest.raises(UsageError, match="worker_processes=2, but on cuda:1 1 can run side by side"):
+        check_worker_processes(torch.device("cuda:1"), 2)
 
 
 def test_a_worker_process_uses_only_its_share_of_the_memory(monkeypatch):

@@ -1,9 +1,28 @@
-"""The floating-point type that a device multiplies fast."""
+"""The GPUs at hand, and the floating-point type that a device multiplies fast."""
 
 import pytest
 import torch
 
-from thinwire.ops.device import fast_dtype
+from thinwire.ops.device import fast_dtype, visible_gpus
+
+
+@pytest.mark.parametrize(
+    ("inherited", "number", "names"),
+    [
+        (None, 0, ()),
+        (None, 3, ("0", "1", "2")),
+        ("5,2", 2, ("5", "2")),
+        ("GPU-8f9a, MIG-4c1d", 2, ("GPU-8f9a", "MIG-4c1d")),
+        ("3,no-gpu,4", 1, ("3",)),
+        ("", 0, ()),
+    ],
+)
+def test_gpus_keep_the_names_that_a_scheduler_gave_them(inherited, number, names, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: number)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if inherited is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", inherited)
+    assert visible_gpus() == names
 
 
 @pytest.mark.parametrize("instructions", ["avx512_bf16", "amx_bf16", "bf16"])

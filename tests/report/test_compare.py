@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from sweep_folder import ENVIRONMENT, FINISHED_AT, edit, failed, folder_of, header, write_run
+from sweep_folder import ENVIRONMENT, FINISHED_AT, edit, failed, folder_of, header, replace_arm_record, write_run
 from sweep_folder import record as made
 from thinwire.files import write_json
 from thinwire.reading import read_json
@@ -15,7 +15,7 @@ from thinwire.report import compare
 from thinwire.report.compare import best_arm, format_table, load_rows, main, sort_rows
 from thinwire.report.summary import summary_text
 from thinwire.report.write import write_reports
-from thinwire.results.arm_record import TrainableParameters, write_arm_record
+from thinwire.results.arm_record import TrainableParameters
 from thinwire.results.read import read_results
 from thinwire.results.record import sealed
 from thinwire.results.sweep_header import write_header
@@ -67,7 +67,7 @@ def make_run(folder, records=ALL, *, name="sweep", baseline="baseline", planned=
     planned = planned or {one.name: one.kind for one in records}
     write_header(folder, header(records, planned=planned, **changes))
     for one in records:
-        write_arm_record(folder_of(folder, one), one)
+        replace_arm_record(folder_of(folder, one), one)
     return folder
 
 

@@ -24,6 +24,7 @@ GROUND = [
     "seeding",
     "determinism",
     "progress",
+    "claims",
     "cache",
     "assets",
 ]

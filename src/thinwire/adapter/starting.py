@@ -55,6 +55,8 @@ class StartingAdapter:
         if (measured := _from_cache(path, read)) is not None:
             return measured
         with locked(path.with_suffix("")):
+            if (measured := _from_cache(path, read)) is not None:
+                return measured
             measured = measure()
             _remove(path)
             write_record(path, measured)

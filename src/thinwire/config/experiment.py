@@ -126,11 +126,12 @@ class Experiment(ArmConfig):
     Controls that do not train run once."""
     group_size: Annotated[int, Field(gt=0, le=10_000)] | Auto = "auto"
     """Maximum number of arms in a multi-LoRA group: they train together over one copy of the model, and must see the
-    same questions in the same order. ``auto`` is 16 on a GPU with a small model and 1 elsewhere. Results are the same
-    except for rounding and dropout."""
+    same questions in the same order. ``auto`` on GPUs with a small model is 16, or fewer, so that each has a group;
+    elsewhere 1. Results are the same except for rounding and dropout."""
     worker_processes: Annotated[int, Field(gt=0, le=10_000)] | Auto = "auto"
-    """Maximum number of groups that train side by side on a CPU, each in a process with a part of the cores. ``auto``
-    is as many as have a core, enough memory and enough to train. Results are the same except for rounding."""
+    """Maximum number of groups that train side by side, each in a process with a part of the cores or with a GPU.
+    ``auto`` on a CPU is as many as have a core, enough memory and enough to train; elsewhere the number of GPUs, unless
+    ``model.device`` names one. Results are the same except for rounding."""
     search: dict[str, tuple[Any, ...]] = Field(default={})
     """Candidate values of settings, by path: ``{training.lora_lr: [3.0e-4, 1.0e-3, 3.0e-3]}``. Before the arms run,
     every arm and every control that trains is trained with the first seed and every combination of the values of the

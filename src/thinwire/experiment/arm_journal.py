@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from thinwire.claims import ClaimLostError
 from thinwire.errors import StorageError
 from thinwire.experiment.plan import Planned
 from thinwire.experiment.resume_points import state_name
@@ -25,7 +26,8 @@ from thinwire.results.arm_record import (
     ResumedRun,
     Scores,
     Status,
-    write_arm_record,
+    create_arm_record,
+    read_arm_record,
 )
 from thinwire.results.integrity import hashes_of_arm
 from thinwire.results.layout import BATCHES_FILE, DIAGNOSTICS_FILE, PREDICTIONS_FILE, RECORD_FILE, STATE_FILES
@@ -61,7 +63,15 @@ class ArmJournal:
         data: QuestionHashes,
         environment: Environment,
         resume_key: str,
+        check_claim: Callable[[], None],
     ) -> None:
+        """Write nothing yet.
+
+        Args:
+            resume_key: what must be the same to resume from the journal's resume points.
+            check_claim: called before a file is written; raises if another process has taken the arm.
+        """
+        self.check_claim = check_claim
         self.planned, self.folder = planned, folder
         self.record: ArmRecord | None = None
         self.seconds = 0.0
@@ -122,6 +132,7 @@ class ArmJournal:
 
     def write_step(self, metrics: StepMetrics) -> None:
         """Append the metrics of an optimiser step to the diagnostics."""
+        self.check_claim()
         append_jsonl(self.folder / DIAGNOSTICS_FILE, {"event": "step", **metrics.as_dict()})
         self._bytes_after_step = self._diagnostics_bytes()
 
@@ -137,6 +148,7 @@ class ArmJournal:
         write_jsonl(self.folder / PREDICTIONS_FILE, predictions)
 
     def _write_evaluation(self, split: str, epoch: int, scores: Scores, **named: float) -> None:
+        self.check_claim()
         line = {"event": "evaluation", "split": split, "epoch": epoch, "n": scores.n}
         degeneration = {"degeneration": scores.degeneration.model_dump()}
         append_jsonl(self.folder / DIAGNOSTICS_FILE, line | named | degeneration)
@@ -151,6 +163,7 @@ class ArmJournal:
         Raises:
             StorageError: it cannot be written.
         """
+        self.check_claim()
         if len(self.selections) == state.epoch:  # else the epoch is being scored, and will be scored anew
             self._bytes_after_step = self._diagnostics_bytes()
         if self._bytes_after_step:
@@ -198,14 +211,16 @@ class ArmJournal:
         remove_file(self.folder / BATCHES_FILE)
 
     def cancel(self, error: BaseException) -> None:
-        """Record that the arm was interrupted by ``error``, unless it has already ended; on a full disk, do not."""
+        """Record that the arm was interrupted by ``error``, unless it has already ended; on a full disk, or if another
+        process has taken it, do not."""
         if self.record is None:
-            with suppress(StorageError):
+            with suppress(ClaimLostError, StorageError):
                 self._end("cancelled", str(error) or "interrupted")
 
     def _end(self, status: Status, error: str | None, results: ArmResults | None = None) -> None:
+        self.check_claim()
         config = self.planned.config.identity()
-        self.record = ArmRecord(
+        record = ArmRecord(
             name=self.planned.name,
             arm=self.planned.arm,
             kind=self.planned.kind,
@@ -223,7 +238,17 @@ class ArmJournal:
             results=results,
             files=hashes_of_arm(self.folder) if results else None,
         )
-        write_arm_record(self.folder, self.record)
+        try:
+            create_arm_record(self.folder, record)
+        except FileExistsError:
+            record = read_arm_record(self.folder)
+            self.log(
+                "warning",
+                "%s was recorded by another worker (%s); what was done here is dropped",
+                self.name,
+                record.status,
+            )
+        self.record = record
 
     def log(self, level: Level, message: str, *values: object) -> None:
         """Log a message with the arm's name, so that each arm of a group has its own log."""

@@ -79,6 +79,7 @@ class ArmRun:
         if training:
             self.journal.seconds += training.seconds
         if is_saved(self.config):
+            self.journal.check_claim()
             save_checkpoint(self.journal.folder / CHECKPOINT_FOLDER, inputs.embeddings, self._lora, self._number)
         self.journal.log("info", "%s: test F1 %.1f, EM %.1f", name, 100 * scores.f1, 100 * scores.exact_match)
         reconstruction = inputs.reconstruction_at_start

@@ -23,7 +23,7 @@ from thinwire.data.splits import Splits
 from thinwire.errors import UsageError
 from thinwire.experiment.plan import Controls, Planned, plan
 from thinwire.experiment.resume import check_folder, finished_record
-from thinwire.experiment.scheduling import MAX_GROUP_SIZE, check_worker_processes, group
+from thinwire.experiment.scheduling import check_worker_processes, gpus_for_processes, group, shared_group_size
 from thinwire.experiment.search import plan_candidates, to_search, with_choices
 from thinwire.experiment.sweep_inputs import obstacles
 from thinwire.model.loading import choose_device, choose_model
@@ -66,6 +66,8 @@ class DryRun:
     device: str
     baseline: str
     group_size: int | str
+    num_workers: int
+    """Workers with a GPU each that run groups side by side; 0 on a CPU."""
     test_source: str
     """Where the test questions come from: ``data.test_articles=40 of data.train=squad``."""
     fewer_questions: list[str]
@@ -83,8 +85,18 @@ class DryRun:
         return {run.name: run.obstacle for run in self.runs if run.obstacle}
 
 
-def dry_run(experiment: Experiment, folder: Path, *, resume: bool = False, controls: Controls = "auto") -> DryRun:
+def dry_run(
+    experiment: Experiment,
+    folder: Path,
+    *,
+    resume: bool = False,
+    controls: Controls = "auto",
+    num_workers: int | None = None,
+) -> DryRun:
     """Work out what ``run_sweep`` would do with the same arguments.
+
+    Args:
+        num_workers: workers with a GPU each that a scheduler is to start; None for those of this host.
 
     Raises:
         UsageError: the sweep would be refused.
@@ -104,8 +116,11 @@ def dry_run(experiment: Experiment, folder: Path, *, resume: bool = False, contr
         raise UsageError(*(f"{name} would fail: {blocked[name]}" for name in wrong))
     splits = Splits(experiment.data, experiment.seed)
     states = {run.name: _state(run, folder, splits) for run in runs}
-    most = MAX_GROUP_SIZE if experiment.group_size == "auto" else experiment.group_size
-    groups = group([run for run in runs if states[run.name] != "done"], most)
+    left = [run for run in runs if states[run.name] != "done"]
+    num_gpus = num_workers or len(gpus_for_processes(experiment.model.device, experiment.worker_processes))
+    num_trained = sum(run.config.has_trainable for run in runs)
+    most = shared_group_size(num_trained, num_gpus) if experiment.group_size == "auto" else experiment.group_size
+    groups = group(left, most)
     numbers = {run.name: number for number, together in enumerate(groups, start=1) for run in together}
     return DryRun(
         name=experiment.name,
@@ -115,6 +130,7 @@ def dry_run(experiment: Experiment, folder: Path, *, resume: bool = False, contr
         device=str(device),
         baseline=experiment.baseline,
         group_size=experiment.group_size,
+        num_workers=num_gpus,
         test_source=splits.test_source,
         fewer_questions=_fewer_questions(runs, experiment, splits),
         runs=[
@@ -192,6 +208,8 @@ def render_dry_run(planned: DryRun) -> Group:
             f"search: first {total} candidates of {len(planned.candidates)} arms and controls, at most {most} for each"
         )
     notes = [_GROUP_NOTES.get(planned.group_size, f"A group trains together, {planned.group_size} arms at most.")]
+    if planned.num_workers > 1:
+        notes.append(f"{planned.num_workers} workers run groups side by side, the longest first.")
     notes += [f"{name} would fail: {why}" for name, why in planned.obstacles.items()]
     return Group(*map(escape, lines), table, *map(escape, notes))
 

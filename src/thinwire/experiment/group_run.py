@@ -7,9 +7,11 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 from thinwire import interruption
+from thinwire.claims import Claim, ClaimLostError
 from thinwire.determinism import deterministic_kernels
 from thinwire.errors import StorageError, ThinwireError
 from thinwire.experiment.arm_inputs import ArmInputs
@@ -20,12 +22,12 @@ from thinwire.experiment.plan import Planned
 from thinwire.experiment.resume import resume_key, set_aside, with_resume_point
 from thinwire.experiment.resume_points import commit, committed
 from thinwire.experiment.runtime import Runtime
-from thinwire.files import make_folder, writing
+from thinwire.files import make_folder, remove_file, writing
 from thinwire.model.compile import compiled_layers
 from thinwire.model.lora import StackedLora, adapted_modules, attached
 from thinwire.model.memory import training_micro_batch_tokens
 from thinwire.ops.threads import computing_with
-from thinwire.results.arm_record import ArmRecord, TrainingResult
+from thinwire.results.arm_record import ArmRecord, TrainingResult, has_arm_record
 from thinwire.results.layout import arm_folder
 from thinwire.results.provenance import environment
 from thinwire.training.autotune import is_tried
@@ -35,27 +37,45 @@ from thinwire.training.trainer import train
 logger = logging.getLogger(__name__)
 
 
-def run_group(runtime: Runtime, artifacts: ArtifactCache, runs: Sequence[Planned], sweep_folder: Path) -> None:
+_MOST_ATTEMPTS = 3
+"""Workers in succession that may go away while they run a group without getting further."""
+
+
+def run_group(
+    runtime: Runtime, artifacts: ArtifactCache, runs: Sequence[Planned], sweep_folder: Path, claim: Claim
+) -> None:
     """Run a group of arms, each in its folder below ``sweep_folder``.
 
     If all of them fail together (out of memory, for example), they are run one by one. Unfinished runs in their folders
-    are resumed or set aside.
+    are resumed or set aside. Arms that have ended several workers fail.
+
+    Args:
+        claim: this process's claim on the group.
+
+    Raises:
+        ClaimLostError: another process has taken the group.
+        StorageError: a file cannot be written.
     """
     folders = [arm_folder(sweep_folder, run.name, run.kind) for run in runs]
     for run, folder in zip(runs, folders, strict=True):
         if folder.exists() and run.resume_point is None:
             set_aside(folder, sweep_folder / "unfinished")
-    records = run_arms(runtime, artifacts, runs, folders, sweep_folder)
+    records = run_arms(runtime, artifacts, runs, folders, sweep_folder, claim)
     if len(runs) > 1 and all(record.status == "failed" for record in records):
         logger.warning("%d arms failed together (%s); running them one by one", len(runs), records[0].error)
         for run in runs:
             data = artifacts.questions(run.config).encoded.hashes
             again = with_resume_point(run, sweep_folder, data, runtime.lm, committed(sweep_folder))
-            run_group(runtime, artifacts, [again], sweep_folder)
+            run_group(runtime, artifacts, [again], sweep_folder, claim)
 
 
 def run_arms(
-    runtime: Runtime, artifacts: ArtifactCache, runs: Sequence[Planned], folders: Sequence[Path], sweep_folder: Path
+    runtime: Runtime,
+    artifacts: ArtifactCache,
+    runs: Sequence[Planned],
+    folders: Sequence[Path],
+    sweep_folder: Path,
+    claim: Claim,
 ) -> list[ArmRecord]:
     """Run one arm, or several that can train together, each in its own folder below ``sweep_folder``.
 
@@ -66,6 +86,7 @@ def run_arms(
         The arms' records, which are also written to their folders as soon as each arm has ended.
 
     Raises:
+        ClaimLostError: another process has taken the group.
         StorageError: a file cannot be written.
     """
     with ExitStack() as logs:
@@ -73,9 +94,15 @@ def run_arms(
             assert run.resume_point or not folder.exists(), "what was not resumed from has been set aside"
             make_folder(folder)
             logs.enter_context(_logging_to(folder, run.name))
-        journals = [_journal(runtime, artifacts, run, folder) for run, folder in zip(runs, folders, strict=True)]
+        made = partial(_journal, runtime, artifacts, claim)
+        journals = [made(run, folder) for run, folder in zip(runs, folders, strict=True)]
         try:
             with deterministic_kernels(), _failing(journals):
+                if claim.owner.attempt > _MOST_ATTEMPTS:
+                    raise ThinwireError(
+                        f"{claim.owner.attempt - 1} workers in succession have ended while they ran it; where memory "
+                        "ran out, choose smaller micro-batches (training.micro_batch_tokens) or groups (group_size)"
+                    )
                 _run(runtime, artifacts, journals, sweep_folder)
         except (KeyboardInterrupt, StorageError) as error:
             for journal in journals:
@@ -84,7 +111,7 @@ def run_arms(
     return [journal.record for journal in journals if journal.record is not None]
 
 
-def _journal(runtime: Runtime, artifacts: ArtifactCache, run: Planned, folder: Path) -> ArmJournal:
+def _journal(runtime: Runtime, artifacts: ArtifactCache, claim: Claim, run: Planned, folder: Path) -> ArmJournal:
     data = artifacts.questions(run.config).encoded.hashes
     return ArmJournal(
         run,
@@ -93,6 +120,7 @@ def _journal(runtime: Runtime, artifacts: ArtifactCache, run: Planned, folder: P
         data=data,
         environment=environment(runtime.lm.device),
         resume_key=resume_key(run.config, data, runtime.lm),
+        check_claim=claim.check,
     )
 
 
@@ -162,12 +190,13 @@ def _failing(journals: Sequence[ArmJournal]) -> Iterator[None]:
     """Record an exception in the block as the failure of these arms; the sweep goes on, and exits with 1.
 
     Raises:
+        ClaimLostError: another process has taken the arms.
         StorageError: a file cannot be written, which is no failure of an arm.
         Interrupted: a library has turned it into an error of its own.
     """
     try:
         yield
-    except StorageError:
+    except (ClaimLostError, StorageError):
         raise
     except Exception as error:  # noqa: BLE001 - recorded with its traceback
         interruption.check()
@@ -196,7 +225,18 @@ def _train(
     compilation = compiled_layers(lm, epochs_left and runtime.compile_layers, num_tokens)
 
     def save_states(states: Iterable[tuple[int, TrainingState]]) -> None:
-        commit(sweep_folder, {arms[n].journal.name: arms[n].journal.write_state(state) for n, state in states})
+        written: dict[str, Path] = {}
+        try:
+            for number, state in states:
+                journal = arms[number].journal
+                written[journal.name] = journal.write_state(state)
+                journal.check_claim()
+        except ClaimLostError:
+            for file in written.values():
+                if has_arm_record(file.parent):  # else it may be that of the arm's new worker
+                    remove_file(file)
+            raise
+        commit(sweep_folder, written)
 
     with runtime.display.task(label, before=steps_done) as task, compilation as compiled:
         setting = first.training.micro_batch_tokens

@@ -16,9 +16,9 @@ from thinwire.checkpoints.save import checkpoint_files
 from thinwire.config.experiment import ArmConfig, Experiment
 from thinwire.config.idle import AFFECT_NO_RESULT
 from thinwire.errors import ThinwireError, UsageError
-from thinwire.experiment.folder_lock import LOCK_FILES
 from thinwire.experiment.plan import Planned, ResumePoint
 from thinwire.experiment.resume_points import Committed
+from thinwire.experiment.run_claims import WORKERS_FOLDER
 from thinwire.files import content_hash, is_partial, make_folder, writing
 from thinwire.model.language_model import LanguageModel
 from thinwire.output_path import check_output_folder
@@ -59,7 +59,7 @@ def check_folder(folder: Path, experiment: Experiment, resume: bool) -> SweepHea
     if not check_output_folder(folder, "output folder"):
         return None
     if not has_header(folder) and not has_experiment_file(folder):
-        if others := [path.name for path in folder.iterdir() if path.name not in LOCK_FILES and not is_partial(path)]:
+        if others := [path.name for path in folder.iterdir() if path.name != WORKERS_FOLDER and not is_partial(path)]:
             raise UsageError(
                 f"{folder} holds other files ({', '.join(sorted(others)[:3])}); choose another output folder"
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,7 @@ from thinwire.experiment.plan import Planned
 from thinwire.model.language_model import LanguageModel
 from thinwire.model.lora import breadth
 from thinwire.model.memory import MEMORY_SHARE, free_memory, leaves_a_gpu_idle, training_bytes_per_token
+from thinwire.ops.device import visible_gpus
 
 _PROCESS_FLOPS = 2.4e13
 """Training operations that justify another process: it takes a minute of one core before it trains, for importing,
@@ -32,38 +33,55 @@ MAX_GROUP_SIZE = 16
 """Maximum number of arms that train together where one arm's step does not fill a GPU."""
 
 
-def max_group_size(lm: LanguageModel, setting: int | str) -> int:
-    """Return the maximum group size, with ``auto`` resolved."""
+def max_group_size(lm: LanguageModel, setting: int | str, *, num_arms: int, num_workers: int) -> int:
+    """Return the maximum group size, with ``auto`` resolved.
+
+    Args:
+        num_arms: arms that are to run.
+        num_workers: workers that share them, with a GPU each.
+    """
     if isinstance(setting, int):
         return setting
-    return MAX_GROUP_SIZE if leaves_a_gpu_idle(lm) else 1
+    return shared_group_size(num_arms, num_workers) if leaves_a_gpu_idle(lm) else 1
+
+
+def shared_group_size(num_arms: int, num_workers: int) -> int:
+    """Return the maximum size of groups such that each of ``num_workers`` workers gets one."""
+    return max(1, min(MAX_GROUP_SIZE, -(-num_arms // max(1, num_workers))))
+
+
+def gpus_for_processes(device: str, setting: int | str) -> tuple[str, ...]:
+    """Return the GPUs that get a worker process each: all that are visible, unless a setting says otherwise.
+
+    Args:
+        device: ``model.device``; a GPU named there is the only one.
+        setting: ``worker_processes``.
+    """
+    gpus = visible_gpus() if device in ("auto", "cuda") else ()
+    return gpus[:setting] if isinstance(setting, int) else gpus
 
 
 def check_worker_processes(device: torch.device, setting: int | str) -> None:
-    """Refuse several processes where arms do not run side by side.
+    """Refuse more processes than GPUs, where arms run on GPUs.
 
     Raises:
-        UsageError: ``device`` is not a CPU.
+        UsageError: ``setting`` is greater than the number of GPUs.
     """
-    if device.type != "cpu" and setting not in ("auto", 1):
+    num_gpus = len(visible_gpus()) if device.index is None else 1
+    if device.type == "cuda" and isinstance(setting, int) and setting > num_gpus:
         raise UsageError(
-            f"worker_processes={setting} is for arms on a CPU; on {device} they train together (group_size) "
-            "or one after the other: leave it at auto"
+            f"worker_processes={setting}, but on {device} {num_gpus} can run side by side, one a GPU; a GPU trains "
+            "arms together (group_size) or one after the other: leave it at auto"
         )
 
 
 def num_worker_processes(lm: LanguageModel, setting: int | str, *, num_groups: int, num_tokens: int) -> int:
-    """Return the number of worker processes for ``num_groups`` groups of arms, with ``auto`` resolved.
-
-    ``auto`` on a CPU is as many as have a core, enough memory and enough to train.
+    """Return the number of worker processes on a CPU for ``num_groups`` groups of arms, with ``auto`` resolved: as many
+    as have a core, enough memory and enough to train.
 
     Args:
         num_tokens: tokens that all arms together train on.
-
-    Raises:
-        UsageError: several are asked for on another device.
     """
-    check_worker_processes(lm.device, setting)
     if lm.device.type != "cpu":
         return 1
     if isinstance(setting, int):
@@ -109,6 +127,12 @@ def _limits(arm: ArmConfig) -> _Limits:
         frozenset({arm.supervision.teacher} if arm.supervision.kd_weight > 0 else ()),
         frozenset({arm.lora.dropout} if arm.lora.rank > 0 else ()),
     )
+
+
+def longest_first(groups: Sequence[list[Planned]], num_tokens: Callable[[Planned], int]) -> list[list[Planned]]:
+    """Sort groups by the tokens that they train on, so that processes that run side by side end at about the same
+    time."""
+    return sorted(groups, key=lambda together: sum(map(num_tokens, together)), reverse=True)
 
 
 @dataclass

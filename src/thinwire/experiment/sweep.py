@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Collection, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from thinwire.config.experiment import Experiment
 from thinwire.data.splits import Splits
-from thinwire.experiment.folder_lock import exclusive
-from thinwire.experiment.plan import Controls, Planned, plan
+from thinwire.experiment.executors.local import LocalWorkers
+from thinwire.experiment.plan import Controls, Planned
+from thinwire.experiment.request import SweepRequest, write_request
 from thinwire.experiment.resume import check_folder
+from thinwire.experiment.run_claims import RunClaims, exclusive, stopping_on_request
 from thinwire.experiment.search import choose, log_choices, plan_candidates, search_experiment, to_search
 from thinwire.experiment.sweep_inputs import check_sizes, read_splits
 from thinwire.experiment.sweep_run import SweepRun
@@ -39,7 +44,9 @@ def run_sweep(
     tensorboard: bool = False,
     display: Display | None = None,
 ) -> list[ArmRecord]:
-    """Run the arms of ``experiment`` and write everything below ``folder``.
+    """Run the arms of ``experiment`` on this host, and write everything below ``folder``.
+
+    On several GPUs, or on a CPU, worker processes help (``executors/local.py``).
 
     Args:
         resume: continue in a folder that holds results; finished arms are kept, others resume where they stopped.
@@ -56,54 +63,106 @@ def run_sweep(
         StorageError: a file cannot be written. What was written before is kept, and can be resumed.
     """
     display = display or Display()
-    if tensorboard:
-        check_available()
-    planned = plan(experiment, only, controls)
-    check_folder(folder, experiment, resume)  # before anything is written into it, the lock included
-    splits = read_splits(experiment, planned, folder)
+    request = SweepRequest(
+        experiment=experiment,
+        only=tuple(only),
+        controls=controls,
+        tensorboard=tensorboard,
+        session=secrets.token_hex(8),
+    )
+    planned, splits = _checked(request, folder, resume=resume)  # before anything is written, claims included
     with exclusive(folder):
-        before = check_folder(folder, experiment, resume)
-        lm = load(experiment.model)
-        known = read_search_record(folder)
-        candidates = plan_candidates(experiment, [run.arm for run in planned], known)
-        check_sizes([*planned, *candidates], lm)
-        sweep = SweepRun(experiment, lm, folder, display, before=before, splits=splits)
-        sweep.begin(planned)
-        for overlap in sweep.splits.overlaps:
-            logger.warning("%s (data.allow_shared_paragraphs)", overlap)
-        if lm.device.type != "cuda" and any(run.config.evaluation.samples == "auto" for run in planned):
-            logger.info("scoring 100 test questions, as this is a CPU (evaluation.samples sets another number)")
-        if candidates:
-            _search(experiment, candidates, known, planned, folder, lm, display, sweep.splits)
-            sweep.begin(planned)
-        records = sweep.run("sweep", tensorboard=tensorboard)
+        check_folder(folder, experiment, resume)
+        claims = RunClaims(folder)
+        claims.take_back_stop()
+        write_request(folder, request)  # for workers of other hosts that join (`thinwire work`)
+        with LocalWorkers(request, folder, display) as workers, stopping_on_request(claims):
+            workers.start_on_gpus()
+            records = _run(request, folder, planned, splits, display, workers=workers)
         if is_complete(folder):
             write_reports(read_results(folder))
     return records
 
 
-def _search(
-    experiment: Experiment,
-    candidates: Sequence[Planned],
-    known: SearchRecord,
-    planned: Sequence[Planned],
+def join_sweep(
+    request: SweepRequest, folder: Path, display: Display | None = None, *, memory_share: float = 1.0
+) -> list[ArmRecord]:
+    """Run arms of a sweep in ``folder`` as one of its workers, until all of its arms have ended.
+
+    Workers may be on several hosts and may come and go; each arm is ended by one of them.
+
+    Args:
+        memory_share: share of the free memory that this worker may use.
+
+    Raises:
+        UsageError: settings, folder or questions cannot be used.
+        StorageError: a file cannot be written.
+    """
+    if request.tensorboard:
+        check_available()
+    planned, splits = _checked(request, folder, resume=True)
+    with stopping_on_request(RunClaims(folder)):
+        records = _run(request, folder, planned, splits, display or Display(), memory_share=memory_share)
+    if request.session is None and is_complete(folder):
+        with RunClaims(folder).waiting("finish", "another worker, which writes the reports"):
+            write_reports(read_results(folder))
+    return records
+
+
+def _checked(request: SweepRequest, folder: Path, *, resume: bool) -> tuple[list[Planned], Splits]:
+    """Check what can be checked without a model; returns the runs and their questions."""
+    if request.tensorboard:
+        check_available()
+    planned = request.planned
+    check_folder(folder, request.experiment, resume)
+    return planned, read_splits(request.experiment, planned, folder)
+
+
+def _run(
+    request: SweepRequest,
     folder: Path,
-    lm: LanguageModel,
-    display: Display,
+    planned: Sequence[Planned],
     splits: Splits,
-) -> None:
-    """Train the candidates of the planned arms, and record their choices in ``folder`` beside the known ones."""
-    searched = to_search(experiment, [run.arm for run in planned], known)
-    logger.info("searching settings: %d candidates of %d arms and controls", len(candidates), len(searched))
-    own = search_experiment(experiment)
-    below = folder / SEARCH_FOLDER
-    make_folder(below)
-    search = SweepRun(own, lm, below, display, before=check_folder(below, own, resume=True), splits=splits)
-    search.begin(candidates)
-    choices = choose(experiment, searched, search.run("search"))
-    write_search_record(folder, SearchRecord(arms={**known.arms, **choices}))
-    log_choices(choices)
-    _share_codecs(below / CODEC_FOLDER, folder / CODEC_FOLDER)
+    display: Display,
+    *,
+    workers: LocalWorkers | None = None,
+    memory_share: float = 1.0,
+) -> list[ArmRecord]:
+    """Search settings if asked for, and run the arms."""
+    experiment, is_helper = request.experiment, workers is None and request.session is not None
+    lm = load(experiment.model)
+    known = read_search_record(folder)
+    candidates = plan_candidates(experiment, [run.arm for run in planned], known)
+    check_sizes([*planned, *candidates], lm)
+    made = partial(SweepRun, lm=lm, display=display, splits=splits, workers=workers, memory_share=memory_share)
+    sweep = made(request, folder=folder)
+    if not (is_helper and candidates):
+        sweep.begin(planned)
+    if not is_helper:
+        _say_what_is_special(planned, splits, lm)
+    if candidates:
+        searched = to_search(experiment, [run.arm for run in planned], known)
+        logger.info("searching settings: %d candidates of %d arms and controls", len(candidates), len(searched))
+        below = folder / SEARCH_FOLDER
+        own = replace(request, experiment=search_experiment(experiment), only=(), controls="none", tensorboard=False)
+        if not is_helper:
+            make_folder(below)
+            check_folder(below, own.experiment, resume=True)
+        search = made(own, folder=below)
+        search.begin(candidates)
+        choices = choose(experiment, searched, search.run("search"))
+        write_search_record(folder, SearchRecord(arms={**known.arms, **choices}))
+        log_choices(choices)
+        _share_codecs(below / CODEC_FOLDER, folder / CODEC_FOLDER)
+        sweep.begin(planned)
+    return sweep.run("sweep")
+
+
+def _say_what_is_special(planned: Sequence[Planned], splits: Splits, lm: LanguageModel) -> None:
+    for overlap in splits.overlaps:
+        logger.warning("%s (data.allow_shared_paragraphs)", overlap)
+    if lm.device.type != "cuda" and any(run.config.evaluation.samples == "auto" for run in planned):
+        logger.info("scoring 100 test questions, as this is a CPU (evaluation.samples sets another number)")
 
 
 def _share_codecs(source: Path, target: Path) -> None:

@@ -3,64 +3,86 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 from thinwire import interruption
+from thinwire.claims import Claim
 from thinwire.config.auto import resolved
-from thinwire.config.experiment import Experiment
 from thinwire.data.splits import Splits
+from thinwire.errors import UsageError
 from thinwire.experiment.artifact_cache import ArtifactCache
 from thinwire.experiment.disk_space import bytes_to_write, check_space
+from thinwire.experiment.executors.local import LocalWorkers
+from thinwire.experiment.group_queue import GroupQueue, read_queue, write_queue
 from thinwire.experiment.group_run import run_group
 from thinwire.experiment.plan import Planned
-from thinwire.experiment.resume import finished_record, with_resume_point
+from thinwire.experiment.request import SweepRequest
+from thinwire.experiment.resume import finished_record, set_aside, with_resume_point
 from thinwire.experiment.resume_points import committed, remove_superseded
+from thinwire.experiment.run_claims import RunClaims
 from thinwire.experiment.runtime import make_runtime
-from thinwire.experiment.scheduling import group, max_group_size, num_worker_processes
+from thinwire.experiment.scheduling import (
+    group,
+    longest_first,
+    max_group_size,
+    num_worker_processes,
+)
 from thinwire.experiment.search import with_choices
-from thinwire.experiment.worker_processes import run_in_worker_processes
-from thinwire.files import content_hash, remove_partial_files, write_bytes, write_text
+from thinwire.experiment.work import work
+from thinwire.files import content_hash, has_hard_links, remove_file, remove_partial_files, write_bytes, write_text
 from thinwire.model.language_model import LanguageModel
 from thinwire.progress import Display
 from thinwire.report import compare
 from thinwire.report.summary import summary_text
-from thinwire.results.arm_record import ArmRecord, QuestionHashes, read_arm_record
+from thinwire.results.arm_record import ArmRecord, QuestionHashes, has_arm_record, read_arm_record
 from thinwire.results.experiment_file import write_experiment_file
-from thinwire.results.layout import CODEC_FOLDER, SUMMARY_FILE, arm_folder
+from thinwire.results.layout import CODEC_FOLDER, RECORD_FILE, SUMMARY_FILE, arm_folder
 from thinwire.results.provenance import environment, now
 from thinwire.results.search_record import read_search_record
-from thinwire.results.sweep_header import FORMAT, SweepHeader, SweepModel, write_header
+from thinwire.results.sweep_header import FORMAT, SweepHeader, SweepModel, has_header, read_header, write_header
 from thinwire.results.tensorboard import TENSORBOARD_FOLDER, write_scalars
 
 logger = logging.getLogger(__name__)
 
+_BEGIN = "begin"
+"""Name of the claim of the worker that prepares the run."""
+
+_POLL_SECONDS = 0.2
+
 
 class SweepRun:
-    """Runs planned arms in a folder that no other process uses: first ``begin``, then ``run``."""
+    """Runs planned arms in a folder, beside other workers or alone: first ``begin``, then ``run``."""
 
     def __init__(
         self,
-        experiment: Experiment,
+        request: SweepRequest,
         lm: LanguageModel,
         folder: Path,
         display: Display,
         *,
-        before: SweepHeader | None,
         splits: Splits | None = None,
+        workers: LocalWorkers | None = None,
+        memory_share: float = 1.0,
     ) -> None:
         """Make the runtime; nothing is read or written yet.
 
         Args:
-            before: header of the sweep to resume in ``folder``, if there is one.
             splits: the experiment's questions, if they have been read.
+            workers: processes that this one can start to help it; None if it is a worker itself.
+            memory_share: share of the free memory that this process may use.
         """
-        self._experiment, self._folder, self._before = experiment, folder, before
+        self._request, self._folder, self._workers = request, folder, workers
+        self._is_helper = workers is None and request.session is not None
+        experiment = request.experiment
+        self._experiment = experiment
         self._splits = splits or Splits(experiment.data, experiment.seed)
-        self._runtime = make_runtime(experiment, lm, display)
+        self._runtime = make_runtime(experiment, lm, display, memory_share=memory_share)
         self._artifacts = ArtifactCache(experiment, lm, folder / CODEC_FOLDER, display, self._splits)
+        self._claims = RunClaims(folder, str(lm.device))
         self._runs: list[Planned] = []
         self._done: dict[str, ArmRecord] = {}
         self._groups: list[list[Planned]] = []
@@ -72,10 +94,10 @@ class SweepRun:
         return self._splits
 
     def begin(self, planned: Sequence[Planned]) -> None:
-        """Prepare ``run``, with the values that a search has chosen, and write header and experiment.
+        """Prepare ``run``, with the values that a search has chosen, and write header, experiment and groups.
 
         All that may be refused is checked before anything is written. May be called again when a search has made its
-        choices.
+        choices. A helper waits for the groups of the sweep that it helps; equals prepare the run one after the other.
 
         Raises:
             UsageError: the questions cannot be read, or other settings cannot be carried out.
@@ -83,19 +105,61 @@ class SweepRun:
             StorageError: the disk has no room for what is left to run.
         """
         interruption.check()
-        lm, experiment = self._runtime.lm, self._experiment
-        chosen = with_choices(experiment, planned, read_search_record(self._folder))
+        if self._is_helper:
+            choices = self._choose(planned)
+            while (queue := read_queue(self._folder)) is None or (
+                (queue.session, queue.choices) != (self._request.session, choices)
+            ):
+                interruption.check()
+                time.sleep(_POLL_SECONDS)
+            self._groups = queue.of([run for run in self._runs if run.name not in self._done])
+            return
+        with self._claims.waiting(_BEGIN, "another worker, which prepares the run"):
+            self._begin(self._choose(planned))
+
+    def _choose(self, planned: Sequence[Planned]) -> str:
+        """Resolve the settings of the runs and find those that are done; returns the hash of what a search has
+        chosen."""
+        lm, known = self._runtime.lm, read_search_record(self._folder)
+        chosen = with_choices(self._experiment, planned, known)
         self._runs = [replace(run, config=resolved(run.config, lm.device.type)) for run in chosen]
         records = {run.name: finished_record(run, self._folder, self._data(run), lm) for run in self._runs}
         self._done = {name: record for name, record in records.items() if record}
+        return content_hash(known.model_dump(mode="json"))
+
+    def _begin(self, choices: str) -> None:
+        lm, experiment = self._runtime.lm, self._experiment
+        are_others_at_work = any(one.name.startswith("group-") for one in self._claims.live())
+        before = read_header(self._folder) if has_header(self._folder) else None
         left = [run for run in self._runs if run.name not in self._done]
+        if self._workers is None and before and before.finished_at and all(map(self._has_ended, left)):
+            self._groups = []
+            return
         points = committed(self._folder)
         left = [with_resume_point(run, self._folder, self._data(run), lm, points) for run in left]
-        self._groups = group(left, max_group_size(lm, experiment.group_size))
-        num_tokens = sum(self._artifacts.questions(run.config).training_tokens(run.config) for run in left)
-        self._num_processes = num_worker_processes(
-            lm, experiment.worker_processes, num_groups=len(self._groups), num_tokens=num_tokens
-        )
+        num_workers = max(1, len(self._workers.gpus)) if self._workers else self._request.num_workers
+        num_trained = sum(run.config.has_trainable for run in self._runs)
+        most = max_group_size(lm, experiment.group_size, num_arms=num_trained, num_workers=num_workers)
+        queue = read_queue(self._folder)
+        if (
+            queue
+            and queue.covers(left)
+            and (are_others_at_work or (queue.choices, queue.group_size) == (choices, most))
+        ):
+            # The same groups again, because arms in other groups would round differently.
+            self._groups = queue.of(left)
+        else:
+            self._groups = group(left, most)
+        if num_workers > 1:
+            self._groups = longest_first(self._groups, self._tokens)
+        self._num_processes = num_workers
+        if self._workers and not self._workers.gpus:
+            self._num_processes = num_worker_processes(
+                lm,
+                experiment.worker_processes,
+                num_groups=len(self._groups),
+                num_tokens=sum(map(self._tokens, left)),
+            )
         if left:
             questions = self._artifacts.questions(left[0].config).encoded
             needed = bytes_to_write(
@@ -106,56 +170,110 @@ class SweepRun:
                 num_groups_at_once=self._num_processes,
             )
             check_space(self._folder, needed)
-        self._before = self._header()
-        remove_partial_files(self._folder)
-        self._remove_superseded(self._done)
+        if self._request.num_workers > 1 and not has_hard_links(self._folder):
+            raise UsageError(
+                f"{self._folder} has no hard links, by which workers of several hosts end each arm once; "
+                "choose another folder (--output), or --executor local"
+            )
+        if not are_others_at_work:
+            remove_partial_files(self._folder)
+            self._remove_superseded(self._done)
+        if self._workers:
+            self._set_failed_aside(left)
         write_experiment_file(self._folder, experiment.model_dump(mode="json"))
-        write_header(self._folder, self._before)
+        write_header(self._folder, self._header(before))
         write_bytes(self._folder / "compare_results.py", Path(compare.__file__).read_bytes())
+        write_queue(
+            self._folder,
+            GroupQueue(
+                session=self._request.session,
+                choices=choices,
+                group_size=most,
+                groups=tuple(tuple(run.name for run in together) for together in self._groups),
+            ),
+        )
 
-    def run(self, title: str, *, tensorboard: bool = False) -> list[ArmRecord]:
+    def _set_failed_aside(self, left: Sequence[Planned]) -> None:
+        """Take away the records of arms that failed in an earlier session, so that no worker takes them for ended."""
+        for run in left:
+            own = arm_folder(self._folder, run.name, run.kind)
+            if has_arm_record(own):
+                if run.resume_point is None:
+                    set_aside(own, self._folder / "unfinished")
+                else:
+                    remove_file(own / RECORD_FILE)
+
+    def run(self, title: str) -> list[ArmRecord]:
         """Run what is not done, and write the summary after every group.
 
         Args:
             title: name of the whole in the display of the progress.
-            tensorboard: also write each finished run's diagnostics as TensorBoard scalars, into its folder.
 
         Returns:
             The records of all planned runs, in their order.
         """
-        records, over = dict(self._done), self._run_groups()
-        for name, record in records.items():
+        records, tensorboard = dict(self._done), self._request.tensorboard
+        for name, record in {} if self._is_helper else records.items():
             logger.info("%s is done already", name)
             own = arm_folder(self._folder, name, record.kind)
             if tensorboard and not (own / TENSORBOARD_FOLDER).exists():
                 write_scalars(own)
-        with self._runtime.display.overall(title, before=len(records)) as task, closing(over):
+        with self._runtime.display.overall(title, before=len(records)) as task, closing(self._ended_groups()) as over:
             task.update(len(records), len(self._runs))
             for together in over:
                 for run in together:
                     own = arm_folder(self._folder, run.name, run.kind)
                     records[run.name] = read_arm_record(own)
-                    if tensorboard and records[run.name].status == "done":
+                    if tensorboard and not self._is_helper and records[run.name].status == "done":
                         write_scalars(own)
                 task.update(len(records), len(self._runs))
-                # After every group, so that an unfinished sweep has a summary too.
-                write_text(self._folder / SUMMARY_FILE, summary_text(self._folder))
-        write_text(self._folder / SUMMARY_FILE, summary_text(self._folder))
-        self._remove_superseded(records)
-        assert self._before is not None, "the run has begun"
-        write_header(self._folder, self._before.model_copy(update={"finished_at": now()}))
-        return [records[run.name] for run in self._runs]
+                if not self._is_helper:  # after every group, so that an unfinished sweep has a summary too
+                    write_text(self._folder / SUMMARY_FILE, summary_text(self._folder))
+        if not self._is_helper:
+            with self._claims.waiting("finish", "another worker, which finishes the run"):
+                self._finish(records)
+        folders = [arm_folder(self._folder, run.name, run.kind) for run in self._runs]
+        return [records.get(own.name) or read_arm_record(own) for own in folders]
 
-    def _run_groups(self) -> Generator[Sequence[Planned], None, None]:
+    def _finish(self, records: Mapping[str, ArmRecord]) -> None:
+        header = read_header(self._folder)
+        if header.finished_at is None:
+            write_text(self._folder / SUMMARY_FILE, summary_text(self._folder))
+            self._remove_superseded(records)
+            write_header(self._folder, header.model_copy(update={"finished_at": now()}))
+
+    def _ended_groups(self) -> Generator[Sequence[Planned], None, None]:
         """Run groups of arms, in this process or in worker processes; yields each group when it has ended."""
-        groups, display = self._groups, self._runtime.display
-        if self._num_processes > 1:
-            self._artifacts.make_shared(run.config for together in groups for run in together)
-            yield from run_in_worker_processes(groups, self._folder, display, num_processes=self._num_processes)
-        else:
-            for together in groups:
-                run_group(self._runtime, self._artifacts, together, self._folder)
-                yield together
+        on_cpu, workers = self._runtime.lm.device.type == "cpu", self._workers
+        if workers and on_cpu and self._num_processes > 1:
+            self._artifacts.make_shared(run.config for together in self._groups for run in together)
+            workers.start_on_cpu(self._num_processes)
+        return work(
+            self._groups,
+            self._claims,
+            self._run_claimed,
+            has_ended=self._has_ended,
+            progress=self._progress,
+            check=workers.check if workers else lambda: None,
+            takes_part=not (workers and workers.share_cores),
+        )
+
+    def _run_claimed(self, together: Sequence[Planned], claim: Claim) -> None:
+        """Run a group that this process has claimed: from the resume points that are there now."""
+        points, lm = committed(self._folder), self._runtime.lm
+        runs = [with_resume_point(run, self._folder, self._data(run), lm, points) for run in together]
+        for part in group(runs, len(runs)):  # more than one if some of them cannot be resumed
+            run_group(self._runtime, self._artifacts, part, self._folder, claim)
+
+    def _has_ended(self, run: Planned) -> bool:
+        """Return whether a run is done or has failed; one that was interrupted goes on."""
+        own = arm_folder(self._folder, run.name, run.kind)
+        return has_arm_record(own) and read_arm_record(own).status != "cancelled"
+
+    def _progress(self, together: Sequence[Planned]) -> int:
+        """Return a number that grows as the resume points of a group do."""
+        points = committed(self._folder)
+        return sum(points[run.name].progress for run in together if run.name in points)
 
     def _remove_superseded(self, records: Mapping[str, ArmRecord]) -> None:
         """Remove resume points that no longer count."""
@@ -163,11 +281,14 @@ class SweepRun:
         done = {name for name, record in records.items() if record.status == "done"}
         remove_superseded(self._folder, folders, done)
 
+    def _tokens(self, run: Planned) -> int:
+        return self._artifacts.questions(run.config).training_tokens(run.config)
+
     def _data(self, run: Planned) -> QuestionHashes:
         return self._artifacts.questions(run.config).encoded.hashes
 
-    def _header(self) -> SweepHeader:
-        lm, experiment, before = self._runtime.lm, self._experiment, self._before
+    def _header(self, before: SweepHeader | None) -> SweepHeader:
+        lm, experiment = self._runtime.lm, self._experiment
         return SweepHeader(
             format=FORMAT,
             name=experiment.name,

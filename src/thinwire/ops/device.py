@@ -1,12 +1,26 @@
-"""The floating-point type that a device multiplies fast, and copies to a device."""
+"""The GPUs at hand, the floating-point type that a device multiplies fast, and copies to a device."""
 
 from __future__ import annotations
+
+import os
 
 import torch
 from torch import Tensor
 
 _BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16")
 """Names of bfloat16 instructions in ``torch.cpu.get_capabilities``: two on x86, one on ARM."""
+
+
+def visible_gpus() -> tuple[str, ...]:
+    """Return a name for each GPU that this process sees, as ``CUDA_VISIBLE_DEVICES`` takes it.
+
+    A scheduler's names (indices, UUIDs, MIG instances) are kept as they are: an index counts from the first GPU of the
+    host, not from the first that is visible.
+    """
+    number = torch.cuda.device_count()
+    inherited = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = map(str, range(number)) if inherited is None else map(str.strip, inherited.split(","))
+    return tuple(names)[:number]  # CUDA stops at the first name of no GPU
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:

@@ -17,7 +17,7 @@ from typing_extensions import Self
 from thinwire.errors import ThinwireError
 from thinwire.files import content_hash
 from thinwire.results.layout import RECORD_FILE, run_of
-from thinwire.results.record import Record, Sha256, damaged, read_record, write_record
+from thinwire.results.record import Record, Sha256, create_record, damaged, read_record
 from thinwire.schema import Fraction, PositiveInt
 
 Kind = Literal["arm", "control"]
@@ -259,9 +259,14 @@ class ArmRecord(Record):
         return self.results
 
 
-def write_arm_record(folder: Path, record: ArmRecord) -> None:
-    """Write ``record`` into an arm's folder, atomically."""
-    write_record(folder / RECORD_FILE, record)
+def create_arm_record(folder: Path, record: ArmRecord) -> None:
+    """Write ``record`` into an arm's folder, atomically, if it holds none: of several workers, one ends an arm.
+
+    Raises:
+        FileExistsError: it holds one, which is kept.
+        StorageError: it cannot be written.
+    """
+    create_record(folder / RECORD_FILE, record)
 
 
 def has_arm_record(folder: Path) -> bool:

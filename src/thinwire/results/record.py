@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from thinwire.errors import ThinwireError
-from thinwire.files import content_hash, write_json
+from thinwire.files import content_hash, create_json, write_json
 from thinwire.reading import complaint, read_json
 from thinwire.results.layout import HEADER_FILE
 
@@ -37,6 +37,15 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 def write_record(path: Path, record: Record) -> None:
     """Write ``record`` as JSON with the hash of its content, atomically."""
     write_json(path, sealed(record.model_dump(mode="json")))
+
+
+def create_record(path: Path, record: Record) -> None:
+    """Write ``record`` like ``write_record``, if there is no file ``path`` yet.
+
+    Raises:
+        FileExistsError: there is one, which is kept.
+    """
+    create_json(path, sealed(record.model_dump(mode="json")))
 
 
 def sealed(content: dict[str, Any]) -> dict[str, Any]:

@@ -9,12 +9,16 @@ import time
 from contextlib import contextmanager
 from threading import Thread
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
+import torch
 import yaml
 
 from thinwire.errors import ThinwireError
-from thinwire.experiment import worker_processes
+from thinwire.experiment.executors import worker
+from thinwire.experiment.group_queue import claim_name
+from thinwire.experiment.run_claims import RunClaims
 from thinwire.experiment.sweep import run_sweep
 from thinwire.progress import Display
 from thinwire.results.arm_record import read_arm_record
@@ -126,31 +130,81 @@ def test_the_processes_of_an_interrupted_sweep_keep_their_arms_and_end_those_of_
     assert "Traceback" not in output
 
 
-def test_a_killed_process_loses_only_its_own_arm(folder, tmp_path, monkeypatch):
-    started = []
+class Recorded(subprocess.Popen):
+    """Records the worker processes that are started."""
 
-    class Recorded(subprocess.Popen):
-        def __init__(self, *arguments, **others):
-            super().__init__(*arguments, **others)
-            if worker_processes.__name__ in self.args:
-                started.append(self.pid)
+    started: ClassVar[list[int]] = []
 
+    def __init__(self, *arguments, **others):
+        super().__init__(*arguments, **others)
+        if worker.__name__ in self.args:
+            self.started.append(self.pid)
+
+
+@pytest.fixture
+def started(monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", Recorded)
+    monkeypatch.setattr(Recorded, "started", [])
+    return Recorded.started
+
+
+def test_an_arm_whose_process_is_killed_is_run_by_another_one(folder, tmp_path, started, set_threads, caplog):
+    set_threads(2)  # one for each process
     run = tmp_path / "run"
 
     def kill():
-        try:
-            wait_for(lambda: have_started(run, "endless"))
-        finally:
-            os.kill(started[0], signal.SIGKILL)
+        wait_for(lambda: have_started(run, "long"))
+        owners = {one.name: one.owner.process for one in RunClaims(run).live() if one.owner}
+        os.kill(owners[claim_name(["long"])], signal.SIGKILL)
 
     killer = Thread(target=kill)
     killer.start()
-    arms = {"endless": {"training": LONG}, "baseline": {}, "r2": ARMS["r2"]}
-    with pytest.raises(ThinwireError, match=r"endless \(exit code -9\).*--set worker_processes=1, and --resume"):
+    arms = {"long": {"training": {"epochs": 40, "batch_size": 4}}, "baseline": {}, "r2": ARMS["r2"]}
+    records = run_sweep(in_processes(folder, arms=arms, baseline="baseline"), run)
+    killer.join()
+    assert [record.status for record in records] == ["done"] * 3
+    assert "a worker process has ended (exit code -9)" in caplog.text
+    set_threads(1)
+    run_sweep(in_processes(folder, arms=arms, worker_processes=1), tmp_path / "alone", only=["long"])
+    one, other = run / "long", tmp_path / "alone" / "long"
+    assert timeless(one / "diagnostics.jsonl") == timeless(other / "diagnostics.jsonl")
+    assert (one / "predictions.jsonl").read_text() == (other / "predictions.jsonl").read_text()
+
+
+def test_a_sweep_whose_processes_have_all_been_killed_fails_and_can_be_resumed(folder, tmp_path, started):
+    run = tmp_path / "run"
+
+    def kill():
+        wait_for(lambda: have_started(run, "endless"))
+        for process in started:
+            os.kill(process, signal.SIGKILL)
+
+    killer = Thread(target=kill)
+    killer.start()
+    arms = {"endless": {"training": LONG}, "baseline": {}}
+    with pytest.raises(ThinwireError, match=r"all worker processes have ended \(exit codes -9, -9\).*--resume"):
         run_sweep(in_processes(folder, arms=arms), run)
     killer.join()
-    assert (status_of(run, "baseline"), status_of(run, "r2")) == ("done", "done")
-    assert not (run / "endless" / "record.json").exists()
     ending = in_processes(folder, arms={**arms, "endless": {}}, worker_processes=1)
-    assert [record.status for record in run_sweep(ending, run, resume=True)] == ["done"] * 3
+    assert [record.status for record in run_sweep(ending, run, resume=True)] == ["done"] * 2
+
+
+def test_a_worker_process_that_does_not_see_the_one_gpu_that_it_got_says_so(folder, tmp_path, monkeypatch):
+    # Binding goes wrong where a name is of no GPU; here none is.
+    monkeypatch.setattr("thinwire.experiment.executors.local.gpus_for_processes", lambda *_: ("0", "GPU-none"))
+    message = r"a worker process sees 0 GPUs with CUDA_VISIBLE_DEVICES=GPU-none; it needs one"
+    with pytest.raises(ThinwireError, match=message):
+        run_sweep(in_processes(folder), tmp_path / "run")
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_arms_on_two_gpus_have_the_results_of_the_same_groups_on_one(folder, tmp_path):
+    model = {"name": str(folder / "model"), "device": "cuda", "dtype": "float32", "compile": False}
+    made = {"model": model, "arms": ARMS, "controls": CONTROLS, "group_size": 2}
+    run_sweep(experiment(folder, **made, worker_processes=1), tmp_path / "one", controls="all")
+    records = run_sweep(experiment(folder, **made), tmp_path / "two", controls="all")
+    assert [record.status for record in records] == ["done"] * len(NAMES)
+    for name in NAMES:
+        one, other = tmp_path / "one" / name, tmp_path / "two" / name
+        assert timeless(one / "diagnostics.jsonl") == timeless(other / "diagnostics.jsonl")
+        assert (one / "predictions.jsonl").read_text() == (other / "predictions.jsonl").read_text()

@@ -1,0 +1,84 @@
+"""A worker that a scheduler starts: one of several equals, on any host that sees the run's folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+from thinwire.config.experiment import Experiment
+from thinwire.errors import UsageError
+from thinwire.experiment.plan import Controls
+from thinwire.experiment.request import SweepRequest, read_request, write_request
+from thinwire.experiment.resume import check_folder
+from thinwire.experiment.run_claims import WORKERS_FOLDER, RunClaims, refuse_others
+from thinwire.experiment.sweep import join_sweep
+from thinwire.experiment.sweep_inputs import read_splits
+from thinwire.files import has_hard_links, make_folder
+
+LOGS = Path(WORKERS_FOLDER) / "logs"
+"""Where workers' own output goes, in the run's folder."""
+
+
+def ask(
+    experiment: Experiment, folder: Path, *, resume: bool, controls: Controls, tensorboard: bool, num_workers: int
+) -> None:
+    """Check a sweep that workers of a scheduler are to run, and leave the request in its folder for them.
+
+    Raises:
+        UsageError: the sweep would be refused, or the folder cannot be shared by workers.
+        StorageError: the request cannot be written.
+    """
+    request = SweepRequest(experiment=experiment, controls=controls, tensorboard=tensorboard, num_workers=num_workers)
+    check_folder(folder, experiment, resume)
+    read_splits(experiment, request.planned, folder)
+    refuse_others(folder)
+    make_folder(folder)
+    if not has_hard_links(folder):
+        raise UsageError(
+            f"{folder} has no hard links, by which workers of several hosts end each arm once; choose another "
+            "folder (--output), or --executor local"
+        )
+    RunClaims(folder).take_back_stop()
+    write_request(folder, request)
+
+
+def run_peer(folder: Path) -> None:
+    """Run arms of the sweep that ``folder`` has a request for, until all of them have ended; messages go to the
+    standard error.
+
+    Raises:
+        UsageError: this process sees several GPUs, or settings, folder or questions cannot be used.
+        StorageError: a file cannot be written.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    package = logging.getLogger("thinwire")
+    package.addHandler(handler)
+    package.setLevel(logging.INFO)
+    try:
+        request = read_request(folder)
+        check_one_gpu(request.experiment.model.device)
+        join_sweep(request, folder)
+    finally:
+        package.removeHandler(handler)
+
+
+def check_one_gpu(device: str) -> None:
+    """Check that this process sees one GPU at most: other workers may have been given the others.
+
+    Args:
+        device: ``model.device``.
+
+    Raises:
+        UsageError: it sees several, or none where one is asked for.
+    """
+    seen = torch.cuda.device_count()
+    if (device in ("auto", "cuda") and seen > 1) or (device == "cuda" and seen == 0):
+        raise UsageError(
+            f"a worker sees {seen} GPUs (CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES')}); it needs one: "
+            "ask the scheduler for one GPU for each worker"
+        )

@@ -1,0 +1,58 @@
+"""The groups of arms that the workers of a run share, as one of them has planned them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from thinwire.experiment.plan import Planned
+from thinwire.experiment.run_claims import WORKERS_FOLDER
+from thinwire.files import content_hash, make_folder
+from thinwire.results.record import Record, read_record, write_record
+
+_QUEUE_FILE = "groups.json"
+
+
+class GroupQueue(Record):
+    """Groups in the order in which they are begun, by the names of their arms."""
+
+    session: str | None
+    """The sweep that planned them; None if its workers are equals."""
+    choices: str
+    """Hash of the settings that a search had chosen."""
+    group_size: int
+    """The largest group that was allowed."""
+    groups: tuple[tuple[str, ...], ...]
+
+    def covers(self, runs: Sequence[Planned]) -> bool:
+        """Return whether all of ``runs`` are in a group."""
+        return {run.name for run in runs} <= {name for names in self.groups for name in names}
+
+    def of(self, runs: Sequence[Planned]) -> list[list[Planned]]:
+        """Return ``runs`` in their groups."""
+        by_name = {run.name: run for run in runs}
+        groups = ([by_name[name] for name in names if name in by_name] for names in self.groups)
+        return [group for group in groups if group]
+
+
+def write_queue(run: Path, queue: GroupQueue) -> None:
+    """Write the groups of the run in the folder ``run``, atomically."""
+    make_folder(run / WORKERS_FOLDER)
+    write_record(run / WORKERS_FOLDER / _QUEUE_FILE, queue)
+
+
+def read_queue(run: Path) -> GroupQueue | None:
+    """Read the groups; None if there are none yet.
+
+    Raises:
+        ThinwireError: the file is damaged.
+    """
+    path = run / WORKERS_FOLDER / _QUEUE_FILE
+    return read_record(GroupQueue, path, "list of groups", run) if os.path.lexists(path) else None
+
+
+def claim_name(group: Sequence[Planned] | Sequence[str]) -> str:
+    """Return the name of the claim on a group: that of its resume points' manifest."""
+    names = sorted(one if isinstance(one, str) else one.name for one in group)
+    return f"group-{content_hash(names)[:12]}"

@@ -1,0 +1,176 @@
+"""The claims in a run's folder: which process works there, and on what."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+
+from thinwire import claims, interruption
+from thinwire.claims import Claim, Seen
+from thinwire.errors import StorageError, UsageError
+from thinwire.files import make_folder, remove_file, write_text
+
+WORKERS_FOLDER = ".workers"
+"""In the run's folder. It holds what workers need of each other, and no result."""
+
+_SWEEP = "sweep"
+"""Name of the claim of a sweep that began here, and was not submitted to a scheduler."""
+
+_STOP_FILE = "stop.txt"
+
+_WATCH_SECONDS = 2.0
+"""Between two looks for a request to stop."""
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+class RunClaims:
+    """The claims in the folder of a run, on groups of arms and on what must be done by one worker."""
+
+    def __init__(self, run: Path, device: str | None = None) -> None:
+        """Create nothing yet.
+
+        Args:
+            device: of this process, shown to others.
+        """
+        self.folder = run / WORKERS_FOLDER
+        self._device = device
+
+    def take(self, name: str, progress: int = 0) -> Claim | None:
+        """Claim ``name``; returns None if another worker has it (``claims.take``).
+
+        Raises:
+            StorageError: the claim cannot be written.
+        """
+        make_folder(self.folder)
+        return claims.take(self.folder / name, device=self._device, progress=progress)
+
+    def waiting(self, name: str, what: str) -> AbstractContextManager[Claim]:
+        """Hold the claim ``name`` during a block, and wait for another worker that has it (``claims.waiting``)."""
+        return claims.waiting(self.folder / name, what)
+
+    def ask_to_stop(self) -> None:
+        """Ask all workers, also those that have not begun, to stop after their optimiser step.
+
+        Raises:
+            StorageError: the request cannot be written.
+        """
+        write_text(self.folder / _STOP_FILE, "")
+
+    def take_back_stop(self) -> None:
+        """Let workers begin again.
+
+        Raises:
+            StorageError: the request cannot be removed.
+        """
+        remove_file(self.folder / _STOP_FILE)
+
+    def is_asked_to_stop(self) -> bool:
+        """Return whether workers have been asked to stop."""
+        return os.path.lexists(self.folder / _STOP_FILE)
+
+    def seen(self) -> list[Seen]:
+        """Return all claims, also those of owners that are gone."""
+        found = (claims.look(path) for path in sorted(self.folder.glob("[!.]*")) if not path.suffix)
+        return [one for one in found if one is not None]
+
+    def live(self) -> list[Seen]:
+        """Return the claims of owners that are not gone, this process's included."""
+        return [one for one in self.seen() if not one.is_gone]
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Create ``folder``, and keep other sweeps out of it during the block; workers of this one may join.
+
+    Call it only for a folder that is known to be a sweep's or new: claims are files in it. Folders that are new, and in
+    which the block has written nothing, are removed again.
+
+    Raises:
+        UsageError: another process is using it, or it cannot be created or written to.
+        StorageError: the disk is full.
+    """
+    new = [place for place in (folder, *folder.parents) if not place.exists()]
+    held = RunClaims(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        refuse_others(folder)
+        if (claim := held.take(_SWEEP)) is None:  # another process was faster
+            raise _in_use(folder, claims.look(held.folder / _SWEEP))
+    except OSError as error:
+        _remove_empty(folder, new)
+        raise _unusable(folder, error) from None
+    except StorageError as error:
+        _remove_empty(folder, new)
+        if isinstance(error.__cause__, OSError):
+            raise _unusable(folder, error.__cause__) from None
+        raise
+    with claim:
+        try:
+            yield
+        finally:
+            _remove_empty(folder, new)
+
+
+@contextmanager
+def stopping_on_request(held: RunClaims) -> Iterator[None]:
+    """Stop this process during the block, like a signal, once workers are asked to stop."""
+    is_over = threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(_WATCH_SECONDS):
+            if held.is_asked_to_stop():
+                interruption.stop()
+                return
+
+    thread = threading.Thread(target=watch, name="stop requests", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def refuse_others(folder: Path) -> None:
+    """Refuse a folder in which workers are at work.
+
+    Raises:
+        UsageError: one is; it is named.
+    """
+    if others := RunClaims(folder).live():
+        raise _in_use(folder, others[0])
+
+
+def _in_use(folder: Path, seen: Seen | None) -> UsageError:
+    who = f" ({seen.owner})" if seen and seen.owner else ""
+    return UsageError(
+        f"another process is running a sweep in {folder}{who}; wait for it, or use another folder "
+        "(`thinwire status` shows what it does)"
+    )
+
+
+def _unusable(folder: Path, error: OSError) -> UsageError | StorageError:
+    """Return what to raise where ``folder`` cannot be made or claimed."""
+    reason = f"{folder} cannot hold results: {error.strerror or error}"
+    if error.errno in _NO_SPACE:
+        return StorageError(f"{reason}; free some space")
+    return UsageError(f"{reason}; choose another folder (--output)")
+
+
+def _remove_empty(folder: Path, new: list[Path]) -> None:
+    """Remove the claims of a folder that holds nothing else, and those of ``new``, folder and parents, that are
+    empty."""
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {WORKERS_FOLDER}:
+        for path in (folder / WORKERS_FOLDER).glob("*"):
+            with suppress(OSError):
+                path.unlink()
+        with suppress(OSError):
+            (folder / WORKERS_FOLDER).rmdir()
+    for place in new:
+        with suppress(OSError):  # not there, or something has been written into it
+            place.rmdir()

@@ -1,0 +1,200 @@
+"""What the workers of a run do: read from its folder, from any host, also while it runs."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
+from rich.markup import escape
+from rich.table import Table
+
+from thinwire.claims import Owner, Seen
+from thinwire.config.experiment import Experiment
+from thinwire.errors import ThinwireError, UsageError
+from thinwire.experiment.group_queue import claim_name, read_queue
+from thinwire.experiment.plan import Planned, plan
+from thinwire.experiment.run_claims import RunClaims
+from thinwire.progress import clock
+from thinwire.reading import read_text
+from thinwire.results.arm_record import has_arm_record, read_arm_record
+from thinwire.results.experiment_file import has_experiment_file, read_experiment_file
+from thinwire.results.layout import DIAGNOSTICS_FILE, EXPERIMENT_FILE, SEARCH_FOLDER, arm_folder
+from thinwire.results.sweep_header import SweepHeader, has_header, read_header
+from thinwire.schema import build
+
+State = Literal["done", "failed", "running", "lost", "stopped", "waiting"]
+"""``lost``: the worker that ran it is gone, and another will go on; ``stopped``: interrupted, ``--resume`` goes on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmStatus:
+    """One run of an arm or control."""
+
+    name: str
+    kind: str
+    state: State
+    f1: float | None
+    """F1 on the test questions, from 0 to 1; None unless it is done."""
+    step: int
+    """Optimiser steps that it has done."""
+    steps: int
+    """Optimiser steps that it has in all; 0 if it does not train."""
+    host: str | None
+    """Where it runs or ran last; None if no worker has claimed it."""
+    process: int | None
+    job: str | None
+    device: str | None
+    heartbeat: float | None
+    """Seconds since its worker was last heard of."""
+    error: str | None
+    """Why it failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStatus:
+    """The runs of a sweep, in the order planned."""
+
+    name: str
+    folder: str
+    arms: list[ArmStatus]
+    seconds_left: float | None
+    """Estimated from the steps that are left and the rate of the workers; None if none has shown one yet."""
+    is_finished: bool
+    search: RunStatus | None = None
+    """Of the search of settings that comes before; None if there is none."""
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def count(self, *states: State) -> int:
+        """Return how many runs are in one of ``states``."""
+        return sum(arm.state in states for arm in self.arms)
+
+
+def read_status(folder: Path) -> RunStatus:
+    """Read what the workers of the run in ``folder`` do; nothing is changed.
+
+    Raises:
+        UsageError: it is no sweep's folder, or one in which nothing has begun.
+        ThinwireError: a file in it is damaged.
+    """
+    if not has_header(folder) or not has_experiment_file(folder):
+        raise UsageError(f"{folder} is no sweep's folder, or its first worker has not prepared it yet")
+    search = folder / SEARCH_FOLDER
+    own = _read(folder)
+    return _read(folder, search=_read(search)) if has_header(search) else own
+
+
+def _read(folder: Path, search: RunStatus | None = None) -> RunStatus:
+    header = read_header(folder)
+    experiment = build(Experiment, read_experiment_file(folder), where=str(folder / EXPERIMENT_FILE))
+    runs = [run for run in plan(experiment, (), "all") if run.name in header.planned]
+    seen = {one.name: one for one in RunClaims(folder).seen()}
+    queue = read_queue(folder)
+    claims: dict[str, Seen] = {}
+    for names in queue.groups if queue else ():
+        if (claim := seen.get(claim_name(names))) is not None:
+            claims |= dict.fromkeys(names, claim)
+    arms = [_arm(run, folder, header, claims.get(run.name)) for run in runs]
+    return RunStatus(
+        name=header.name,
+        folder=str(folder),
+        arms=arms,
+        seconds_left=_seconds_left(arms, claims),
+        is_finished=header.finished_at is not None,
+        search=search,
+    )
+
+
+def _arm(run: Planned, folder: Path, header: SweepHeader, claim: Seen | None) -> ArmStatus:
+    own = arm_folder(folder, run.name, run.kind)
+    record = read_arm_record(own) if has_arm_record(own) else None
+    owner = claim.owner if claim else None
+    state: State
+    if record is not None and record.status != "cancelled":
+        state, owner, claim = ("done" if record.status == "done" else "failed"), None, None
+    elif claim is not None:
+        state = "lost" if claim.is_gone else "running"
+    else:
+        state = "stopped" if own.exists() else "waiting"
+    training, questions = run.config.training, header.training_questions or header.samples
+    return ArmStatus(
+        name=run.name,
+        kind=run.kind,
+        state=state,
+        f1=record.results.test.f1 if record and record.results else None,
+        step=_steps_done(own),
+        steps=training.epochs * training.steps_per_epoch(questions) if run.config.has_trainable else 0,
+        host=owner.host if owner else None,
+        process=owner.process if owner else None,
+        job=owner.job if owner else None,
+        device=owner.device if owner else None,
+        heartbeat=claim.age if claim else None,
+        error=record.error if record and state == "failed" else None,
+    )
+
+
+def _steps_done(arm: Path) -> int:
+    if not os.path.lexists(arm / DIAGNOSTICS_FILE):
+        return 0
+    try:
+        return read_text(arm / DIAGNOSTICS_FILE).count('"event": "step"')
+    except ThinwireError:  # it is being set aside, or written to
+        return 0
+
+
+def _seconds_left(arms: Sequence[ArmStatus], claims: dict[str, Seen]) -> float | None:
+    """Estimate the time left, at the rate of the groups that run now; None without one."""
+    rate = 0.0
+    for claim in {one.name: one for one in claims.values() if one.owner and not one.is_gone}.values():
+        owner: Owner | None = claim.owner
+        assert owner is not None, "chosen above"
+        step = sum(arm.step for arm in arms if arm.state == "running" and claims[arm.name].name == claim.name)
+        passed = time.time() - owner.since
+        if step > owner.progress and passed > 0:
+            rate += (step - owner.progress) / passed
+    left = sum(arm.steps - arm.step for arm in arms if arm.state not in ("done", "failed"))
+    return left / rate if rate else None
+
+
+def render_status(status: RunStatus) -> Group:
+    """Format a status for a terminal."""
+    parts: list[Any] = []
+    if status.search is not None and not status.search.is_finished:
+        parts.append(render_status(status.search))
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("configuration", overflow="fold")
+    table.add_column("state", no_wrap=True)
+    for column in ("steps", "F1"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("where", overflow="fold")
+    table.add_column("heartbeat", justify="right", no_wrap=True)
+    for arm in status.arms:
+        name = arm.name if arm.kind == "arm" else f"control {arm.name}"
+        steps = f"{arm.step:,}/{arm.steps:,}" if arm.steps else "-"
+        f1 = "-" if arm.f1 is None else f"{100 * arm.f1:.1f}"
+        beat = "-" if arm.heartbeat is None else f"{max(0.0, arm.heartbeat):.0f} s ago"
+        table.add_row(*map(escape, (name, arm.state, steps, f1, _where(arm), beat)))
+    counts = [
+        f"{number} {state}"
+        for state in ("failed", "running", "lost", "stopped", "waiting")
+        if (number := status.count(state))
+    ]
+    left = f"; about {clock(status.seconds_left)} left" if status.seconds_left is not None and counts else ""
+    done = f"{status.name}: {status.count('done')} of {len(status.arms)} done"
+    parts += [escape(f"{', '.join([done, *counts])}{left}"), table]
+    parts += [escape(f"{arm.name} failed: {arm.error}") for arm in status.arms if arm.error]
+    return Group(*parts)
+
+
+def _where(arm: ArmStatus) -> str:
+    if arm.host is None:
+        return "-"
+    others = [f"process {arm.process}", *([arm.job] if arm.job else []), *([arm.device] if arm.device else [])]
+    return f"{arm.host} ({', '.join(others)})"

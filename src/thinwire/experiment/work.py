@@ -1,0 +1,80 @@
+"""Work on a run's groups of arms, beside other workers or alone, until all of them have ended."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Generator, Sequence
+
+from thinwire import interruption
+from thinwire.claims import Claim, ClaimLostError
+from thinwire.experiment.group_queue import claim_name
+from thinwire.experiment.plan import Planned
+from thinwire.experiment.run_claims import RunClaims
+
+logger = logging.getLogger(__name__)
+
+_POLL_SECONDS = 0.2
+
+
+def work(
+    groups: Sequence[Sequence[Planned]],
+    claims: RunClaims,
+    run: Callable[[Sequence[Planned], Claim], None],
+    *,
+    has_ended: Callable[[Planned], bool],
+    progress: Callable[[Sequence[Planned]], int],
+    check: Callable[[], None] = lambda: None,
+    takes_part: bool = True,
+) -> Generator[Sequence[Planned], None, None]:
+    """Run each group that no other worker has claimed; wait for those that others run.
+
+    A group whose worker goes away before its arms have ended is run by another one.
+
+    Args:
+        run: runs a group that this process has claimed.
+        has_ended: whether an arm is done or has failed.
+        progress: what is done of a group, in any unit that grows: a worker that goes away without adding to it counts
+            as an attempt (``Owner.attempt``).
+        check: called again and again; may raise.
+        takes_part: False to wait only.
+
+    Yields:
+        Each group when all its arms have ended, in any order.
+    """
+    waiting, is_said = list(groups), False
+    while waiting:
+        interruption.check()
+        check()
+        if ended := [group for group in waiting if all(map(has_ended, group))]:
+            for group in ended:
+                waiting.remove(group)
+                yield group
+            continue
+        if takes_part and _run_one(waiting, claims, run, has_ended, progress):
+            continue
+        if takes_part and not is_said:
+            logger.info("nothing is left to begin; waiting for %d groups that other workers run", len(waiting))
+            is_said = True
+        time.sleep(_POLL_SECONDS)
+
+
+def _run_one(
+    waiting: Sequence[Sequence[Planned]],
+    claims: RunClaims,
+    run: Callable[[Sequence[Planned], Claim], None],
+    has_ended: Callable[[Planned], bool],
+    progress: Callable[[Sequence[Planned]], int],
+) -> bool:
+    """Run the first group that can be claimed; returns whether there was one."""
+    for group in waiting:
+        claim = claims.take(claim_name(group), progress(group))
+        if claim is not None:
+            with claim:
+                if left := [arm for arm in group if not has_ended(arm)]:
+                    try:
+                        run(left, claim)
+                    except ClaimLostError as error:
+                        logger.warning("%s; what was done here since is dropped", error)
+            return True
+    return False

@@ -1,0 +1,174 @@
+"""Claims: one owner at a time, whatever becomes of owners, clocks and file systems."""
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+
+import pytest
+
+from thinwire import claims
+from thinwire.claims import ClaimLostError, look, take, waiting
+from thinwire.errors import StorageError
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "group"
+
+
+def owner(path):
+    return look(path).owner
+
+
+def claimed_by(path, age=0.0, **changes):
+    """Leave the claim of another owner, renewed ``age`` seconds ago."""
+    with take(path) as claim:
+        left = replace(claim.owner, **changes)
+    path.write_text(json.dumps(asdict(left)))
+    os.utime(path, (time.time() - age, time.time() - age))
+
+
+ELSEWHERE = {"machine": "another", "host": "other"}
+
+
+def test_a_claim_has_one_owner_until_it_is_released(path):
+    with take(path, device="cuda:0", progress=3) as claim:
+        assert take(path) is None
+        assert (owner(path).process, owner(path).device, owner(path).progress) == (os.getpid(), "cuda:0", 3)
+        assert not look(path).is_gone
+        claim.check()
+    assert look(path) is None
+    assert not list(path.parent.iterdir()), "nothing is left"
+
+
+def test_the_claim_of_a_process_of_this_machine_that_has_ended_is_taken_at_once(path):
+    subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"from thinwire import claims; import os, pathlib; claims.take(pathlib.Path({str(path)!r}))",
+        ],
+        check=True,
+    )
+    assert look(path).is_gone
+    with take(path) as claim:
+        assert claim.owner.attempt == 2
+
+
+def test_the_number_of_a_process_that_was_used_again_is_no_owner(path):
+    claimed_by(path, started=1.0)
+    assert look(path).is_gone
+
+
+@pytest.mark.parametrize(("age", "is_gone"), [(0, False), (59, False), (61, True)])
+def test_an_owner_on_another_machine_is_gone_when_it_has_not_renewed_its_claim(path, age, is_gone):
+    claimed_by(path, age, **ELSEWHERE)
+    assert look(path).is_gone == is_gone
+    claim = take(path)
+    assert (claim is not None) == is_gone
+
+
+def test_the_time_of_the_file_system_counts_and_not_that_of_this_host(path, monkeypatch):
+    claimed_by(path, 30, **ELSEWHERE)
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 3600)
+    assert not look(path).is_gone
+
+
+def test_a_requeued_job_takes_what_it_had_claimed(path, monkeypatch):
+    claimed_by(path, job="slurm-7", **ELSEWHERE)
+    assert take(path) is None
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert take(path) is None, "another worker of the same job"
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert take(path) is not None
+
+
+@pytest.mark.parametrize(("before", "now", "attempt"), [(5, 5, 2), (5, 6, 1)])
+def test_owners_that_went_without_progress_are_counted(path, before, now, attempt):
+    claimed_by(path, 99, progress=before, **ELSEWHERE)
+    with take(path, progress=now) as claim:
+        assert claim.owner.attempt == attempt
+
+
+def test_a_claim_that_another_process_has_taken_is_lost(path, monkeypatch):
+    with take(path) as claim:
+        claim.check()
+        path.rename(path.with_name("taken"))
+        with take(path) as other:
+            now = claims._clock()
+            monkeypatch.setattr(claims, "_clock", lambda: now + 31)
+            with pytest.raises(ClaimLostError, match="has taken group"):
+                claim.check()
+            other.check()
+    assert look(path) is None, "the second owner's release removed its own claim"
+
+
+def test_a_claim_that_was_lost_is_not_removed_by_its_first_owner(path):
+    first = take(path)
+    with first:
+        path.rename(path.with_name("taken"))
+        second = take(path)
+        second.__enter__()
+    assert look(path) is not None
+    second.__exit__()
+
+
+def test_an_unreadable_claim_counts_by_its_age(path):
+    path.write_text("{")
+    assert take(path) is None
+    os.utime(path, (1, 1))
+    assert take(path) is not None
+
+
+def test_claims_are_renewed_while_they_are_held(path, monkeypatch):
+    monkeypatch.setenv("THINWIRE_CLAIM_SECONDS", "0.6")
+    with take(path):
+        time.sleep(1.5)
+        assert look(path).age < 0.5
+
+
+def test_a_full_disk_leaves_no_claim(path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(StorageError, match="No space left"):
+        take(path)
+    assert not path.exists()
+
+
+def test_waiting_says_for_whom(path, caplog, monkeypatch):
+    monkeypatch.setattr(claims, "_PATIENCE", 0.0)
+    claimed_by(path, 59.5, **ELSEWHERE)
+    with caplog.at_level("INFO", logger="thinwire"), waiting(path, "the codec"):
+        pass
+    assert f"waiting for the codec (process {os.getpid()} on other)" in caplog.text
+
+
+def _race(path, held):
+    wins = 0
+    for _ in range(200):
+        claim = take(path)
+        if claim is not None:
+            with claim:
+                assert held.acquire(block=False), "two owners at once"
+                wins += 1
+                held.release()
+    sys.exit(0 if wins else 3)
+
+
+def test_processes_that_race_hold_it_one_at_a_time(path):
+    context = multiprocessing.get_context("fork")
+    held = context.Lock()
+    processes = [context.Process(target=_race, args=(path, held)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert {process.exitcode for process in processes} <= {0, 3}
+    assert 0 in {process.exitcode for process in processes}
