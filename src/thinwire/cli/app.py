@@ -8,6 +8,7 @@ from thinwire.cli.arguments import Commands
 from thinwire.cli.checkpoints import checkpoints_app
 from thinwire.cli.results import results_app
 from thinwire.cli.runs import runs_app
+from thinwire.cli.workers import workers_app
 
 app = typer.Typer(
     name="thinwire",
@@ -20,5 +21,5 @@ app = typer.Typer(
     "Start with `thinwire sweep experiments/phase1a_lora.yaml --set data.samples=300 --set training.epochs=1`, "
     "then `thinwire compare runs/phase1a_lora_sweep`.",
 )
-for commands in (runs_app, checkpoints_app, results_app):
+for commands in (runs_app, workers_app, checkpoints_app, results_app):
     app.add_typer(commands)

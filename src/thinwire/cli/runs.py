@@ -11,6 +11,7 @@ from rich.console import Console
 
 from thinwire.cli.arguments import Command
 from thinwire.cli.options import Output, Set, console, log_messages, progress_display
+from thinwire.cli.workers import Executor, NumWorkers, RayAddress, SlurmOptions, Submission, submission_of, submit
 from thinwire.errors import ThinwireError, UsageError
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import, so commands import them only if needed
@@ -69,12 +70,17 @@ def sweep(
         bool, typer.Option("--dry-run", help="Check everything and show what would run; train and write nothing.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: print JSON to standard output.")] = False,
+    executor: Executor = "local",
+    workers: NumWorkers = None,
+    slurm: SlurmOptions = None,
+    ray_address: RayAddress = None,
     settings: Set = None,
 ) -> None:
     """Run all arms and controls of an experiment, and summarise them.
 
     A folder that holds results is never overwritten: add --resume to continue it.
     """
+    submission = submission_of(executor, workers, slurm, ray_address)
     if controls not in ("auto", "all", "none"):
         raise UsageError(f"--controls takes auto, all or none, got {controls!r}")
     chosen: Any = controls
@@ -83,7 +89,15 @@ def sweep(
     if only_check and tensorboard:
         raise UsageError("--tensorboard writes scalars of what was trained, and --dry-run trains nothing; take one out")
     if only_check:
-        _show_plan(experiment, settings, output, resume=resume, controls=chosen, as_json=as_json)
+        _show_plan(experiment, settings, output, submission, resume=resume, controls=chosen, as_json=as_json)
+        return
+    if submission is not None:
+        from thinwire.config.load import load_experiment
+
+        made = load_experiment(experiment, settings or [])
+        folder = output or Path("runs") / made.name
+        if submit(made, folder, submission, resume=resume, controls=chosen, tensorboard=tensorboard):
+            _show_results(folder)
         return
     _run(experiment, settings, output, resume=resume, controls=chosen, tensorboard=tensorboard)
 
@@ -130,8 +144,27 @@ def _run(
             tensorboard=tensorboard,
             display=display,
         )
+    _show_results(folder, [record.name for record in records])
+
+
+def _show_results(folder: Path, names: list[str] | None = None) -> None:
+    """Print the summary of a sweep that has ended.
+
+    Args:
+        names: of the runs that were asked for; by default all that were planned.
+
+    Raises:
+        ThinwireError: some of them have failed; it names them.
+    """
+    from thinwire.results.arm_record import read_arm_record
+    from thinwire.results.layout import arm_folder
+    from thinwire.results.sweep_header import read_header
+
     typer.echo((folder / "sweep_summary.txt").read_text(encoding="utf-8"))
     console.print(f"results: {folder}", soft_wrap=True)
+    planned = read_header(folder).planned
+    asked = planned if names is None else {name: planned[name] for name in names}
+    records = [read_arm_record(arm_folder(folder, name, kind)) for name, kind in asked.items()]
     if failed := [record.name for record in records if record.status != "done"]:
         raise ThinwireError(f"{len(failed)} of {len(records)} failed: {', '.join(failed)}; see their training_*.log")
 
@@ -140,6 +173,7 @@ def _show_plan(
     experiment_file: Path,
     settings: list[str] | None,
     output: Path | None,
+    submission: Submission | None,
     *,
     resume: bool,
     controls: Controls,
@@ -150,12 +184,24 @@ def _show_plan(
     experiment = load_experiment(experiment_file, settings or [])
     from thinwire.experiment.dry_run import dry_run, render_dry_run
 
+    folder = output or Path("runs") / experiment.name
     with log_messages():
-        planned = dry_run(experiment, output or Path("runs") / experiment.name, resume=resume, controls=controls)
+        planned = dry_run(
+            experiment,
+            folder,
+            resume=resume,
+            controls=controls,
+            num_workers=submission.workers if submission else None,
+        )
     if as_json:
         typer.echo(json.dumps(planned.as_dict()))
     else:
         Console(width=100).print(render_dry_run(planned), highlight=False)
+        if submission and submission.executor == "slurm":
+            from thinwire.experiment.executors.slurm import script
+
+            on_gpu = experiment.model.device != "cpu"
+            typer.echo(script(folder, submission.workers or 1, submission.options, on_gpu=on_gpu))
     if planned.obstacles:
         raise UsageError(f"{len(planned.obstacles)} of {len(planned.runs)} would fail: {', '.join(planned.obstacles)}")
 

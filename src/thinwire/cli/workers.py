@@ -1,0 +1,174 @@
+"""The options of executors, and the commands for the workers of a run: work, status, cancel."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from thinwire.cli.arguments import Command, existing_folder
+from thinwire.cli.options import AsJson, console, log_messages, progress_display
+from thinwire.errors import UsageError
+
+if TYPE_CHECKING:  # torch and transformers take seconds to import, so commands import them only if needed
+    from thinwire.config.experiment import Experiment
+    from thinwire.experiment.plan import Controls
+
+workers_app = typer.Typer()
+
+_WATCH_SECONDS = 5.0
+
+Run = Annotated[
+    Path, typer.Argument(help="The folder of a sweep, e.g. runs/phase1a_lora_sweep.", callback=existing_folder("run"))
+]
+Executor = Annotated[
+    str, typer.Option(help="local (all GPUs, or the cores, of this host), slurm (an array of jobs) or ray.")
+]
+NumWorkers = Annotated[
+    int | None, typer.Option(min=1, max=10_000, help="With slurm or ray: how many workers, with one GPU each.")
+]
+SlurmOptions = Annotated[
+    list[str] | None,
+    typer.Option("--slurm", metavar="KEY=VALUE", help="Option of sbatch, e.g. partition=gpu or time=04:00:00."),
+]
+RayAddress = Annotated[
+    str | None, typer.Option(help="Address of a Ray cluster; by default one is started on this host.")
+]
+
+
+@dataclass(frozen=True)
+class Submission:
+    """How a sweep is handed to a scheduler."""
+
+    executor: str
+    workers: int | None
+    options: dict[str, str]
+    address: str | None
+
+
+def submission_of(
+    executor: str, workers: int | None, slurm: list[str] | None, ray_address: str | None
+) -> Submission | None:
+    """Check the options of executors; returns None for the local one.
+
+    Raises:
+        UsageError: an option is of another executor, or has no value.
+    """
+    if executor not in ("local", "slurm", "ray"):
+        raise UsageError(f"--executor takes local, slurm or ray, got {executor!r}")
+    if executor == "local" and workers is not None:
+        raise UsageError("--workers is for --executor slurm or ray; on this host worker_processes is the setting")
+    if executor != "slurm" and slurm:
+        raise UsageError(f"--slurm is for --executor slurm, not {executor}")
+    if executor != "ray" and ray_address is not None:
+        raise UsageError(f"--ray-address is for --executor ray, not {executor}")
+    if executor == "slurm" and workers is None:
+        raise UsageError("--executor slurm needs --workers N: how many elements the array has, with one GPU each")
+    options = {}
+    for one in slurm or ():
+        key, sign, value = one.partition("=")
+        if not (key and sign and value):
+            raise UsageError(f"--slurm takes KEY=VALUE, such as partition=gpu, got {one!r}")
+        options[key] = value
+    return None if executor == "local" else Submission(executor, workers, options, ray_address)
+
+
+def submit(
+    experiment: Experiment,
+    folder: Path,
+    submission: Submission,
+    *,
+    resume: bool,
+    controls: Controls,
+    tensorboard: bool,
+) -> bool:
+    """Hand a sweep to a scheduler; returns whether it has ended, and not only begun.
+
+    Raises:
+        UsageError: the scheduler is missing or refuses it, or the sweep itself would be refused.
+        ThinwireError: a worker could not go on.
+        StorageError: a file cannot be written.
+    """
+    from thinwire.experiment.executors import peer
+
+    on_gpu = experiment.model.device != "cpu"
+    asked = partial(peer.ask, experiment, folder, resume=resume, controls=controls, tensorboard=tensorboard)
+    if submission.executor == "ray":
+        from thinwire.experiment.executors.ray import check_ray, connected
+
+        check_ray()
+        with progress_display(), connected(submission.address) as cluster:
+            workers = submission.workers or cluster.num_workers(on_gpu=on_gpu)
+            asked(num_workers=workers)
+            cluster.run(folder, workers, on_gpu=on_gpu)
+        return True
+    from thinwire.experiment.executors import slurm
+
+    assert submission.workers is not None, "checked with the options"
+    with log_messages():
+        slurm.check_slurm()
+        asked(num_workers=submission.workers)
+        job = slurm.submit(folder, submission.workers, submission.options, on_gpu=on_gpu)
+    console.print(
+        f"submitted job {job} with {submission.workers} workers\n"
+        f"  thinwire status {folder} --watch\n  thinwire cancel {folder}\n  messages: {folder / peer.LOGS}",
+        soft_wrap=True,
+    )
+    return False
+
+
+@workers_app.command(cls=Command)
+def work(run: Run) -> None:
+    """Join a run as one more worker, from any host that sees its folder, until all of its arms have ended.
+
+    For schedulers without an executor: start it as often as there are GPUs, each with one GPU visible.
+    """
+    from thinwire.experiment.executors.peer import run_peer
+
+    run_peer(run)
+
+
+@workers_app.command(cls=Command)
+def status(
+    run: Run,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it again every few seconds, until the run ends.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the workers of a run do: arms done, running where, waiting, failed; time left.
+
+    It reads the folder, so it works from any host that sees it, and also while the run goes on.
+    """
+    from thinwire.experiment.status import read_status, render_status
+
+    if watch and as_json:
+        raise UsageError("--watch shows a table again and again, --json prints one state; take one out")
+    found = read_status(run)
+    if as_json:
+        typer.echo(json.dumps(found.as_dict()))
+        return
+    out = Console(width=120)
+    out.print(render_status(found), highlight=False)
+    while watch and not found.is_finished:
+        time.sleep(_WATCH_SECONDS)
+        found = read_status(run)
+        if out.is_terminal:
+            out.clear()
+        out.print(render_status(found), highlight=False)
+
+
+@workers_app.command(cls=Command)
+def cancel(run: Run) -> None:
+    """Stop the workers of a run, wherever they are: arms keep their resume points, and --resume goes on."""
+    from thinwire.experiment.executors.cancel import cancel as cancel_run
+
+    with log_messages():
+        stopped = cancel_run(run)
+    typer.echo(f"{stopped} workers have stopped; `thinwire sweep ... --resume` goes on")
