@@ -87,6 +87,7 @@ def test_cancel_stops_all_workers_and_status_shows_what_they_do(runs, undisturbe
     file, *_ = undisturbed("one by one")
     run, long = tmp_path / "run", load_experiment(file, ["training.epochs=5000"])
     ask(long, run, resume=False, controls="auto", tensorboard=False, num_workers=2)
+    assert "0 of 5 done, 5 waiting" in runs.run("status", run).said
     workers = [start(runs, run, host) for host in ("a", "b")]
     while len(list(run.glob("*/unfinished-*.safetensors"))) < 2:
         assert not workers[0].has_ended()

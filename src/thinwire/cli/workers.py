@@ -112,7 +112,7 @@ def submit(
 
     assert submission.workers is not None, "checked with the options"
     with log_messages():
-        slurm.check_slurm()
+        slurm.check_slurm(submission.options)
         asked(num_workers=submission.workers)
         job = slurm.submit(folder, submission.workers, submission.options, on_gpu=on_gpu)
     console.print(

@@ -65,6 +65,11 @@ def write_request(folder: Path, request: SweepRequest) -> None:
     write_json(folder / WORKERS_FOLDER / _REQUEST_FILE, replace(request, session=None).as_dict())
 
 
+def has_request(folder: Path) -> bool:
+    """Return whether the folder holds a request."""
+    return os.path.lexists(folder / WORKERS_FOLDER / _REQUEST_FILE)
+
+
 def read_request(folder: Path) -> SweepRequest:
     """Read what ``write_request`` wrote.
 
@@ -73,7 +78,7 @@ def read_request(folder: Path) -> SweepRequest:
         ThinwireError: the file is damaged.
     """
     path = folder / WORKERS_FOLDER / _REQUEST_FILE
-    if not os.path.lexists(path):
+    if not has_request(folder):
         raise UsageError(f"{folder} asks for no workers; begin with `thinwire sweep EXPERIMENT.yaml --output {folder}`")
     try:
         return request_of(read_json(path))

@@ -19,6 +19,7 @@ from thinwire.config.experiment import Experiment
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.experiment.group_queue import claim_name, read_queue
 from thinwire.experiment.plan import Planned, plan
+from thinwire.experiment.request import has_request, read_request
 from thinwire.experiment.run_claims import RunClaims
 from thinwire.progress import clock
 from thinwire.reading import read_text
@@ -81,14 +82,40 @@ def read_status(folder: Path) -> RunStatus:
     """Read what the workers of the run in ``folder`` do; nothing is changed.
 
     Raises:
-        UsageError: it is no sweep's folder, or one in which nothing has begun.
+        UsageError: it is no sweep's folder.
         ThinwireError: a file in it is damaged.
     """
     if not has_header(folder) or not has_experiment_file(folder):
-        raise UsageError(f"{folder} is no sweep's folder, or its first worker has not prepared it yet")
+        if not has_request(folder):
+            raise UsageError(f"{folder} is no sweep's folder")
+        return _unprepared(folder)
     search = folder / SEARCH_FOLDER
     own = _read(folder)
     return _read(folder, search=_read(search)) if has_header(search) else own
+
+
+def _unprepared(folder: Path) -> RunStatus:
+    """Return the status of a run whose first worker has not prepared it yet."""
+    request = read_request(folder)
+    arms = [
+        ArmStatus(
+            name=run.name,
+            kind=run.kind,
+            state="waiting",
+            f1=None,
+            step=0,
+            steps=0,
+            host=None,
+            process=None,
+            job=None,
+            device=None,
+            heartbeat=None,
+            error=None,
+        )
+        for run in request.planned
+    ]
+    name = request.experiment.name
+    return RunStatus(name=name, folder=str(folder), arms=arms, seconds_left=None, is_finished=False)
 
 
 def _read(folder: Path, search: RunStatus | None = None) -> RunStatus:

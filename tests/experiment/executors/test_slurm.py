@@ -109,7 +109,7 @@ def test_a_cluster_that_is_not_here_is_said(folder, tmp_path, monkeypatch):
 def test_submitit_that_is_not_installed_is_said(monkeypatch):
     monkeypatch.setattr(slurm, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"needs submitit; pip install 'thinwire\[slurm\]'"):
-        slurm.check_slurm()
+        slurm.check_slurm({})
 
 
 @pytest.mark.parametrize(

@@ -67,9 +67,9 @@ class LocalWorkers:
 
     def _start(self, threads: int, share: float, gpu: str | None) -> None:
         variables = {**dict.fromkeys(_THREADS, str(threads)), **({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {})}
-        job = {"request": self._request.as_dict(), "folder": str(self._folder), "memory_share": share, "gpu": gpu}
+        job = {"request": self._request.as_dict(), "memory_share": share, "gpu": gpu}
         with interruption.deferred():  # no process is started without being known
-            self._processes.append(_Process(job, variables, self._display))
+            self._processes.append(_Process(self._folder, job, variables, self._display))
 
     def check(self) -> None:
         """Look after the processes.
@@ -114,9 +114,9 @@ class LocalWorkers:
 class _Process:
     """The sweep's handle on one worker process (``executors/worker.py``)."""
 
-    def __init__(self, job: Mapping[str, Any], variables: Mapping[str, str], display: Display) -> None:
+    def __init__(self, folder: Path, job: Mapping[str, Any], variables: Mapping[str, str], display: Display) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", _WORKER],
+            [sys.executable, "-m", _WORKER, str(folder)],
             env={**os.environ, **variables},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

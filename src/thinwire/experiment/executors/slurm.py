@@ -59,13 +59,17 @@ class Worker:
         return submitit.helpers.DelayedSubmission(self, folder)
 
 
-def check_slurm() -> None:
+def check_slurm(options: Mapping[str, str]) -> None:
     """Check that jobs can be submitted from this host.
 
+    Args:
+        options: as for ``submit``.
+
     Raises:
-        UsageError: sbatch or submitit is missing.
+        UsageError: sbatch or submitit is missing, or an option cannot be used.
     """
     _check_submitit()
+    _parameters(Path(), options, on_gpu=True)
     if missing := [program for program in ("sbatch", "srun") if shutil.which(program) is None]:
         raise UsageError(
             f"--executor slurm needs {missing[0]}, which is not on the PATH; submit from a login node of a Slurm "
@@ -146,7 +150,7 @@ def _parameters(folder: Path, options: Mapping[str, str], *, on_gpu: bool) -> di
         elif key in _OF_SUBMITIT or key == "mem":
             named[key] = value
         elif key == "cpus_per_task":
-            named[key], named["srun_args"] = int(value), [f"--cpus-per-task={value}"]  # srun does not inherit it
+            named[key], named["srun_args"] = value, [f"--cpus-per-task={value}"]  # srun does not inherit it
         else:
             others[key] = value
     if on_gpu and not _GPU_OPTIONS & {name.replace("-", "_") for name in options}:
