@@ -144,21 +144,20 @@ def _linked(temporary: Path, path: Path) -> bool:
     try:
         os.link(temporary, path)
     except OSError as error:
-        if error.errno in _NO_LINKS:
-            if os.path.lexists(path):
-                return False
-            temporary.rename(path)
-            return True
         # A network file system may have linked it, lost its answer and tried again.
-        if not (path.exists() and path.samefile(temporary)):
-            if error.errno == errno.EEXIST:
-                return False
+        if path.exists() and path.samefile(temporary):
+            return True
+        if error.errno in _NO_LINKS and not os.path.lexists(path):
+            temporary.rename(path)
+        elif os.path.lexists(path):
+            return False
+        else:
             raise
     return True
 
 
-_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
-"""Errors of file systems that have no hard links."""
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EIO)
+"""Errors of file systems that have no hard links; EIO is rclone's."""
 
 
 def has_hard_links(folder: Path) -> bool:

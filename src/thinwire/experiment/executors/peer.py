@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -38,6 +39,8 @@ def ask(
     refuse_others(folder)
     make_folder(folder)
     if not has_hard_links(folder):
+        with suppress(OSError):  # it holds something
+            folder.rmdir()
         raise UsageError(
             f"{folder} has no hard links, by which workers of several hosts end each arm once; choose another "
             "folder (--output), or --executor local"
