@@ -110,3 +110,31 @@ def test_cancel_stops_all_workers_and_status_shows_what_they_do(runs, undisturbe
     assert (nothing.code, "no worker is at work" in nothing.said) == (2, True)
     late = start(runs, run, "c")
     assert late.wait().code == 128 + signal.SIGTERM, "a worker that begins later stops too"
+
+
+def test_a_worker_joins_a_sweep_that_goes_on(runs, undisturbed, tmp_path):
+    file, expected, _, _ = undisturbed("one by one")
+    run = tmp_path / "run"
+    sweep = runs.start("sweep", file, "--output", run, THINWIRE_HOST="a", THINWIRE_CLAIM_SECONDS=EXPIRY)
+    while not (run / ".workers" / "request.json").exists():
+        assert not sweep.has_ended()
+        time.sleep(0.01)
+    worker = start(runs, run, "b")
+    for ended in (sweep.wait(), worker.wait()):
+        assert (ended.code, ended.is_clean) == (0, True), ended.said
+    assert differences(run, expected) == []
+
+
+def test_arms_that_failed_are_run_again_by_new_workers(runs, undisturbed, tmp_path):
+    file, *_ = undisturbed("one by one")
+    run = tmp_path / "run"
+    broken = load_experiment(file, ["arms.wild.training.adapter_lr=1e30"])
+    ask(broken, run, resume=False, controls="none", tensorboard=False, num_workers=1)
+    for _ in range(2):  # it fails again, so it has been run again
+        ended = start(runs, run, "a").wait()
+        assert (ended.code, "1 of 5 failed: wild" in ended.last_line) == (1, True), ended.said
+        first = json.loads((run / "wild" / "record.json").read_text())
+        ask(broken, run, resume=True, controls="none", tensorboard=False, num_workers=1)
+        assert not (run / "wild" / "record.json").exists()
+    assert first["status"] == "failed"
+    assert len(list((run / "unfinished").glob("wild-*"))) == 1

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from thinwire.cli.arguments import Command, existing_folder
 from thinwire.cli.options import AsJson, console, log_messages, progress_display
-from thinwire.errors import UsageError
+from thinwire.errors import ThinwireError, UsageError
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import, so commands import them only if needed
     from thinwire.config.experiment import Experiment
@@ -131,7 +131,9 @@ def work(run: Run) -> None:
     """
     from thinwire.experiment.executors.peer import run_peer
 
-    run_peer(run)
+    records = run_peer(run)
+    if failed := [record.name for record in records if record.status != "done"]:
+        raise ThinwireError(f"{len(failed)} of {len(records)} failed: {', '.join(failed)}; see their training_*.log")
 
 
 @workers_app.command(cls=Command)

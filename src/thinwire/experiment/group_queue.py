@@ -8,17 +8,18 @@ from pathlib import Path
 
 from thinwire.experiment.plan import Planned
 from thinwire.experiment.run_claims import WORKERS_FOLDER
-from thinwire.files import content_hash, make_folder
+from thinwire.files import content_hash, make_folder, writing
 from thinwire.results.record import Record, read_record, write_record
 
 _QUEUE_FILE = "groups.json"
+
+_EARLIER_FILE = "groups_before.json"
+"""Those of the session before, so that arms that are left can be in the same groups again."""
 
 
 class GroupQueue(Record):
     """Groups in the order in which they are begun, by the names of their arms."""
 
-    session: str | None
-    """The sweep that planned them; None if its workers are equals."""
     choices: str
     """Hash of the settings that a search had chosen."""
     group_size: int
@@ -43,13 +44,38 @@ def write_queue(run: Path, queue: GroupQueue) -> None:
 
 
 def read_queue(run: Path) -> GroupQueue | None:
-    """Read the groups; None if there are none yet.
+    """Read the groups of this session; None if nobody has planned them yet.
 
     Raises:
         ThinwireError: the file is damaged.
     """
-    path = run / WORKERS_FOLDER / _QUEUE_FILE
+    return _read(run, _QUEUE_FILE)
+
+
+def read_earlier_queue(run: Path) -> GroupQueue | None:
+    """Read the groups of the session before; None if there was none.
+
+    Raises:
+        ThinwireError: the file is damaged.
+    """
+    return _read(run, _EARLIER_FILE)
+
+
+def _read(run: Path, name: str) -> GroupQueue | None:
+    path = run / WORKERS_FOLDER / name
     return read_record(GroupQueue, path, "list of groups", run) if os.path.lexists(path) else None
+
+
+def begin_session(run: Path) -> None:
+    """Set the groups of an earlier session aside: the first worker of this one plans anew. No worker may be at work.
+
+    Raises:
+        StorageError: the file cannot be renamed.
+    """
+    path = run / WORKERS_FOLDER / _QUEUE_FILE
+    if os.path.lexists(path):
+        with writing(path):
+            path.replace(path.with_name(_EARLIER_FILE))
 
 
 def claim_name(group: Sequence[Planned] | Sequence[str]) -> str:

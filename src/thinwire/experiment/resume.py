@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from thinwire.errors import ThinwireError, UsageError
 from thinwire.experiment.plan import Planned, ResumePoint
 from thinwire.experiment.resume_points import Committed
 from thinwire.experiment.run_claims import WORKERS_FOLDER
-from thinwire.files import content_hash, is_partial, make_folder, writing
+from thinwire.files import content_hash, is_partial, make_folder, remove_file, writing
 from thinwire.model.language_model import LanguageModel
 from thinwire.output_path import check_output_folder
 from thinwire.results.arm_record import ArmRecord, QuestionHashes, has_arm_record, read_arm_record
@@ -176,6 +176,19 @@ def resume_key(config: ArmConfig, data: QuestionHashes, lm: LanguageModel) -> st
     """Hash everything that must be the same to resume a training."""
     made_by = [thinwire.__version__, torch.__version__, lm.device.type]
     return content_hash([config.identity(), data.model_dump(), lm.identity().model_dump(), made_by])
+
+
+def forget_failures(sweep_folder: Path, runs: Iterable[Planned]) -> None:
+    """Remove the records of arms that failed or were cancelled, so that workers run them again; their other files are
+    resumed from or set aside by then.
+
+    Raises:
+        StorageError: one cannot be removed.
+    """
+    for run in runs:
+        folder = arm_folder(sweep_folder, run.name, run.kind)
+        if has_arm_record(folder) and read_arm_record(folder).status != "done":
+            remove_file(folder / RECORD_FILE)
 
 
 def set_aside(folder: Path, attic: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from thinwire.config.experiment import Experiment
 from thinwire.data.splits import Splits
 from thinwire.experiment.executors.local import LocalWorkers
+from thinwire.experiment.group_queue import begin_session
 from thinwire.experiment.plan import Controls, Planned
 from thinwire.experiment.request import SweepRequest, write_request
 from thinwire.experiment.resume import check_folder
@@ -75,6 +76,8 @@ def run_sweep(
         check_folder(folder, experiment, resume)
         claims = RunClaims(folder)
         claims.take_back_stop()
+        for run in (folder, folder / SEARCH_FOLDER):
+            begin_session(run)
         write_request(folder, request)  # for workers of other hosts that join (`thinwire work`)
         with LocalWorkers(request, folder, display) as workers, stopping_on_request(claims):
             workers.start_on_gpus()

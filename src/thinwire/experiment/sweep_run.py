@@ -17,11 +17,11 @@ from thinwire.errors import UsageError
 from thinwire.experiment.artifact_cache import ArtifactCache
 from thinwire.experiment.disk_space import bytes_to_write, check_space
 from thinwire.experiment.executors.local import LocalWorkers
-from thinwire.experiment.group_queue import GroupQueue, read_queue, write_queue
+from thinwire.experiment.group_queue import GroupQueue, read_earlier_queue, read_queue, write_queue
 from thinwire.experiment.group_run import run_group
 from thinwire.experiment.plan import Planned
 from thinwire.experiment.request import SweepRequest
-from thinwire.experiment.resume import finished_record, set_aside, with_resume_point
+from thinwire.experiment.resume import finished_record, forget_failures, with_resume_point
 from thinwire.experiment.resume_points import committed, remove_superseded
 from thinwire.experiment.run_claims import RunClaims
 from thinwire.experiment.runtime import make_runtime
@@ -33,14 +33,14 @@ from thinwire.experiment.scheduling import (
 )
 from thinwire.experiment.search import with_choices
 from thinwire.experiment.work import work
-from thinwire.files import content_hash, has_hard_links, remove_file, remove_partial_files, write_bytes, write_text
+from thinwire.files import content_hash, has_hard_links, remove_partial_files, write_bytes, write_text
 from thinwire.model.language_model import LanguageModel
 from thinwire.progress import Display
 from thinwire.report import compare
 from thinwire.report.summary import summary_text
 from thinwire.results.arm_record import ArmRecord, QuestionHashes, has_arm_record, read_arm_record
 from thinwire.results.experiment_file import write_experiment_file
-from thinwire.results.layout import CODEC_FOLDER, RECORD_FILE, SUMMARY_FILE, arm_folder
+from thinwire.results.layout import CODEC_FOLDER, SUMMARY_FILE, arm_folder
 from thinwire.results.provenance import environment, now
 from thinwire.results.search_record import read_search_record
 from thinwire.results.sweep_header import FORMAT, SweepHeader, SweepModel, has_header, read_header, write_header
@@ -107,9 +107,7 @@ class SweepRun:
         interruption.check()
         if self._is_helper:
             choices = self._choose(planned)
-            while (queue := read_queue(self._folder)) is None or (
-                (queue.session, queue.choices) != (self._request.session, choices)
-            ):
+            while (queue := read_queue(self._folder)) is None or queue.choices != choices:
                 interruption.check()
                 time.sleep(_POLL_SECONDS)
             self._groups = queue.of([run for run in self._runs if run.name not in self._done])
@@ -129,7 +127,6 @@ class SweepRun:
 
     def _begin(self, choices: str) -> None:
         lm, experiment = self._runtime.lm, self._experiment
-        are_others_at_work = any(one.name.startswith("group-") for one in self._claims.live())
         before = read_header(self._folder) if has_header(self._folder) else None
         left = [run for run in self._runs if run.name not in self._done]
         if self._workers is None and before and before.finished_at and all(map(self._has_ended, left)):
@@ -137,15 +134,14 @@ class SweepRun:
             return
         points = committed(self._folder)
         left = [with_resume_point(run, self._folder, self._data(run), lm, points) for run in left]
+        queue = read_queue(self._folder)
+        is_prepared = before is not None and queue is not None and queue.choices == choices and queue.covers(left)
         num_workers = max(1, len(self._workers.gpus)) if self._workers else self._request.num_workers
         num_trained = sum(run.config.has_trainable for run in self._runs)
         most = max_group_size(lm, experiment.group_size, num_arms=num_trained, num_workers=num_workers)
-        queue = read_queue(self._folder)
-        if (
-            queue
-            and queue.covers(left)
-            and (are_others_at_work or (queue.choices, queue.group_size) == (choices, most))
-        ):
+        if not is_prepared:
+            queue = read_earlier_queue(self._folder)
+        if queue and queue.covers(left) and (is_prepared or (queue.choices, queue.group_size) == (choices, most)):
             # The same groups again, because arms in other groups would round differently.
             self._groups = queue.of(left)
         else:
@@ -160,6 +156,8 @@ class SweepRun:
                 num_groups=len(self._groups),
                 num_tokens=sum(map(self._tokens, left)),
             )
+        if is_prepared:
+            return  # by another worker
         if left:
             questions = self._artifacts.questions(left[0].config).encoded
             needed = bytes_to_write(
@@ -175,33 +173,21 @@ class SweepRun:
                 f"{self._folder} has no hard links, by which workers of several hosts end each arm once; "
                 "choose another folder (--output), or --executor local"
             )
-        if not are_others_at_work:
-            remove_partial_files(self._folder)
-            self._remove_superseded(self._done)
+        remove_partial_files(self._folder)
+        self._remove_superseded(self._done)
         if self._workers:
-            self._set_failed_aside(left)
+            forget_failures(self._folder, left)
         write_experiment_file(self._folder, experiment.model_dump(mode="json"))
         write_header(self._folder, self._header(before))
         write_bytes(self._folder / "compare_results.py", Path(compare.__file__).read_bytes())
         write_queue(
             self._folder,
             GroupQueue(
-                session=self._request.session,
                 choices=choices,
                 group_size=most,
                 groups=tuple(tuple(run.name for run in together) for together in self._groups),
             ),
         )
-
-    def _set_failed_aside(self, left: Sequence[Planned]) -> None:
-        """Take away the records of arms that failed in an earlier session, so that no worker takes them for ended."""
-        for run in left:
-            own = arm_folder(self._folder, run.name, run.kind)
-            if has_arm_record(own):
-                if run.resume_point is None:
-                    set_aside(own, self._folder / "unfinished")
-                else:
-                    remove_file(own / RECORD_FILE)
 
     def run(self, title: str) -> list[ArmRecord]:
         """Run what is not done, and write the summary after every group.

@@ -14,7 +14,8 @@ from thinwire.experiment.run_claims import RunClaims
 
 logger = logging.getLogger(__name__)
 
-_POLL_SECONDS = 0.2
+_LEAST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
+"""Seconds between two looks at what others do; longer and longer, because each asks the file system a little."""
 
 
 def work(
@@ -42,11 +43,12 @@ def work(
     Yields:
         Each group when all its arms have ended, in any order.
     """
-    waiting, is_said = list(groups), False
+    waiting, is_said, pause = list(groups), False, _LEAST_PAUSE
     while waiting:
         interruption.check()
         check()
         if ended := [group for group in waiting if all(map(has_ended, group))]:
+            pause = _LEAST_PAUSE
             for group in ended:
                 waiting.remove(group)
                 yield group
@@ -56,7 +58,8 @@ def work(
         if takes_part and not is_said:
             logger.info("nothing is left to begin; waiting for %d groups that other workers run", len(waiting))
             is_said = True
-        time.sleep(_POLL_SECONDS)
+        time.sleep(pause)
+        pause = min(1.2 * pause, _LONGEST_PAUSE)
 
 
 def _run_one(

@@ -12,13 +12,16 @@ import torch
 
 from thinwire.config.experiment import Experiment
 from thinwire.errors import UsageError
+from thinwire.experiment.group_queue import begin_session
 from thinwire.experiment.plan import Controls
 from thinwire.experiment.request import SweepRequest, read_request, write_request
-from thinwire.experiment.resume import check_folder
+from thinwire.experiment.resume import check_folder, forget_failures
 from thinwire.experiment.run_claims import WORKERS_FOLDER, RunClaims, refuse_others
 from thinwire.experiment.sweep import join_sweep
 from thinwire.experiment.sweep_inputs import read_splits
 from thinwire.files import has_hard_links, make_folder
+from thinwire.results.arm_record import ArmRecord
+from thinwire.results.layout import SEARCH_FOLDER
 
 LOGS = Path(WORKERS_FOLDER) / "logs"
 """Where workers' own output goes, in the run's folder."""
@@ -46,12 +49,18 @@ def ask(
             "folder (--output), or --executor local"
         )
     RunClaims(folder).take_back_stop()
+    for run in (folder, folder / SEARCH_FOLDER):
+        begin_session(run)
+    forget_failures(folder, request.planned)
     write_request(folder, request)
 
 
-def run_peer(folder: Path) -> None:
+def run_peer(folder: Path) -> list[ArmRecord]:
     """Run arms of the sweep that ``folder`` has a request for, until all of them have ended; messages go to the
     standard error.
+
+    Returns:
+        The records, in the order of the experiment file.
 
     Raises:
         UsageError: this process sees several GPUs, or settings, folder or questions cannot be used.
@@ -65,7 +74,7 @@ def run_peer(folder: Path) -> None:
     try:
         request = read_request(folder)
         check_one_gpu(request.experiment.model.device)
-        join_sweep(request, folder)
+        return join_sweep(request, folder)
     finally:
         package.removeHandler(handler)
 
