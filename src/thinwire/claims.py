@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -23,13 +22,10 @@ from pathlib import Path
 
 import psutil
 
-from thinwire.errors import ThinwireError
-from thinwire.files import make_folder, writing
+from thinwire.errors import StorageError, ThinwireError, UsageError
+from thinwire.files import host_name, make_folder, writing
 
 logger = logging.getLogger(__name__)
-
-_HOST_VARIABLE = "THINWIRE_HOST"
-"""Names this host, where several have the same name, as copies of a virtual machine may."""
 
 _SECONDS_VARIABLE = "THINWIRE_CLAIM_SECONDS"
 _SECONDS = 60.0
@@ -41,6 +37,11 @@ _RENEWALS = 6
 _START_SECONDS = 2.0
 """How far two processes may be apart in the time at which a third one started: each has its own idea of when the
 machine did."""
+
+_CHECK_SECONDS = 1.0
+"""Between two looks at whether a claim is still held."""
+
+_MOST_TRIES = 500
 
 _PATIENCE = 2.0
 """Seconds of waiting for a claim before that is said."""
@@ -69,6 +70,8 @@ class Owner:
     """Unix time at which it took the claim, in seconds, by its own clock."""
     seconds: float
     """Seconds without a renewal after which it may be taken to be gone."""
+    token: str
+    """Tells this claim from every other: file systems use the numbers of files again."""
     attempt: int = 1
     """How many owners in succession have held the claim and gone without progress, itself included."""
     progress: int = 0
@@ -90,8 +93,8 @@ class Seen:
     """Seconds since it was renewed, by the clock of the file system."""
     is_gone: bool
     """Whether its owner is gone."""
-    file: tuple[int, int]
-    """Device and inode of the file."""
+    content: bytes
+    """Of the file."""
 
 
 class Claim:
@@ -100,9 +103,7 @@ class Claim:
     def __init__(self, path: Path, handle: int, owner: Owner) -> None:
         self.path, self.owner = path, owner
         self._handle = handle
-        self._file = _identity(os.fstat(handle))
-        self._renewed = _clock()
-        self._is_lost = False
+        self._seen = self._renewed = _clock()
 
     def renew(self) -> None:
         """Say that this process lives.
@@ -111,11 +112,7 @@ class Claim:
             OSError: the file cannot be changed, as when a file server does not answer.
         """
         now = _clock()
-        try:
-            self._is_lost = self._is_lost or _identity(self.path.stat()) != self._file
-        except FileNotFoundError:
-            self._is_lost = True
-        if not self._is_lost:
+        if self._is_held():
             os.utime(self._handle)
             self._renewed = now
 
@@ -126,11 +123,25 @@ class Claim:
             ClaimLostError: another process has taken it.
             StorageError: it could not be renewed for half of the time after which another may take it.
         """
-        if _clock() - self._renewed > self.owner.seconds / 2:
-            with writing(self.path):
+        now = _clock()
+        if now - self._seen < _CHECK_SECONDS:
+            return
+        with writing(self.path):
+            is_held = self._is_held()
+            if is_held and now - self._renewed > self.owner.seconds / 2:
                 self.renew()
-        if self._is_lost:
+        self._seen = now
+        if not is_held:
             raise ClaimLostError(f"another process has taken {self.path.name}, which this one had claimed")
+
+    def _is_held(self) -> bool:
+        """Return whether the file is still this claim's."""
+        try:
+            return self.path.read_bytes() == _content(self.owner)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ESTALE):
+                return False
+            raise
 
     def __enter__(self) -> Claim:
         _renewer.add(self)
@@ -139,8 +150,7 @@ class Claim:
     def __exit__(self, *_: object) -> None:
         _renewer.remove(self)
         with suppress(OSError):
-            self.renew()  # finds out whether the file is still this claim's
-            if not self._is_lost:
+            if self._is_held():
                 self.path.unlink()
         os.close(self._handle)
 
@@ -168,7 +178,9 @@ class _Renewer:
 
     def _run(self) -> None:
         while True:
-            self._is_new.wait(_seconds() / _RENEWALS)
+            with self._lock:
+                seconds = min((claim.owner.seconds for claim in self._held), default=_SECONDS)
+            self._is_new.wait(seconds / _RENEWALS)
             self._is_new.clear()
             with self._lock:
                 for claim in self._held:
@@ -190,9 +202,11 @@ def take(path: Path, *, device: str | None = None, progress: int = 0) -> Claim |
 
     Raises:
         StorageError: the file cannot be written.
+        UsageError: ``THINWIRE_CLAIM_SECONDS`` is no duration.
     """
+    _seconds()  # refuses a wrong value before there is a file
     attempt = 1
-    while True:
+    for _ in range(_MOST_TRIES):
         with writing(path):
             try:
                 handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
@@ -201,18 +215,20 @@ def take(path: Path, *, device: str | None = None, progress: int = 0) -> Claim |
         if handle >= 0:
             return _owned(path, handle, device, attempt, progress)
         seen = look(path)
-        if seen is None:
-            continue
-        if not seen.is_gone:
+        if seen is not None and not seen.is_gone:
             return None
+        if seen is None:  # released just now, or it cannot be read
+            time.sleep(0.01)
+            continue
         if seen.owner and seen.owner.progress == progress:
             attempt = seen.owner.attempt + 1
         _clear(path, seen)
+    raise StorageError(f"{path} can neither be claimed nor read; remove it, or give this user the right to")
 
 
 def _owned(path: Path, handle: int, device: str | None, attempt: int, progress: int) -> Claim:
     owner = Owner(
-        host=_host(),
+        host=host_name(),
         machine=_machine(),
         process=os.getpid(),
         started=_started(os.getpid()),
@@ -221,12 +237,13 @@ def _owned(path: Path, handle: int, device: str | None, attempt: int, progress: 
         device=device,
         since=time.time(),
         seconds=_seconds(),
+        token=secrets.token_hex(8),
         attempt=attempt,
         progress=progress,
     )
     with writing(path):
         try:
-            os.write(handle, json.dumps(asdict(owner)).encode())
+            os.write(handle, _content(owner))
         except OSError:
             path.unlink(missing_ok=True)
             os.close(handle)
@@ -266,7 +283,11 @@ def look(path: Path) -> Seen | None:
     owner = _parsed(content)
     is_here = owner is not None and owner.machine == _machine()
     age = (time.time() if is_here else _now_there(path.parent)) - state.st_mtime
-    return Seen(name=path.name, owner=owner, age=age, is_gone=_is_gone(owner, age), file=_identity(state))
+    return Seen(name=path.name, owner=owner, age=age, is_gone=_is_gone(owner, age), content=content)
+
+
+def _content(owner: Owner) -> bytes:
+    return json.dumps(asdict(owner)).encode()
 
 
 def _parsed(content: bytes) -> Owner | None:
@@ -283,7 +304,11 @@ def _is_gone(owner: Owner | None, age: float) -> bool:
         return age > _seconds()
     if owner.machine == _machine():
         started = _started(owner.process)
-        return started is None or (owner.started is not None and abs(started - owner.started) > _START_SECONDS)
+        if started is None:
+            return True
+        # Another start may be a set clock's, so that the age counts too.
+        is_other = owner.started is not None and abs(started - owner.started) > _START_SECONDS
+        return is_other and age > owner.seconds
     if owner.job is not None and owner.job == _job() and owner.restarts < _restarts():
         return True
     return age > owner.seconds
@@ -293,8 +318,10 @@ def _clear(path: Path, seen: Seen) -> None:
     """Remove a claim whose owner is gone. If another process has done so and claimed it anew, that claim stays."""
     aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     with suppress(OSError):
+        if path.read_bytes() != seen.content:
+            return
         path.rename(aside)
-        if _identity(aside.stat()) != seen.file:
+        if aside.read_bytes() != seen.content:
             with suppress(OSError):
                 os.link(aside, path)
         aside.unlink()
@@ -324,27 +351,26 @@ def _started(process: int) -> float | None:
         return None
 
 
-def _identity(state: os.stat_result) -> tuple[int, int]:
-    return state.st_dev, state.st_ino
-
-
 def _clock() -> float:
     """Return seconds that also pass while the host sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 def _seconds() -> float:
-    return float(os.environ.get(_SECONDS_VARIABLE) or _SECONDS)
+    text = os.environ.get(_SECONDS_VARIABLE) or str(_SECONDS)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f"{_SECONDS_VARIABLE}={text} is no number of seconds above 0; the default is {_SECONDS:.0f}")
+    return seconds
 
 
 def _job() -> str | None:
     """Return the job that this process belongs to, of Slurm."""
     job = os.environ.get("SLURM_JOB_ID")
     return f"slurm-{job}" if job else None
-
-
-def _host() -> str:
-    return os.environ.get(_HOST_VARIABLE) or socket.gethostname()
 
 
 def _restarts() -> int:
@@ -355,7 +381,7 @@ def _restarts() -> int:
 
 def _machine() -> str:
     """Return what identifies the host, its running kernel and the process namespace, as far as they are known."""
-    return f"{_host()}/{_kernel()}"
+    return f"{host_name()}/{_kernel()}"
 
 
 @cache

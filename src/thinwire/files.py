@@ -227,12 +227,17 @@ def _partial_parts(path: Path) -> tuple[str, str]:
     """Return what the name of a temporary file for ``path`` begins and ends with, and remove those that killed
     processes of this host left of it."""
     name = path.name.encode()[:140].decode(errors="ignore")  # names have 255 bytes at most
-    prefix, host = f".{name}.", socket.gethostname()[:64]
+    prefix, host = f".{name}.", host_name()[:64]
     for other in path.parent.glob(f"{glob.escape(prefix)}*{_PARTIAL}"):
         found = re.fullmatch(rf"\w{{8}}\.{re.escape(host)}-(\d+){_PARTIAL}", other.name.removeprefix(prefix))
         if found and not _is_running(int(found[1])):
             _remove(other)
     return prefix, f".{host}-{os.getpid()}{_PARTIAL}"
+
+
+def host_name() -> str:
+    """Return this host's name: ``$THINWIRE_HOST`` where several have the same, as copies of a virtual machine may."""
+    return os.environ.get("THINWIRE_HOST") or socket.gethostname()
 
 
 def _is_running(process: int) -> bool:

@@ -12,7 +12,7 @@ import pytest
 
 from thinwire import claims
 from thinwire.claims import ClaimLostError, look, take, waiting
-from thinwire.errors import StorageError
+from thinwire.errors import StorageError, UsageError
 
 
 @pytest.fixture
@@ -60,8 +60,10 @@ def test_the_claim_of_a_process_of_this_machine_that_has_ended_is_taken_at_once(
 
 
 def test_the_number_of_a_process_that_was_used_again_is_no_owner(path):
-    claimed_by(path, started=1.0)
+    claimed_by(path, 61, started=1.0)
     assert look(path).is_gone
+    claimed_by(path, 0, started=1.0)
+    assert not look(path).is_gone, "the clock may have been set"
 
 
 @pytest.mark.parametrize(("age", "is_gone"), [(0, False), (59, False), (61, True)])
@@ -101,7 +103,7 @@ def test_a_claim_that_another_process_has_taken_is_lost(path, monkeypatch):
         path.rename(path.with_name("taken"))
         with take(path) as other:
             now = claims._clock()
-            monkeypatch.setattr(claims, "_clock", lambda: now + 31)
+            monkeypatch.setattr(claims, "_clock", lambda: now + 2)
             with pytest.raises(ClaimLostError, match="has taken group"):
                 claim.check()
             other.check()
@@ -142,6 +144,21 @@ def test_a_full_disk_leaves_no_claim(path, monkeypatch):
     assert not path.exists()
 
 
+@pytest.mark.parametrize("text", ["soon", "0", "-3", "inf"])
+def test_a_duration_that_is_none_is_refused(path, monkeypatch, text):
+    monkeypatch.setenv("THINWIRE_CLAIM_SECONDS", text)
+    with pytest.raises(UsageError, match=f"THINWIRE_CLAIM_SECONDS={text} is no number of seconds"):
+        take(path)
+    assert not path.exists()
+
+
+def test_a_place_that_can_neither_be_claimed_nor_read_is_an_error_and_no_hang(path, monkeypatch):
+    monkeypatch.setattr(claims, "_MOST_TRIES", 3)
+    path.mkdir()
+    with pytest.raises(StorageError, match="can neither be claimed nor read"):
+        take(path)
+
+
 def test_waiting_says_for_whom(path, caplog, monkeypatch):
     monkeypatch.setattr(claims, "_PATIENCE", 0.0)
     claimed_by(path, 59.5, **ELSEWHERE)
@@ -150,14 +167,32 @@ def test_waiting_says_for_whom(path, caplog, monkeypatch):
     assert f"waiting for the codec (process {os.getpid()} on other)" in caplog.text
 
 
+def _leave(path):
+    """Leave the claim of a process that has ended."""
+    claim = take(path)
+    if claim is not None:
+        os._exit(0)
+
+
 def _race(path, held):
     wins = 0
-    for _ in range(200):
+    for number in range(100):
+        if number % 4 == 0 and (process := os.fork()) == 0:
+            _leave(path)
+            os._exit(0)
+        if number % 4 == 0:
+            os.waitpid(process, 0)
         claim = take(path)
         if claim is not None:
             with claim:
+                claim._seen = 0.0  # look at once
+                try:
+                    claim.check()
+                except ClaimLostError:  # what an owner finds out before it writes
+                    continue
                 assert held.acquire(block=False), "two owners at once"
                 wins += 1
+                time.sleep(0.001)
                 held.release()
     sys.exit(0 if wins else 3)
 

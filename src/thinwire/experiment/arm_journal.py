@@ -102,11 +102,11 @@ class ArmJournal:
         """
         if self.planned.resume_point is None:
             return None
+        remove_file(self.folder / RECORD_FILE)  # the record of how the earlier run ended
         state, run = TrainingState.load(self.planned.resume_point.file)
         diagnostics = self.folder / DIAGNOSTICS_FILE
         with writing(diagnostics):
             os.truncate(diagnostics, run.diagnostics_bytes)
-        remove_file(self.folder / RECORD_FILE)  # the record of how the earlier run ended
         self.selections, self.seconds = list(run.selections), run.seconds
         self._started_at, self._resumed = run.started_at, run.runs
         self._bytes_after_step = run.diagnostics_bytes

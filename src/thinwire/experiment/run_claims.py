@@ -73,6 +73,11 @@ class RunClaims:
         """Return whether workers have been asked to stop."""
         return os.path.lexists(self.folder / _STOP_FILE)
 
+    def is_held(self, name: str) -> bool:
+        """Return whether a worker that is not gone holds the claim ``name``."""
+        found = claims.look(self.folder / name)
+        return found is not None and not found.is_gone
+
     def seen(self) -> list[Seen]:
         """Return all claims, also those of owners that are gone."""
         found = (claims.look(path) for path in sorted(self.folder.glob("[!.]*")) if not path.suffix)

@@ -23,7 +23,7 @@ from thinwire.experiment.request import has_request, read_request
 from thinwire.experiment.run_claims import RunClaims
 from thinwire.progress import clock
 from thinwire.reading import read_text
-from thinwire.results.arm_record import has_arm_record, read_arm_record
+from thinwire.results.arm_record import ArmRecord, has_arm_record, read_arm_record
 from thinwire.results.experiment_file import has_experiment_file, read_experiment_file
 from thinwire.results.layout import DIAGNOSTICS_FILE, EXPERIMENT_FILE, SEARCH_FOLDER, arm_folder
 from thinwire.results.sweep_header import SweepHeader, has_header, read_header
@@ -141,7 +141,7 @@ def _read(folder: Path, search: RunStatus | None = None) -> RunStatus:
 
 def _arm(run: Planned, folder: Path, header: SweepHeader, claim: Seen | None) -> ArmStatus:
     own = arm_folder(folder, run.name, run.kind)
-    record = read_arm_record(own) if has_arm_record(own) else None
+    record = _record(own)
     owner = claim.owner if claim else None
     state: State
     if record is not None and record.status != "cancelled":
@@ -165,6 +165,15 @@ def _arm(run: Planned, folder: Path, header: SweepHeader, claim: Seen | None) ->
         heartbeat=claim.age if claim else None,
         error=record.error if record and state == "failed" else None,
     )
+
+
+def _record(arm: Path) -> ArmRecord | None:
+    try:
+        return read_arm_record(arm) if has_arm_record(arm) else None
+    except ThinwireError:
+        if has_arm_record(arm):
+            raise
+        return None  # the arm has been begun again just now
 
 
 def _steps_done(arm: Path) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from thinwire.experiment.executors.local import LocalWorkers
 from thinwire.experiment.group_queue import begin_session
 from thinwire.experiment.plan import Controls, Planned
 from thinwire.experiment.request import SweepRequest, write_request
-from thinwire.experiment.resume import check_folder
+from thinwire.experiment.resume import check_folder, forget_failures
 from thinwire.experiment.run_claims import RunClaims, exclusive, stopping_on_request
 from thinwire.experiment.search import choose, log_choices, plan_candidates, search_experiment, to_search
 from thinwire.experiment.sweep_inputs import check_sizes, read_splits
@@ -76,8 +77,7 @@ def run_sweep(
         check_folder(folder, experiment, resume)
         claims = RunClaims(folder)
         claims.take_back_stop()
-        for run in (folder, folder / SEARCH_FOLDER):
-            begin_session(run)
+        begin_anew(request, folder)
         write_request(folder, request)  # for workers of other hosts that join (`thinwire work`)
         with LocalWorkers(request, folder, display) as workers, stopping_on_request(claims):
             workers.start_on_gpus()
@@ -104,12 +104,28 @@ def join_sweep(
     if request.tensorboard:
         check_available()
     planned, splits = _checked(request, folder, resume=True)
-    with stopping_on_request(RunClaims(folder)):
+    presence = nullcontext() if request.session else RunClaims(folder).take(f"worker-{secrets.token_hex(4)}")
+    assert presence is not None, "a name of its own"
+    with presence, stopping_on_request(RunClaims(folder)):
         records = _run(request, folder, planned, splits, display or Display(), memory_share=memory_share)
     if request.session is None and is_complete(folder):
         with RunClaims(folder).waiting("finish", "another worker, which writes the reports"):
             write_reports(read_results(folder))
     return records
+
+
+def begin_anew(request: SweepRequest, folder: Path) -> None:
+    """Begin a session in ``folder``, in which no worker is at work: arms that failed in an earlier one run again.
+
+    Raises:
+        StorageError: a file cannot be changed.
+    """
+    begin_session(folder)
+    forget_failures(folder, request.planned)
+    known = read_search_record(folder)
+    if candidates := plan_candidates(request.experiment, [run.arm for run in request.planned], known):
+        begin_session(folder / SEARCH_FOLDER)
+        forget_failures(folder / SEARCH_FOLDER, candidates)
 
 
 def _checked(request: SweepRequest, folder: Path, *, resume: bool) -> tuple[list[Planned], Splits]:
@@ -170,6 +186,6 @@ def _say_what_is_special(planned: Sequence[Planned], splits: Splits, lm: Languag
 
 def _share_codecs(source: Path, target: Path) -> None:
     """Copy codecs that ``target`` lacks, whose names tell all that determines them, so that none is fitted again."""
-    for file in source.glob("*"):
+    for file in source.glob("[!.]*.safetensors"):
         if not (target / file.name).exists():
             write_bytes(target / file.name, read_bytes(file, source))

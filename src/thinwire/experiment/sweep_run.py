@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from thinwire import interruption
 from thinwire.claims import Claim
 from thinwire.config.auto import resolved
 from thinwire.data.splits import Splits
-from thinwire.errors import UsageError
+from thinwire.errors import ThinwireError, UsageError
 from thinwire.experiment.artifact_cache import ArtifactCache
 from thinwire.experiment.disk_space import bytes_to_write, check_space
 from thinwire.experiment.executors.local import LocalWorkers
@@ -21,7 +21,7 @@ from thinwire.experiment.group_queue import GroupQueue, read_earlier_queue, read
 from thinwire.experiment.group_run import run_group
 from thinwire.experiment.plan import Planned
 from thinwire.experiment.request import SweepRequest
-from thinwire.experiment.resume import finished_record, forget_failures, with_resume_point
+from thinwire.experiment.resume import finished_record, with_resume_point
 from thinwire.experiment.resume_points import committed, remove_superseded
 from thinwire.experiment.run_claims import RunClaims
 from thinwire.experiment.runtime import make_runtime
@@ -132,14 +132,15 @@ class SweepRun:
         if self._workers is None and before and before.finished_at and all(map(self._has_ended, left)):
             self._groups = []
             return
-        points = committed(self._folder)
-        left = [with_resume_point(run, self._folder, self._data(run), lm, points) for run in left]
         queue = read_queue(self._folder)
+        is_first = queue is None  # else others may be writing
         is_prepared = before is not None and queue is not None and queue.choices == choices and queue.covers(left)
         num_workers = max(1, len(self._workers.gpus)) if self._workers else self._request.num_workers
         num_trained = sum(run.config.has_trainable for run in self._runs)
         most = max_group_size(lm, experiment.group_size, num_arms=num_trained, num_workers=num_workers)
         if not is_prepared:
+            points = committed(self._folder)
+            left = [with_resume_point(run, self._folder, self._data(run), lm, points) for run in left]
             queue = read_earlier_queue(self._folder)
         if queue and queue.covers(left) and (is_prepared or (queue.choices, queue.group_size) == (choices, most)):
             # The same groups again, because arms in other groups would round differently.
@@ -173,10 +174,9 @@ class SweepRun:
                 f"{self._folder} has no hard links, by which workers of several hosts end each arm once; "
                 "choose another folder (--output), or --executor local"
             )
-        remove_partial_files(self._folder)
-        self._remove_superseded(self._done)
-        if self._workers:
-            forget_failures(self._folder, left)
+        if is_first:
+            remove_partial_files(self._folder)
+            self._remove_superseded(self._done)
         write_experiment_file(self._folder, experiment.model_dump(mode="json"))
         write_header(self._folder, self._header(before))
         write_bytes(self._folder / "compare_results.py", Path(compare.__file__).read_bytes())
@@ -246,6 +246,10 @@ class SweepRun:
 
     def _run_claimed(self, together: Sequence[Planned], claim: Claim) -> None:
         """Run a group that this process has claimed: from the resume points that are there now."""
+        for run in together:  # network file systems look anew at a folder that is listed
+            with suppress(FileNotFoundError):
+                list(arm_folder(self._folder, run.name, run.kind).iterdir())
+        together = [run for run in together if not self._has_ended(run)]
         points, lm = committed(self._folder), self._runtime.lm
         runs = [with_resume_point(run, self._folder, self._data(run), lm, points) for run in together]
         for part in group(runs, len(runs)):  # more than one if some of them cannot be resumed
@@ -254,7 +258,12 @@ class SweepRun:
     def _has_ended(self, run: Planned) -> bool:
         """Return whether a run is done or has failed; one that was interrupted goes on."""
         own = arm_folder(self._folder, run.name, run.kind)
-        return has_arm_record(own) and read_arm_record(own).status != "cancelled"
+        try:
+            return has_arm_record(own) and read_arm_record(own).status != "cancelled"
+        except ThinwireError:
+            if has_arm_record(own):
+                raise
+            return False  # another worker has begun it again just now
 
     def _progress(self, together: Sequence[Planned]) -> int:
         """Return a number that grows as the resume points of a group do."""

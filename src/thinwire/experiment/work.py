@@ -46,20 +46,21 @@ def work(
     waiting, is_said, pause = list(groups), False, _LEAST_PAUSE
     while waiting:
         interruption.check()
-        check()
-        if ended := [group for group in waiting if all(map(has_ended, group))]:
+        # A group whose arms have all failed together is run again one by one, by the worker that holds it.
+        if ended := [one for one in waiting if all(map(has_ended, one)) and not claims.is_held(claim_name(one))]:
             pause = _LEAST_PAUSE
             for group in ended:
                 waiting.remove(group)
                 yield group
             continue
+        check()
         if takes_part and _run_one(waiting, claims, run, has_ended, progress):
             continue
         if takes_part and not is_said:
             logger.info("nothing is left to begin; waiting for %d groups that other workers run", len(waiting))
             is_said = True
         time.sleep(pause)
-        pause = min(1.2 * pause, _LONGEST_PAUSE)
+        pause = min(1.2 * pause, _LONGEST_PAUSE) if takes_part else _LEAST_PAUSE
 
 
 def _run_one(

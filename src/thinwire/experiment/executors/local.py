@@ -24,6 +24,7 @@ import torch
 from thinwire import interruption
 from thinwire.errors import StorageError, ThinwireError
 from thinwire.experiment.request import SweepRequest
+from thinwire.experiment.run_claims import RunClaims
 from thinwire.experiment.scheduling import gpus_for_processes
 from thinwire.progress import Display, Task
 
@@ -50,6 +51,7 @@ class LocalWorkers:
         self.share_cores = False
         """Whether processes have taken over the cores, and the sweep's own is to run nothing."""
         self._processes: list[_Process] = []
+        self._are_gone = False
         self._stack = ExitStack()
 
     def start_on_gpus(self) -> None:
@@ -88,7 +90,13 @@ class LocalWorkers:
                     "a worker process has ended (exit code %d); what it ran is run again from its last resume point",
                     process.exit_code,
                 )
-        if self.share_cores and all(process.has_ended for process in self._processes):
+        if not (self.share_cores and all(process.has_ended for process in self._processes)):
+            return
+        if not self._are_gone:  # once more, because the last of them may have ended the last arm just now
+            self._are_gone = True
+        elif RunClaims(self._folder).is_asked_to_stop():
+            interruption.stop()
+        else:
             codes = ", ".join(str(process.exit_code) for process in self._processes)
             raise ThinwireError(
                 f"all worker processes have ended (exit codes {codes}) before what there is to run; where memory ran "

@@ -12,16 +12,14 @@ import torch
 
 from thinwire.config.experiment import Experiment
 from thinwire.errors import UsageError
-from thinwire.experiment.group_queue import begin_session
 from thinwire.experiment.plan import Controls
 from thinwire.experiment.request import SweepRequest, read_request, write_request
-from thinwire.experiment.resume import check_folder, forget_failures
+from thinwire.experiment.resume import check_folder
 from thinwire.experiment.run_claims import WORKERS_FOLDER, RunClaims, refuse_others
-from thinwire.experiment.sweep import join_sweep
+from thinwire.experiment.sweep import begin_anew, join_sweep
 from thinwire.experiment.sweep_inputs import read_splits
 from thinwire.files import has_hard_links, make_folder
 from thinwire.results.arm_record import ArmRecord
-from thinwire.results.layout import SEARCH_FOLDER
 
 LOGS = Path(WORKERS_FOLDER) / "logs"
 """Where workers' own output goes, in the run's folder."""
@@ -49,9 +47,7 @@ def ask(
             "folder (--output), or --executor local"
         )
     RunClaims(folder).take_back_stop()
-    for run in (folder, folder / SEARCH_FOLDER):
-        begin_session(run)
-    forget_failures(folder, request.planned)
+    begin_anew(request, folder)
     write_request(folder, request)
 
 
@@ -73,6 +69,8 @@ def run_peer(folder: Path) -> list[ArmRecord]:
     package.setLevel(logging.INFO)
     try:
         request = read_request(folder)
+        if RunClaims(folder).is_asked_to_stop():
+            raise UsageError(f"the run in {folder} was cancelled; `thinwire sweep ... --resume` goes on with it")
         check_one_gpu(request.experiment.model.device)
         return join_sweep(request, folder)
     finally:

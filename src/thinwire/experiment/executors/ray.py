@@ -23,6 +23,7 @@ from typing import Any
 from thinwire import interruption
 from thinwire.errors import ThinwireError, UsageError, foreign, summary
 from thinwire.experiment.executors.peer import run_peer
+from thinwire.experiment.run_claims import RunClaims
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +82,8 @@ class Worker:
                 )
             run_peer(Path(folder))
         except interruption.Interrupted:
+            if RunClaims(Path(folder)).is_asked_to_stop():
+                return ThinwireError("the run was cancelled; --resume goes on with it")
             if not listener.is_told:
                 sys.stderr.flush()
                 os._exit(128 + (interruption.received() or signal.SIGTERM))

@@ -46,11 +46,13 @@ class Worker:
         requeue: Any = signal.getsignal(signal.SIGUSR2)  # submitit's; it ends the process
         interruption.install()  # ours lets an optimiser step end, and also listens to a pre-emption's SIGTERM
         try:
-            run_peer(Path(folder))
+            records = run_peer(Path(folder))
         except interruption.Interrupted as error:
             if interruption.received() == signal.SIGUSR2:
                 requeue(signal.SIGUSR2, None)
             sys.exit(error.exit_code)
+        if any(record.status != "done" for record in records):
+            sys.exit(1)
 
     def checkpoint(self, folder: str) -> Any:
         """Return what submitit is to run when the element is requeued."""
