@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import time
 from dataclasses import asdict, replace
@@ -204,8 +205,8 @@ def test_arms_that_have_ended_several_workers_fail(folder, tmp_path):
     claims = RunClaims(tmp_path)
     for _ in range(3):  # owners that go away without releasing their claim
         owner = claims.take("group").owner
-        left = json.dumps({**asdict(owner), "started": 1.0})
-        (claims.folder / "group").write_text(left)
+        (claims.folder / "group").write_text(json.dumps({**asdict(owner), "machine": "another"}))
+        os.utime(claims.folder / "group", (1, 1))
     with claims.take("group") as claim:
         folders = [tmp_path / run.name for run in runs]
         (record,) = run_arms(make_runtime(made, lm, Display()), artifacts, runs, folders, tmp_path, claim)
