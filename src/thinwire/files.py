@@ -237,7 +237,7 @@ def _partial_parts(path: Path) -> tuple[str, str]:
 
 def host_name() -> str:
     """Return this host's name: ``$THINWIRE_HOST`` where several have the same, as copies of a virtual machine may."""
-    return os.environ.get("THINWIRE_HOST") or socket.gethostname()
+    return (os.environ.get("THINWIRE_HOST") or socket.gethostname()).replace("/", "_")  # a part of names of files
 
 
 def _is_running(process: int) -> bool:

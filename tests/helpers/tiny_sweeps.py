@@ -1,6 +1,7 @@
 """Experiments with the tiny model, and functions that read the files of their sweeps."""
 
 import json
+import time
 
 from thinwire.checkpoints.evaluate import evaluate_target
 from thinwire.config.experiment import Experiment
@@ -63,3 +64,16 @@ def evaluate(target, data, **changes):
         "display": Display(),
     }
     return evaluate_target(str(target), **{**options, **changes})
+
+
+def wait_for(condition, seconds=300.0):
+    """Wait until ``condition()`` is true; it is an error if that takes longer."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "timed out"
+        time.sleep(0.05)
+
+
+def have_started(run, *names):
+    """Return whether arms have written their first diagnostics."""
+    return all((run / name / "diagnostics.jsonl").exists() for name in names)

@@ -40,20 +40,20 @@ class ArmStatus:
     name: str
     kind: str
     state: State
-    f1: float | None
+    f1: float | None = None
     """F1 on the test questions, from 0 to 1; None unless it is done."""
-    step: int
+    step: int = 0
     """Optimiser steps that it has done."""
-    steps: int
+    steps: int = 0
     """Optimiser steps that it has in all; 0 if it does not train."""
-    host: str | None
+    host: str | None = None
     """Where it runs or ran last; None if no worker has claimed it."""
-    process: int | None
-    job: str | None
-    device: str | None
-    heartbeat: float | None
+    process: int | None = None
+    job: str | None = None
+    device: str | None = None
+    heartbeat: float | None = None
     """Seconds since its worker was last heard of."""
-    error: str | None
+    error: str | None = None
     """Why it failed."""
 
 
@@ -97,23 +97,7 @@ def read_status(folder: Path) -> RunStatus:
 def _unprepared(folder: Path) -> RunStatus:
     """Return the status of a run whose first worker has not prepared it yet."""
     request = read_request(folder)
-    arms = [
-        ArmStatus(
-            name=run.name,
-            kind=run.kind,
-            state="waiting",
-            f1=None,
-            step=0,
-            steps=0,
-            host=None,
-            process=None,
-            job=None,
-            device=None,
-            heartbeat=None,
-            error=None,
-        )
-        for run in request.planned
-    ]
+    arms = [ArmStatus(name=run.name, kind=run.kind, state="waiting") for run in request.planned]
     name = request.experiment.name
     return RunStatus(name=name, folder=str(folder), arms=arms, seconds_left=None, is_finished=False)
 

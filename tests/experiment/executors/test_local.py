@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from threading import Thread
 from types import SimpleNamespace
@@ -22,7 +21,7 @@ from thinwire.experiment.run_claims import RunClaims
 from thinwire.experiment.sweep import run_sweep
 from thinwire.progress import Display
 from thinwire.results.arm_record import read_arm_record
-from tiny_sweeps import ARMS, CONTROLS, LORA, NAMES, experiment, timeless
+from tiny_sweeps import ARMS, CONTROLS, LORA, NAMES, experiment, have_started, timeless, wait_for
 
 LONG = {"epochs": 100_000, "batch_size": 8}
 """Training that takes longer than any of these tests."""
@@ -38,17 +37,6 @@ def in_processes(folder, **changes):
 
 def status_of(run, name):
     return read_arm_record(run / name).status
-
-
-def wait_for(condition, seconds=300.0):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "timed out"
-        time.sleep(0.05)
-
-
-def have_started(run, *names):
-    return all((run / name / "diagnostics.jsonl").exists() for name in names)
 
 
 def test_arms_in_processes_have_the_results_of_arms_run_one_after_the_other(folder, tmp_path, set_threads, caplog):

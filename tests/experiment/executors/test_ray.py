@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from threading import Thread
 
 import psutil
@@ -22,12 +21,12 @@ from thinwire import claims
 from thinwire.errors import StorageError, ThinwireError, UsageError
 from thinwire.experiment.executors import ray as executor
 from thinwire.experiment.executors.peer import ask
-from thinwire.experiment.executors.ray import Stop, Worker, connected, run_on_ray
+from thinwire.experiment.executors.ray import Stop, Worker, connected
 from thinwire.experiment.group_queue import claim_name
 from thinwire.experiment.run_claims import RunClaims
 from thinwire.experiment.sweep import run_sweep
 from thinwire.results.arm_record import read_arm_record
-from tiny_sweeps import LORA, experiment, timeless
+from tiny_sweeps import LORA, experiment, have_started, timeless, wait_for
 
 ray = pytest.importorskip("ray", reason="needs Ray: pip install 'thinwire[ray]'")
 
@@ -83,21 +82,16 @@ def made(folder, arms):
     return experiment(folder, model=model, arms=arms, baseline=next(iter(arms)), **others)
 
 
+def run_on(address, run):
+    """Run the sweep that the folder ``run`` asks for by two workers of the cluster at ``address``."""
+    with connected(address) as cluster:
+        cluster.run(run, 2, on_gpu=False)
+
+
 def asked(folder, run, arms):
     """Ask for a sweep of two workers in the folder ``run``; returns it."""
     ask(made(folder, arms), run, resume=False, controls="none", tensorboard=False, num_workers=2)
     return run
-
-
-def wait_for(condition, seconds=120.0):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "timed out"
-        time.sleep(0.05)
-
-
-def have_started(run, *names):
-    return all((run / name / "diagnostics.jsonl").exists() for name in names)
 
 
 def is_alive(process):
@@ -151,7 +145,7 @@ def test_arms_of_a_worker_that_is_killed_are_run_by_others_with_the_same_results
 
     killer = Thread(target=kill)
     killer.start()
-    run_on_ray(run, 2, address=two_nodes.address, on_gpu=False)
+    run_on(two_nodes.address, run)
     killer.join()
     assert killed
     check_same(run, alone, LONG_ARMS)
@@ -172,7 +166,7 @@ def test_a_worker_that_cannot_go_on_ends_the_sweep_with_its_message(folder, tmp_
     shutil.move(folder / "train.json", folder / "elsewhere.json")
     try:
         with pytest.raises(UsageError, match=r"train\.json") as caught:
-            run_on_ray(run, 2, address=two_nodes.address, on_gpu=False)
+            run_on(two_nodes.address, run)
     finally:
         shutil.move(folder / "elsewhere.json", folder / "train.json")
     assert "Traceback" not in str(caught.value)
@@ -192,7 +186,7 @@ def test_a_node_that_is_lost_leaves_its_arms_to_the_other(folder, tmp_path, alon
 
     remover = Thread(target=remove)
     remover.start()
-    run_on_ray(run, 2, address=two_nodes.address, on_gpu=False)
+    run_on(two_nodes.address, run)
     remover.join()
     assert len(set(workers)) == 2, "one on each node"
     check_same(run, alone, LONG_ARMS)
@@ -202,10 +196,11 @@ DRIVER = """
 import sys
 from pathlib import Path
 from thinwire import interruption
-from thinwire.experiment.executors.ray import run_on_ray
+from thinwire.experiment.executors.ray import connected
 interruption.install()
 try:
-    run_on_ray(Path(sys.argv[1]), 2, address=None, on_gpu=False)
+    with connected(None) as cluster:
+        cluster.run(Path(sys.argv[1]), 2, on_gpu=False)
 except interruption.Interrupted as error:
     print(error, file=sys.stderr)
     sys.exit(error.exit_code)

@@ -313,16 +313,6 @@ def connected(address: str | None) -> Iterator[Cluster]:
             ray.shutdown()
 
 
-def run_on_ray(folder: Path, num_workers: int | None, *, address: str | None, on_gpu: bool) -> None:
-    """Run the sweep in ``folder`` (``peer.ask``) on a Ray cluster (``connected``, ``Cluster.run``).
-
-    Args:
-        num_workers: None for one on each GPU, or on each CPU.
-    """
-    with connected(address) as cluster:
-        cluster.run(folder, num_workers or cluster.num_workers(on_gpu=on_gpu), on_gpu=on_gpu)
-
-
 def _connect(address: str | None) -> None:
     import ray
 
