@@ -141,7 +141,7 @@ def test_train_runs_one_arm_that_evaluate_and_compare_accept(tiny, tmp_path):
     cache = {"THINWIRE_CACHE": str(tmp_path / "cache")}
     trained = thinwire("train", PLAN, "mine", *settings, "-o", tmp_path / "run", **cache)
     assert trained.returncode == 0, trained.stderr
-    assert {path.name for path in (tmp_path / "run").iterdir() if path.is_dir()} == {"mine", "codec"}
+    assert {path.name for path in (tmp_path / "run").iterdir() if path.is_dir()} == {"mine", "codec", ".workers"}
     arm = tmp_path / "run" / "mine"
     scored = thinwire("evaluate", arm, "--data", tiny / "data.json", "--samples", "4", "--json", **cache)
     assert json.loads(scored.stdout)["n"] == 4, scored.stderr
