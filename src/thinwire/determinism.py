@@ -18,18 +18,23 @@ def seeded(seed: int, *names: object) -> Iterator[None]:
         yield
 
 
-def generator_states(device: torch.device) -> list[Tensor]:
-    """Return the states of torch's global generators that draws on ``device`` use: the CPU's, and a CUDA device's."""
-    on_device = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
-    return [torch.get_rng_state(), *on_device]
+def generator_states(devices: Sequence[torch.device]) -> list[Tensor]:
+    """Return the states of torch's global generators that draws on ``devices`` use: the CPU's, and each CUDA
+    device's."""
+    return [torch.get_rng_state(), *(torch.cuda.get_rng_state(device) for device in _cuda(devices))]
 
 
-def restore_generators(states: Sequence[Tensor], device: torch.device) -> None:
-    """Set torch's global generators to what ``generator_states`` returned on the same kind of device."""
+def restore_generators(states: Sequence[Tensor], devices: Sequence[torch.device]) -> None:
+    """Set torch's global generators to what ``generator_states`` returned. Where a model is divided among another
+    number of devices than then, the generators of those that have a state are set."""
     own, *on_device = states
     torch.set_rng_state(own)
-    for state in on_device:
+    for state, device in zip(on_device, _cuda(devices), strict=False):
         torch.cuda.set_rng_state(state, device)
+
+
+def _cuda(devices: Sequence[torch.device]) -> list[torch.device]:
+    return [device for device in devices if device.type == "cuda"]
 
 
 def generator(device: torch.device | str, seed: int, *names: object) -> torch.Generator:

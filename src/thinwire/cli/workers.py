@@ -95,11 +95,17 @@ def submit(
         ThinwireError: a worker could not go on.
         StorageError: a file cannot be written.
     """
+    from thinwire.config.settings import AUTO_MAP
     from thinwire.experiment.executors import peer
 
     on_gpu = experiment.model.device != "cpu"
     asked = partial(peer.ask, experiment, folder, resume=resume, controls=controls, tensorboard=tensorboard)
     if submission.executor == "ray":
+        if experiment.model.device == AUTO_MAP:
+            raise UsageError(
+                f"model.device={AUTO_MAP} divides a model among GPUs, but a worker of --executor ray has one; use "
+                "--executor local, or slurm with several GPUs for each element (--slurm gpus_per_node=N)"
+            )
         from thinwire.experiment.executors.ray import check_ray, connected
 
         check_ray()

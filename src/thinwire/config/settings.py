@@ -12,12 +12,16 @@ from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
+from typing_extensions import Self
 
 from thinwire.codecs.settings import RowTrainingConfig
 from thinwire.errors import UsageError, shown
 from thinwire.inputs import check_path
 from thinwire.schema import Auto, ByDevice, PositiveInt, Rate, Section, Tokens, Weight, Width
 from thinwire.stats.tiers import ROUNDING, Tier, Tiers
+
+AUTO_MAP = "auto_map"
+"""The value of ``model.device`` that divides a model's layers among GPUs."""
 
 
 class ModelConfig(Section):
@@ -26,7 +30,8 @@ class ModelConfig(Section):
     name: str = "auto"
     """``auto``, ``smollm2-135m``, ``gemma3-270m``, a Hugging Face id, a checkpoint folder or a ``.gguf`` file."""
     device: str = "auto"
-    """``auto`` (CUDA if available), ``cpu``, ``cuda``, ``cuda:1``, ..."""
+    """``auto`` (CUDA if available), ``cpu``, ``cuda``, ``cuda:1``, ..., or ``auto_map``: divide the layers among all
+    visible GPUs of the process, for a model that is too large for one."""
     dtype: Literal["bfloat16", "float32", "auto"] = "auto"
     """Type of the frozen weights; ``auto`` is bfloat16, but float32 on a CPU without instructions for bfloat16. Trained
     parameters are float32 in either case."""
@@ -44,9 +49,17 @@ class ModelConfig(Section):
     @field_validator("device")
     @classmethod
     def _is_a_device(cls, device: str) -> str:
-        if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device, re.ASCII):
-            raise ValueError(f"{shown(device)} is no device; use auto, cpu, cuda or cuda:N")
+        if not re.fullmatch(r"auto|auto_map|cpu|cuda(:\d{1,3})?", device, re.ASCII):
+            raise ValueError(f"{shown(device)} is no device; use auto, cpu, cuda, cuda:N or auto_map")
         return device
+
+    @model_validator(mode="after")
+    def _can_be_divided(self) -> Self:
+        divided_never = {"base_bits": self.base_bits, "compile=true": self.compile is True}
+        divided_never["cuda_graphs=true"] = self.cuda_graphs is True
+        if self.device == AUTO_MAP and (chosen := [name for name, is_set in divided_never.items() if is_set]):
+            raise ValueError(f"{chosen[0]} is for a model on one device, not for device=auto_map; take one out")
+        return self
 
     @field_validator("name")
     @classmethod

@@ -57,8 +57,9 @@ class KeyValueCache(Cache):  # type: ignore[misc]
         if layer == len(self._kept):  # zeros and not empty: masked values must be finite too
             shape = (len(self._lengths), groups, self._size, size)
             self._kept.append((key.new_zeros(shape), value.new_zeros(shape)))
+        tokens = rows.flatten().to(key.device)
         for buffer, packed in zip(self._kept[layer], (key, value), strict=True):
-            taken = packed[0].transpose(0, 1).index_select(0, rows.flatten()).view(*rows.shape, groups, size)
+            taken = packed[0].transpose(0, 1).index_select(0, tokens).view(*rows.shape, groups, size)
             buffer[members, :, self._width - rows.shape[1] : self._width] = taken.transpose(1, 2)
 
     def grow(self) -> Tensor:
@@ -72,7 +73,8 @@ class KeyValueCache(Cache):  # type: ignore[misc]
     def update(self, key: Tensor, value: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Write the new token's keys and values; returns the whole buffers, unused columns included."""
         keys, values = self._kept[layer]
-        return keys.index_copy_(2, self._column, key), values.index_copy_(2, self._column, value)
+        column = self._column.to(keys.device)
+        return keys.index_copy_(2, column, key), values.index_copy_(2, column, value)
 
     def keep(self, rows: NDArray[np.int64]) -> None:
         """Drop all sequences except these, which must be in ascending order."""

@@ -232,7 +232,7 @@ class ArtifactCache:
             return None
         if folder not in self._teachers:
             logger.info("opening %s, which teaches", folder)
-            lm, inputs = load_arm(find_arm(Path(folder), device=str(self._lm.device)))
+            lm, inputs = load_arm(find_arm(Path(folder), device=self._lm.device_setting))
             teacher_size, own_size = len(lm.embedding_matrix), len(self._lm.embedding_matrix)
             if teacher_size != own_size:
                 raise UsageError(
@@ -247,7 +247,7 @@ class ArtifactCache:
         if folder is None or arm.lora.rank == 0:
             return None
         logger.info("starting LoRA from %s", folder)
-        return starting_factors(find_arm(Path(folder), device=str(self._lm.device)), arm.lora, self._lm)
+        return starting_factors(find_arm(Path(folder), device=self._lm.device_setting), arm.lora, self._lm)
 
     def _codec_key(self, arm: ArmConfig) -> dict[str, Any]:
         """Return everything that determines a codec, except for rounding."""

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import torch
-from torch import nn
 from torch.fx.experimental import _config as symbols
 
 from thinwire.model.language_model import LanguageModel
@@ -28,14 +27,15 @@ def compiled_layers(lm: LanguageModel, setting: bool | Auto, num_tokens: int) ->
     and without. ``auto`` compiles if there is a compiler and training on ``num_tokens`` tokens takes long enough.
     """
     if setting == "auto":
-        parameters = sum(parameter.numel() for layer in _layers(lm) for parameter in layer.parameters())
+        parameters = sum(parameter.numel() for layer in lm.layers for parameter in layer.parameters())
         kind = "cuda" if lm.device.type == "cuda" else "cpu"
-        setting = lm.base_bits is None and _can_compile(kind) and 4.0 * parameters * num_tokens > _LEAST_FLOPS[kind]
+        can = lm.base_bits is None and not lm.is_divided and _can_compile(kind)
+        setting = can and 4.0 * parameters * num_tokens > _LEAST_FLOPS[kind]
     if not setting:
         yield False
         return
     logger.info("compiling the decoder layers; the first steps are slow")
-    layers = _layers(lm)
+    layers = lm.layers
     try:
         with (
             # A sweep compiles once for each kind of group, which exceeds torch's default limit. A model's floats are
@@ -57,12 +57,6 @@ def uncompiled() -> AbstractContextManager[object]:
     """Run compiled layers uncompiled within the block: for decoding, whose shapes differ from training's."""
     stance: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
     return stance
-
-
-def _layers(lm: LanguageModel) -> list[nn.Module]:
-    """Return the decoder's layers: its longest ``ModuleList``."""
-    lists = [list(module) for module in lm.model.get_decoder().modules() if isinstance(module, nn.ModuleList)]
-    return max(lists, key=len, default=[])
 
 
 def _can_compile(kind: str) -> bool:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from thinwire.config.settings import AUTO_MAP
 from thinwire.ops.packing import Segments
 from thinwire.ops.segment_attention import packed_arguments, patched_attention
 from thinwire.results.arm_record import ModelIdentity
@@ -98,7 +100,34 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
+        """The device of the embedding matrix: inputs and results of all calls are on it."""
         return self.embedding_matrix.device
+
+    @cached_property
+    def layers(self) -> list[nn.Module]:
+        """The decoder's layers: its longest ``ModuleList``."""
+        lists = [list(module) for module in self.model.get_decoder().modules() if isinstance(module, nn.ModuleList)]
+        return max(lists, key=len, default=[])
+
+    @cached_property
+    def layers_by_device(self) -> Counter[torch.device]:
+        """The number of layers on each device. Several devices have some with ``model.device=auto_map``."""
+        return Counter(next(layer.parameters()).device for layer in self.layers)
+
+    @property
+    def devices(self) -> list[torch.device]:
+        """All devices that have a part of the model, ``device`` first."""
+        return list(dict.fromkeys([self.device, *self.layers_by_device]))
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether the layers are on several devices."""
+        return len(self.layers_by_device) > 1
+
+    @property
+    def device_setting(self) -> str:
+        """The value of ``model.device`` that loads another model to where this one is."""
+        return AUTO_MAP if self.is_divided else str(self.device)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -121,10 +150,11 @@ class LanguageModel:
 
     @property
     def has_fixed_steps(self) -> bool:
-        """Whether inputs of the same shapes always run the same kernels, without waiting for a value on the CPU. That
-        fails if rotary embeddings change with the length or quantised layers search for outliers."""
+        """Whether inputs of the same shapes always run the same kernels of one device, without waiting for a value on
+        the CPU. That fails if rotary embeddings change with the length or quantised layers search for outliers."""
         rotary = str(getattr(self.model.config.get_text_config(), "rope_parameters", None))
-        return self.base_bits is None and not any(kind in rotary for kind in ("dynamic", "longrope"))
+        changes = any(kind in rotary for kind in ("dynamic", "longrope"))
+        return self.base_bits is None and not changes and not self.is_divided
 
     def embedding_hash(self) -> str:
         """Return the SHA-256 of the embedding matrix's bytes, the cache key of everything derived from it."""
@@ -155,7 +185,7 @@ class LanguageModel:
                 **packed_arguments(own, self.dtype),
             )
         hidden: Tensor = out.last_hidden_state
-        return hidden
+        return hidden.to(self.device)
 
     def next_states(self, embeddings: Tensor, positions: Tensor, key_masks: Sequence[Tensor], cache: Any) -> Tensor:
         """Run the decoder, without its output head, over the next token of each of ``B`` sequences.
@@ -180,12 +210,12 @@ class LanguageModel:
                 use_cache=True,
             )
         hidden: Tensor = out.last_hidden_state[:, 0]
-        return hidden
+        return hidden.to(self.device)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Apply the output head: hidden states ``[..., D]`` to logits ``[..., V]`` in float32."""
         head: Tensor = self.model.get_output_embeddings()(hidden)
-        return head.float()
+        return head.float().to(self.device)
 
     def stop_ids(self, end_id: int) -> frozenset[int]:
         """Return the tokens that end an answer: ``end_id`` and the model's own end tokens."""

@@ -11,7 +11,7 @@ import torch
 import transformers
 
 from thinwire.assets import ASSETS, fetch, is_fetched
-from thinwire.config.settings import ModelConfig
+from thinwire.config.settings import AUTO_MAP, ModelConfig
 from thinwire.errors import UsageError, foreign
 from thinwire.files import file_hash
 from thinwire.model.checkpoint_files import Checkpoint, checked_checkpoint
@@ -19,6 +19,7 @@ from thinwire.model.gguf import dequantized, quantisation
 from thinwire.model.gguf_header import checked_header
 from thinwire.model.hub import DEFAULT_MODEL, is_cached, located
 from thinwire.model.language_model import LanguageModel, logger
+from thinwire.model.placement import check_placement, placement, total_memory
 from thinwire.model.quiet import quiet_transformers
 from thinwire.model.support import check_model
 from thinwire.model.tokenizer import check_end_tokens, load_tokenizer
@@ -33,17 +34,17 @@ _PLAN_MODEL_BYTES = 40e9
 
 
 def choose_device(name: str) -> torch.device:
-    """Resolve ``auto`` and check that the device exists.
+    """Return the device of inputs and results: ``auto`` and ``auto_map`` resolved, and checked to exist.
 
     Raises:
         UsageError: there is no such device.
     """
-    if name == "auto":
+    if name in ("auto", AUTO_MAP):
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UsageError(f"model.device={name!r} is no device; use auto, cpu, cuda or cuda:N") from None
+        raise UsageError(f"model.device={name!r} is no device; use auto, cpu, cuda, cuda:N or auto_map") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"model.device={name!r}, but torch sees {torch.cuda.device_count()} CUDA devices; use cpu")
     return device
@@ -86,6 +87,7 @@ def load(config: ModelConfig) -> LanguageModel:
         base_bits=config.base_bits,
         quantisation=quantisation(gguf, folder) if gguf else None,
     )
+    check_placement(lm)
     check_model(lm)
     # A local folder has no commit; it is identified by its embedding matrix.
     return lm if lm.revision else replace(lm, revision=f"matrix-{lm.embedding_hash()}")
@@ -136,14 +138,15 @@ def _from_pretrained(checkpoint: Checkpoint, name: str, config: ModelConfig, dev
         logger.info("weights in float32: this CPU has no instructions for bfloat16 (model.dtype)")
     quantized = {} if config.base_bits is None else _quantized(config.base_bits, dtype, device)
     made = model_config(checkpoint, name)
-    rows = check_size(made, checkpoint, name, device, bits=config.base_bits or 8 * dtype.itemsize)
+    bits, memory = config.base_bits or 8 * dtype.itemsize, total_memory(config.device, device)
+    rows = check_size(made, checkpoint, name, device, memory=memory, bits=bits)
     tokenizer = load_tokenizer(checkpoint, name, made, rows)
     with foreign(f"model {name} cannot be loaded"):
         model, info = transformers.AutoModelForCausalLM.from_pretrained(
             checkpoint.folder,
             config=made,
             dtype=dtype,
-            device_map={"": device},
+            **placement(config.device, device),
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # check_loaded names them

@@ -62,22 +62,24 @@ class _StackedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[A, T, in]`` to ``[A, T, out]``; any shape ``[..., in]`` if updates are off or of one arm alone."""
         out: Tensor = self.base(x)
-        if self.alone is not None:
-            down, up = self.down[self.alone], self.up[self.alone] * self.scale[self.alone]
-            return out + nn.functional.linear(nn.functional.linear(x, down.to(x.dtype)), up.to(x.dtype))
-        if not self.active:
+        if self.alone is None and not self.active:
             return out
-        num_arms = len(self.scale)
+        # The factors of all modules are on one device; the module may be on another (model.device=auto_map).
+        down, up, scale = (tensor.to(x.device) for tensor in (self.down, self.up, self.scale))
+        if self.alone is not None:
+            down, up = down[self.alone], up[self.alone] * scale[self.alone]
+            return out + nn.functional.linear(nn.functional.linear(x, down.to(x.dtype)), up.to(x.dtype))
+        num_arms = len(scale)
         own = x[:num_arms]
         kept = own * keep_mask(own, self.dropout, self.target) * (1 / (1 - self.dropout)) if self.dropping else own
-        small = torch.bmm(kept, self.down.to(x.dtype).transpose(1, 2))
-        update = torch.bmm(small, (self.up * self.scale).to(x.dtype).transpose(1, 2))
+        small = torch.bmm(kept, down.to(x.dtype).transpose(1, 2))
+        update = torch.bmm(small, (up * scale).to(x.dtype).transpose(1, 2))
         return out + nn.functional.pad(update, (0, 0, 0, 0, 0, len(x) - num_arms))
 
     def merged(self, arm: int) -> Tensor:
         """Return the weight with one arm's update added, in the base's dtype, rounded as peft rounds it."""
-        delta = self.scale[arm] * (self.up[arm] @ self.down[arm])
-        return (self.base.weight + delta).to(self.base.weight.dtype)
+        weight, delta = self.base.weight, self.scale[arm] * (self.up[arm] @ self.down[arm])
+        return (weight + delta.to(weight.device)).to(weight.dtype)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -81,9 +81,17 @@ def free_memory(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)  # includes the page cache, which the system can drop
 
 
+def free_memory_for_layers(lm: LanguageModel) -> float:
+    """Return the bytes that all layers together may still take: where they are on several devices, as many as fill the
+    device that is the first to be full."""
+    by_device = lm.layers_by_device or {lm.device: 1}
+    num_layers = sum(by_device.values())
+    return min(free_memory(device) * num_layers / number for device, number in by_device.items())
+
+
 def _resolve(lm: LanguageModel, setting: int | str, bytes_per_token: float, most: dict[str, int], share: float) -> int:
     """Return ``setting``, or for ``auto`` the tokens that fit the memory, ``most`` by kind of device at most."""
     if isinstance(setting, int):
         return setting
     kind = "cuda" if lm.device.type == "cuda" else "cpu"
-    return max(MIN_TOKENS, min(most[kind], int(share * MEMORY_SHARE * free_memory(lm.device) / bytes_per_token)))
+    return max(MIN_TOKENS, min(most[kind], int(share * MEMORY_SHARE * free_memory_for_layers(lm) / bytes_per_token)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import psutil
 import torch
 import transformers
 from safetensors import safe_open
@@ -46,12 +45,14 @@ def model_config(checkpoint: Checkpoint, name: str) -> Any:
     return config
 
 
-def check_size(config: Any, checkpoint: Checkpoint, name: str, device: torch.device, *, bits: int) -> int:
+def check_size(config: Any, checkpoint: Checkpoint, name: str, device: torch.device, *, memory: int, bits: int) -> int:
     """Compare the sizes that ``config`` asks for with those of the files and of the memory, before any is allocated.
 
     Returns the number of rows of the embedding matrix.
 
     Args:
+        device: its name, for the message.
+        memory: bytes for the weights.
         bits: how many each number of the weights takes.
 
     Raises:
@@ -68,13 +69,10 @@ def check_size(config: Any, checkpoint: Checkpoint, name: str, device: torch.dev
         )
     if rows != outputs:
         raise UsageError(f"model {name} reads {rows:,} tokens and writes {outputs:,}, which is not supported")
-    memory = psutil.virtual_memory().total
-    if device.type == "cuda":
-        memory = torch.cuda.get_device_properties(device).total_memory
     if (needed := asked * bits // 8) > memory:
         raise UsageError(
             f"model {name}: its weights take {needed / 1e9:.1f} GB, but {device} has {memory / 1e9:.1f} GB; use a "
-            "smaller model, or model.base_bits on a GPU"
+            "smaller model, or on GPUs model.device=auto_map (several) or model.base_bits"
         )
     return rows
 

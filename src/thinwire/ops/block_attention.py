@@ -8,7 +8,7 @@ prompt that is several times as fast as torch's own CPU kernel ("Attention" in d
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from thinwire.ops.device import sent
 from thinwire.ops.gather import InverseIndex, Rows, gathered, inverse_index_of, ranges
 from thinwire.ops.packing import Segments
 from thinwire.ops.threads import parallel_for
@@ -61,6 +62,17 @@ class Blocks:
     def places(self) -> tuple[Tensor, Tensor, Tensor]:
         """``query_ends``, ``key_ends`` and ``num_before``: the arguments of the operators below."""
         return self.query_ends, self.key_ends, self.num_before
+
+    def to(self, device: torch.device) -> Blocks:
+        """Copy the blocks to ``device``."""
+        return replace(
+            self,
+            query_ends=sent(self.query_ends, device),
+            key_rows=sent(self.key_rows, device),
+            key_ends=sent(self.key_ends, device),
+            num_before=sent(self.num_before, device),
+            inverse_index=self.inverse_index.to(device),
+        )
 
 
 def blocks_of(segments: Segments) -> Blocks:

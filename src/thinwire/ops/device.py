@@ -31,8 +31,9 @@ def fast_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if any(able.get(name) for name in _BFLOAT16_INSTRUCTIONS) else torch.float32
 
 
-def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """Copy ``tensor`` to ``device``, asynchronously and from pinned memory if it goes from CPU to GPU."""
-    if device.type == "cuda" and tensor.device.type == "cpu":
+def sent(tensor: Tensor, device: torch.device | int) -> Tensor:
+    """Copy ``tensor`` to ``device``, asynchronously and from pinned memory if it goes from CPU to GPU. A number is the
+    GPU of that index, as accelerate names devices."""
+    if torch.device(device).type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)

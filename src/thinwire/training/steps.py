@@ -21,13 +21,13 @@ class TrainingSteps:
 
     def __init__(
         self,
-        device: torch.device,
+        devices: Sequence[torch.device],
         arms: list[ArmTraining],
         lora: StackedLora | None,
         loss: MicroBatchLoss,
         micro_batches: GraphedMicroBatches,
     ) -> None:
-        self.device, self.arms, self._lora = device, arms, lora
+        self.devices, self.arms, self._lora = devices, arms, lora
         self._loss, self._micro_batches = loss, micro_batches
         self.step = 0
         """The last step that is done."""
@@ -44,7 +44,7 @@ class TrainingSteps:
             LoRA before clipping.
         """
         sums = torch.stack([self._micro_batches.backward(part, batch.totals) for part in batch.micro_batches]).sum(0)
-        norms = torch.stack([norm for arm in self.arms for norm in _norms(arm, self.device)]).view(-1, 2)
+        norms = torch.stack([norm for arm in self.arms for norm in _norms(arm, self.devices[0])]).view(-1, 2)
         for arm, norm in zip(self.arms, norms.norm(dim=1), strict=True):
             nn.utils.clip_grads_with_norm_(arm.parameters(), arm.config.training.clip_norm, norm)
         return torch.cat([sums, norms.T])

@@ -105,7 +105,7 @@ def train(
         arm.seconds += share
     minutes = min(arm.config.training.checkpoint_minutes for arm in arms)
     keeper = _Keeper(arms, optimizer, save_states, tokens, done, seconds=60 * minutes)
-    run = TrainingSteps(lm.device, arms, lora, loss, micro_batches)
+    run = TrainingSteps(lm.devices, arms, lora, loss, micro_batches)
     for epoch in range(done.epoch + 1, training.epochs + 1):
         first = max(0, done.step - (epoch - 1) * steps_an_epoch)
         trained = Position(epoch=epoch - 1, step=epoch * steps_an_epoch)
@@ -114,7 +114,7 @@ def train(
         try:
             with interruption.deferred(), _dropout(lora, seed, epoch), _without_stride_warning():
                 if first and before is not None and before.random:
-                    restore_generators(before.random, lm.device)
+                    restore_generators(before.random, lm.devices)
                 batches = (batch.to(lm.device) for batch in loader.batches(epoch, first))
                 _train_epoch(run, optimizer, batches, epoch, steps_an_epoch, first, keeper)
             scores = [(arm, arm.job.select(epoch)) for arm in run.active()]
@@ -228,7 +228,7 @@ def _train_epoch(
         run.step = step
         if run.active() and (keeper.is_due or interruption.received() is not None):
             within = step < epoch * num_steps
-            keeper.keep(Position(epoch=epoch - 1, step=step), generator_states(run.device) if within else None)
+            keeper.keep(Position(epoch=epoch - 1, step=step), generator_states(run.devices) if within else None)
         interruption.check()
         batch = upcoming
 

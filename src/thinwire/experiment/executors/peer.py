@@ -78,7 +78,8 @@ def run_peer(folder: Path) -> list[ArmRecord]:
 
 
 def check_one_gpu(device: str) -> None:
-    """Check that this process sees one GPU at most: other workers may have been given the others.
+    """Check that this process sees one GPU at most, unless the model is divided among all that it sees: other workers
+    may have been given the others.
 
     Args:
         device: ``model.device``.
