@@ -37,7 +37,7 @@ LAYERS = (
     ["training", "evaluation"],
     ["checkpoints", "report"],
     ["experiment"],
-    ["cli", "__main__"],
+    ["api", "cli", "__main__"],
 )
 FLOOR = {name: number for number, names in enumerate(LAYERS) for name in names}
 TORCH_FREE = [

@@ -89,6 +89,20 @@ class PromptEncoder:
             UsageError: the prompt is too long even without any context, or the tokenizer takes its text for control
                 tokens.
         """
+        return self.with_answer_in(self.form, self.encode_prompt(example, keep_answer=keep_answer))
+
+    def encode_message(self, message: str) -> tuple[int, ...]:
+        """Encode a prompt with any ``message`` where a question and its context would stand; nothing is shortened.
+
+        Raises:
+            UsageError: the tokenizer takes its text for control tokens.
+        """
+        text = self._framing.around(message)
+        ids, _ = self._tokens.encode(text, len(self._framing.before), len(text) - len(self._framing.after))
+        return (*self._beginning, *ids)
+
+    def encode_prompt(self, example: Example, *, keep_answer: bool = False) -> Encoded:
+        """Encode the prompt of an example, which need not have a gold answer, as ``encode`` does."""
         text, begin = self.render(example), len(self._framing.before)
         end = len(text) - len(self._framing.after)
         try:
@@ -101,8 +115,7 @@ class PromptEncoder:
             ids = ids[: self.config.max_tokens]
         elif excess:
             ids = self._shorten(ids, offsets, example, excess, keep_answer=keep_answer)
-        encoded = Encoded(example=example, prompt_ids=tuple(ids), answer_ids=(), dropped=excess)
-        return self.with_answer_in(self.form, encoded)
+        return Encoded(example=example, prompt_ids=tuple(ids), answer_ids=(), dropped=excess)
 
     def with_answer_in(self, form: AnswerForm, question: Encoded) -> Encoded:
         """Return ``question`` with the tokens of its first gold answer in this form, and the end token."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -69,23 +69,39 @@ def answer_questions(
     Args:
         batch_tokens: maximum tokens per batch, counting padding and new tokens.
     """
-    matrix = lm.as_exported(matrix)
-    rule = _stop_rule(lm, encoder, stop, max_new_tokens)
+    rule = stop_rule(lm, encoder, stop, max_new_tokens)
     predictions: dict[int, Prediction] = {}
-    batches = decoding_batches(questions, max_new_tokens, batch_tokens)
-    prompts = ([questions[i].prompt_ids for i in batch] for batch in batches)
-    for batch, continuations in zip(batches, greedy_batches(lm, matrix, prompts, rule), strict=True):
-        for i, continuation in zip(batch, continuations, strict=True):
-            with foreign(f"the tokenizer of {lm.name} cannot decode an answer"):
-                text = str(
-                    lm.tokenizer.decode(continuation.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-                )
-            predictions[i] = score_answer(questions[i], text, continuation.stop_reason, score)
+    for answers in answer_texts(lm, lm.as_exported(matrix), questions, rule, batch_tokens=batch_tokens):
+        predictions |= {i: score_answer(questions[i], text, reason, score) for i, text, reason in answers}
         on_progress(len(predictions), len(questions))
     return [predictions[i] for i in range(len(questions))]
 
 
-def _stop_rule(lm: LanguageModel, encoder: PromptEncoder, stop: Stop, max_new_tokens: int) -> StopRule:
+def answer_texts(
+    lm: LanguageModel, matrix: Tensor, questions: Sequence[Encoded], rule: StopRule, *, batch_tokens: int
+) -> Iterator[list[tuple[int, str, str]]]:
+    """Continue the prompts of ``questions``, which need no gold answers.
+
+    Args:
+        matrix: ``[V, D]``, the input embedding of each token id, in the model's dtype.
+        batch_tokens: as in ``answer_questions``.
+
+    Yields:
+        For each batch, the indices of its questions, their decoded answers, and the reasons why these ended.
+    """
+    batches = decoding_batches(questions, rule.max_new_tokens, batch_tokens)
+    prompts = ([questions[i].prompt_ids for i in batch] for batch in batches)
+    for batch, continuations in zip(batches, greedy_batches(lm, matrix, prompts, rule), strict=True):
+        with foreign(f"the tokenizer of {lm.name} cannot decode an answer"):
+            texts = [
+                str(lm.tokenizer.decode(found.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+                for found in continuations
+            ]
+        yield [(i, text, found.stop_reason) for i, text, found in zip(batch, texts, continuations, strict=True)]
+
+
+def stop_rule(lm: LanguageModel, encoder: PromptEncoder, stop: Stop, max_new_tokens: int) -> StopRule:
+    """Return when answers to the encoder's prompts end."""
     if stop == "length":
         return StopRule(end_ids=frozenset(), newline_ids=frozenset(), max_new_tokens=max_new_tokens)
     return StopRule(

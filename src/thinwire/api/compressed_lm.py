@@ -1,0 +1,126 @@
+"""Use a finished arm as a language model: generate text, answer questions, get input embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thinwire.checkpoints.load import find_arm, load_arm
+from thinwire.config.experiment import ArmConfig
+from thinwire.data.prompts import Encoded, PromptEncoder
+from thinwire.data.squad import Example
+from thinwire.errors import UsageError
+from thinwire.evaluation.answering import answer_texts, stop_rule
+from thinwire.evaluation.extractors import first_line
+from thinwire.evaluation.generation import StopRule
+from thinwire.model.language_model import LanguageModel
+from thinwire.model.memory import decoding_batch_tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompressedLM:
+    """A language model that reads the embeddings rebuilt from an arm's codes, with the arm's LoRA merged."""
+
+    lm: LanguageModel
+    config: ArmConfig
+    matrix: Tensor
+    """``[V, D]``, the input embedding of each token id, in the model's dtype."""
+    encoder: PromptEncoder
+    """The arm's prompts."""
+
+    @classmethod
+    def from_run(cls, arm: Path | str, device: str = "auto") -> CompressedLM:
+        """Load an arm of a sweep.
+
+        Args:
+            arm: its folder, ``runs/SWEEP/ARM``.
+            device: as the setting ``model.device``.
+
+        Raises:
+            UsageError: it is no finished arm's folder, or its model is not the one that it was trained on.
+            ThinwireError: a file is missing or damaged.
+        """
+        found = find_arm(Path(arm), device)
+        lm, inputs = load_arm(found)
+        encoder = PromptEncoder(lm.tokenizer, found.config.prompt, with_context=found.config.context)
+        return cls(lm=lm, config=found.config, matrix=lm.as_exported(inputs.matrix(lm.dtype)), encoder=encoder)
+
+    @property
+    def model(self) -> Any:
+        """The ``transformers`` model. Its own embedding layer is the original one, so give it ``inputs_embeds``."""
+        return self.lm.model
+
+    @property
+    def tokenizer(self) -> Any:
+        """The ``transformers`` tokenizer."""
+        return self.lm.tokenizer
+
+    def answer(self, questions: Sequence[tuple[str, str]]) -> list[str]:
+        """Answer questions as in the arm's evaluation: with its prompt, its length limit, and the first line taken.
+
+        Args:
+            questions: pairs of a context and a question about it.
+
+        Raises:
+            UsageError: a prompt is too long even without its context.
+        """
+        examples = [_example(str(number), *pair) for number, pair in enumerate(questions)]
+        prompts = [self.encoder.encode_prompt(example) for example in examples]
+        settings = self.config.evaluation
+        rule = stop_rule(self.lm, self.encoder, settings.stop, settings.max_new_tokens)
+        texts = self._continued(prompts, rule)
+        return [first_line(text) for text in texts] if settings.score == "first_line" else texts
+
+    def generate(self, texts: Sequence[str], *, max_new_tokens: int = 64, chat: bool | None = None) -> list[str]:
+        """Continue texts with the most probable tokens, up to an end token.
+
+        Args:
+            max_new_tokens: most tokens of a continuation.
+            chat: whether a text is a user's message in the model's chat template; by default, if the arm's prompts are.
+
+        Raises:
+            UsageError: the model has no chat template, or a text has more tokens than the model has positions.
+        """
+        prompts = [
+            Encoded(example=_example(str(number), "", text), prompt_ids=ids, answer_ids=(), dropped=0)
+            for number, (text, ids) in enumerate(zip(texts, self._ids(texts, chat), strict=True))
+        ]
+        ends = self.lm.stop_ids(self.encoder.end_id)
+        return self._continued(prompts, StopRule(end_ids=ends, newline_ids=frozenset(), max_new_tokens=max_new_tokens))
+
+    def embed(self, texts: Sequence[str], *, chat: bool | None = None) -> list[Tensor]:
+        """Return the input embeddings of each text, ``[T, D]``, for ``model(inputs_embeds=...)``; ``chat`` as in
+        ``generate``."""
+        return [self.matrix[torch.tensor(ids, device=self.matrix.device)] for ids in self._ids(texts, chat)]
+
+    def _ids(self, texts: Sequence[str], chat: bool | None) -> list[tuple[int, ...]]:
+        if chat is None:
+            chat = self.encoder.style == "chat"
+        if chat and self.encoder.style != "chat":
+            raise UsageError("the arm's prompts are plain (prompt.style), so there is no chat template; use chat=False")
+        if chat:
+            return [self.encoder.encode_message(text) for text in texts]
+        return [tuple(self.tokenizer(text)["input_ids"]) for text in texts]
+
+    def _continued(self, prompts: Sequence[Encoded], rule: StopRule) -> list[str]:
+        batch_tokens = decoding_batch_tokens(self.lm, self.config.evaluation.batch_tokens)
+        found = answer_texts(self.lm, self.matrix, prompts, rule, batch_tokens=batch_tokens)
+        return [text for _, text, _ in sorted(answer for batch in found for answer in batch)]
+
+
+def _example(id_: str, context: str, question: str) -> Example:
+    """Return a question without a gold answer."""
+    return Example(
+        id=id_,
+        article=context,
+        paragraph_id=context or id_,
+        context=context,
+        question=question,
+        answers=(),
+        answer_start=-1,
+    )

@@ -1,0 +1,149 @@
+"""Run an experiment from Python, and read the results of a sweep's folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thinwire.config import load
+from thinwire.config.experiment import Experiment
+from thinwire.errors import UsageError
+from thinwire.experiment.plan import Controls
+from thinwire.experiment.sweep import run_sweep
+from thinwire.report.analysis import analyse
+from thinwire.report.analysis_record import Analysis, VerdictSummary
+from thinwire.report.compare import load_rows
+from thinwire.report.write import write_reports
+from thinwire.results.arm_record import ArmRecord, has_arm_record, read_arm_record
+from thinwire.results.layout import arm_folder
+from thinwire.results.read import Results, read_results
+from thinwire.results.sweep_header import read_header
+
+if TYPE_CHECKING:
+    import pandas
+
+
+def load_experiment(path: Path | str, settings: Mapping[str, Any] | None = None) -> Experiment:
+    """Read an experiment file, and change settings of it.
+
+    Args:
+        settings: values by their dotted paths, such as ``{"data.samples": 300, "model.name": "gpt2"}``.
+
+    Raises:
+        UsageError: the file is missing, a setting is unknown, or a value is out of range.
+    """
+    return load.load_experiment(Path(path), [f"{name}={json.dumps(value)}" for name, value in (settings or {}).items()])
+
+
+def run(
+    experiment: Experiment,
+    folder: Path | str | None = None,
+    *,
+    resume: bool = False,
+    only: Collection[str] = (),
+    controls: Controls = "auto",
+) -> Run:
+    """Run all arms and controls of ``experiment`` on this host, as ``thinwire sweep`` does.
+
+    Arms that fail are in the results with their error. On several GPUs, and on a CPU where it is faster, worker
+    processes are started, so a script needs the usual ``if __name__ == "__main__":``.
+
+    Args:
+        folder: where all files are written; by default ``runs/`` and the experiment's name.
+        resume: go on in a folder that holds results.
+        only: names of arms and controls to run instead of all.
+        controls: ``auto`` leaves out controls that train if there are 500 samples or fewer.
+
+    Raises:
+        UsageError: settings, data or folder cannot be used; nothing is written then.
+        StorageError: a file cannot be written; what was written before can be resumed.
+    """
+    where = Path("runs") / experiment.name if folder is None else Path(folder)
+    run_sweep(experiment, where, resume=resume, only=only, controls=controls)
+    return Run.load(where)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The results in a sweep's folder. Each is read when it is first asked for."""
+
+    folder: Path
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Run:
+        """Open the folder of a sweep, which may still be running.
+
+        Raises:
+            UsageError: it is no sweep's folder.
+            ThinwireError: its header is damaged.
+        """
+        read_header(Path(folder))
+        return cls(Path(folder))
+
+    def records(self) -> dict[str, ArmRecord]:
+        """Return the record of each arm and control that has ended, by name, in the experiment's order."""
+        planned = read_header(self.folder).planned
+        folders = {name: arm_folder(self.folder, name, kind) for name, kind in planned.items()}
+        return {name: read_arm_record(folder) for name, folder in folders.items() if has_arm_record(folder)}
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return a row for each arm and control, with the columns of ``thinwire compare --json``; scores are fractions.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        if find_spec("pandas") is None:
+            raise UsageError("a table needs pandas; pip install 'thinwire[pandas]'")
+        import pandas
+
+        return pandas.DataFrame(load_rows(self.folder))
+
+    def predictions(self, name: str) -> list[dict[str, Any]]:
+        """Return an arm's scored answers to the test questions: for each its ``id``, ``question``, ``golds``, ``text``,
+        ``f1``, ``exact_match``, ...
+
+        Raises:
+            UsageError: the sweep has not ended, or no arm or control of that name is done.
+        """
+        done = {one.record.name: one for runs in self._results.groups.values() for one in runs}
+        if name not in done:
+            raise UsageError(
+                f"no arm or control called {name!r} is done in {self.folder}; there are: {', '.join(done)}"
+            )
+        return done[name].predictions
+
+    def verdict(self) -> VerdictSummary:
+        """Return what the sweep says about its question, by the arm that the selection split chose.
+
+        Raises:
+            UsageError: the sweep has not ended.
+        """
+        return self.analysis.verdict
+
+    @cached_property
+    def analysis(self) -> Analysis:
+        """All numbers of the reports: rows with intervals and tiers, interactions, sizes.
+
+        Raises:
+            UsageError: the sweep has not ended.
+        """
+        return analyse(self._results)
+
+    def report(self) -> Path:
+        """Write the reports anew, and return the path of ``report.html``.
+
+        Raises:
+            UsageError: the sweep has not ended.
+            StorageError: a file cannot be written.
+        """
+        write_reports(self._results)
+        return self.folder / "report.html"
+
+    @cached_property
+    def _results(self) -> Results:
+        return read_results(self.folder)

@@ -1,0 +1,55 @@
+"""Codecs for any embedding matrix."""
+
+import doctest
+
+import pytest
+import torch
+
+from thinwire.api import fit_codec, fitting
+from thinwire.errors import UsageError
+
+MATRIX = torch.randn(40, 8, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_example_of_the_docstring_runs():
+    results = doctest.testmod(fitting)
+    assert results.attempted > 2
+    assert results.failed == 0
+
+
+def test_pca_without_counts_keeps_the_axes_of_the_singular_values():
+    codec = fit_codec(MATRIX, ratio=4)
+    centred = MATRIX - MATRIX.mean(0)
+    _, _, axes = torch.linalg.svd(centred)
+    found = codec.decode(codec.encode(MATRIX))
+    torch.testing.assert_close(found, MATRIX.mean(0) + centred @ axes[:2].T @ axes[:2], atol=1e-5, rtol=1e-4)
+
+
+def test_rows_that_never_occur_do_not_count():
+    counts = torch.tensor([1] * 20 + [0] * 20)
+    codec = fit_codec(MATRIX, counts, compress_dim=3)
+    torch.testing.assert_close(codec.encode(MATRIX), fit_codec(MATRIX[:20], compress_dim=3).encode(MATRIX))
+
+
+def test_a_codec_of_another_kind_takes_its_own_settings(tmp_path):
+    codec = fit_codec(MATRIX, kind="quantized_embeddings", quantized_embeddings={"format": "int4"})
+    assert codec.encode(MATRIX).shape[0] == 40
+    assert codec.code_bits is not None
+    codec.save(tmp_path / "codec.safetensors")
+    assert (tmp_path / "codec.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("matrix", "options", "message"),
+    [
+        (MATRIX, {"kind": "pcaa"}, "'pcaa' is no codec"),
+        (MATRIX, {"ration": 2}, "ration"),
+        (MATRIX.long(), {}, "two dimensions of floats"),
+        (MATRIX, {"counts": torch.ones(3)}, r"\[3\], expected one for each of 40 rows"),
+        (MATRIX, {"counts": torch.zeros(40)}, "at least one of them positive"),
+        (MATRIX, {"compress_dim": 9}, "compress_dim is 9"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused(matrix, options, message):
+    with pytest.raises(UsageError, match=message):
+        fit_codec(matrix, **options)

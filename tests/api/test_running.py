@@ -1,0 +1,56 @@
+"""Experiments from Python: the same results as the commands show, and messages for what cannot be read."""
+
+import json
+
+import pytest
+
+from thinwire.api import Run, load_experiment
+from thinwire.errors import UsageError
+from thinwire.report.compare import load_rows
+from tiny_sweeps import lines
+
+
+def test_records_are_those_of_the_arms_and_controls_in_their_order(finished):
+    records = finished.records()
+    assert list(records) == ["baseline", "r2", "codec_only", "text_lora"]
+    for name, record in records.items():
+        where = finished.folder / ("controls" if record.kind == "control" else "") / name / "record.json"
+        assert record.done.test.f1 == json.loads(where.read_text())["results"]["test"]["f1"]
+
+
+def test_a_table_has_the_rows_that_the_command_compares(finished):
+    table = finished.to_pandas()
+    rows = load_rows(finished.folder)
+    assert table["name"].tolist() == [row["name"] for row in rows]
+    assert list(table.columns) == list(rows[0])
+    assert table.set_index("name").loc["r2", "f1"] == finished.records()["r2"].done.test.f1
+
+
+def test_predictions_verdict_and_report_are_the_files_of_the_run(finished):
+    assert finished.predictions("r2") == lines(finished.folder / "r2" / "predictions.jsonl")
+    analysis = json.loads((finished.folder / "analysis.json").read_text())
+    assert finished.verdict().headline == analysis["verdict"]["headline"]
+    page = finished.report()
+    assert page == finished.folder / "report.html"
+    assert finished.verdict().sentence.split(".")[0] in page.read_text()
+
+
+def test_an_unknown_arm_is_refused_with_the_names_that_there_are(finished):
+    with pytest.raises(UsageError, match=r"'r3' is done .* there are: baseline, r2, codec_only, text_lora"):
+        finished.predictions("r3")
+
+
+def test_a_folder_without_a_sweep_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="is no sweep's folder"):
+        Run.load(tmp_path)
+
+
+def test_an_experiment_is_changed_by_dotted_settings(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("name: mine\nbaseline: a\narms: {a: {}}\ndata: {samples: 7}\n")
+    made = load_experiment(file, {"data.samples": 9, "arms.b.lora.targets": ["q_proj"], "model.compile": False})
+    assert made.data.samples == 9
+    assert made.arm("b").lora.targets == ("q_proj",)
+    assert made.model.compile is False
+    with pytest.raises(UsageError, match=r"data\.sample"):
+        load_experiment(file, {"data.sample": 9})
