@@ -34,6 +34,7 @@ from thinwire.config.settings import LoraSettings
 from thinwire.data.order import epoch_batches
 from thinwire.data.prompts import Encoded
 from thinwire.evaluation.answering import Prediction, score_answer
+from thinwire.model.lora_modules import target_names
 
 IGNORED = -100
 """The label that transformers leaves out of its loss."""
@@ -70,7 +71,7 @@ def with_lora(model: Any, settings: LoraSettings) -> Iterator[Any]:
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
-        target_modules=list(settings.targets),
+        target_modules=target_names(model, settings),
         layers_to_transform=None if settings.layers == "all" else list(range(settings.layers)),
         task_type="CAUSAL_LM",
     )

@@ -33,7 +33,7 @@ def test_types_limits_and_defaults_are_described_in_words():
     assert (found["codec.vq.decay"].values, found["codec.vq.decay"].default) == ("number > 0, < 1", "`0.95`")
     assert found["lora.layers"].values == "integer > 0, <= 10000 or `all`"
     assert found["name"].default == "required"
-    assert found["lora.targets"].default == "`[q_proj, k_proj, v_proj, o_proj]`"
+    assert found["lora.targets"].default == "`attention`"
 
 
 def test_no_setting_lacks_its_description():

@@ -15,7 +15,8 @@ from thinwire.config.settings import LoraSettings
 from thinwire.determinism import seeded
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.model.lora import attached, factor_layout
-from thinwire.model.lora_peft import FACTORS_FILE, check_saved_lora, depth_of, with_factors
+from thinwire.model.lora_modules import depth_of
+from thinwire.model.lora_peft import FACTORS_FILE, check_saved_lora, with_factors
 from thinwire.results.tensor_file import read_tensors
 from tiny_models import tiny_llama
 from tiny_training import Setting as TrainSetting
@@ -375,7 +376,8 @@ def test_padding_stays_zero_through_real_training():
         assert [result.num_steps for result in results] == [10] * 4
         for name, module in stacked_modules(setting.lm.model).items():
             for arm, s in enumerate(settings):
-                adapted = name.rsplit(".", 1)[-1] in s.targets and (s.layers == "all" or ".layers.0." in name)
+                own = ("q_proj", "k_proj", "v_proj", "o_proj") if s.targets == "attention" else s.targets
+                adapted = name.rsplit(".", 1)[-1] in own and (s.layers == "all" or ".layers.0." in name)
                 rank = s.rank if adapted else 0
                 if arm >= len(module.down):  # a stack ends with the last arm that adapts the module
                     assert not rank
@@ -504,8 +506,6 @@ def read_back(folder):
         ("unknown", 1),
         ("r", 3),
         ("r", "two"),
-        ("target_modules", ["q_proj"]),
-        ("target_modules", 3),
         ("layers_to_transform", [0]),
     ],
 )
@@ -514,6 +514,17 @@ def test_saved_lora_of_other_settings_is_refused(name, value, saved):
     assert read_back(saved)
     file.write_text(json.dumps({**json.loads(file.read_text()), name: value}))
     with pytest.raises(ThinwireError, match=rf"adapter_config\.json: {name} is "):
+        read_back(saved)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(3, "target_modules names no modules"), ([], "names no modules"), (["q_proj"], "of k_proj, which the record")],
+)
+def test_modules_that_saved_lora_does_not_have_are_refused(value, message, saved):
+    file = saved / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "target_modules": value}))
+    with pytest.raises(ThinwireError, match=message):
         read_back(saved)
 
 

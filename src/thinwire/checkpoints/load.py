@@ -149,7 +149,7 @@ def check_same_lora(arm: FinishedArm, wanted: LoraSettings) -> None:
 def _shape_of(lora: LoraSettings) -> dict[str, object]:
     """Return the settings that decide where factors belong and how they are scaled."""
     position = "any" if lora.layers == "all" else lora.position
-    targets = ", ".join(sorted(lora.targets))
+    targets = lora.targets if isinstance(lora.targets, str) else ", ".join(sorted(lora.targets))
     return {"rank": lora.rank, "alpha": lora.alpha, "layers": lora.layers, "position": position, "targets": targets}
 
 

@@ -188,8 +188,9 @@ class LoraSettings(Section):
     be halved, one more lies after the middle ones than before them."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Dropout probability of the inputs of each adapted module, for the LoRA update."""
-    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
-    """Names of the adapted linear modules in each layer."""
+    targets: Literal["attention", "all-linear"] | tuple[str, ...] = "attention"
+    """The adapted linear modules in each layer: all of its attention (``q_proj``, ``k_proj``, ``v_proj`` and ``o_proj``
+    in Llama), all that it has, or a list of their names."""
     start_from: str | None = None
     """Folder of the finished arm whose factors LoRA starts from; its rank, alpha, layers, position and targets must be
     the same. By default LoRA starts without effect."""
@@ -199,7 +200,9 @@ class LoraSettings(Section):
 
     @field_validator("targets")
     @classmethod
-    def _each_target_once(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
+    def _each_target_once(cls, targets: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if isinstance(targets, str):
+            return targets
         if not targets or not all(one.strip() for one in targets) or len(set(targets)) < len(targets):
             raise ValueError(
                 f"takes the names of linear modules, at least one and each once, got {shown(list(targets))}"
@@ -216,6 +219,12 @@ class LoraSettings(Section):
     def is_trained(self) -> bool:
         """Whether there is LoRA, and it is trained."""
         return self.rank > 0 and self.trained
+
+    @property
+    def most_targets(self) -> int:
+        """How many modules of a layer are adapted; of a kind of modules, as many as Llama has."""
+        many = {"attention": 4, "all-linear": 7}
+        return many[self.targets] if isinstance(self.targets, str) else len(self.targets)
 
     def adapted_layers(self, depth: int) -> range:
         """Return the numbers of the adapted layers, from 0, in a model of ``depth`` layers; none if ``rank`` is 0.

@@ -10,7 +10,7 @@ from thinwire.errors import StorageError, UsageError
 from thinwire.experiment.plan import Planned
 from thinwire.files import free_space
 from thinwire.model.language_model import LanguageModel
-from thinwire.model.lora import adapted_modules
+from thinwire.model.lora_modules import adapted_modules
 
 _FLOAT_BYTES = 4
 """Checkpoints and resume points hold float32."""

@@ -24,7 +24,8 @@ from thinwire.experiment.resume_points import commit, committed
 from thinwire.experiment.runtime import Runtime
 from thinwire.files import make_folder, remove_file, writing
 from thinwire.model.compile import compiled_layers
-from thinwire.model.lora import StackedLora, adapted_modules, attached
+from thinwire.model.lora import StackedLora, attached
+from thinwire.model.lora_modules import adapted_modules
 from thinwire.model.memory import training_micro_batch_tokens
 from thinwire.ops.threads import computing_with
 from thinwire.results.arm_record import ArmRecord, TrainingResult, has_arm_record

@@ -18,7 +18,7 @@ from thinwire.experiment.search import search_experiment
 from thinwire.inputs import check_path
 from thinwire.model.language_model import LanguageModel
 from thinwire.model.loading import choose_device, num_layers
-from thinwire.model.lora import adapted_modules
+from thinwire.model.lora_modules import adapted_modules
 from thinwire.model.memory import free_memory
 from thinwire.results.layout import arm_folder
 
@@ -127,7 +127,7 @@ def _least_bytes(config: ArmConfig, lm: LanguageModel) -> int:
     width = lm.embedding_matrix.shape[1]
     total = 0
     if config.lora.is_trained:
-        total += _BYTES_PER_PARAMETER * config.lora.rank * width * len(config.lora.targets) * lm.num_layers
+        total += _BYTES_PER_PARAMETER * config.lora.rank * width * len(adapted_modules(lm.model, config.lora))
     if config.input == "adapter":
         total += _BYTES_PER_PARAMETER * width * config.adapter.hidden
         if config.reconstruction.steps != 0 and config.reconstruction.mode == "rows":

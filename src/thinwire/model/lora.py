@@ -19,12 +19,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from thinwire.config.settings import LoraSettings
 from thinwire.determinism import generator
-from thinwire.errors import UsageError
 from thinwire.files import write_json
-from thinwire.model.lora_peft import CONFIG_FILE, FACTORS_FILE, LAYER, depth_of, saved_config
+from thinwire.model.lora_modules import adapted_modules, depth_of, linear_modules, target_names, widths
+from thinwire.model.lora_peft import CONFIG_FILE, FACTORS_FILE, saved_config
 from thinwire.ops.dropout import keep_mask
 from thinwire.results.tensor_file import Layout, TensorType, write_tensors
 
@@ -33,13 +34,13 @@ def breadth(settings: LoraSettings) -> tuple[float, int]:
     """Return a sort key for how much of a model is adapted: number of layers, then of modules in each."""
     if settings.rank == 0:
         return 0, 0
-    return float("inf") if settings.layers == "all" else settings.layers, len(settings.targets)
+    return float("inf") if settings.layers == "all" else settings.layers, settings.most_targets
 
 
 class _StackedLinear(nn.Module):
     """A frozen linear module with a low-rank update for each of the first ``n`` of ``A`` arms."""
 
-    def __init__(self, base: nn.Linear, down: Tensor, up: Tensor, scale: Tensor, dropout: float, target: str) -> None:
+    def __init__(self, base: nn.Module, down: Tensor, up: Tensor, scale: Tensor, dropout: float, target: str) -> None:
         super().__init__()
         self.base = base
         # Plain tensors: a compiler takes the shapes of parameters and buffers for constants, but n differs by layer.
@@ -79,6 +80,8 @@ class _StackedLinear(nn.Module):
     def merged(self, arm: int) -> Tensor:
         """Return the weight with one arm's update added, in the base's dtype, rounded as peft rounds it."""
         weight, delta = self.base.weight, self.scale[arm] * (self.up[arm] @ self.down[arm])
+        assert isinstance(weight, Tensor)
+        delta = delta.T if isinstance(self.base, Conv1D) else delta
         return (weight + delta.to(weight.device)).to(weight.dtype)
 
 
@@ -110,8 +113,9 @@ class StackedLora:
         gradients: Tensor,
         settings: Sequence[LoraSettings],
         depth: int,
+        targets: Sequence[Sequence[str]],
     ) -> None:
-        self._places, self._depth = places, depth
+        self._places, self._depth, self._targets = places, depth, targets
         self._values, self._gradients = values, gradients
         self._settings = settings
 
@@ -213,7 +217,7 @@ class StackedLora:
 
     def save(self, arm: int, folder: Path) -> None:
         """Write an arm's factors and configuration to ``folder``, in peft's format."""
-        write_json(folder / CONFIG_FILE, saved_config(self._settings[arm], self._depth))
+        write_json(folder / CONFIG_FILE, saved_config(self._settings[arm], self._depth, self._targets[arm]))
         write_tensors(folder / FACTORS_FILE, self.factors(arm), metadata={"format": "pt"})
 
 
@@ -228,7 +232,7 @@ def attached(model: Any, arms: Sequence[LoraSettings], seeds: Sequence[int]) -> 
         UsageError: more layers than the model has, or a target that matches no module.
     """
     wanted = [adapted_modules(model, settings) for settings in arms]
-    names = [name for name in _linear_modules(model) if any(name in modules for modules in wanted)]
+    names = [name for name in linear_modules(model) if any(name in modules for modules in wanted)]
     if not names:
         yield None
         return
@@ -258,15 +262,15 @@ def _stack(
         names: modules that any arm adapts, in the model's order.
         wanted: for each arm, the modules that it adapts.
     """
-    linears = _linear_modules(model)
-    rank, device = max(settings.rank for settings in arms), next(iter(linears.values())).weight.device
-    widths = [(linears[name].in_features, linears[name].out_features) for name in names]
-    values = torch.zeros(len(arms), rank * sum(sum(width) for width in widths))
+    linears = linear_modules(model)
+    rank, device = max(settings.rank for settings in arms), model.get_input_embeddings().weight.device
+    sizes = [widths(linears[name]) for name in names]
+    values = torch.zeros(len(arms), rank * sum(map(sum, sizes)))
     draws = [generator("cpu", seed, "lora") for seed in seeds]
     gradients = torch.zeros_like(values, device=device)
     columns = []
     start = 0
-    for name, (num_in, num_out) in zip(names, widths, strict=True):
+    for name, (num_in, num_out) in zip(names, sizes, strict=True):
         middle, end = start + rank * num_in, start + rank * (num_in + num_out)
         for arm, settings in enumerate(arms):
             if name in wanted[arm]:
@@ -277,7 +281,7 @@ def _stack(
         start = end
     values = values.to(device)
     places = []
-    for name, (num_in, num_out), (downs, ups) in zip(names, widths, columns, strict=True):
+    for name, (num_in, num_out), (downs, ups) in zip(names, sizes, columns, strict=True):
         own = frozenset(arm for arm, modules in enumerate(wanted) if name in modules)
         # At least two if there are two arms: torch compiles again for a dimension of 1.
         num = max(max(own) + 1, min(2, len(arms)))
@@ -293,14 +297,8 @@ def _stack(
         linear.down.grad = gradients[:num, downs].view(linear.down.shape)
         linear.up.grad = gradients[:num, ups].view(linear.up.shape)
         places.append(_Place(name=name, linear=linear, arms=own, downs=downs, ups=ups))
-    return StackedLora(places, values, gradients, arms, depth_of(model))
-
-
-def _linear_modules(model: Any) -> dict[str, nn.Linear]:
-    """Return the linear modules of the model's numbered layers, by name, in the model's order."""
-    return {
-        name: module for name, module in model.named_modules() if isinstance(module, nn.Linear) and LAYER.search(name)
-    }
+    targets = [target_names(model, settings) for settings in arms]
+    return StackedLora(places, values, gradients, arms, depth_of(model), targets)
 
 
 def _set_module(model: Any, name: str, module: nn.Module) -> None:
@@ -314,39 +312,10 @@ def factor_layout(model: Any, settings: LoraSettings) -> Layout:
     Raises:
         UsageError: as in ``adapted_modules``.
     """
-    linears, rank = _linear_modules(model), settings.rank
+    linears, rank = linear_modules(model), settings.rank
     found = {}
     for name in adapted_modules(model, settings):
-        found[f"base_model.model.{name}.lora_A.weight"] = TensorType("F32", (rank, linears[name].in_features))
-        found[f"base_model.model.{name}.lora_B.weight"] = TensorType("F32", (linears[name].out_features, rank))
-    return found
-
-
-def adapted_modules(model: Any, settings: LoraSettings) -> set[str]:
-    """Return the names of the linear modules that ``settings`` adapt.
-
-    Raises:
-        UsageError: more layers than the model has, or a target that matches no module of these layers.
-    """
-    if settings.rank == 0:
-        return set()
-    layers = settings.adapted_layers(depth_of(model))
-    found: set[str] = set()
-    kinds: dict[str, set[str]] = {}
-    for name in _linear_modules(model):
-        match = LAYER.search(name)
-        if match and int(match[1]) in layers:
-            kinds.setdefault(name.rsplit(".", 1)[-1], set()).add(name)
-    if not kinds:
-        raise UsageError(
-            f"LoRA adapts linear modules (torch.nn.Linear) of its layers, but {type(model).__name__} has none; "
-            "use a model such as Llama, Qwen, Mistral or SmolLM, or lora.rank=0"
-        )
-    for target in settings.targets:
-        if target not in kinds:
-            raise UsageError(
-                f"lora.targets: {target!r} matches no linear module of these layers; there are: "
-                f"{', '.join(sorted(kinds))}"
-            )
-        found |= kinds[target]
+        num_in, num_out = widths(linears[name])
+        found[f"base_model.model.{name}.lora_A.weight"] = TensorType("F32", (rank, num_in))
+        found[f"base_model.model.{name}.lora_B.weight"] = TensorType("F32", (num_out, rank))
     return found

@@ -1,0 +1,53 @@
+"""Tiny random models of many architectures: those that Thinwire runs, and those that it refuses."""
+
+import torch
+import transformers
+
+from thinwire.model.language_model import LanguageModel
+from tiny_models import EOS_ID, SPECIAL, tiny_tokenizer
+
+_VOCABULARY = {"vocab_size": len(SPECIAL) + 256, "eos_token_id": EOS_ID, "bos_token_id": None, "pad_token_id": 0}
+_SIZES = {**_VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+_LLAMA = {**_SIZES, "intermediate_size": 48, "num_key_value_heads": 2, "max_position_embeddings": 256}
+
+SUPPORTED = {
+    "GPT2": {**_VOCABULARY, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256},
+    "GPTNeoX": {**_SIZES, "intermediate_size": 48, "max_position_embeddings": 256},
+    "Gemma3Text": {**_LLAMA, "head_dim": 8},
+    "Glm4": {**_LLAMA, "head_dim": 8},
+    "Granite": _LLAMA,
+    "Llama": _LLAMA,
+    "Mistral": _LLAMA,
+    "Mixtral": {**_LLAMA, "num_local_experts": 2},
+    "OPT": {**_SIZES, "ffn_dim": 48, "word_embed_proj_dim": 32, "max_position_embeddings": 256},
+    "Olmo2": _LLAMA,
+    "Phi": _LLAMA,
+    "Phi3": _LLAMA,
+    "Qwen2": _LLAMA,
+    "Qwen3": {**_LLAMA, "head_dim": 8},
+    "SmolLM3": _LLAMA,
+    "Starcoder2": _LLAMA,
+}
+"""Sizes of each, by the name that transformers gives to the configuration."""
+
+REFUSED = {
+    "Cohere": (_LLAMA, "scaled or capped logits"),
+    "Falcon": (_SIZES, "does not let its attention be replaced"),
+    "Gemma2": ({**_LLAMA, "head_dim": 8}, "scaled or capped logits"),
+    "Lfm2": ({**_LLAMA, "full_attn_idxs": [1]}, "layers of the kind conv"),
+    "Mamba": ({**_VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2}, "linear_attention|recurrent state"),
+    "StableLm": (_LLAMA, "does not pass a model's extra arguments on to attention"),
+}
+"""Sizes of each, and a part of the reason."""
+
+
+def tiny_model_of(architecture: str, sizes: dict) -> LanguageModel:
+    """Make a random model of an architecture, with the byte tokenizer."""
+    config = getattr(transformers, f"{architecture}Config")(**sizes)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = transformers.AutoModelForCausalLM.from_config(config).requires_grad_(False).eval()
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            parameter.data *= 5  # large enough that different inputs give different answers
+    return LanguageModel(model=model, tokenizer=tiny_tokenizer(), name=architecture, revision="test")
