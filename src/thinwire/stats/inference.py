@@ -132,7 +132,10 @@ def _resampled(
 def _bounded(design: Design, k: int, ties: Ties, alpha: float, share: float, words: Words) -> Uncertainty:
     """Bound a contrast: ``alpha`` is the error rate of its own interval, ``share`` its part in the simultaneous one."""
     outcome: ComparisonOutcome = "few differences"
-    reason = f"only {ties.differing} of {ties.num_paragraphs} {words.cluster}s differ: the interval is a bound"
+    from_what = f" from the common difference, {100 * ties.common:+.1f} points" if ties.common else ""
+    reason = (
+        f"only {ties.differing} of {ties.num_paragraphs} {words.cluster}s differ{from_what}: the interval is a bound"
+    )
     if not ties.differing:
         outcome = "same difference" if ties.common else "no difference"
         reason = f"{outcome} in all {ties.num_paragraphs} {words.cluster}s: the interval is a bound"
