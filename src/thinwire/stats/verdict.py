@@ -322,10 +322,11 @@ def _resolve(verdict: ArmVerdict, power: float, available: int | None, words: Wo
         most = f"the {available:,} {words.item}s there are"
         return f"It would take more than {most}: more seeds or a larger effect are needed"
     if needed.obstacle == "seeds":
-        seeds = words.more_seeds.capitalize()
+        seeds = (words.more_seeds or "run more seeds").capitalize()
         return f"{seeds}: no number of {words.item}s would resolve it with those that there are"
     if needed.number is None:
-        return f"Evaluate more {words.item}s and {words.more_seeds}: {needed.why_none(words)}"
+        more_seeds = f" and {words.more_seeds}" if words.more_seeds else ""
+        return f"Evaluate more {words.item}s{more_seeds}: {needed.why_none(words)}"
     return (
         f"Evaluate about {count(needed.number, words.item)}: if the observed difference is the true one, "
         f"that resolves it with a probability of {power:.0%}"

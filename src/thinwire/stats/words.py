@@ -20,6 +20,7 @@ class Words:
     arms: str = "arms"
     """What the simultaneous intervals are over; empty where there is only one."""
     more_seeds: str = "train more seeds"
+    """Advice; empty where runs have no seeds."""
 
     def counted(self, num_items: int, num_clusters: int) -> str:
         """Write ``1,000 questions about 200 paragraphs``, or the items alone where they are the clusters."""
