@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
@@ -13,6 +12,7 @@ import typer
 from thinwire.cli.arguments import Command
 from thinwire.cli.options import AsJson
 from thinwire.errors import UsageError
+from thinwire.inputs import check_path
 from thinwire.report.compare import format_csv
 
 if TYPE_CHECKING:  # numpy and scipy take a moment to import, so commands import them only if needed
@@ -121,8 +121,12 @@ def compared(results: Sequence[str], options: ItemOptions) -> ItemComparison:
 
 
 def is_sweep(argument: str) -> bool:
-    """Whether an argument is the folder of a sweep."""
-    return os.path.lexists(Path(argument) / "sweep.json")
+    """Whether an argument is the folder of a sweep.
+
+    Raises:
+        UsageError: it cannot be the path of anything.
+    """
+    return os.path.lexists(check_path(argument, "result") / "sweep.json")
 
 
 def are_items(arguments: Sequence[str]) -> bool:

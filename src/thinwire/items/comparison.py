@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from thinwire.config.settings import VerdictConfig
 from thinwire.errors import UsageError, shown
-from thinwire.items.formats import read_scores
+from thinwire.items.formats import check_exists, read_scores
 from thinwire.items.item_scores import Choice, FileScores, ScoredItem
 from thinwire.stats.bootstrap import Comparison, compare_to_baseline
 from thinwire.stats.pairing import Run
@@ -95,7 +95,10 @@ def compare_items(
     """
     choice, scale, settings = choice or Choice(), scale or Scale(), settings or VerdictConfig()
     if len(results) < 2:
-        raise UsageError("a comparison needs a baseline and at least one other result; name two files or more")
+        given = ", ".join(str(path) for paths in results.values() for path in paths) or "none"
+        raise UsageError(f"a comparison needs a baseline and at least one other result, got {given}")
+    for path in (path for paths in results.values() for path in paths):
+        check_exists(path)  # before any is read, which may take a while
     read = {name: [read_scores(path, choice) for path in paths] for name, paths in results.items()}
     baseline, *others = results
     _refuse_other_items(read)

@@ -57,14 +57,23 @@ def may_be_scores(path: Path) -> bool:
     return path.is_file() or path.suffix.lower() in _ENDINGS
 
 
+def check_exists(path: Path) -> None:
+    """Refuse a path at which there is nothing.
+
+    Raises:
+        NoFileError: there is nothing.
+    """
+    if not os.path.lexists(path):
+        raise NoFileError(f"no file or folder {path}; expected results to compare")
+
+
 def read_scores(path: Path, choice: Choice) -> FileScores:
     """Read the scores of a file or folder in the first format that it has.
 
     Raises:
         UsageError: it has none of the formats, or what the format's reader raises.
     """
-    if not os.path.lexists(path):
-        raise NoFileError(f"no file or folder {path}; expected results to compare")
+    check_exists(path)
     is_folder = path.is_dir()
     for one in FORMATS:
         if (is_folder if not one.ending else one.ending == path.suffix.lower()) and one.applies(path):
