@@ -107,15 +107,15 @@ def not_utf8(error: UnicodeDecodeError) -> str:
     )
 
 
-def parse_json(text: str, place: str) -> Any:
-    """Parse strict JSON; ``place`` is its file, and line if it is one line of a file.
+def parse_json(text: str, place: str, decoder: json.JSONDecoder = DECODER) -> Any:
+    """Parse strict JSON, or as another decoder does; ``place`` is its file, and line if it is one line of a file.
 
     Raises:
         UsageError: it is no JSON, a key stands twice, a number is NaN, infinite or too long, or it is nested too
             deeply.
     """
     try:
-        return DECODER.decode(text)
+        return decoder.decode(text)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{place}: {json_complaint(error)}") from None
 

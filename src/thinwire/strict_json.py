@@ -36,3 +36,7 @@ def _no_number(text: str) -> Any:
 DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_number)
 """Raises ``json.JSONDecodeError``, ``NotStrictError``, ``RecursionError``, or another ``ValueError`` for an integer of
 thousands of digits."""
+
+PYTHON_DECODER = json.JSONDecoder(object_pairs_hook=_unique)
+"""As ``DECODER``, but takes the NaN and Infinity that Python's own ``json`` writes: for files of tools that leave such
+numbers in places that are not read. Whoever reads a number with it must check that it is finite."""

@@ -558,7 +558,7 @@ ARGUMENTS = [
     (["score", "test.json", "test.json"], ["answer to 'data': found a list"]),
     *(
         ([*command, path], fragments)
-        for command in (["compare"], ["best"], ["report"], ["postprocess"])
+        for command in (["compare"], ["verdict"], ["best"], ["report"], ["postprocess"])
         for path, fragments in [
             ("", ["is empty"]),
             ("nowhere", ["nowhere"]),
@@ -580,7 +580,15 @@ ARGUMENTS = [
         ]
     ),
     (["compare", "taken", "--sort", "beauty"], ["--sort", "'beauty'"]),
-    (["compare"], ["'runs'"]),
+    (["compare"], ["'results'"]),
+    (["verdict"], ["BASELINE"]),
+    *(
+        (["verdict", "test.json", path], fragments)
+        for path, fragments in [
+            ("nowhere.csv", ["nowhere.csv"]),
+            ("notes.txt", ["test.json"]),  # the first is read first, and is no log
+        ]
+    ),
     (["report", "taken", "--into", "model"], ["model is a folder"]),
     (["report", "taken", "--into", "pipe"], ["pipe is no ordinary file"]),
     (["publish", "taken", "--record", "model"], ["model is a folder"]),

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thinwire.stats.small_samples import Ties, count_ties, effective_paragraphs, refusal
+from thinwire.stats.words import Words
 
 
 def ties(differences, sizes=None, reach=1.0):
@@ -62,3 +63,10 @@ def test_a_bound_has_a_width_holds_the_common_value_and_stays_within_reach(num, 
     wider = found.bound(alpha / 2)
     assert wider[0] <= low
     assert wider[1] >= high
+
+
+def test_a_refusal_names_other_units_by_their_words():
+    items = Words(item="item", cluster="cluster", within="in")
+    assert refusal(np.full(5, 5.0), items) == "25 items in 5 clusters: an interval needs at least 6 clusters"
+    alone = Words(item="item", cluster="item")
+    assert refusal(np.ones(1), alone) == "1 item: an interval needs at least 6 items"

@@ -12,7 +12,8 @@ from thinwire.schema import build
 from thinwire.stats.bootstrap import Comparison
 from thinwire.stats.inference import Interval
 from thinwire.stats.tiers import TIERS, Tiers, planned_tier
-from thinwire.stats.verdict import ARM_IS_BETTER, RUN_AGAIN, Addition, arm_verdict, sweep_verdict
+from thinwire.stats.verdict import ARM_IS_BETTER, RUN_AGAIN, Addition, arm_verdict, judge, sweep_verdict
+from thinwire.stats.words import Words
 
 NEXT_STEPS = {"no help": ("Stop",), "marginal": ("Note it",), "significant": ("Use it", "Tell others"), "strong": ()}
 
@@ -292,5 +293,31 @@ def test_a_refusal_leaves_a_strong_gain_unresolved():
 
 def test_the_best_arm_is_the_one_given_and_must_exist():
     assert sweep_verdict(sweep(a=arm(12, 1), b=arm(0, 1)), "b").verdict.observed == "no help"
-    with pytest.raises(UsageError, match="no arm 'baseline' to judge the sweep by; choose one of a"):
+    with pytest.raises(UsageError, match="no arm 'baseline' to judge by; choose one of a"):
         sweep_verdict(sweep(a=arm(1, 1)), "baseline")
+
+
+ITEMS = Words(item="item", cluster="item", points="points", arms="treatments", more_seeds="run more seeds")
+
+
+def test_one_arm_is_judged_alone_and_in_the_words_of_its_units():
+    found = judge(sweep(a=arm(6, 3), b=arm(0, 1)), "a", words=ITEMS)
+    assert found.headline == "Better than the baseline: at least marginal, the estimate is significant"
+    assert found.lesson == (
+        "a is at least 2 points better than the baseline: "
+        "a gains +6.0 points over the baseline (95% interval over all treatments +3.0 to +9.0, 1,000 items)."
+    )
+    assert found.how_to_resolve is None
+    alone = judge(sweep(b=arm(-1, 4)), "b", words=replace(ITEMS, arms=""))
+    assert alone.lesson == (
+        "Whether b is better than the baseline is not resolved: "
+        "b loses 1.0 points to the baseline (95% interval -5.0 to +3.0, 1,000 items)."
+    )
+    # reach: (2.5 + 0.8416) * 1.6 * sqrt(1000 / n) <= 2 - -1, so n = 1000 * (3.3416 * 1.6 / 3)^2 = 3,176.2.
+    assert alone.how_to_resolve is not None
+    assert alone.how_to_resolve.startswith("Evaluate about 3,177 items: if the observed difference is the true one")
+
+
+def test_a_confidence_is_never_rounded_up_to_certainty():
+    found = judge(replace(sweep(a=arm(6, 3)), confidence=0.995), "a")
+    assert "(99.5% interval over all arms" in found.lesson

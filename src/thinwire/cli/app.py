@@ -6,6 +6,7 @@ import typer
 
 from thinwire.cli.arguments import Commands
 from thinwire.cli.checkpoints import checkpoints_app
+from thinwire.cli.items import items_app
 from thinwire.cli.results import results_app
 from thinwire.cli.runs import runs_app
 from thinwire.cli.workers import workers_app
@@ -21,5 +22,5 @@ app = typer.Typer(
     "Start with `thinwire sweep experiments/phase1a_lora.yaml --set data.samples=300 --set training.epochs=1`, "
     "then `thinwire compare runs/phase1a_lora_sweep`.",
 )
-for commands in (runs_app, workers_app, checkpoints_app, results_app):
+for commands in (runs_app, workers_app, checkpoints_app, results_app, items_app):
     app.add_typer(commands)

@@ -14,6 +14,20 @@ from rich.markup import escape
 from rich.table import Table
 
 from thinwire.cli.arguments import Command, existing, existing_folder, output_file, output_folder
+from thinwire.cli.items import (
+    Cluster,
+    Confidence,
+    ItemOptions,
+    LowerIsBetter,
+    Marginal,
+    Metric,
+    ScaleText,
+    Significant,
+    Strong,
+    Task,
+    are_items,
+    print_items,
+)
 from thinwire.cli.options import AsJson, Mismatched, Unanswerable, console, mismatched_choice, unanswerable_choice
 from thinwire.errors import UsageError
 from thinwire.evaluation.scoring import score as score_predictions
@@ -64,14 +78,37 @@ def score(
 
 @results_app.command("compare", cls=Command)
 def compare_sweeps(
-    runs: Annotated[
-        list[Path], typer.Argument(help="Folders of sweeps.", callback=existing_folder("folder of a sweep"))
+    results: Annotated[
+        list[str],
+        typer.Argument(help="Folders of sweeps; or files of scores as for `verdict`, the baseline first."),
     ],
-    sort: Annotated[str, typer.Option(help=f"Column: {', '.join(compare_report.SORTABLE)}.")] = "f1",
+    sort: Annotated[
+        str | None,
+        typer.Option(help=f"Sweeps: column, one of {', '.join(compare_report.SORTABLE)}. [default: f1]"),
+    ] = None,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV to standard output.")] = False,
+    metric: Metric = None,
+    task: Task = None,
+    cluster: Cluster = None,
+    scale: ScaleText = None,
+    lower_is_better: LowerIsBetter = False,
+    marginal: Marginal = None,
+    significant: Significant = None,
+    strong: Strong = None,
+    confidence: Confidence = None,
 ) -> None:
-    """Compare the arms of one or more sweeps in a table."""
+    """Compare the arms of one or more sweeps, or results of any tool by the scores of their items, in a table."""
+    options = ItemOptions(metric, task, cluster, scale, lower_is_better, marginal, significant, strong, confidence)
+    if are_items(results):
+        if sort is not None:
+            raise UsageError("--sort is for sweeps; files of scores are listed in the order given")
+        print_items(results, options, as_json=as_json, as_csv=as_csv)
+        return
+    runs = [Path(one) for one in results]
+    existing_folder("folder of a sweep")(runs)
+    options.refuse()
+    sort = sort or "f1"
     if sort not in compare_report.SORTABLE:
         raise UsageError(f"--sort takes one of {', '.join(compare_report.SORTABLE)}, got {sort!r}")
     if sys.stdout.isatty() and not as_json and not as_csv:

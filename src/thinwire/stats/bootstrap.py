@@ -10,6 +10,7 @@ import numpy as np
 from thinwire.errors import UsageError
 from thinwire.stats.contrasts import Inference, compare_contrasts
 from thinwire.stats.pairing import Run
+from thinwire.stats.words import QUESTIONS, Words
 
 _BASELINE = "the baseline"
 
@@ -41,10 +42,12 @@ def compare_to_baseline(
     confidence: float = 0.95,
     num_resamples: int = 10_000,
     rng: np.random.Generator | int = 0,
+    words: Words = QUESTIONS,
 ) -> Comparison:
     """Compare each arm (one or more runs) with the baseline (one or more runs).
 
-    The intervals cover the choice of questions, and that of seeds wherever there are several runs.
+    The intervals cover the choice of questions, and that of seeds wherever there are several runs. ``words`` are what
+    the texts of the result call questions and paragraphs.
 
     Raises:
         UsageError: no arms or runs, runs that cannot be paired (see ``panel``), fewer than 100 resamples, or a
@@ -60,6 +63,7 @@ def compare_to_baseline(
         confidence=confidence,
         num_resamples=num_resamples,
         rng=rng,
+        words=words,
     )
     named = {
         name: ArmComparison(

@@ -17,6 +17,7 @@ from thinwire.errors import UsageError
 from thinwire.stats.inference import Uncertainty, infer
 from thinwire.stats.pairing import Run, panel
 from thinwire.stats.resampling import ZERO, Design
+from thinwire.stats.words import QUESTIONS, Words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,7 @@ def compare_contrasts(
     confidence: float = 0.95,
     num_resamples: int = 10_000,
     rng: np.random.Generator | int = 0,
+    words: Words = QUESTIONS,
 ) -> ContrastComparison:
     """Estimate each contrast between the groups' means, each group having one or more runs.
 
@@ -72,6 +74,7 @@ def compare_contrasts(
         groups: runs by the group's name. Groups that no contrast names still help to estimate the spread over seeds.
         contrasts: weights of groups by the contrast's name; each contrast's weights sum to 0.
         untrained: groups whose scores no seed changes, which vary over questions only.
+        words: what the texts of the result call questions and paragraphs.
 
     Raises:
         UsageError: no groups, runs or contrasts, weights of an unknown group or that do not sum to 0, runs that cannot
@@ -86,8 +89,10 @@ def compare_contrasts(
         weights,
         [name in untrained for name in names],
     )
-    described = [_describe(design, names, k) for k in range(len(contrasts))]
-    inferred = infer(design, confidence=confidence, num_resamples=num_resamples, rng=np.random.default_rng(rng))
+    described = [_describe(design, names, k, words) for k in range(len(contrasts))]
+    inferred = infer(
+        design, confidence=confidence, num_resamples=num_resamples, rng=np.random.default_rng(rng), words=words
+    )
     found = [Contrast(**what, **vars(known)) for what, known in zip(described, inferred, strict=True)]
     named = dict(zip(contrasts, found, strict=True))
     return ContrastComparison(contrasts=named, confidence=confidence, num_resamples=num_resamples)
@@ -116,7 +121,7 @@ def _check(
         raise UsageError(f"{num_resamples} resamples, confidence {confidence}: use at least 100, and 0.5 to below 1")
 
 
-def _describe(design: Design, names: Sequence[str], k: int) -> dict[str, Any]:
+def _describe(design: Design, names: Sequence[str], k: int, words: Words) -> dict[str, Any]:
     members = [g for g in range(len(names)) if design.weights[g, k]]
     trained = [g for g in members if not design.untrained[g]] or members
     return {
@@ -124,15 +129,15 @@ def _describe(design: Design, names: Sequence[str], k: int) -> dict[str, Any]:
         "weights": {names[g]: float(design.weights[g, k]) for g in members},
         "num_runs": {names[g]: design.num_runs[g] for g in members},
         "means": {names[g]: float(design.means[g]) for g in members},
-        "covers": _covers(design, [names[g] for g in trained if design.num_runs[g] == 1]),
+        "covers": _covers(design, [names[g] for g in trained if design.num_runs[g] == 1], words),
         "num_questions": int(design.sizes.sum()),
         "num_paragraphs": len(design.sizes),
         "fewest_runs": min(design.num_runs[g] for g in trained),
     }
 
 
-def _covers(design: Design, alone: Sequence[str]) -> str:
+def _covers(design: Design, alone: Sequence[str], words: Words) -> str:
     if not design.run_degrees:
-        return "questions"
+        return f"{words.item}s"
     borrowed = f" (one run of {', '.join(alone)}: spread over seeds taken from the other groups)" if alone else ""
-    return f"questions and seeds{borrowed}"
+    return f"{words.item}s and seeds{borrowed}"

@@ -20,6 +20,7 @@ from thinwire.stats.pairing import Floats
 from thinwire.stats.pointwise import bca_ends, percentile_ends
 from thinwire.stats.resampling import ZERO, Design, resample
 from thinwire.stats.small_samples import LEAST_DIFFERING, Ties, count_ties, effective_paragraphs, refusal
+from thinwire.stats.words import QUESTIONS, Words
 
 ComparisonOutcome = Literal["compared", "no difference", "same difference", "few differences", "too few"]
 """Only "too few" has no interval. Those of the three before it are bounds (see ``small_samples.Ties``)."""
@@ -64,14 +65,20 @@ class Uncertainty:
 
 
 def infer(
-    design: Design, *, confidence: float, num_resamples: int, rng: np.random.Generator, pointwise: bool = True
+    design: Design,
+    *,
+    confidence: float,
+    num_resamples: int,
+    rng: np.random.Generator,
+    pointwise: bool = True,
+    words: Words = QUESTIONS,
 ) -> list[Uncertainty]:
     """Return the uncertainty of each contrast; without ``pointwise``, only what holds for all of them together.
 
     Where some contrasts are bounded, each of them takes its part of the error rate, and the others the rest.
     """
     num, alpha = design.differences.shape[1], 1 - confidence
-    if reason := refusal(design.sizes):
+    if reason := refusal(design.sizes, words):
         return [Uncertainty(outcome="too few", reason=reason)] * num
     ties = [
         count_ties(design.differences[:, k], design.sizes, float(np.abs(design.weights[:, k]).sum() / 2))
@@ -84,7 +91,7 @@ def infer(
         resampled = _resampled(design.only(compared), alpha, share, num_resamples, rng, pointwise=pointwise)
         found = dict(zip(compared, resampled, strict=True))
     for k in set(range(num)) - set(compared):
-        found[k] = _bounded(design, k, ties[k], alpha, alpha / num)
+        found[k] = _bounded(design, k, ties[k], alpha, alpha / num, words)
     ordered = [found[k] for k in range(num)]
     adjusted = holm([one.p_value or 0.0 for one in ordered])
     return [replace(one, adjusted_p_value=p) for one, p in zip(ordered, adjusted, strict=True)]
@@ -122,13 +129,16 @@ def _resampled(
     return found
 
 
-def _bounded(design: Design, k: int, ties: Ties, alpha: float, share: float) -> Uncertainty:
+def _bounded(design: Design, k: int, ties: Ties, alpha: float, share: float, words: Words) -> Uncertainty:
     """Bound a contrast: ``alpha`` is the error rate of its own interval, ``share`` its part in the simultaneous one."""
     outcome: ComparisonOutcome = "few differences"
-    reason = f"only {ties.differing} of {ties.num_paragraphs} paragraphs differ: the interval is a bound"
+    from_what = f" from the common difference, {100 * ties.common:+.1f} points" if ties.common else ""
+    reason = (
+        f"only {ties.differing} of {ties.num_paragraphs} {words.cluster}s differ{from_what}: the interval is a bound"
+    )
     if not ties.differing:
         outcome = "same difference" if ties.common else "no difference"
-        reason = f"{outcome} in all {ties.num_paragraphs} paragraphs: the interval is a bound"
+        reason = f"{outcome} in all {ties.num_paragraphs} {words.cluster}s: the interval is a bound"
     own = _interval(*_bound(design, k, ties, alpha))
     return Uncertainty(
         outcome=outcome,

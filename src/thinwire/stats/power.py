@@ -12,6 +12,7 @@ from thinwire.errors import UsageError
 from thinwire.stats.bootstrap import ArmComparison
 from thinwire.stats.critical import normal_reaching, reach
 from thinwire.stats.resampling import ZERO, VariancePart
+from thinwire.stats.words import QUESTIONS, Words
 
 _MOST = 2**40
 """Questions that nobody asks."""
@@ -31,15 +32,19 @@ class QuestionsNeeded:
 
     @property
     def reason(self) -> str | None:
-        """What stands in the way of a number, in words; None where nothing does."""
-        words = {
+        """What stands in the way of a number of questions, in words; None where nothing does."""
+        return self.why_none(QUESTIONS)
+
+    def why_none(self, words: Words) -> str | None:
+        """Say what stands in the way of a number, in the given words; None where nothing does."""
+        reasons = {
             None: None,
-            "no interval": "the results so far do not say how many questions would do",
+            "no interval": f"the results so far do not say how many {words.item}s would do",
             "wrong side": "the estimate itself is not beyond the threshold",
-            "seeds": "no number of questions would do: more seeds are needed",
-            "available": "more questions than there are: more seeds, or a larger effect, are needed",
+            "seeds": f"no number of {words.item}s would do: more seeds are needed",
+            "available": f"more {words.item}s than there are: more seeds, or a larger effect, are needed",
         }
-        return words[self.obstacle]
+        return reasons[self.obstacle]
 
 
 def questions_needed(

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.special import betaincinv  # type: ignore[import-untyped]
 
 from thinwire.stats.pairing import Floats
+from thinwire.stats.words import QUESTIONS, Words
 
 LEAST_PARAGRAPHS = 6
 """Fewer give no interval."""
@@ -33,12 +34,12 @@ def effective_paragraphs(sizes: Floats) -> float:
     return float(sizes.sum() ** 2 / (sizes**2).sum())
 
 
-def refusal(sizes: Floats) -> str | None:
+def refusal(sizes: Floats, words: Words = QUESTIONS) -> str | None:
     """Say why paragraphs of these sizes give no interval; None where they do."""
-    num, questions, effective = len(sizes), int(sizes.sum()), effective_paragraphs(sizes)
-    asked = f"{questions:,} question{'s' * (questions > 1)} about {num} paragraph{'s' * (num > 1)}"
+    num, effective = len(sizes), effective_paragraphs(sizes)
+    asked = words.counted(int(sizes.sum()), num)
     if num < LEAST_PARAGRAPHS:
-        return f"{asked}: an interval needs at least {LEAST_PARAGRAPHS} paragraphs"
+        return f"{asked}: an interval needs at least {LEAST_PARAGRAPHS} {words.cluster}s"
     if effective < LEAST_EFFECTIVE:
         return f"{asked}, so unequal that they count as {effective:.1f}: an interval needs {LEAST_EFFECTIVE:g}"
     return None

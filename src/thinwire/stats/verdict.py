@@ -15,6 +15,7 @@ from thinwire.errors import UsageError
 from thinwire.stats.bootstrap import ArmComparison, Comparison
 from thinwire.stats.power import QuestionsNeeded, questions_needed
 from thinwire.stats.tiers import ResolvedTier, Tier, Tiers, planned_tier
+from thinwire.stats.words import QUESTIONS, Words, count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +130,55 @@ def arm_verdict(
 
 
 @dataclass(frozen=True, kw_only=True)
+class JudgedArm:
+    """An arm's verdict in words."""
+
+    verdict: ArmVerdict
+    headline: str
+    lesson: str
+    """A sentence: what the data show, and the gain with its interval."""
+    how_to_resolve: str | None
+    """None where the question is resolved."""
+
+
+def judge(
+    comparison: Comparison,
+    name: str,
+    tiers: Tiers | None = None,
+    *,
+    claim: Claim = ARM_IS_BETTER,
+    power: float = 0.8,
+    available: int | None = None,
+    words: Words = QUESTIONS,
+) -> JudgedArm:
+    """Judge one arm of a comparison.
+
+    Args:
+        comparison: of all arms with the baseline.
+        name: the arm's.
+        tiers: thresholds of the gains that count.
+        claim: what is put to the test.
+        power: see ``arm_verdict``.
+        available: see ``arm_verdict``.
+        words: what the sentences call questions and points.
+
+    Raises:
+        UsageError: there is no such arm.
+    """
+    if name not in comparison.arms:
+        raise UsageError(f"no arm {name!r} to judge by; choose one of {', '.join(comparison.arms)}")
+    tiers, arm = tiers or Tiers(), comparison.arms[name]
+    verdict = arm_verdict(arm, tiers, power=power, available=available)
+    named = {"arm": name, "least": f"{tiers.marginal:g}"}
+    return JudgedArm(
+        verdict=verdict,
+        headline=_headline(arm, verdict, claim, named),
+        lesson=f"{_lesson(verdict, claim, tiers, named)}: {_gain(comparison, name, words)}.",
+        how_to_resolve=None if verdict.supported else _resolve(verdict, power, available, words),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Addition:
     """What a verdict says beyond the arm's gain over the baseline."""
 
@@ -189,55 +239,53 @@ def sweep_verdict(
     Raises:
         UsageError: there is no such arm.
     """
-    if best not in comparison.arms:
-        raise UsageError(f"no arm {best!r} to judge the sweep by; choose one of {', '.join(comparison.arms)}")
     tiers, addition, planned = tiers or Tiers(), addition or Addition(), next_steps or {}
-    verdict = arm_verdict(comparison.arms[best], tiers, power=power, available=available)
-    words, remarks = {"arm": best, "least": f"{tiers.marginal:g}"}, [addition.remark]
+    judged = judge(comparison, best, tiers, claim=claim, power=power, available=available)
+    verdict, remarks = judged.verdict, [addition.remark]
     if addition.refusal:
-        supported, headline, lesson = None, f"Not resolved: {addition.refusal}", claim.unresolved.format(**words)
+        supported, headline = None, f"Not resolved: {addition.refusal}"
+        lesson = f"{claim.unresolved.format(arm=best)}: {_gain(comparison, best, QUESTIONS)}."
         steps: tuple[str, ...] = (RUN_AGAIN,)
     else:
         supported = verdict.supported
-        headline = _headline(comparison.arms[best], verdict, claim, words)
-        headline = "; ".join(filter(None, (headline, addition.headline)))
-        lesson = _lesson(verdict, claim, tiers, words)
+        headline = "; ".join(filter(None, (judged.headline, addition.headline)))
+        lesson = judged.lesson
         remarks.append(_others(comparison, best, verdict, tiers))
-        steps = tuple(planned.get(planned_tier(supported), ())) if supported else (_resolve(verdict, power, available),)
+        steps = tuple(planned.get(planned_tier(supported), ())) if supported else (judged.how_to_resolve or "",)
     remark = "; ".join(filter(None, remarks))
     return SweepVerdict(
         verdict=verdict,
         supported=supported,
         helped=supported is not None and verdict.helps,
         headline=f"{headline} ({remark})" if remark else headline,
-        lesson=" ".join(filter(None, (f"{lesson}: {_gain(comparison, best)}.", addition.sentence))),
+        lesson=" ".join(filter(None, (lesson, addition.sentence))),
         next_steps=steps,
         next_steps_if_confirmed=() if supported else tuple(planned.get(planned_tier(verdict.observed), ())),
     )
 
 
-def _headline(arm: ArmComparison, verdict: ArmVerdict, claim: Claim, words: Mapping[str, str]) -> str:
+def _headline(arm: ArmComparison, verdict: ArmVerdict, claim: Claim, named: Mapping[str, str]) -> str:
     if arm.simultaneous is None:
         return "Not resolved: the data give no interval"
     if verdict.supported is None:
-        estimate = f"below {words['least']} points" if verdict.observed == "no help" else verdict.observed
+        estimate = f"below {named['least']} points" if verdict.observed == "no help" else verdict.observed
         if verdict.gains:
             return f"Not resolved: a gain, the estimate is {estimate}, but the data do not settle its tier"
         return f"Not resolved: the estimate is {estimate}, the data do not settle it"
     if not verdict.helps:
-        return claim.headlines[verdict.supported].format(**words)
+        return claim.headlines[verdict.supported].format(**named)
     if verdict.supported == verdict.observed:
         return f"{claim.gains}: {verdict.supported}"
     return f"{claim.gains}: at least {verdict.supported}, the estimate is {verdict.observed}"
 
 
-def _lesson(verdict: ArmVerdict, claim: Claim, tiers: Tiers, words: Mapping[str, str]) -> str:
+def _lesson(verdict: ArmVerdict, claim: Claim, tiers: Tiers, named: Mapping[str, str]) -> str:
     if verdict.supported is None:
-        return (claim.unresolved_gain if verdict.gains else claim.unresolved).format(**words)
+        return (claim.unresolved_gain if verdict.gains else claim.unresolved).format(**named)
     if not verdict.helps:
-        return claim.lessons[verdict.supported].format(**words)
+        return claim.lessons[verdict.supported].format(**named)
     reached = tiers.thresholds()[planned_tier(verdict.supported)]
-    return claim.lesson_of_gain.format(**words, reached=f"{reached:g}")
+    return claim.lesson_of_gain.format(**named, reached=f"{reached:g}")
 
 
 def _others(comparison: Comparison, best: str, verdict: ArmVerdict, tiers: Tiers) -> str:
@@ -254,30 +302,32 @@ def _others(comparison: Comparison, best: str, verdict: ArmVerdict, tiers: Tiers
     return ""
 
 
-def _gain(comparison: Comparison, best: str) -> str:
-    arm = comparison.arms[best]
+def _gain(comparison: Comparison, name: str, words: Words) -> str:
+    arm = comparison.arms[name]
     difference = round(arm.difference * 100, 1) + 0.0
-    gains = f"gains {difference:+.1f} F1 points over" if difference >= 0 else f"loses {-difference:.1f} F1 points to"
-    text = f"{best} {gains} the baseline"
+    lost = f"loses {-difference:.1f} {words.points} to"
+    text = f"{name} {f'gains {difference:+.1f} {words.points} over' if difference >= 0 else lost} the baseline"
     if arm.simultaneous is None:
         return f"{text} ({arm.reason})"
     ends = f"{arm.simultaneous.low * 100:+.1f} to {arm.simultaneous.high * 100:+.1f}"  # of the difference, signed
     bound = f"; {arm.reason}" if arm.reason else ""
-    return f"{text} ({comparison.confidence:.0%} interval over all arms {ends}, {arm.num_questions:,} questions{bound})"
+    interval = f"{100 * comparison.confidence:.6g}% interval" + (f" over all {words.arms}" if words.arms else "")
+    return f"{text} ({interval} {ends}, {count(arm.num_questions, words.item)}{bound})"
 
 
-def _resolve(verdict: ArmVerdict, power: float, available: int | None) -> str:
+def _resolve(verdict: ArmVerdict, power: float, available: int | None, words: Words) -> str:
     needed = verdict.questions
     assert needed is not None, "resolved"
     if needed.obstacle == "available":
-        return (
-            f"It would take more than the {available:,} questions there are: more seeds or a larger effect are needed"
-        )
+        most = f"the {available:,} {words.item}s there are"
+        return f"It would take more than {most}: more seeds or a larger effect are needed"
     if needed.obstacle == "seeds":
-        return "Train more seeds: no number of questions would resolve it with those that there are"
+        seeds = (words.more_seeds or "run more seeds").capitalize()
+        return f"{seeds}: no number of {words.item}s would resolve it with those that there are"
     if needed.number is None:
-        return f"Evaluate more questions and train more seeds: {needed.reason}"
+        more_seeds = f" and {words.more_seeds}" if words.more_seeds else ""
+        return f"Evaluate more {words.item}s{more_seeds}: {needed.why_none(words)}"
     return (
-        f"Evaluate about {needed.number:,} questions: if the observed difference is the true one, "
+        f"Evaluate about {count(needed.number, words.item)}: if the observed difference is the true one, "
         f"that resolves it with a probability of {power:.0%}"
     )
