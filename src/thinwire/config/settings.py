@@ -55,12 +55,45 @@ class ModelConfig(Section):
         return name
 
 
+class ColumnsConfig(Section):
+    """The columns of questions in a table: a ``.jsonl``, ``.csv``, ``.tsv`` or ``.parquet`` file, a JSON list of
+    objects, or a Hugging Face dataset. They hold for ``train`` and ``test`` alike; SQuAD-format JSON has names of its
+    own. A dot leads into objects: ``annotation.gold`` is ``gold`` in ``annotation``, unless there is a column of just
+    that name."""
+
+    id: str | None = "id"
+    """Ids of the questions. Where there is no column ``id``, an id is made from each context and question; null makes
+    them in any case. A column of another name must be there."""
+    context: str = "context"
+    """Paragraphs."""
+    question: str = "question"
+    """Questions."""
+    answers: str | None = None
+    """Gold answers; null takes ``answers`` or ``answer``, whichever there is."""
+    title: str | None = "title"
+    """Articles, which are held out as a whole. A column ``title`` need not be there, one of another name must be; null
+    reads none, so that each paragraph is an article."""
+
+    @model_validator(mode="after")
+    def _one_column_each(self) -> ColumnsConfig:
+        taken: dict[str, str] = {}
+        for field, column in self:
+            if column is None:
+                continue
+            if not column.strip() or not column.isprintable():
+                raise ValueError(f"{field} takes the name of a column, got {shown(column)}")
+            if (other := taken.setdefault(column, field)) != field:
+                raise ValueError(f"{other} and {field} both name the column {shown(column)}; name one for each")
+        return self
+
+
 class DataConfig(Section):
     """Questions for training, for choosing epochs and arms (selection), and for reported scores (test); shared by all
     arms."""
 
     train: str = "squad"
-    """``squad``, a SQuAD-format JSON, a flat JSONL, or a Hugging Face dataset id or folder."""
+    """``squad``, a SQuAD-format ``.json``, a table (``.jsonl``, ``.csv``, ``.tsv``, ``.parquet``, a JSON list of
+    objects), or a Hugging Face dataset id or folder."""
     test: str | None = None
     """Source of the test questions; by default the dev split of ``train``, which a single file does not have."""
     test_articles: PositiveInt | None = None
@@ -79,6 +112,7 @@ class DataConfig(Section):
     allow_shared_paragraphs: bool = False
     """Whether training, selection and test questions may have paragraphs in common; by default that is an error. If
     they may, the sweep warns and records the number of shared test paragraphs."""
+    columns: ColumnsConfig = ColumnsConfig()
 
     @field_validator("train", "test")
     @classmethod
