@@ -17,7 +17,7 @@ from thinwire.codecs.settings import RowTrainingConfig
 from thinwire.errors import UsageError, shown
 from thinwire.inputs import check_path
 from thinwire.schema import Auto, ByDevice, PositiveInt, Rate, Section, Tokens, Weight, Width
-from thinwire.stats.tiers import ROUNDING, Tier, Tiers
+from thinwire.stats.tiers import Tiers
 
 
 class ModelConfig(Section):
@@ -320,36 +320,3 @@ class VerdictConfig(Tiers):
     """Bootstrap resamples."""
     power: Annotated[float, Field(ge=0.5, lt=1)] = 0.8
     """Probability with which the reported number of questions would resolve an unresolved arm."""
-
-
-class ExpectedBaseline(Section):
-    """The expected F1 of the baseline arm with one model; reports say whether it was reached."""
-
-    model: str
-    """Part of the model's name for which the expectation applies, ignoring case: ``Llama-3.1-8B``."""
-    f1: Annotated[float, Field(ge=0, le=100)]
-    """Expected F1, in points."""
-    tolerance: Weight = 2.0
-    """Maximum difference in points that still counts as a match."""
-
-    def applies_to(self, model: str) -> bool:
-        """Return whether the expectation applies to the model of this name."""
-        return self.model.lower() in model.lower()
-
-    def is_met_by(self, f1: float) -> bool:
-        """Return whether an F1 (a fraction) is within the tolerance."""
-        return abs(100 * f1 - self.f1) <= self.tolerance + ROUNDING
-
-
-class ReportConfig(Section):
-    """Text that an experiment adds to its reports."""
-
-    heading: str | None = None
-    """Heading of the section in ``report.md``; by default the experiment's name."""
-    motivation: str | None = None
-    """Why the experiment is done, in a sentence or two; no paragraph by default."""
-    expected_baseline: ExpectedBaseline | None = None
-    """The expected score of the baseline arm."""
-    next_steps: Mapping[Tier, tuple[str, ...]] = {}
-    """What to do next, by the tier that the results support: ``no help``, ``marginal``, ``significant`` or ``strong``.
-    A tier that is missing has no steps; harm and a slight gain have those of ``no help``."""
