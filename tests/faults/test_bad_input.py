@@ -758,7 +758,7 @@ GOOD_ROWS = [
     {"question": "\u00bfQui\u00e9n? \U0001f600"},
     {"question": "\x1b[2J Who?"},
     {"is_impossible": False},
-    {"id": 3},
+    {"id": 7},
     {"title": 3},
     {"answers": 0},
     {"answers": ["Ada", 0]},
