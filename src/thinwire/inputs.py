@@ -22,7 +22,7 @@ _OTHER_FORMATS = (
     (b"BZh", "bzip2 data", "unpack it first"),
     (b"\xfd7zXZ\x00", "xz data", "unpack it first"),
     (b"\x28\xb5\x2f\xfd", "zstd data", "unpack it first"),
-    (b"PAR1", "a Parquet file", "convert it, or name its folder as a Hugging Face dataset"),
+    (b"PAR1", "a Parquet file", "name it .parquet"),
     (LFS_POINTER, "a Git LFS pointer and not the file itself", "fetch it with `git lfs pull`"),
     (b"\xff\xfe\x00\x00", "text in UTF-32", "save it as UTF-8"),
     (b"\x00\x00\xfe\xff", "text in UTF-32", "save it as UTF-8"),
@@ -64,6 +64,22 @@ def opened(path: Path, what: str) -> Iterator[BinaryIO]:
         UsageError: there is no such file, it is something else (a folder, a pipe, a device), it cannot be read, is
             empty, or is no UTF-8 text by its first bytes.
     """
+    with opened_binary(path, what) as (file, start):
+        for beginning, found, remedy in _OTHER_FORMATS:
+            if start.startswith(beginning):
+                raise UsageError(f"the {what} {path} is {found}; expected UTF-8 text: {remedy}")
+        if 0 in start:
+            raise UsageError(f"the {what} {path} is text in UTF-16 or UTF-32, or no text; save it as UTF-8")
+        yield file
+
+
+@contextmanager
+def opened_binary(path: Path, what: str) -> Iterator[tuple[BinaryIO, bytes]]:
+    """Open a file as ``opened`` does, whatever it holds; yields it, and its first 64 bytes.
+
+    Raises:
+        UsageError: there is no such file, it is something else, it cannot be read, or is empty.
+    """
     check_path(path, what)
     try:
         file, start = open_beginning(path)
@@ -74,12 +90,7 @@ def opened(path: Path, what: str) -> Iterator[BinaryIO]:
     with file:
         if not start:
             raise UsageError(f"the {what} {path} is empty")
-        for beginning, found, remedy in _OTHER_FORMATS:
-            if start.startswith(beginning):
-                raise UsageError(f"the {what} {path} is {found}; expected UTF-8 text: {remedy}")
-        if 0 in start:
-            raise UsageError(f"the {what} {path} is text in UTF-16 or UTF-32, or no text; save it as UTF-8")
-        yield file
+        yield file, start
 
 
 def read_text(path: Path, what: str, *, most_bytes: int) -> str:
@@ -108,7 +119,10 @@ def not_utf8(error: UnicodeDecodeError) -> str:
 
 
 def parse_json(text: str, place: str, decoder: json.JSONDecoder = DECODER) -> Any:
-    """Parse strict JSON, or as another decoder does; ``place`` is its file, and line if it is one line of a file.
+    """Parse strict JSON; ``place`` is its file, and line if it is one line of a file.
+
+    Args:
+        decoder: one of ``strict_json``.
 
     Raises:
         UsageError: it is no JSON, a key stands twice, a number is NaN, infinite or too long, or it is nested too
@@ -132,7 +146,7 @@ def json_complaint(error: ValueError | RecursionError) -> str:
 
 
 def json_kind(value: object) -> str:
-    """Name the kind of a JSON value, with the value where it is short: ``a number (3)``."""
+    """Name the kind of a value of JSON or of a table, with the value where it is short: ``a number (3)``."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -141,7 +155,10 @@ def json_kind(value: object) -> str:
         return f"a number ({shown(value, 24)})"
     if isinstance(value, str):
         return f"a text ({shown(value, 44)})"
-    return "a list" if isinstance(value, list | tuple) else "an object"
+    if isinstance(value, list | tuple):
+        return "a list"
+    # Tables hold more than JSON does: dates, bytes.
+    return "an object" if isinstance(value, dict) else f"a value of the type {type(value).__name__}"
 
 
 def text_fault(text: str) -> str | None:

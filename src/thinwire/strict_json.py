@@ -29,6 +29,18 @@ def _finite(digits: str) -> float:
     return value
 
 
+class WrittenFloat(float):
+    """A number with a fraction or an exponent, and the text that it was written as."""
+
+    def __new__(cls, digits: str) -> WrittenFloat:
+        made = super().__new__(cls, _finite(digits))
+        made.written = digits
+        return made
+
+    written: str
+    """``0.50``, where the number alone would be written 0.5."""
+
+
 def _no_number(text: str) -> Any:
     raise NotStrictError(f"{text} is no JSON; write null or a number")
 
@@ -40,3 +52,6 @@ thousands of digits."""
 PYTHON_DECODER = json.JSONDecoder(object_pairs_hook=_unique)
 """As ``DECODER``, but takes the NaN and Infinity that Python's own ``json`` writes: for files of tools that leave such
 numbers in places that are not read. Whoever reads a number with it must check that it is finite."""
+
+WRITTEN_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_float=WrittenFloat, parse_constant=_no_number)
+"""As ``DECODER``, for data whose numbers may stand for their texts: floats are ``WrittenFloat``."""

@@ -114,8 +114,8 @@ def test_a_missing_file_is_named(tmp_path):
     ("name", "text", "complaint"),
     [
         ("a.json", "{", r"a\.json, line 1: no JSON \(the file ends, expected a value\); the file may be cut"),
-        ("a.json", "[]", r"a\.json: the file holds a JSON list, expected an object: a \.json holds"),
-        ("a.json", '{"version": "1.1"}', r"a\.json: no key 'data', only 'version'; expected: a \.json holds"),
+        ("a.json", "[[]]", r"a\.json, \[0\]: found a list, expected an object: in a \.json"),
+        ("a.json", '{"version": "1.1"}', r"a\.json: no key 'data', only 'version'; expected: in a \.json"),
         ("a.json", '{"data": 3}', r"a\.json, line 1: data: found a number \(3\), expected a list of articles"),
         ("a.json", '{"data": [{"title": "t"}]}', r"a\.json, data\[0\]: no field 'paragraphs'; there are: 'title'"),
         (
@@ -126,7 +126,11 @@ def test_a_missing_file_is_named(tmp_path):
         ("a.json", '{"data": []} {"data": []}', r"a\.json, line 1: more text after the end of the object"),
         ("a.json", '{"data": [],\n "data": []}', r"a\.json, line 2: the key 'data' stands twice"),
         ("a.json", '{"data": [\n\n{"a": 1,\n"a": 2}]}', r"a\.json, line 3: the key 'a' stands twice"),
-        ("a.jsonl", '{"id": "1"}\n', r"a\.jsonl, line 1: no field 'context'; there are: 'id'; expected: "),
+        (
+            "a.jsonl",
+            '{"id": "1"}\n',
+            r"a\.jsonl, line 1: no field 'context'; there are: 'id'; name the column: data\.columns\.context=",
+        ),
         ("a.jsonl", "\n[1]\n", r"a\.jsonl, line 2: found a list, expected an object"),
         ("a.jsonl", '{"id"\n', r"a\.jsonl, line 1: no JSON"),
         ("a.jsonl", '{"data": []}\n', r"line 1: a whole SQuAD document in one line; name the file \.json"),

@@ -78,6 +78,26 @@ def test_the_header_counts_the_questions_of_test_articles(folder, tmp_path):
     assert (header.test_questions, header.shared_paragraphs) == (12, 0)  # three articles of four questions
 
 
+def test_a_table_of_ones_own_is_swept_without_words_about_other_data_and_resumed_with_its_columns_alone(
+    folder, tmp_path
+):
+    rows = [f"Town {n} has {n} mills.,How many mills has town {n}?,{n},has" for n in range(6)]
+    (tmp_path / "mine.csv").write_text("\n".join(["passage,question,gold,other", *rows]))
+    data = {"train": str(tmp_path / "mine.csv"), "samples": 4, "selection_articles": 2, "test_articles": 2}
+    data["columns"] = {"context": "passage", "answers": "gold"}
+    words = {"heading": "On SQuAD", "about": {"models": ["model"], "data": ["squad"]}}
+    made = experiment(folder, data=data, report=words, description="SQuAD's questions")
+    run_sweep(made, tmp_path / "run", only=["codec_only"])
+    header = read_header(tmp_path / "run")
+    assert (header.test_questions, header.training_questions) == (2, 2)
+    assert header.report["heading"] is None
+    assert header.description.startswith("The experiment's configurations with the model ")
+    assert "SQuAD's" not in (tmp_path / "run" / "sweep_summary.txt").read_text()
+    others = experiment(folder, data={**data, "columns": {"context": "passage", "answers": "other"}}, report=words)
+    with pytest.raises(UsageError, match=r"was started with other settings \(data\)"):
+        run_sweep(others, tmp_path / "run", resume=True, only=["codec_only"])
+
+
 def test_paragraphs_that_are_trained_and_tested_on_are_refused_or_counted(folder, tmp_path, caplog):
     data = {"train": str(folder / "train.json"), "test": str(folder / "train.json"), "samples": 4}
     data["selection_articles"] = 2

@@ -343,7 +343,6 @@ ROWS = [
         for value, found in [
             (None, "found null"),
             (True, "found true"),
-            (3, "found a number (3)"),
             (0.5, "found a number (0.5)"),
             ([], "found a list"),
             (["x"], "found a list"),
@@ -354,19 +353,20 @@ ROWS = [
             ("\ud800", "surrogate"),
         ]
     ),
+    ({"question": 3}, ["line 1, question", "found a number (3)"]),
+    ({"context": 3}, ["line 1, context", "found a number (3)"]),
     *(
         ({"answers": value}, ["line 1, answers", found])
         for value, found in [
             (None, "found null"),
             (True, "found true"),
-            (3, "found a number (3)"),
             ("", "blank text"),
             (" ", "blank text"),
             ([""], "blank text"),
             ([None], "found null"),
-            ([3], "found a number (3)"),
+            ([True], "found true"),
             ([["Ada"]], "found a list"),
-            (["Ada", 3], "answers[1]: found a number"),
+            (["Ada", False], "answers[1]: found false"),
             (["Ada\0"], "NUL"),
             (["\udfff"], "surrogate"),
             ({}, "no field 'text'"),
@@ -391,10 +391,13 @@ ROWS = [
     ({"answers": [{"text": "Ada", "answer_start": 10**9}]}, ["line 1", "answer_start 1000000000"]),
     ({"answers": [{"text": "Ada", "answer_start": 0}, {"text": "Ada", "answer_start": 3}]}, ["answer_start 3"]),
     ({"answers": "Bob"}, ["1 questions", "'Bob' is not in the context", "data.mismatched=drop"]),
+    ({"answers": 3}, ["1 questions", "'3' is not in the context"]),
+    ({"answers": [0.5]}, ["'0.5' is not in the context"]),
     ({"answers": "ada"}, ["'ada' is not in the context"]),
     ({"answers": "Ad\u00e9", "context": "Ade\u0301 came."}, ["NFC"]),
     ({"answers": []}, ["1 unanswerable questions"]),
-    ({"title": 3}, ["line 1, title", "found a number (3)"]),
+    ({"title": 0.5}, ["line 1, title", "found a number (0.5)"]),
+    ({"title": True}, ["line 1, title", "found true"]),
     ({"title": ["T"]}, ["line 1, title", "found a list"]),
     ({"title": "a\0"}, ["line 1, title", "NUL"]),
     ({"is_impossible": True}, ["line 1", "is_impossible is true"]),
@@ -402,15 +405,23 @@ ROWS = [
 ]
 """Changes of the first of two rows."""
 
-MISSING = [(field, ["line 1", f"no field '{field}'"]) for field in ("id", "context", "question", "answers")]
+MISSING = [(field, ["line 1", f"no field '{field}'"]) for field in ("context", "question", "answers")]
 
 TEXT = json.dumps(squad_document(num_articles=4))
 LINE = json.dumps(ROW)
+UNNAMED = json.dumps({key: value for key, value in ROW.items() if key != "id"})
+CELLS = "context,question,answer\nAda was here.,Who?,Ada\n"
+"""A table; its ids are made."""
 DATA_FILES = [
     ("a.json", "", ["a.json is empty"]),
     ("a.json", " \n ", ["a.json, line 2", "no JSON"]),
-    ("a.json", "[]", ["a JSON list"]),
-    ("a.json", f"[{LINE}]", ["a JSON list"]),
+    ("a.json", "[]", ["no question with an answer"]),
+    ("a.json", "[3]", ["[0]: found a number (3), expected an object"]),
+    ("a.json", f"[{LINE}", ["a.json, line 1", "no JSON"]),
+    ("a.json", f"[{LINE},]", ["a.json, line 1", "no JSON"]),
+    ("a.json", f"[{LINE}] x", ["more text after the end of the list"]),
+    ("a.json", f"[{LINE}, {LINE}]", ["holds the question id '1' twice ([1])"]),
+    ("a.json", TEXT.replace('"id"', '"key"', 1), ["data[0].paragraphs[0].qas[0]: no field 'id'"]),
     ("a.json", "3", ["no JSON", "an object"]),
     ("a.json", '"x"', ["no JSON", "an object"]),
     ("a.json", "null", ["no JSON", "an object"]),
@@ -425,7 +436,7 @@ DATA_FILES = [
     ("a.json", '{"data": [{"paragraphs": [{}]}]}', ["data[0].paragraphs[0]: no field 'context'"]),
     ("a.json", '{"data": [{"paragraphs": [{"context": "c"}]}]}', ["no field 'qas'"]),
     ("a.json", '{"data": [{"paragraphs": [{"context": "c", "qas": [[]]}]}]}', ["qas[0]: found a list"]),
-    ("a.json", '{"data": [{"title": 3, "paragraphs": []}]}', ["data[0], title: found a number (3)"]),
+    ("a.json", '{"data": [{"title": 0.5, "paragraphs": []}]}', ["data[0], title: found a number (0.5)"]),
     ("a.json", '{"data": [], "data": []}', ["'data' stands twice"]),
     ("a.json", TEXT.replace('"context"', '"context": "x", "context"', 1), ["'context' stands twice"]),
     ("a.json", TEXT[:-20], ["a.json, line 1", "no JSON"]),
@@ -464,15 +475,56 @@ DATA_FILES = [
     ("a.jsonl", LINE.replace('"T"', DIGITS), ["line 1: a number has thousands of digits"]),
     ("a.jsonl", LINE.replace('"T"', "[" * 100_000), ["line 1: JSON nested too deeply"]),
     ("a.jsonl", LINE.replace('"title"', '"id": "2", "title"'), ["line 1: the key 'id' stands twice"]),
-    ("a.jsonl", LINE.replace('"answers"', '"answer"'), ["line 1: no field 'answers' (did you mean 'answer'?)"]),
+    ("a.jsonl", LINE.replace('"answers"', '"answerz"'), ["line 1: no field 'answers' (did you mean 'answerz'?)"]),
+    ("a.jsonl", LINE.replace('"title"', '"answer"'), ["line 1: there are both 'answers' and 'answer'"]),
+    ("a.jsonl", f"{LINE}\n{UNNAMED}", ["line 2: no field 'id', but the rows before have one"]),
+    ("a.jsonl", f"{UNNAMED}\n{LINE}", ["line 2: a field 'id', but the rows before have none"]),
+    ("a.jsonl", f"{UNNAMED}\n{UNNAMED}", ["line 2: the same context and question", "data.columns.id=COLUMN"]),
     ("a.jsonl", LINE.replace("Ada was", "Ada\x01was"), ["line 1: no JSON"]),
     ("a.jsonl", "id,context,question,answers\n1,c,q,a\n", ["line 1: no JSON", "id,context"]),
     ("a.jsonl", (LINE + "\n").encode("utf-16"), ["UTF-16"]),
     ("a.jsonl", LINE.replace("Ada", "Ad\u00e9").replace("\\u00e9", "\u00e9").encode("latin-1"), ["line 1", "0xe9"]),
     ("a.jsonl", gzip.compress(LINE.encode(), mtime=0), ["gzip"]),
-    ("a.csv", "id,context\n1,c\n", ["a.csv is no .json"]),
+    ("a.csv", "", ["a.csv is empty"]),
+    ("a.csv", "\n\n", ["no question with an answer"]),
+    ("a.csv", "context,question,answer\n", ["no question with an answer"]),
+    ("a.csv", "id,context\n1,c\n", ["a.csv, line 1: no field 'question'", "'id, context'", "data.columns.question="]),
+    ("a.csv", CELLS.replace(",", ";"), ["a.csv, line 1", "is ';' what separates them?"]),
+    ("a.csv", CELLS.replace(",", "\t"), ["a.csv, line 1", "a .tsv tabs"]),
+    ("a.tsv", CELLS, ["a.tsv, line 1", "is ',' what separates them?"]),
+    ("a.csv", CELLS.replace("answer", "answers,answer"), ["line 1: there are both 'answers' and 'answer'"]),
+    ("a.csv", CELLS.replace("answer", "question"), ["line 1: no field 'answers'"]),
+    ("a.csv", CELLS.replace("context", "answer"), ["line 1: no field 'context'"]),
+    ("a.csv", CELLS.replace("answer\n", "answer,answer\n"), ["line 1: the column 'answer' is there twice"]),
+    ("a.csv", CELLS + "\nAda was here,Who?\n", ["a.csv, line 4: found 2 cells, expected 3"]),
+    ("a.csv", CELLS + "Ada was here, too,Who?,Ada\n", ["a.csv, line 3: found 4 cells, expected 3", "in quotes"]),
+    ("a.csv", CELLS + '"Ada" was here,Who?,Ada\n', ["a.csv, line 3: no table"]),
+    ("a.csv", CELLS + '"Ada was here,Who?,Ada\n', ["a.csv, line 3: no table"]),
+    ("a.csv", CELLS + '"' + "x" * 200_000, ["a.csv, line 3: a cell has more than 131,072 characters"]),
+    ("a.csv", CELLS + "x" * (1 << 24), ["a.csv, line 3: has more than 16,777,216 bytes"]),
+    ("a.csv", CELLS + "Ada, ,Ada\n", ["a.csv, line 3, question: found a blank text"]),
+    ("a.csv", CELLS + ",Who?,Ada\n", ["a.csv, line 3, context: found a blank text"]),
+    ("a.csv", CELLS + "Ada,Who?, \n", ["a.csv, line 3, answers[0]: found a blank text"]),
+    ("a.csv", CELLS + "Ada,Who?,\n", ["1 unanswerable questions", "data.unanswerable=drop"]),
+    ("a.csv", CELLS + "Ada,Who?,Bob\n", ["first line 3: the answer 'Bob' is not in the context"]),
+    ("a.csv", CELLS + '"Ada\nwas here",Who?,Ada\nAda,,Ada\n', ["a.csv, line 5, question: found a blank text"]),
+    ("a.csv", CELLS + "Ada,Who?,['Ada']\n", ["line 3, answers: no JSON", "a cell that begins with a bracket is JSON"]),
+    ("a.csv", CELLS + "Ada,Who?,[Ada]\n", ["line 3, answers: no JSON", '["[Ada]"]']),
+    ("a.csv", CELLS + "Ada,Who?,{'text': ['Ada']}\n", ["line 3, answers: no JSON"]),
+    ("a.csv", CELLS + 'Ada,Who?,"[""Ada"", null]"\n', ["line 3, answers[1]: found null"]),
+    ("a.csv", CELLS + "Ada,Who?,Ada\x00\n", ["a.csv is", "no text"]),
+    ("a.csv", CELLS + CELLS.partition("\n")[2], ["a.csv, line 3: the same context and question"]),
+    ("a.csv", (CELLS + "Ad\u00e9,Who?,A\n").encode("latin-1"), ["a.csv, line 3: the byte 0xe9 is no UTF-8"]),
+    ("a.csv", CELLS.encode("utf-16"), ["UTF-16"]),
+    ("a.csv", gzip.compress(CELLS.encode(), mtime=0), ["gzip"]),
+    ("a.csv", b"PK\x03\x04 a spreadsheet", ["zip"]),
+    ("a.csv", TEXT, ["a.csv, line 1: no"]),
+    ("a.xlsx", b"PK\x03\x04", ["a.xlsx is no .json, .jsonl, .csv, .tsv or .parquet file"]),
     ("a.json.gz", gzip.compress(TEXT.encode(), mtime=0), ["a.json.gz is no .json"]),
-    ("a.parquet", b"PAR1", ["a.parquet is no .json"]),
+    ("a.parquet", b"", ["a.parquet is empty"]),
+    ("a.parquet", b"PAR1", ["a.parquet cannot be read as Parquet"]),
+    ("a.parquet", CELLS, ["a.parquet cannot be read as Parquet"]),
+    ("a.parquet", b"PAR1" + b"\xff" * 200 + b"PAR1", ["a.parquet cannot be read as Parquet"]),
 ]
 
 # Arguments
@@ -539,6 +591,21 @@ ARGUMENTS = [
     (["evaluate", "model", "--data", "test.json", "--predictions", "taken"], ["taken is a folder"]),
     (["evaluate", "model", "--data", "test.json", "--predictions", "pipe"], ["pipe is no ordinary file"]),
     (["evaluate", "model", "--data", "test.json", "--predictions", "notes.txt/x"], ["notes.txt is no folder"]),
+    *(
+        (["evaluate", "model", "--data", "test.json", "--columns", value], fragments)
+        for value, fragments in [
+            ("passage", ["--columns takes FIELD=COLUMN", "'passage'"]),
+            ("=x", ["--columns takes FIELD=COLUMN"]),
+            ("context=", ["--columns takes FIELD=COLUMN"]),
+            ("contxt=passage", ["unknown setting 'columns.contxt' (did you mean 'context'?)"]),
+            ("context=3", ["columns.context", "a text"]),
+            ("context=[", ["--columns context"]),
+            ("context=question", ["context and question both name the column 'question'"]),
+            ("context=passage", ["test.json is in SQuAD's format"]),
+        ]
+    ),
+    (["score", "answers.json", "test.json", "--columns", "context=passage"], ["test.json is in SQuAD's format"]),
+    (["score", "answers.json", "test.json", "--columns", "id=a", "--columns", "id=b"], ["--columns id is given twice"]),
     (["evaluate", LONG, "--data", "test.json"], ["too long"]),
     (["export", "nowhere", "out"], ["nowhere is no arm's folder"]),
     (["export", "taken", "out"], ["taken is no arm's folder"]),
@@ -665,7 +732,7 @@ def test_a_bad_data_file_is_refused(here, thinwire, name, content, fragments):
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
-@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.csv", "a.parquet"])
 def test_a_data_file_that_is_none_is_refused(here, thinwire, make, name):
     make(here / name)
     refused(here, thinwire, sweep(f"data.train={name}"), [name, "a pipe" if make is os.mkfifo else "a folder"])
@@ -684,6 +751,7 @@ def test_there_are_as_many_cases_as_are_promised():
 # What is right
 
 FLAT = [{**ROW, "id": str(n), "context": f"Ada came in {n}.", "title": f"T{n}"} for n in range(4)]
+TABLE = "context,question,answer\n" + "".join(f"Ada came in {n}.,Who?,Ada\n\n" for n in range(4))
 GOOD_ROWS = [
     {"answers": "Ada"},
     {"answers": ["Ada"]},
@@ -698,6 +766,10 @@ GOOD_ROWS = [
     {"question": "\u00bfQui\u00e9n? \U0001f600"},
     {"question": "\x1b[2J Who?"},
     {"is_impossible": False},
+    {"id": 7},
+    {"title": 3},
+    {"answers": 0},
+    {"answers": ["Ada", 0]},
 ]
 GOOD_FILES = [
     BASE + ARMS,
@@ -738,6 +810,12 @@ def test_a_good_row_is_accepted(here, thinwire, change):
         ("a.json", json.dumps(squad_document(), indent=2)),
         ("a.jsonl", "\ufeff" + "\r\n".join(map(json.dumps, FLAT))),
         ("a.jsonl", "\n\n".join(map(json.dumps, FLAT))),
+        ("a.json", json.dumps(FLAT)),
+        ("a.json", json.dumps([{key: row[key] for key in ("context", "question", "answers")} for row in FLAT])),
+        ("a.csv", "\ufeff" + TABLE),
+        ("a.CSV", TABLE.replace("\n", "\r\n")),
+        ("a.tsv", TABLE.replace(",", "\t")),
+        ("a.csv", TABLE.replace("context,", ",context,").replace("Ada came", "7,Ada came")),
     ],
     ids=label,
 )
@@ -823,5 +901,13 @@ def test_no_data_make_another_error(here, long_form):
         (here / "fuzz.json").write_bytes(content[:at] + new + content[at + cut :])
         only_typed_errors(read_examples, here / "fuzz.json")
 
+    @settings(max_examples=1_500 if long_form else 300, **ANY_CASE)
+    @given(st.integers(0, len(TABLE)), st.integers(0, 30), st.text(alphabet=',"[]{}:\r\n\t\0 a1', max_size=12))
+    def changed_table(at, cut, new):
+        for ending in ("csv", "tsv"):
+            (here / f"fuzz.{ending}").write_text(TABLE[:at] + new + TABLE[at + cut :], newline="")
+            only_typed_errors(read_examples, here / f"fuzz.{ending}")
+
     rows()
     changed_bytes()
+    changed_table()

@@ -14,7 +14,7 @@ from sweep_folder import (
     write_run,
 )
 from thinwire.config.load import load_experiment
-from thinwire.config.settings import ReportConfig
+from thinwire.config.report_settings import ReportConfig
 from thinwire.errors import UsageError
 from thinwire.evaluation.extractors import ExtractorScore
 from thinwire.reading import read_jsonl

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from thinwire.adapter.input_embeddings import InputEmbeddings
 from thinwire.checkpoints.load import find_arm, load_arm
-from thinwire.config.settings import EvaluationConfig, ModelConfig, PromptConfig
+from thinwire.config.settings import ColumnsConfig, EvaluationConfig, ModelConfig, PromptConfig
 from thinwire.data.prompts import PromptEncoder
-from thinwire.data.sources import load_questions
+from thinwire.data.sources import check_columns_apply, load_questions
 from thinwire.data.splits import draw_examples
 from thinwire.data.squad import Mismatched, Unanswerable
 from thinwire.evaluation.answering import answer_questions, summarize
@@ -18,6 +18,8 @@ from thinwire.progress import Display
 from thinwire.results.arm_record import Scores, has_arm_record
 from thinwire.results.layout import run_of
 from thinwire.results.sweep_header import has_header
+
+_DEFAULT_COLUMNS = ColumnsConfig()
 
 
 def evaluate_target(
@@ -31,6 +33,7 @@ def evaluate_target(
     evaluation: EvaluationConfig,
     unanswerable: Unanswerable,
     mismatched: Mismatched = "refuse",
+    columns: ColumnsConfig = _DEFAULT_COLUMNS,
     display: Display,
 ) -> tuple[Scores, dict[str, str]]:
     """Answer ``num`` questions of ``data`` (all if None) with the arm in the folder ``target``, or a model of that
@@ -42,7 +45,8 @@ def evaluate_target(
     Returns:
         The scores, and the scored answers by question id.
     """
-    examples = load_questions(data, "test", unanswerable, mismatched)  # before the model, which takes longer
+    check_columns_apply(columns, data)
+    examples = load_questions(data, "test", unanswerable, mismatched, columns)  # before the model, which takes longer
     folder = Path(target)
     if has_arm_record(folder) or has_header(run_of(folder.resolve())):  # no model lies in a sweep's folder
         arm = find_arm(folder, model.device)

@@ -11,8 +11,10 @@ import typer
 from thinwire.cli.arguments import Command, output_file, output_folder
 from thinwire.cli.options import (
     AsJson,
+    Columns,
     Mismatched,
     Unanswerable,
+    chosen_columns,
     console,
     log_messages,
     mismatched_choice,
@@ -32,7 +34,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 @checkpoints_app.command(cls=Command)
 def evaluate(
     target: Annotated[str, typer.Argument(help="An arm's folder (runs/SWEEP/ARM), or a bare model (input: text).")],
-    data: Annotated[str, typer.Option(help="squad, a .json or .jsonl file, or a Hugging Face dataset.")] = "squad",
+    data: Annotated[str, typer.Option(help="squad, a data file, or a Hugging Face dataset.")] = "squad",
     samples: Annotated[str, typer.Option(help="How many questions, drawn by seed, or all.")] = "100",
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
     predictions: Annotated[
@@ -43,6 +45,7 @@ def evaluate(
     device: Device = "auto",
     unanswerable: Unanswerable = "refuse",
     mismatched: Mismatched = "refuse",
+    columns: Columns = None,
     as_json: AsJson = False,
 ) -> None:
     """Score an arm's checkpoint, or a bare model, on any questions."""
@@ -62,6 +65,7 @@ def evaluate(
             evaluation=EvaluationConfig(),
             unanswerable=unanswerable_choice(unanswerable),
             mismatched=mismatched_choice(mismatched),
+            columns=chosen_columns(columns),
             display=display,
         )
     if samples != "all" and scores.n < int(samples):

@@ -14,7 +14,10 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from thinwire.cli.arguments import output_folder
+from thinwire.config.settings import ColumnsConfig
+from thinwire.config.strict_yaml import parse_yaml
 from thinwire.errors import UsageError, shown
+from thinwire.schema import build
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import, so commands import them only if needed
     from thinwire.progress import Display
@@ -24,6 +27,14 @@ console = Console(stderr=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
 Mismatched = Annotated[
     str, typer.Option(help="Questions whose answers are not where they should be in the context: refuse, drop or keep.")
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--columns",
+        metavar="FIELD=COLUMN",
+        help="A column of a table, e.g. context=passage or id=null; fields: id, context, question, answers, title.",
+    ),
 ]
 Unanswerable = Annotated[str, typer.Option(help="SQuAD v2.0 questions without an answer: refuse or drop.")]
 Set = Annotated[
@@ -61,6 +72,23 @@ def mismatched_choice(value: str) -> Any:
     if value not in ("refuse", "drop", "keep"):
         raise UsageError(f"--mismatched takes refuse, drop or keep, got {shown(value)}")
     return value
+
+
+def chosen_columns(values: list[str] | None) -> ColumnsConfig:
+    """Read the values of ``--columns``, which have the form of ``--set``.
+
+    Raises:
+        UsageError: one is not of the form FIELD=COLUMN, names no field or a field again, or has no name of a column.
+    """
+    found: dict[str, Any] = {}
+    for value in values or ():
+        field, equals, text = value.partition("=")
+        if not equals or not field or not text.strip():
+            raise UsageError(f"--columns takes FIELD=COLUMN, such as context=passage, got {shown(value)}")
+        if field in found:
+            raise UsageError(f"--columns {field} is given twice; give it once")
+        found[field] = parse_yaml(text, f"--columns {field}: {shown(text)} is no YAML value")
+    return build(ColumnsConfig, found, where="columns")
 
 
 @contextmanager

@@ -28,7 +28,16 @@ from thinwire.cli.items import (
     are_items,
     print_items,
 )
-from thinwire.cli.options import AsJson, Mismatched, Unanswerable, console, mismatched_choice, unanswerable_choice
+from thinwire.cli.options import (
+    AsJson,
+    Columns,
+    Mismatched,
+    Unanswerable,
+    chosen_columns,
+    console,
+    mismatched_choice,
+    unanswerable_choice,
+)
 from thinwire.errors import UsageError
 from thinwire.evaluation.scoring import score as score_predictions
 from thinwire.report import compare as compare_report
@@ -53,17 +62,19 @@ Source = Annotated[
 @results_app.command(cls=Command)
 def score(
     predictions: Annotated[Path, typer.Argument(help="Official format: a JSON object {question id: answer}.")],
-    data: Annotated[str, typer.Argument(help="squad, or a SQuAD-format .json or .jsonl.")],
+    data: Annotated[str, typer.Argument(help="squad, a data file, or a Hugging Face dataset.")],
     unanswerable: Unanswerable = "refuse",
     mismatched: Mismatched = "refuse",
+    columns: Columns = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a predictions file with SQuAD's official metric, in percent. Questions without an answer count as 0."""
-    from thinwire.data.sources import load_questions
+    from thinwire.data.sources import check_columns_apply, load_questions
     from thinwire.evaluation.predictions_file import read_predictions
 
-    answers = read_predictions(predictions)
-    examples = load_questions(data, "test", unanswerable_choice(unanswerable), mismatched_choice(mismatched))
+    answers, named = read_predictions(predictions), chosen_columns(columns)
+    check_columns_apply(named, data)
+    examples = load_questions(data, "test", unanswerable_choice(unanswerable), mismatched_choice(mismatched), named)
     scores = score_predictions(answers, {example.id: example.answers for example in examples})
     percent = {"exact_match": 100 * scores.exact_match, "f1": 100 * scores.f1, "total": scores.total}
     if scores.missing:

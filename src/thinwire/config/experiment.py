@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 
 from thinwire.codecs.table import AnyCodecConfig
 from thinwire.config.idle import AFFECT_NO_RESULT
+from thinwire.config.report_settings import ReportConfig
 from thinwire.config.settings import (
     AdapterConfig,
     DataConfig,
@@ -21,7 +22,6 @@ from thinwire.config.settings import (
     ModelConfig,
     PromptConfig,
     ReconstructionConfig,
-    ReportConfig,
     SupervisionConfig,
     TrainingConfig,
     VerdictConfig,
@@ -215,6 +215,19 @@ class Experiment(ArmConfig):
                             f"{before} and {name} would both use the folder {run} (file systems may not tell upper "
                             "from lower case; further seeds are added to names); rename one"
                         )
+
+    def words(self, model: str) -> tuple[str, ReportConfig]:
+        """Return the description and what reports say, for the model of this name.
+
+        They are the experiment's own, unless ``report.about`` says that they are about another model or other data.
+        """
+        about = self.report.about
+        if about is None or about.includes(model, self.data):
+            return self.description, self.report
+        return (
+            f"The experiment's configurations with the model {model} and questions of {self.data.train}",
+            ReportConfig(),
+        )
 
     def run_name(self, name: str, seed: int) -> str:
         """Return the name of the training of an arm or control with ``seed``, which is that of its folder: the first of

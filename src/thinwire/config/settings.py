@@ -18,7 +18,7 @@ from thinwire.codecs.settings import RowTrainingConfig
 from thinwire.errors import UsageError, shown
 from thinwire.inputs import check_path
 from thinwire.schema import Auto, ByDevice, PositiveInt, Rate, Section, Tokens, Weight, Width
-from thinwire.stats.tiers import ROUNDING, Tier, Tiers
+from thinwire.stats.tiers import Tiers
 
 AUTO_MAP = "auto_map"
 """The value of ``model.device`` that divides a model's layers among GPUs."""
@@ -68,12 +68,45 @@ class ModelConfig(Section):
         return name
 
 
+class ColumnsConfig(Section):
+    """The columns of questions in a table: a ``.jsonl``, ``.csv``, ``.tsv`` or ``.parquet`` file, a JSON list of
+    objects, or a Hugging Face dataset. They hold for ``train`` and ``test`` alike; SQuAD-format JSON has names of its
+    own. A dot leads into objects: ``annotation.gold`` is ``gold`` in ``annotation``, unless there is a column of just
+    that name."""
+
+    id: str | None = "id"
+    """Ids of the questions. Where there is no column ``id``, an id is made from each context and question; null makes
+    them in any case. A column of another name must be there."""
+    context: str = "context"
+    """Paragraphs."""
+    question: str = "question"
+    """Questions."""
+    answers: str | None = None
+    """Gold answers; null takes ``answers`` or ``answer``, whichever there is."""
+    title: str | None = "title"
+    """Articles, which are held out as a whole. A column ``title`` need not be there, one of another name must be; null
+    reads none, so that each paragraph is an article."""
+
+    @model_validator(mode="after")
+    def _one_column_each(self) -> ColumnsConfig:
+        taken: dict[str, str] = {}
+        for field, column in self:
+            if column is None:
+                continue
+            if not column.strip() or not column.isprintable():
+                raise ValueError(f"{field} takes the name of a column, got {shown(column)}")
+            if (other := taken.setdefault(column, field)) != field:
+                raise ValueError(f"{other} and {field} both name the column {shown(column)}; name one for each")
+        return self
+
+
 class DataConfig(Section):
     """Questions for training, for choosing epochs and arms (selection), and for reported scores (test); shared by all
     arms."""
 
     train: str = "squad"
-    """``squad``, a SQuAD-format JSON, a flat JSONL, or a Hugging Face dataset id or folder."""
+    """``squad``, a SQuAD-format ``.json``, a table (``.jsonl``, ``.csv``, ``.tsv``, ``.parquet``, a JSON list of
+    objects), or a Hugging Face dataset id or folder."""
     test: str | None = None
     """Source of the test questions; by default the dev split of ``train``, which a single file does not have."""
     test_articles: PositiveInt | None = None
@@ -92,6 +125,7 @@ class DataConfig(Section):
     allow_shared_paragraphs: bool = False
     """Whether training, selection and test questions may have paragraphs in common; by default that is an error. If
     they may, the sweep warns and records the number of shared test paragraphs."""
+    columns: ColumnsConfig = ColumnsConfig()
 
     @field_validator("train", "test")
     @classmethod
@@ -308,36 +342,3 @@ class VerdictConfig(Tiers):
     """Bootstrap resamples."""
     power: Annotated[float, Field(ge=0.5, lt=1)] = 0.8
     """Probability with which the reported number of questions would resolve an unresolved arm."""
-
-
-class ExpectedBaseline(Section):
-    """The expected F1 of the baseline arm with one model; reports say whether it was reached."""
-
-    model: str
-    """Part of the model's name for which the expectation applies, ignoring case: ``Llama-3.1-8B``."""
-    f1: Annotated[float, Field(ge=0, le=100)]
-    """Expected F1, in points."""
-    tolerance: Weight = 2.0
-    """Maximum difference in points that still counts as a match."""
-
-    def applies_to(self, model: str) -> bool:
-        """Return whether the expectation applies to the model of this name."""
-        return self.model.lower() in model.lower()
-
-    def is_met_by(self, f1: float) -> bool:
-        """Return whether an F1 (a fraction) is within the tolerance."""
-        return abs(100 * f1 - self.f1) <= self.tolerance + ROUNDING
-
-
-class ReportConfig(Section):
-    """Text that an experiment adds to its reports."""
-
-    heading: str | None = None
-    """Heading of the section in ``report.md``; by default the experiment's name."""
-    motivation: str | None = None
-    """Why the experiment is done, in a sentence or two; no paragraph by default."""
-    expected_baseline: ExpectedBaseline | None = None
-    """The expected score of the baseline arm."""
-    next_steps: Mapping[Tier, tuple[str, ...]] = {}
-    """What to do next, by the tier that the results support: ``no help``, ``marginal``, ``significant`` or ``strong``.
-    A tier that is missing has no steps; harm and a slight gain have those of ``no help``."""

@@ -1,7 +1,8 @@
-"""Run what a model's files ask a template engine or tokenizer to do in a child process of limited time and memory.
+"""Run what files ask a template engine, tokenizer or reader to do in a child process of limited time and memory.
 
 A chat template is a program, and so, in effect, is a tokenizer: either can loop without end or fill the memory, which
-no exception ends. The child imports neither torch nor transformers, so that it costs a fraction of a second.
+no exception ends. pyarrow ends its process at some damaged Parquet files. The child imports neither torch nor
+transformers, so that it costs a fraction of a second.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The child process of ``confined``: try a chat template or a tokenizer within limits, and answer in JSON.
+"""The child process of ``confined``: try a chat template, a tokenizer or a table within limits, and answer in JSON.
 
 ``python -m thinwire.data.confined_tasks CPU_SECONDS MEMORY_BYTES``, with the request on standard input.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -78,6 +79,36 @@ def tokenize(path: str, texts: list[str]) -> int:
     return max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
 
 
+def read_parquet(path: str, columns: list[str], most_bytes: int, version: list[int]) -> list[str]:
+    """Read the columns of these names in a Parquet file, as far as they are there; returns the names of all.
+
+    Args:
+        most_bytes: of these columns in a row group, unpacked.
+        version: of the file, so that another one is another request.
+    """
+    from pyarrow.parquet import ParquetFile
+
+    table = ParquetFile(path)
+    names = list(table.schema_arrow.names)
+    used = [name for name in names if name in columns]
+    for number in range(table.metadata.num_row_groups):
+        group = table.metadata.row_group(number)
+        parts = (group.column(at) for at in range(group.num_columns))
+        size = sum(
+            part.total_uncompressed_size
+            for part in parts
+            if any(part.path_in_schema == name or part.path_in_schema.startswith(f"{name}.") for name in used)
+        )
+        if size > most_bytes:
+            raise ValueError(
+                f"its row group {number} takes {size:,} bytes, expected {most_bytes:,} at most; write it with smaller "
+                "row groups"
+            )
+    for _ in table.iter_batches(columns=used, use_threads=False) if used else ():
+        pass
+    return names
+
+
 def _limit(cpu_seconds: int, memory_bytes: int) -> None:
     """Limit this process, where the system can; it may write no file."""
     with suppress(ImportError):
@@ -89,6 +120,9 @@ def _limit(cpu_seconds: int, memory_bytes: int) -> None:
                 resource.setrlimit(kind, (most, most))
 
 
+TASKS: dict[str, Callable[..., Any]] = {"render": render, "tokenize": tokenize, "parquet": read_parquet}
+
+
 def main() -> None:
     """Answer the request on standard input."""
     cpu_seconds, memory_bytes = map(int, sys.argv[1:])
@@ -96,7 +130,7 @@ def main() -> None:
     _limit(cpu_seconds, memory_bytes)
     task = request.pop("task")
     try:
-        result = render(**request) if task == "render" else tokenize(**request)
+        result = TASKS[task](**request)
         answer = json.dumps({"result": result})
     except BaseException as error:  # noqa: BLE001 - a template's and a compiled library's code may raise anything
         spent = "more memory than it may take" if isinstance(error, MemoryError) else "no reason given"

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from thinwire.assets import fetch
-from thinwire.config.settings import DataConfig
-from thinwire.data.squad import Example, Mismatched, Unanswerable, from_rows, read_examples
+from thinwire.config.settings import ColumnsConfig, DataConfig
+from thinwire.data.columns import check_columns
+from thinwire.data.squad import DATA_ENDINGS, Example, Mismatched, Unanswerable, from_rows, read_examples
+from thinwire.data.squad_json import holds_list
 from thinwire.errors import UsageError, shown, summary
 from thinwire.inputs import check_path
 from thinwire.regular_file import NotRegularError, check_regular
@@ -16,16 +18,21 @@ from thinwire.regular_file import NotRegularError, check_regular
 Split = Literal["train", "test"]
 _FILES: dict[Split, str] = {"train": "train-v1.1.json", "test": "dev-v1.1.json"}
 _HUB_SPLITS: dict[Split, tuple[str, ...]] = {"train": ("train",), "test": ("validation", "test", "dev")}
-_FILE_ENDINGS = (".json", ".jsonl")
+_ENDINGS = f"{', '.join(DATA_ENDINGS[:-1])} or {DATA_ENDINGS[-1]}"
+_DEFAULT_COLUMNS = ColumnsConfig()
 
 
 def load_questions(
-    source: str, split: Split, unanswerable: Unanswerable = "refuse", mismatched: Mismatched = "refuse"
+    source: str,
+    split: Split,
+    unanswerable: Unanswerable = "refuse",
+    mismatched: Mismatched = "refuse",
+    columns: ColumnsConfig = _DEFAULT_COLUMNS,
 ) -> list[Example]:
-    """Load all questions of ``source``: ``squad``, a ``.json`` or ``.jsonl`` file, or a Hugging Face dataset id or
-    folder.
+    """Load all questions of ``source``: ``squad``, a data file, or a Hugging Face dataset id or folder.
 
-    A file has no splits; it is returned whole for either split.
+    A file has no splits; it is returned whole for either split. ``columns`` are those of a table; ``squad`` and other
+    SQuAD-format JSON have fields with names of their own.
 
     Raises:
         UsageError: there is no such data, or it has another format.
@@ -34,10 +41,30 @@ def load_questions(
         return read_examples(fetch("squad")[_FILES[split]], unanswerable, mismatched)
     path = check_path(source, "data")
     if _is_file_name(source):
-        return read_examples(path, unanswerable, mismatched)
+        return read_examples(path, unanswerable, mismatched, columns)
     if path.exists() and not path.is_dir():
-        raise UsageError(f"the data {source} is no .json or .jsonl file; expected squad, such a file, or a dataset")
-    return _from_hub(source, split, unanswerable, mismatched)
+        raise UsageError(f"the data {source} is no {_ENDINGS} file; expected squad, such a file, or a dataset")
+    return _from_hub(source, split, unanswerable, mismatched, columns)
+
+
+def check_columns_apply(columns: ColumnsConfig, *sources: str) -> None:
+    """Refuse columns that no source has a use for, because none is a table.
+
+    Raises:
+        UsageError: columns were named, and all sources are SQuAD-format JSON; or one cannot be read.
+    """
+    if columns != _DEFAULT_COLUMNS and not any(map(_is_table, sources)):
+        raise UsageError(
+            f"data.columns (evaluate, score: --columns) names columns, but {' and '.join(sources)} "
+            f"{'is' if len(sources) == 1 else 'are'} in SQuAD's format, whose fields have names of their own; take it "
+            "out, or name a table"
+        )
+
+
+def _is_table(source: str) -> bool:
+    if source == "squad":
+        return False
+    return not source.lower().endswith(".json") or holds_list(check_path(source, "data"))
 
 
 def load_test_questions(config: DataConfig) -> list[Example]:
@@ -53,17 +80,19 @@ def load_test_questions(config: DataConfig) -> list[Example]:
             "--set data.test=FILE (or data.test=squad), or hold some out of it: --set data.test_articles=N"
         )
     source = config.train if config.test is None else config.test
-    return load_questions(source, "test", config.unanswerable, config.mismatched)
+    return load_questions(source, "test", config.unanswerable, config.mismatched, config.columns)
 
 
 def _is_file_name(source: str) -> bool:
-    return source.lower().endswith(_FILE_ENDINGS)
+    return source.lower().endswith(DATA_ENDINGS)
 
 
-def _from_hub(source: str, split: Split, unanswerable: Unanswerable, mismatched: Mismatched) -> list[Example]:
+def _from_hub(
+    source: str, split: Split, unanswerable: Unanswerable, mismatched: Mismatched, columns: ColumnsConfig
+) -> list[Example]:
     if importlib.util.find_spec("datasets") is None:
         raise UsageError(
-            f"{source!r} is neither squad nor a .json or .jsonl file; to read it as a Hugging Face dataset, "
+            f"{source!r} is neither squad nor a {_ENDINGS} file; to read it as a Hugging Face dataset, "
             "install the package with its extra: pip install 'thinwire[datasets]'"
         )
     splits = _loaded(source)
@@ -73,7 +102,10 @@ def _from_hub(source: str, split: Split, unanswerable: Unanswerable, mismatched:
             f"dataset {source} has no {' or '.join(_HUB_SPLITS[split])} split, only {', '.join(splits)}; "
             f"name another source with data.{split}"
         )
-    return from_rows(splits[name], source=f"{source} ({name})", unanswerable=unanswerable, mismatched=mismatched)
+    table, where = splits[name], f"{source} ({name})"
+    # Others may hold pictures or sounds, which reading a row would decode.
+    rows = table.select_columns(check_columns(table.column_names, columns, where))
+    return from_rows(rows, source=where, unanswerable=unanswerable, mismatched=mismatched, columns=columns)
 
 
 def _loaded(source: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from thinwire.config.settings import DataConfig, EvaluationConfig
 from thinwire.data.overlap import Overlap, shared_paragraphs
-from thinwire.data.sources import load_questions, load_test_questions
+from thinwire.data.sources import check_columns_apply, load_questions, load_test_questions
 from thinwire.data.squad import Example
 from thinwire.errors import UsageError
 from thinwire.files import content_hash
@@ -110,7 +110,8 @@ class Splits:
     @cached_property
     def _all(self) -> tuple[list[Example], list[Example], list[Example]]:
         data = self._data
-        everything = load_questions(data.train, "train", data.unanswerable, data.mismatched)
+        check_columns_apply(data.columns, *dict.fromkeys(filter(None, (data.train, data.test))))
+        everything = load_questions(data.train, "train", data.unanswerable, data.mismatched, data.columns)
         train, held_out = hold_out_articles(everything, data.selection_articles, self._seed)
         if data.test_articles is None:
             return train, held_out, load_test_questions(data)
@@ -135,9 +136,10 @@ def hold_out_articles(
     """
     articles = sorted({example.article for example in examples})
     if num_articles >= len(articles):
+        fewer = f"set data.{purpose}_articles to {len(articles) - 1} or fewer, or " if len(articles) > 1 else ""
         raise UsageError(
-            f"{num_articles} articles cannot be held out of {len(articles)}; "
-            f"set data.{purpose}_articles to {len(articles) - 1} or fewer, or give more data"
+            f"{num_articles} articles cannot be held out of {len(articles)}; {fewer}give data with more articles "
+            "(titles, or contexts where there are none)"
         )
     held_out = set(stream(seed, _ARTICLE_STREAMS[purpose]).sample(articles, num_articles))
     kept = [example for example in examples if example.article not in held_out]

@@ -1,4 +1,4 @@
-"""Questions with a context and gold answers, from SQuAD-format JSON or flat rows.
+"""Questions with a context and gold answers, from SQuAD-format JSON or the rows of a table.
 
 Every row is checked when it is read: what is not known to be right is refused, with its place, what was found and what
 is expected.
@@ -6,20 +6,32 @@ is expected.
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
-from thinwire.data.squad_json import FORMS, articles
+from thinwire.config.settings import ColumnsConfig
+from thinwire.data.answers import mismatch, read_answers
+from thinwire.data.columns import fields_of
+from thinwire.data.squad_json import FORMS, articles_or_rows
+from thinwire.data.tables import SEPARATORS, Numbered, answers_of_cell, parquet_rows, text_rows
+from thinwire.data.values import label, present, refusal, text
 from thinwire.errors import UsageError, shown
-from thinwire.inputs import json_kind, not_utf8, opened, parse_json, text_fault
-from thinwire.schema import nearest
+from thinwire.files import content_hash
+from thinwire.inputs import json_kind, not_utf8, opened, parse_json
+from thinwire.strict_json import WRITTEN_DECODER
 
 Unanswerable = Literal["refuse", "drop"]
 Mismatched = Literal["refuse", "drop", "keep"]
+
+DATA_ENDINGS = (".json", ".jsonl", *SEPARATORS, ".parquet")
+"""How the names of data files end."""
+
+_DEFAULT_COLUMNS = ColumnsConfig()
+_ID_DIGITS = 16
+"""Of the hash that serves as an id: among a million questions, two of the same are as likely as 1 to 37 million."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,32 +52,50 @@ class Example:
 
 
 def read_examples(
-    path: Path, unanswerable: Unanswerable = "refuse", mismatched: Mismatched = "refuse"
+    path: Path,
+    unanswerable: Unanswerable = "refuse",
+    mismatched: Mismatched = "refuse",
+    columns: ColumnsConfig = _DEFAULT_COLUMNS,
 ) -> list[Example]:
-    """Read a SQuAD-format ``.json`` (v1.1 or v2.0) or a flat ``.jsonl``, article by article or line by line.
+    """Read a file of questions, article by article or row by row; the ending of its name says what it is.
 
-    A flat line has ``id``, ``context``, ``question`` and ``answers`` (texts, or SQuAD's ``text`` and ``answer_start``
-    lists), and may have ``title``; other fields are ignored. Contexts that are equal are kept once.
+    That is a SQuAD-format ``.json`` (v1.1 or v2.0), or a table with the columns that ``columns`` names: a JSON list of
+    objects in a ``.json``, ``.jsonl``, ``.csv``, ``.tsv`` or ``.parquet``. Contexts that are equal are kept once.
 
     Raises:
         UsageError: the file cannot be read, a row is not of the format, or there are unanswerable or mismatched
             questions to be refused.
     """
+    ending = path.suffix.lower()
+    if ending == ".parquet":
+        rows = _of_table(parquet_rows(path, columns), str(path), columns)
+        return _examples(rows, str(path), unanswerable, mismatched)
     with opened(path, "data file") as file:
-        rows = _flat_lines(file, path) if path.suffix.lower() == ".jsonl" else _flattened(articles(file, path), path)
+        if ending in SEPARATORS:
+            rows = _of_table(text_rows(file, path, columns), str(path), columns, are_cells=True)
+        elif ending == ".jsonl":
+            rows = _of_table(_lines(file, path, columns), str(path), columns)
+        else:
+            is_list, found = articles_or_rows(file, path)
+            rows = _of_table(_listed(found, path), str(path), columns) if is_list else _flattened(found, path)
         return _examples(rows, str(path), unanswerable, mismatched)
 
 
 def from_rows(
-    rows: Iterable[Mapping[str, Any]], *, source: str, unanswerable: Unanswerable, mismatched: Mismatched = "refuse"
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    source: str,
+    unanswerable: Unanswerable,
+    mismatched: Mismatched = "refuse",
+    columns: ColumnsConfig = _DEFAULT_COLUMNS,
 ) -> list[Example]:
-    """Make examples of flat rows; ``source`` names them in messages, where rows count from 0.
+    """Make examples of the rows of a table; ``source`` names them in messages, where rows count from 0.
 
     Raises:
         UsageError: as ``read_examples``.
     """
-    numbered = (_flat_row(f"row {number}", row, source) for number, row in enumerate(rows))
-    return _examples(numbered, source, unanswerable, mismatched)
+    numbered = ((f"row {number}", dict(row)) for number, row in enumerate(rows))
+    return _examples(_of_table(numbered, source, columns), source, unanswerable, mismatched)
 
 
 class _Row(NamedTuple):
@@ -80,33 +110,55 @@ class _Row(NamedTuple):
     """Id of its paragraph; None where the source is not divided into paragraphs."""
 
 
-class _Answers(NamedTuple):
-    """Gold answers, with the offsets that the source gives them."""
+def _of_table(
+    rows: Iterable[Numbered], source: str, columns: ColumnsConfig, *, are_cells: bool = False
+) -> Iterator[_Row]:
+    """Yield the questions of a table; ``are_cells`` says that all values are texts."""
+    has_ids: bool | None = None
+    for place, row in rows:
+        fields = fields_of(row, columns, f"{source}, {place}")
+        if are_cells:
+            fields["answers"] = answers_of_cell(fields["answers"], f"{source}, {place}, answers")
+        context = text(fields, "context", source, place)
+        has_ids = "id" in fields if has_ids is None else has_ids
+        if has_ids != ("id" in fields):
+            raise UsageError(
+                f"{source}, {place}: {'no field' if has_ids else 'a field'} 'id', but the rows before "
+                f"{'have one' if has_ids else 'have none'}; give ids to all rows, or to none (data.columns.id=null)"
+            )
+        if not has_ids:
+            fields["id"] = _made_id(context, text(fields, "question", source, place))
+        yield _Row(place, fields, context, _title(fields, source, place), paragraph=None)
 
-    texts: tuple[str, ...]
-    starts: tuple[int | None, ...]
+
+def _made_id(context: str, question: str) -> str:
+    """Return an id that is the same wherever the question stands, so that answers to it are still answers to it when
+    rows are added, moved or taken out."""
+    return content_hash([context, question.strip()])[:_ID_DIGITS]
 
 
-def _flat_lines(file: BinaryIO, path: Path) -> Iterator[_Row]:
+def _lines(file: BinaryIO, path: Path, columns: ColumnsConfig) -> Iterator[Numbered]:
     for number, line in enumerate(file, start=1):
         if not line.strip():
             continue
         place = f"line {number}"
         try:
-            text = line.decode("utf-8")
+            decoded = line.decode("utf-8")
         except UnicodeDecodeError as error:
             raise UsageError(f"{path}, {place}: {not_utf8(error)}") from None
-        fields = parse_json(text, f"{path}, {place}")
+        fields = parse_json(decoded, f"{path}, {place}", WRITTEN_DECODER)
         if not isinstance(fields, dict):
-            raise _refusal(str(path), place, json_kind(fields), f"an object: {FORMS}")
-        if "data" in fields and "context" not in fields:
+            raise refusal(str(path), place, json_kind(fields), f"an object: {FORMS}")
+        if "data" in fields and columns == _DEFAULT_COLUMNS and "context" not in fields:
             raise UsageError(f"{path}, {place}: a whole SQuAD document in one line; name the file .json")
-        yield _flat_row(place, fields, str(path))
+        yield place, fields
 
 
-def _flat_row(place: str, fields: Mapping[str, Any], source: str) -> _Row:
-    context = _text(fields, "context", source, place)
-    return _Row(place, fields, context, _title(fields, source, place), paragraph=None)
+def _listed(found: Iterable[Any], path: Path) -> Iterator[Numbered]:
+    for number, row in enumerate(found):
+        if not isinstance(row, dict):
+            raise refusal(str(path), f"[{number}]", json_kind(row), f"an object: {FORMS}")
+        yield f"[{number}]", row
 
 
 def _flattened(found: Iterable[Any], path: Path) -> Iterator[_Row]:
@@ -114,13 +166,13 @@ def _flattened(found: Iterable[Any], path: Path) -> Iterator[_Row]:
     for number, article in enumerate(found):
         at = f"data[{number}]"
         if not isinstance(article, dict):
-            raise _refusal(str(path), at, json_kind(article), "an article, an object with title and paragraphs")
+            raise refusal(str(path), at, json_kind(article), "an article, an object with title and paragraphs")
         title = _title(article, str(path), at) or f"article {number}"
         for inner, paragraph in _list_of_objects(article, "paragraphs", str(path), at):
             # Counted by title: two articles of one title must not share paragraph ids.
             paragraph_id = f"{title}/{num_paragraphs[title]}"
             num_paragraphs[title] += 1
-            context = _text(paragraph, "context", str(path), inner)
+            context = text(paragraph, "context", str(path), inner)
             for place, qa in _list_of_objects(paragraph, "qas", str(path), inner):
                 yield _Row(place, qa, context, title, paragraph_id)
 
@@ -129,13 +181,13 @@ def _list_of_objects(
     holder: Mapping[str, Any], field: str, source: str, place: str
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the objects of a list with their places."""
-    values = _present(holder, field, source, place)
+    values = present(holder, field, source, place)
     if not isinstance(values, list):
-        raise _refusal(source, f"{place}.{field}", json_kind(values), "a list")
+        raise refusal(source, f"{place}.{field}", json_kind(values), "a list")
     for number, value in enumerate(values):
         at = f"{place}.{field}[{number}]"
         if not isinstance(value, dict):
-            raise _refusal(source, at, json_kind(value), "an object")
+            raise refusal(source, at, json_kind(value), "an object")
         yield at, value
 
 
@@ -145,19 +197,19 @@ def _examples(rows: Iterable[_Row], source: str, unanswerable: Unanswerable, mis
     ids: set[str] = set()
     num_without_answer, mismatches, first_mismatch = 0, 0, ""
     for row in rows:
-        id_ = _text(row.fields, "id", source, row.place)
-        question = _text(row.fields, "question", source, row.place)
-        answers = _answers(row, source)
+        id_ = label(row.fields, "id", source, row.place)
+        question = text(row.fields, "question", source, row.place)
+        answers = read_answers(row.fields, source, row.place)
         if not answers.texts:
             num_without_answer += 1
             continue
         if id_ in ids:
-            raise UsageError(f"{source} holds the question id {shown(id_)} twice ({row.place}); ids must be unique")
+            raise _twice(id_, row, source)
         ids.add(id_)
         context, paragraph = row.context, row.paragraph
         if paragraph is None:
             context, paragraph = paragraphs.setdefault(context, (context, f"p{len(paragraphs)}"))
-        if mismatched != "keep" and (fault := _mismatch(answers, context)):
+        if mismatched != "keep" and (fault := mismatch(answers, context)):
             mismatches += 1
             first_mismatch = first_mismatch or f"{row.place}: {fault}"
             continue
@@ -189,50 +241,17 @@ def _examples(rows: Iterable[_Row], source: str, unanswerable: Unanswerable, mis
     return examples
 
 
-def _mismatch(answers: _Answers, context: str) -> str | None:
-    """Say which answer is not where it should be: an offset that does not point at it, or no offset and the first
-    answer, which training uses, nowhere in the context."""
-    for number, (text, start) in enumerate(zip(answers.texts, answers.starts, strict=True)):
-        if start is not None and not context.startswith(text, start):
-            there = context[start : start + len(text)]
-            return f"answer_start {start} of the answer {shown(text, 40)} points at {shown(there, 40)}"
-        if start is None and number == 0 and text not in context:
-            is_other_form = unicodedata.normalize("NFC", text) in unicodedata.normalize("NFC", context)
-            why = ", except in another Unicode form (NFC, NFD): bring both to NFC" if is_other_form else ""
-            return f"the answer {shown(text, 40)} is not in the context{why}"
-    return None
-
-
-def _answers(row: _Row, source: str) -> _Answers:
-    found, place = _present(row.fields, "answers", source, row.place), f"{row.place}, answers"
-    texts: Any
-    starts: Any
-    if isinstance(found, str):
-        texts, starts = [found], [None]
-    elif isinstance(found, dict):  # Hugging Face's form: parallel lists
-        texts = _present(found, "text", source, place)
-        starts = [] if found.get("answer_start") is None else found["answer_start"]
-        if not isinstance(texts, list) or not isinstance(starts, list):
-            wrong = "text" if not isinstance(texts, list) else "answer_start"
-            raise _refusal(source, f"{place}.{wrong}", json_kind(found[wrong]), "a list")
-        if starts and len(starts) != len(texts):
-            raise UsageError(f"{source}, {place}: {len(texts)} text, but {len(starts)} answer_start; one for each")
-        starts = starts or [None] * len(texts)
-    elif isinstance(found, list):  # texts, or the official form: a list of objects
-        texts = [_present(one, "text", source, place) if isinstance(one, dict) else one for one in found]
-        starts = [one.get("answer_start") if isinstance(one, dict) else None for one in found]
-    else:
-        raise _refusal(source, place, json_kind(found), "a text, a list of texts or SQuAD's form (docs/guide/data.md)")
-    for number, (text, start) in enumerate(zip(texts, starts, strict=True)):
-        fault = text_fault(text) if isinstance(text, str) else json_kind(text)
-        if fault:
-            raise _refusal(source, f"{place}[{number}]", fault, "the answer's text; [] where there is none")
-        if start is not None and (not isinstance(start, int) or isinstance(start, bool) or start < 0):
-            at = f"{place}[{number}], answer_start"
-            raise _refusal(source, at, json_kind(start), "an offset in characters, 0 or more")
-    if texts and row.fields.get("is_impossible") is True:
-        raise UsageError(f"{source}, {row.place}: is_impossible is true, but there are answers; correct one of them")
-    return _Answers(tuple(texts), tuple(starts))
+def _twice(id_: str, row: _Row, source: str) -> UsageError:
+    if row.paragraph is None and id_ == _made_id(row.context, row.fields["question"]):
+        return UsageError(
+            f"{source}, {row.place}: the same context and question as in a row before, and no ids to tell them apart; "
+            "put all gold answers of a question into a list in one row, take the row out, or name a column of ids: "
+            "data.columns.id=COLUMN (evaluate, score: --columns id=COLUMN)"
+        )
+    remedy = "; ids must be unique"
+    if row.paragraph is None:
+        remedy += ": name another column, or have ids made with data.columns.id=null (--columns id=null)"
+    return UsageError(f"{source} holds the question id {shown(id_)} twice ({row.place}){remedy}")
 
 
 def _title(fields: Mapping[str, Any], source: str, place: str) -> str | None:
@@ -240,27 +259,4 @@ def _title(fields: Mapping[str, Any], source: str, place: str) -> str | None:
     title = fields.get("title")
     if title is None or title == "":
         return None
-    return _text(fields, "title", source, place)
-
-
-def _text(fields: Mapping[str, Any], name: str, source: str, place: str) -> str:
-    value = _present(fields, name, source, place)
-    if isinstance(value, str):
-        if fault := text_fault(value):
-            raise _refusal(source, f"{place}, {name}", fault, "a text")
-        return value
-    raise _refusal(source, f"{place}, {name}", json_kind(value), "a text")
-
-
-def _present(fields: Mapping[str, Any], name: str, source: str, place: str) -> Any:
-    if name not in fields:
-        there = shown(", ".join(map(str, fields)), 120)
-        raise UsageError(
-            f"{source}, {place}: no field {name!r}{nearest(name, map(str, fields))}; there are: {there}; "
-            f"expected: {FORMS}"
-        )
-    return fields[name]
-
-
-def _refusal(source: str, place: str, found: str, expected: str) -> UsageError:
-    return UsageError(f"{source}, {place}: found {found}, expected {expected}")
+    return label(fields, "title", source, place)

@@ -1,4 +1,7 @@
-"""Read the articles of a SQuAD-format JSON file one after the other, so that no file has to fit the memory."""
+"""Read the articles of a SQuAD-format JSON file, or the objects of a JSON list, one after the other.
+
+So no file has to fit the memory.
+"""
 
 from __future__ import annotations
 
@@ -9,33 +12,54 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from thinwire.errors import UsageError, shown
-from thinwire.inputs import json_complaint, json_kind, not_utf8
-from thinwire.strict_json import DECODER
+from thinwire.inputs import json_complaint, json_kind, not_utf8, opened
+from thinwire.strict_json import WRITTEN_DECODER
 
 FORMS = (
-    'a .json holds {"data": [{"title", "paragraphs": [{"context", "qas": [{"id", "question", "answers"}]}]}]}, '
-    'a .jsonl one {"id", "context", "question", "answers"} a line'
+    'in a .json {"data": [{"title", "paragraphs": [{"context", "qas": [{"id", "question", "answers"}]}]}]} (SQuAD), or '
+    "rows with context, question and answers in a .json list, .jsonl, .csv, .tsv or .parquet"
 )
-"""The two forms of a data file, in words."""
+"""The forms of a data file, in words."""
 
 _BLOCK = 1 << 20
 _SPACE = " \t\r\n"
 
 
-def articles(file: BinaryIO, path: Path) -> Iterator[Any]:
-    """Yield the elements of the list ``data`` of a JSON object, each decoded when it is asked for.
+def holds_list(path: Path) -> bool:
+    """Return whether the value in a JSON file is a list, by its first character.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    with opened(path, "data file") as file:
+        return _Text(file, path).next() == "["
+
+
+def articles_or_rows(file: BinaryIO, path: Path) -> tuple[bool, Iterator[Any]]:
+    """Read the elements of the list ``data`` of a JSON object, or of a JSON list; each is decoded when it is asked for.
 
     Args:
         file: at the beginning of the JSON text.
         path: its name, for messages.
 
+    Returns:
+        Whether they are those of a list, and the elements, which may raise the same errors.
+
     Raises:
         UsageError: it is no strict JSON or no such object.
     """
     text = _Text(file, path)
-    if text.next() == "[":
-        raise UsageError(f"{path}: the file holds a JSON list, expected an object: {FORMS}")
-    text.expect("{", "an object")
+    return (True, _rows(text)) if text.next() == "[" else (False, _articles(text, path))
+
+
+def _rows(text: _Text) -> Iterator[Any]:
+    yield from _elements(text)
+    if text.next():
+        raise text.fault(f"more text after the end of the list; expected: {FORMS}")
+
+
+def _articles(text: _Text, path: Path) -> Iterator[Any]:
+    text.expect("{", "an object or a list of objects")
     keys: list[str] = []
     while text.next() != "}":
         if keys:
@@ -105,7 +129,7 @@ class _Text:
             raise self.fault("no JSON (the file ends, expected a value); the file may be cut")
         while True:
             try:
-                value, end = DECODER.raw_decode(self._part, self._at)
+                value, end = WRITTEN_DECODER.raw_decode(self._part, self._at)
             except JSONDecodeError as error:
                 if self._is_over:
                     raise self._fault_at(error.pos, json_complaint(error)) from None

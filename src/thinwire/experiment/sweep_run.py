@@ -284,14 +284,15 @@ class SweepRun:
 
     def _header(self, before: SweepHeader | None) -> SweepHeader:
         lm, experiment = self._runtime.lm, self._experiment
+        description, report = experiment.words(lm.name)
         return SweepHeader(
             format=FORMAT,
             name=experiment.name,
-            description=experiment.description,
+            description=description,
             baseline=experiment.baseline,
             experiment_hash=content_hash(experiment.model_dump(mode="json")),
             verdict=experiment.verdict.model_dump(mode="json"),
-            report=experiment.report.model_dump(mode="json"),
+            report=report.model_dump(mode="json"),
             interactions=experiment.interactions,
             planned={**(before.planned if before else {}), **{run.name: run.kind for run in self._runs}},
             model=SweepModel(

@@ -8,7 +8,8 @@ from datetime import datetime
 from statistics import fmean
 from typing import Any, Literal
 
-from thinwire.config.settings import ReportConfig, VerdictConfig
+from thinwire.config.report_settings import ReportConfig
+from thinwire.config.settings import VerdictConfig
 from thinwire.evaluation.answer_metrics import AnswerMetrics, answer_metrics, gold_metrics
 from thinwire.evaluation.degeneration import Diagnosis, diagnose
 from thinwire.evaluation.extractors import mean_extractor_scores

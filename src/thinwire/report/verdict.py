@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from thinwire.config.settings import ExpectedBaseline, ReportConfig, VerdictConfig
+from thinwire.config.report_settings import ExpectedBaseline, ReportConfig
+from thinwire.config.settings import VerdictConfig
 from thinwire.report import interaction_words
 from thinwire.report.analysis_record import InteractionSummary, VerdictSummary
 from thinwire.report.choice import choose_beside_baseline
