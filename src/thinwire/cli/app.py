@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
+from thinwire import __version__
 from thinwire.cli.arguments import Commands
 from thinwire.cli.checkpoints import checkpoints_app
 from thinwire.cli.results import results_app
@@ -14,7 +17,7 @@ app = typer.Typer(
     name="thinwire",
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     help="Compress the input embeddings of a language model, and measure whether LoRA helps to use them.\n\n"
@@ -23,3 +26,18 @@ app = typer.Typer(
 )
 for commands in (runs_app, workers_app, checkpoints_app, results_app):
     app.add_typer(commands)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"thinwire {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _of_all_commands(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Take the options that stand before a command; their callbacks do the work."""

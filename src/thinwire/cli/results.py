@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from thinwire.cli.arguments import Command, existing, existing_folder, output_file, output_folder
-from thinwire.cli.options import AsJson, Mismatched, Unanswerable, console, mismatched_choice, unanswerable_choice
+from thinwire.cli.options import (
+    AsJson,
+    Mismatched,
+    Unanswerable,
+    console,
+    make_console,
+    mismatched_choice,
+    unanswerable_choice,
+)
 from thinwire.errors import UsageError
 from thinwire.evaluation.scoring import score as score_predictions
 from thinwire.report import compare as compare_report
@@ -88,7 +95,7 @@ def _print_tables(runs: list[Path], sort: str) -> None:
         rows = compare_report.sort_rows([row for run in runs for row in compare_report.load_rows(run)], sort)
     except compare_report.ResultsError as error:
         raise UsageError(str(error)) from None
-    screen = Console()
+    screen = make_console()
     for kind, title in (("arm", "Arms"), ("control", "Controls")):
         chosen = [row for row in rows if row["kind"] == kind]
         if not chosen:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from thinwire.cli.arguments import Command
-from thinwire.cli.options import Output, Set, console, log_messages, progress_display
+from thinwire.cli.options import Output, Set, console, log_messages, make_console, progress_display
 from thinwire.cli.workers import Executor, NumWorkers, RayAddress, SlurmOptions, Submission, submission_of, submit
 from thinwire.errors import ThinwireError, UsageError
 
@@ -40,12 +39,11 @@ def fetch(
     from thinwire.assets import ASSETS, find_asset, verify
     from thinwire.assets import fetch as fetch_asset
     from thinwire.cache import cache_dir
-    from thinwire.progress import RichDisplay
 
     for name in names or ():
         find_asset(name)
     for name in names or [name for name, asset in ASSETS.items() if asset.is_default]:
-        with RichDisplay(console) as display, display.task(f"unpacking {name}") as task:
+        with progress_display() as display, display.task(f"unpacking {name}") as task:
             files = fetch_asset(name, lambda file, done, total: task.update(done >> 20, total >> 20, f"MB {file}"))
         verify(name)
         asset = ASSETS[name]
@@ -196,7 +194,7 @@ def _show_plan(
     if as_json:
         typer.echo(json.dumps(planned.as_dict()))
     else:
-        Console(width=100).print(render_dry_run(planned), highlight=False)
+        make_console(width=100).print(render_dry_run(planned), highlight=False)
         if submission and submission.executor == "slurm":
             from thinwire.experiment.executors.slurm import script
 

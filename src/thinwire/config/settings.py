@@ -19,6 +19,9 @@ from thinwire.inputs import check_path
 from thinwire.schema import Auto, ByDevice, PositiveInt, Rate, Section, Tokens, Weight, Width
 from thinwire.stats.tiers import ROUNDING, Tier, Tiers
 
+_UNSUPPORTED_DEVICES = ("mps", "xpu", "hpu", "mtia", "npu", "xla", "ipu", "vulkan")
+"""Devices that torch has, and on which Thinwire has never been run."""
+
 
 class ModelConfig(Section):
     """The frozen language model, shared by all arms."""
@@ -45,7 +48,11 @@ class ModelConfig(Section):
     @classmethod
     def _is_a_device(cls, device: str) -> str:
         if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device, re.ASCII):
-            raise ValueError(f"{shown(device)} is no device; use auto, cpu, cuda or cuda:N")
+            from thinwire.ops.device import usable_devices  # imports torch, which takes seconds
+
+            known = device.partition(":")[0] in _UNSUPPORTED_DEVICES
+            found = "is not supported: Thinwire runs on CPUs and CUDA GPUs" if known else "is no device"
+            raise ValueError(f"{shown(device)} {found}; use auto, or what is here: {', '.join(usable_devices())}")
         return device
 
     @field_validator("name")
