@@ -1,4 +1,4 @@
-"""The commands that run experiments: fetch, sweep, train, settings."""
+"""The commands that run experiments: fetch, sweep, train, settings, schema."""
 
 from __future__ import annotations
 
@@ -218,3 +218,11 @@ def settings(
         for setting in group.settings:
             typer.echo(f"{setting.path} = {setting.default.strip('`')}  ({setting.values.replace('`', '')})")
             typer.echo(f"    {setting.description.replace('`', '')}")
+
+
+@runs_app.command(cls=Command)
+def schema() -> None:
+    """Print the JSON schema of experiment files, for editors: completion, descriptions, mistakes underlined."""
+    from thinwire.config.json_schema import experiment_schema
+
+    typer.echo(json.dumps(experiment_schema(), indent=2, ensure_ascii=False))
