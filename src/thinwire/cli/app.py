@@ -9,6 +9,7 @@ import typer
 from thinwire import __version__
 from thinwire.cli.arguments import Commands
 from thinwire.cli.checkpoints import checkpoints_app
+from thinwire.cli.experiments import experiments_app
 from thinwire.cli.results import results_app
 from thinwire.cli.runs import runs_app
 from thinwire.cli.workers import workers_app
@@ -21,10 +22,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     help="Compress the input embeddings of a language model, and measure whether LoRA helps to use them.\n\n"
-    "Start with `thinwire sweep experiments/phase1a_lora.yaml --set data.samples=300 --set training.epochs=1`, "
+    "Start with `thinwire sweep phase1a_lora --set data.samples=300 --set training.epochs=1`, "
     "then `thinwire compare runs/phase1a_lora_sweep`.",
 )
-for commands in (runs_app, workers_app, checkpoints_app, results_app):
+for commands in (runs_app, experiments_app, workers_app, checkpoints_app, results_app):
     app.add_typer(commands)
 
 

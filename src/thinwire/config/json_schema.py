@@ -21,7 +21,10 @@ _DEFINITIONS = "#/$defs/"
 _BY_NAME = ("properties", "patternProperties", "$defs")
 """Keywords whose keys are names and no keywords."""
 
-_EXTENDS = "Path of an experiment file, relative to this one, whose settings this file changes."
+_EXTENDS = (
+    "Path of an experiment file, relative to this one, or name of one that comes with Thinwire; this file changes its "
+    "settings."
+)
 
 
 def experiment_schema() -> Schema:
