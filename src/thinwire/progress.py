@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 logger = logging.getLogger(__name__)
 
 _LINE_SECONDS = 20.0
+
+
+def wants_plain() -> bool:
+    """Return whether the environment asks for output without escape codes: ``NO_COLOR`` with any value
+    (https://no-color.org), or a terminal without them (``TERM=dumb``)."""
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
 
 class Task(Protocol):

@@ -165,6 +165,18 @@ def test_a_failed_arm_makes_the_sweep_exit_with_1(tiny, tmp_path):
     assert "baseline" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("typed", "completed"), [("thinwire swe", ["sweep"]), ("thinwire sweep mine.yaml --tens", ["--tensorboard"])]
+)
+def test_bash_completes_commands_and_options(typed, completed):
+    run = "import sys; sys.argv = ['thinwire']; from thinwire.cli.main import main; main()"
+    words = {"COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1), "_THINWIRE_COMPLETE": "complete_bash"}
+    result = subprocess.run(
+        [sys.executable, "-c", run], capture_output=True, text=True, env={**os.environ, **words}, check=False
+    )
+    assert (result.returncode, result.stdout.split(), result.stderr) == (0, completed, "")
+
+
 def test_the_command_line_does_not_import_torch():
     code = "import sys; import thinwire.cli.main; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

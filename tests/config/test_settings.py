@@ -383,6 +383,8 @@ def test_settings_that_arms_share_are_those_that_only_an_experiment_has():
         ("search.training.lora_lr=[1.0, -1]", "search.training.lora_lr: Input should be greater than 0, got -1"),
         ("search.codec.kind=[pca, pcaa]", "search.codec.kind: 'pcaa' is no codec (did you mean 'pca'?)"),
         ("search.data.samples=[1, 2]", "search: the setting 'search.data' belongs to the whole experiment"),
+        ("model.device=mps", "model.device: 'mps' is not supported: Thinwire runs on CPUs and CUDA GPUs; use"),
+        ("model.device=gpu", "model.device: 'gpu' is no device; use auto, or what is here: cpu"),
         ("interactions.mine.arm=baseline", "interactions.mine.baseline is required; set it"),
     ],
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from thinwire.config.load import load_experiment
+from thinwire.config.strict_yaml import parse_yaml
 from thinwire.experiment.dry_run import dry_run
 from thinwire.experiment.sweep import run_sweep
 from thinwire.results.read import read_results
@@ -13,6 +14,7 @@ from tiny_models import save_tiny, write_squad
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "experiments").rglob("*.yaml"))
+SCHEMA = ROOT / "experiments" / "schema.json"
 EACH = pytest.mark.parametrize("file", FILES, ids=[file.stem for file in FILES])
 
 
@@ -82,6 +84,23 @@ def test_the_header_names_the_file_in_its_command(file):
     header = file.read_text(encoding="utf-8").split("\nname:")[0]
     assert header.startswith("# ")
     assert f"thinwire sweep {file.relative_to(ROOT).as_posix()}" in header
+
+
+def test_the_schema_beside_them_is_what_the_command_prints(thinwire):
+    assert thinwire("schema") == (0, SCHEMA.read_text(encoding="utf-8"), "")
+
+
+@EACH
+def test_editors_find_the_schema_and_nothing_wrong(file):
+    jsonschema = pytest.importorskip("jsonschema")
+    text = file.read_text(encoding="utf-8")
+    named = text.partition("\n")[0].removeprefix("# yaml-language-server: $schema=")
+    assert (file.parent / named).resolve() == SCHEMA
+    settings = parse_yaml(text, file.name)
+    validator = jsonschema.Draft7Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
+    assert [error.message for error in validator.iter_errors(settings)] == []
+    settings["arms"] = {**settings.get("arms", {}), "mistyped": {"lora": {"rnak": 4}}}
+    assert not validator.is_valid(settings)
 
 
 def test_the_readme_has_one_row_for_each_experiment():

@@ -12,7 +12,7 @@ from thinwire.data.sources import check_columns_apply, load_questions
 from thinwire.data.splits import draw_examples
 from thinwire.data.squad import Mismatched, Unanswerable
 from thinwire.evaluation.answering import answer_questions, summarize
-from thinwire.model.loading import load
+from thinwire.model.loading import choose_device, load
 from thinwire.model.memory import decoding_batch_tokens
 from thinwire.progress import Display
 from thinwire.results.arm_record import Scores, has_arm_record
@@ -46,10 +46,13 @@ def evaluate_target(
         The scores, and the scored answers by question id.
     """
     check_columns_apply(columns, data)
-    examples = load_questions(data, "test", unanswerable, mismatched, columns)  # before the model, which takes longer
     folder = Path(target)
-    if has_arm_record(folder) or has_header(run_of(folder.resolve())):  # no model lies in a sweep's folder
-        arm = find_arm(folder, model.device)
+    # No model lies in a sweep's folder, or is one.
+    is_arm = has_arm_record(folder) or has_header(folder) or has_header(run_of(folder.resolve()))
+    arm = find_arm(folder, model.device) if is_arm else None
+    choose_device(model.device)
+    examples = load_questions(data, "test", unanswerable, mismatched, columns)  # before the model, which takes longer
+    if arm is not None:
         lm, inputs = load_arm(arm)
         encoder = PromptEncoder(lm.tokenizer, arm.config.prompt, with_context=arm.config.context)
         evaluation = arm.config.evaluation

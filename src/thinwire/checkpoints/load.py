@@ -22,11 +22,14 @@ from thinwire.model.lora import factor_layout
 from thinwire.model.lora_peft import FACTORS_FILE, check_saved_lora, with_factors
 from thinwire.results.arm_record import ArmRecord, has_arm_record, read_arm_record
 from thinwire.results.integrity import check_checkpoint, check_codec
-from thinwire.results.layout import CHECKPOINT_FOLDER, HEADER_FILE, RECORD_FILE, run_of
+from thinwire.results.layout import CHECKPOINT_FOLDER, HEADER_FILE, RECORD_FILE, arm_folder, run_of
 from thinwire.results.record import damaged
-from thinwire.results.sweep_header import read_header
+from thinwire.results.sweep_header import has_header, read_header
 from thinwire.results.tensor_file import Layout, check_layout, layout_of, read_layout, read_tensors
-from thinwire.schema import build
+from thinwire.schema import build, nearest
+
+_MOST_LISTED = 40
+"""Arms that an error message names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +68,7 @@ def find_arm(folder: Path, device: str = "auto") -> FinishedArm:
     """
     given, folder = folder, folder.resolve()
     if not has_arm_record(folder):
-        raise UsageError(f"{given} is no arm's folder: it has no {RECORD_FILE}; give runs/SWEEP/ARM")
+        raise UsageError(_why_no_arm(given, folder))
     record = read_arm_record(folder)
     if record.status != "done":
         raise UsageError(f"the arm in {folder} is not done ({record.status}: {record.error}); resume its sweep")
@@ -76,6 +79,22 @@ def find_arm(folder: Path, device: str = "auto") -> FinishedArm:
         model=build(ModelConfig, model, where="model"),
         record=record,
     )
+
+
+def _why_no_arm(given: Path, folder: Path) -> str:
+    """Say why an arm cannot be read from ``folder``, and which arms there are if it is a sweep's folder or in one."""
+    run = folder if has_header(folder) else run_of(folder)
+    if not has_header(run):
+        return f"{given} is no arm's folder: it has no {RECORD_FILE}; give runs/SWEEP/ARM"
+    folders = [arm_folder(run, name, kind) for name, kind in read_header(run).planned.items()]
+    arms = [one.relative_to(run).as_posix() for one in folders if has_arm_record(one)]
+    listed = ", ".join(arms[:_MOST_LISTED]) or "none yet"
+    if len(arms) > _MOST_LISTED:
+        listed += f" and {len(arms) - _MOST_LISTED} more"
+    if run == folder:
+        return f"{given} is a sweep's folder; name one of its arms, as {given}/ARM: {listed}"
+    near = nearest(folder.relative_to(run).as_posix(), arms)
+    return f"{given} is no arm's folder: it has no {RECORD_FILE}{near}; {run} has: {listed}"
 
 
 def check_arm(arm: FinishedArm) -> Codec | None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 import stat
 import sys
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from thinwire.errors import UsageError, shown
 from thinwire.output_path import check_output_file, check_output_folder, mode_at
+from thinwire.schema import nearest
 
 _ParserError: Any = next(one for one in typer.BadParameter.__mro__ if one.__name__ == "ClickException")
 """Base of what typer's parser raises; typer has it from click or from its own copy of it, depending on its version."""
@@ -32,12 +36,23 @@ class Commands(TyperGroup):
         sys.exit(code if isinstance(code, int) else 0)
 
 
+def make_help_plain() -> None:
+    """Have the help of commands printed without escape codes, which typer's own reading of ``NO_COLOR`` leaves in."""
+    from typer import rich_utils
+
+    rich_utils.COLOR_SYSTEM = None
+
+
 _GIVEN = "thinwire.given"
 
 
 def _parser_complaint(error: Any) -> str:
     """Write what typer's parser found wrong in one line, with the value."""
     message = " ".join(error.format_message().split()).rstrip(".")
+    message = re.sub(r"\. Did you mean (.+)\?$", r" (did you mean \1?)", message)
+    message = re.sub(r"\(Possible options: (.+)\)$", r"(did you mean \1?)", message)
+    message = message.partition(", unable to")[0]  # parse what, which the value shows
+    message = message[:1].lower() + message[1:]
     context, parameter = getattr(error, "ctx", None), getattr(error, "param", None)
     given = context.meta.get(_GIVEN, {}) if context else {}
     if parameter is not None and given.get(parameter.name) is not None:
@@ -54,7 +69,11 @@ class Command(TyperCommand):
         parse = parser.parse_args
 
         def checked(args: list[str]) -> Any:
-            values, rest, given = parse(args)
+            try:
+                values, rest, given = parse(args)
+            except _ParserError as error:
+                error.ctx = error.ctx or ctx  # some errors of options do not name their command
+                raise
             _check_given(values, given)
             ctx.meta[_GIVEN] = values
             return values, rest, given
@@ -78,6 +97,9 @@ def _check_given(values: dict[str, Any], given: Sequence[Any]) -> None:
                 raise UsageError(f"{words} is {'empty' if not one.strip() else shown(one)}; give a value")
 
 
+_MOST_NEIGHBOURS = 1000
+"""Names in a folder that are compared with one that does not exist; comparing takes time."""
+
 Check = Callable[[Any], Any]
 """Of a path or a list of paths; returns what it got."""
 
@@ -98,11 +120,21 @@ def existing_folder(what: str) -> Check:
     def check(path: Path) -> None:
         mode = mode_at(path, what)
         if mode is None:
-            raise UsageError(f"no {what} {path}")
+            raise UsageError(f"no folder {path}{_near(path)}; expected the {what}")
         if not stat.S_ISDIR(mode):
             raise UsageError(f"{path} is no folder; expected the {what}")
 
     return _for_each(check)
+
+
+def _near(path: Path) -> str:
+    """Suggest what lies beside a path that does not exist, if it has a similar name."""
+    try:
+        with os.scandir(path.parent) as found:
+            names = [one.name for one in islice(found, _MOST_NEIGHBOURS) if one.name.isprintable()]
+    except OSError:
+        return ""
+    return nearest(str(path), [str(path.parent / name) for name in names])
 
 
 def existing(what: str) -> Check:
@@ -111,7 +143,7 @@ def existing(what: str) -> Check:
     def check(path: Path) -> None:
         mode = mode_at(path, what)
         if mode is None:
-            raise UsageError(f"no {path}; expected the {what}")
+            raise UsageError(f"no {path}{_near(path)}; expected the {what}")
         if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
             raise UsageError(f"{path} is neither a folder nor a file; expected the {what}")
 

@@ -42,8 +42,12 @@ def _write_at_once(text: str) -> None:
 def _run(words: str) -> None:
     """Run the command, and turn its errors into one line and an exit code."""
     from thinwire.cli.app import app
+    from thinwire.cli.arguments import make_help_plain
     from thinwire.errors import StorageError, ThinwireError
+    from thinwire.progress import wants_plain
 
+    if wants_plain():
+        make_help_plain()
     logging.raiseExceptions = False  # a message that cannot be written is no reason to print a traceback
     try:
         app()

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -17,12 +17,16 @@ from thinwire.cli.arguments import output_folder
 from thinwire.config.settings import ColumnsConfig
 from thinwire.config.strict_yaml import parse_yaml
 from thinwire.errors import UsageError, shown
+from thinwire.progress import Display, RichDisplay, wants_plain
 from thinwire.schema import build
 
-if TYPE_CHECKING:  # torch and transformers take seconds to import, so commands import them only if needed
-    from thinwire.progress import Display
 
-console = Console(stderr=True)
+def make_console(**options: Any) -> Console:
+    """Make a console that writes no escape codes where the environment asks for none; ``options`` are rich's."""
+    return Console(color_system=None if wants_plain() else "auto", **options)
+
+
+console = make_console(stderr=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
 Mismatched = Annotated[
@@ -94,10 +98,8 @@ def chosen_columns(values: list[str] | None) -> ColumnsConfig:
 @contextmanager
 def progress_display() -> Iterator[Display]:
     """Show progress as bars on a terminal and as lines elsewhere, with the package's messages."""
-    from thinwire.progress import Display, RichDisplay
-
     with log_messages():
-        if console.is_terminal:
+        if console.is_terminal and not wants_plain():
             with RichDisplay(console) as display:
                 yield display
         else:
@@ -108,7 +110,7 @@ def progress_display() -> Iterator[Display]:
 def log_messages() -> Iterator[None]:
     """Show the package's messages on the console during the block."""
     handler: logging.Handler
-    if console.is_terminal:
+    if console.is_terminal and not wants_plain():
         handler = RichHandler(console=console, show_path=False, show_level=False, log_time_format="%H:%M:%S")
     else:
         handler = logging.StreamHandler(sys.stderr)

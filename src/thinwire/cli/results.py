@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -35,6 +34,7 @@ from thinwire.cli.options import (
     Unanswerable,
     chosen_columns,
     console,
+    make_console,
     mismatched_choice,
     unanswerable_choice,
 )
@@ -136,7 +136,7 @@ def _print_tables(runs: list[Path], sort: str) -> None:
         rows = compare_report.sort_rows([row for run in runs for row in compare_report.load_rows(run)], sort)
     except compare_report.ResultsError as error:
         raise UsageError(str(error)) from None
-    screen = Console()
+    screen = make_console()
     for kind, title in (("arm", "Arms"), ("control", "Controls")):
         chosen = [row for row in rows if row["kind"] == kind]
         if not chosen:

@@ -1,4 +1,4 @@
-"""The commands that run experiments: fetch, sweep, train, settings."""
+"""The commands that run experiments: fetch, sweep, train."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from thinwire.cli.arguments import Command
-from thinwire.cli.options import Output, Set, console, log_messages, progress_display
+from thinwire.cli.options import Output, Set, console, log_messages, make_console, progress_display
 from thinwire.cli.workers import Executor, NumWorkers, RayAddress, SlurmOptions, Submission, submission_of, submit
 from thinwire.errors import ThinwireError, UsageError
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import, so commands import them only if needed
+    from thinwire.config.experiment import Experiment
     from thinwire.experiment.plan import Controls
 
 runs_app = typer.Typer()
@@ -40,12 +40,11 @@ def fetch(
     from thinwire.assets import ASSETS, find_asset, verify
     from thinwire.assets import fetch as fetch_asset
     from thinwire.cache import cache_dir
-    from thinwire.progress import RichDisplay
 
     for name in names or ():
         find_asset(name)
     for name in names or [name for name, asset in ASSETS.items() if asset.is_default]:
-        with RichDisplay(console) as display, display.task(f"unpacking {name}") as task:
+        with progress_display() as display, display.task(f"unpacking {name}") as task:
             files = fetch_asset(name, lambda file, done, total: task.update(done >> 20, total >> 20, f"MB {file}"))
         verify(name)
         asset = ASSETS[name]
@@ -58,7 +57,7 @@ def fetch(
 @runs_app.command(cls=Command)
 def sweep(
     experiment: Annotated[
-        Path, typer.Argument(help="An experiment file; the plan's is experiments/phase1a_lora.yaml.")
+        Path, typer.Argument(help="An experiment file, or the name of one that comes with Thinwire: phase1a_lora.")
     ],
     output: Output = None,
     resume: Resume = False,
@@ -92,9 +91,7 @@ def sweep(
         _show_plan(experiment, settings, output, submission, resume=resume, controls=chosen, as_json=as_json)
         return
     if submission is not None:
-        from thinwire.config.load import load_experiment
-
-        made = load_experiment(experiment, settings or [])
+        made = _load(experiment, settings)
         folder = output or Path("runs") / made.name
         if submit(made, folder, submission, resume=resume, controls=chosen, tensorboard=tensorboard):
             _show_results(folder)
@@ -104,7 +101,7 @@ def sweep(
 
 @runs_app.command(cls=Command)
 def train(
-    experiment: Annotated[Path, typer.Argument(help="An experiment file.")],
+    experiment: Annotated[Path, typer.Argument(help="An experiment file, or the name of one as for `sweep`.")],
     arm: Annotated[str, typer.Argument(help="The name of one of its arms or controls.")],
     output: Output = None,
     resume: Resume = False,
@@ -118,6 +115,13 @@ def train(
     _run(experiment, settings, output, only=[arm], resume=resume, controls="none", tensorboard=tensorboard)
 
 
+def _load(file: Path, settings: list[str] | None) -> Experiment:
+    from thinwire.config.load import load_experiment
+
+    with log_messages():  # which say that an experiment of the package was taken
+        return load_experiment(file, settings or [])
+
+
 def _run(
     experiment_file: Path,
     settings: list[str] | None,
@@ -128,9 +132,7 @@ def _run(
     controls: Controls,
     tensorboard: bool,
 ) -> None:
-    from thinwire.config.load import load_experiment
-
-    experiment = load_experiment(experiment_file, settings or [])
+    experiment = _load(experiment_file, settings)
     from thinwire.experiment.sweep import run_sweep  # slow to import: a mistyped setting is refused before it
 
     folder = output or Path("runs") / experiment.name
@@ -179,9 +181,7 @@ def _show_plan(
     controls: Controls,
     as_json: bool,
 ) -> None:
-    from thinwire.config.load import load_experiment
-
-    experiment = load_experiment(experiment_file, settings or [])
+    experiment = _load(experiment_file, settings)
     from thinwire.experiment.dry_run import dry_run, render_dry_run
 
     folder = output or Path("runs") / experiment.name
@@ -196,7 +196,7 @@ def _show_plan(
     if as_json:
         typer.echo(json.dumps(planned.as_dict()))
     else:
-        Console(width=100).print(render_dry_run(planned), highlight=False)
+        make_console(width=100).print(render_dry_run(planned), highlight=False)
         if submission and submission.executor == "slurm":
             from thinwire.experiment.executors.slurm import script
 
@@ -204,19 +204,3 @@ def _show_plan(
             typer.echo(script(folder, submission.workers or 1, submission.options, on_gpu=on_gpu))
     if planned.obstacles:
         raise UsageError(f"{len(planned.obstacles)} of {len(planned.runs)} would fail: {', '.join(planned.obstacles)}")
-
-
-@runs_app.command(cls=Command)
-def settings(
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/guide/settings.md.")] = False,
-) -> None:
-    """List every setting of an experiment file, with its default and what it does."""
-    from thinwire.config.describe import setting_groups, settings_page
-
-    if markdown:
-        typer.echo(settings_page(), nl=False)
-        return
-    for group in setting_groups():
-        for setting in group.settings:
-            typer.echo(f"{setting.path} = {setting.default.strip('`')}  ({setting.values.replace('`', '')})")
-            typer.echo(f"    {setting.description.replace('`', '')}")

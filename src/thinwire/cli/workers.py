@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from thinwire.cli.arguments import Command, existing_folder
-from thinwire.cli.options import AsJson, console, log_messages, progress_display
+from thinwire.cli.options import AsJson, console, log_messages, make_console, progress_display
 from thinwire.errors import ThinwireError, UsageError
+from thinwire.progress import wants_plain
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import, so commands import them only if needed
     from thinwire.config.experiment import Experiment
@@ -162,12 +162,12 @@ def status(
     if as_json:
         typer.echo(json.dumps(found.as_dict()))
         return
-    out = Console(width=120)
+    out = make_console(width=120)
     out.print(render_status(found), highlight=False)
     while watch and not found.is_finished:
         time.sleep(_WATCH_SECONDS)
         found = read_status(run)
-        if out.is_terminal:
+        if out.is_terminal and not wants_plain():
             out.clear()
         out.print(render_status(found), highlight=False)
 

@@ -48,7 +48,7 @@ _WINDOWS_DEVICES = frozenset(
 )
 """Names that no file can have on Windows, whatever follows a dot."""
 
-_NOT_SEARCHED = frozenset({"seed", "evaluation.samples", "evaluation.selection_samples"})
+NOT_SEARCHED = frozenset({"seed", "evaluation.samples", "evaluation.selection_samples"})
 """Settings whose values have no scores that could be compared: luck, and the questions themselves."""
 
 
@@ -260,7 +260,7 @@ class Experiment(ArmConfig):
 
 def _candidate_values(path: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return the values of a setting as an arm would have them."""
-    if path in _NOT_SEARCHED:
+    if path in NOT_SEARCHED:
         raise ValueError(f"{path} cannot be searched: its values have no scores that could be compared")
     if not all(value is None or isinstance(value, str | int | float) for value in values):
         raise ValueError(f"{path} takes a list of single values, got {list(values)}")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from thinwire import __version__
 from thinwire.config.experiment import Experiment
+from thinwire.config.shipped import is_file_of, names_near, shipped_experiment
 from thinwire.config.strict_yaml import parse_yaml
 from thinwire.errors import UsageError, shown
 from thinwire.inputs import NoFileError, check_path, read_text
 from thinwire.schema import build, merge
+
+logger = logging.getLogger(__name__)
 
 _MOST_BYTES = 1 << 20
 """Of an experiment file: the longest that a person writes is far below, and reading YAML is slow."""
@@ -23,16 +28,25 @@ def load_experiment(path: Path, overrides: Iterable[str] = ()) -> Experiment:
     """Read an experiment file and apply ``path.to.key=value`` overrides (values are YAML).
 
     A file may name another with ``extends``, relative to itself, and then contains only its changes to that one.
-    Settings are validated only after all files are merged.
+    Where there is no such file, either may be the name of an experiment that ships with the package. Settings are
+    validated only after all files are merged.
 
     Raises:
         UsageError: a file is missing, is no YAML mapping or extends itself, a key is unknown, or a value is out of
             range.
     """
-    data = _read(path)
+    data = _read(_located(path))
     for override in overrides:
         _set(data, override)
     return build(Experiment, data, where="")
+
+
+def _located(path: Path) -> Path:
+    """Return the file of a shipped experiment if that is what ``path`` names, else ``path``."""
+    if is_file_of(path) or (shipped := shipped_experiment(str(path))) is None:
+        return path
+    logger.info("experiment %s of Thinwire %s; there is no file of that name here", path, __version__)
+    return shipped
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -52,7 +66,9 @@ def _read(path: Path) -> dict[str, Any]:
             raise UsageError(f"{read[-1]}: extends takes the path of one experiment file, got {shown(base)}")
         if len(read) == _MOST_FILES:
             raise UsageError(f"{path} extends {_MOST_FILES} files, one after the other; put some into one")
-        read.append(read[-1].parent / check_path(base, f"file that {read[-1]} extends"))
+        beside = read[-1].parent / check_path(base, f"file that {read[-1]} extends")
+        shipped = None if is_file_of(beside) else shipped_experiment(base)
+        read.append(shipped or beside)
     merged: dict[str, Any] = {}
     for data in reversed(layers):
         merged = merge(merged, data)
@@ -68,8 +84,8 @@ def _mapping(read: list[Path]) -> dict[str, Any]:
     except NoFileError:
         if before:
             message = f"{before} extends {path}, which does not exist; give a path relative to the first"
-            raise UsageError(message) from None
-        raise UsageError(f"no experiment file {path}; the plan's is experiments/phase1a_lora.yaml") from None
+            raise UsageError(f"{message}, or the name of an experiment{names_near(path)}") from None
+        raise UsageError(f"no experiment file {path}{names_near(path)}") from None
     data = parse_yaml(text, f"{path} is not a readable YAML file")
     if not isinstance(data, dict):
         raise UsageError(f"{path} holds a {type(data).__name__}, expected a mapping of settings")

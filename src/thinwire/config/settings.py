@@ -23,6 +23,9 @@ from thinwire.stats.tiers import Tiers
 AUTO_MAP = "auto_map"
 """The value of ``model.device`` that divides a model's layers among GPUs."""
 
+_UNSUPPORTED_DEVICES = ("mps", "xpu", "hpu", "mtia", "npu", "xla", "ipu", "vulkan")
+"""Devices that torch has, and on which Thinwire has never been run."""
+
 
 class ModelConfig(Section):
     """The frozen language model, shared by all arms."""
@@ -50,7 +53,13 @@ class ModelConfig(Section):
     @classmethod
     def _is_a_device(cls, device: str) -> str:
         if not re.fullmatch(r"auto|auto_map|cpu|cuda(:\d{1,3})?", device, re.ASCII):
-            raise ValueError(f"{shown(device)} is no device; use auto, cpu, cuda, cuda:N or auto_map")
+            from thinwire.ops.device import usable_devices  # imports torch, which takes seconds
+
+            known = device.partition(":")[0] in _UNSUPPORTED_DEVICES
+            found = "is not supported: Thinwire runs on CPUs and CUDA GPUs" if known else "is no device"
+            raise ValueError(
+                f"{shown(device)} {found}; use auto, auto_map, or what is here: {', '.join(usable_devices())}"
+            )
         return device
 
     @model_validator(mode="after")

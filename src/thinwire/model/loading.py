@@ -24,7 +24,7 @@ from thinwire.model.quiet import quiet_transformers
 from thinwire.model.support import check_model
 from thinwire.model.tokenizer import check_end_tokens, load_tokenizer
 from thinwire.model.weights import OWN_FILES_ALONE, check_loaded, check_size, model_config
-from thinwire.ops.device import fast_dtype
+from thinwire.ops.device import fast_dtype, usable_devices
 
 PLAN_MODEL = "meta-llama/Meta-Llama-3.1-8B-Instruct"
 """The model of the plan's experiment (docs/plan.md)."""
@@ -44,9 +44,9 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UsageError(f"model.device={name!r} is no device; use auto, cpu, cuda, cuda:N or auto_map") from None
+        raise UsageError(f"model.device={name!r} is no device; here are: {', '.join(usable_devices())}") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"model.device={name!r}, but torch sees {torch.cuda.device_count()} CUDA devices; use cpu")
+        raise UsageError(f"model.device={name!r} is not there; here are: {', '.join(usable_devices())}")
     return device
 
 

@@ -23,6 +23,11 @@ def visible_gpus() -> tuple[str, ...]:
     return tuple(names)[:number]  # CUDA stops at the first name of no GPU
 
 
+def usable_devices() -> tuple[str, ...]:
+    """Return the devices of this machine that ``model.device`` can name: ``cpu``, ``cuda:0``, ..."""
+    return ("cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count())))
+
+
 def fast_dtype(device: torch.device) -> torch.dtype:
     """Return bfloat16, or float32 for a CPU without bfloat16 instructions, where bfloat16 is several times as slow."""
     if device.type != "cpu":
