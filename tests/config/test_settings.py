@@ -384,7 +384,7 @@ def test_settings_that_arms_share_are_those_that_only_an_experiment_has():
         ("search.codec.kind=[pca, pcaa]", "search.codec.kind: 'pcaa' is no codec (did you mean 'pca'?)"),
         ("search.data.samples=[1, 2]", "search: the setting 'search.data' belongs to the whole experiment"),
         ("model.device=mps", "model.device: 'mps' is not supported: Thinwire runs on CPUs and CUDA GPUs; use"),
-        ("model.device=gpu", "model.device: 'gpu' is no device; use auto, or what is here: cpu"),
+        ("model.device=gpu", "model.device: 'gpu' is no device; use auto, auto_map, or what is here: cpu"),
         ("interactions.mine.arm=baseline", "interactions.mine.baseline is required; set it"),
     ],
 )

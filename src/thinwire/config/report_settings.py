@@ -60,6 +60,7 @@ class ReportConfig(Section):
     """Text that an experiment adds to its reports."""
 
     about: ReportSubject | None = None
+    """The models and data that the words are about; null says them of all."""
     heading: str | None = None
     """Heading of the section in ``report.md``; by default the experiment's name."""
     motivation: str | None = None
