@@ -11,11 +11,12 @@ _SIZES = {**_VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2, "num_attenti
 _LLAMA = {**_SIZES, "intermediate_size": 48, "num_key_value_heads": 2, "max_position_embeddings": 256}
 
 SUPPORTED = {
+    "Cohere": _LLAMA,
     "GPT2": {**_VOCABULARY, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256},
     "GPTNeoX": {**_SIZES, "intermediate_size": 48, "max_position_embeddings": 256},
     "Gemma3Text": {**_LLAMA, "head_dim": 8},
     "Glm4": {**_LLAMA, "head_dim": 8},
-    "Granite": _LLAMA,
+    "Granite": {**_LLAMA, "logits_scaling": 3.0, "embedding_multiplier": 2.0, "residual_multiplier": 0.5},
     "Llama": _LLAMA,
     "Mistral": _LLAMA,
     "Mixtral": {**_LLAMA, "num_local_experts": 2},
@@ -31,9 +32,8 @@ SUPPORTED = {
 """Sizes of each, by the name that transformers gives to the configuration."""
 
 REFUSED = {
-    "Cohere": (_LLAMA, "scaled or capped logits"),
     "Falcon": (_SIZES, "does not let its attention be replaced"),
-    "Gemma2": ({**_LLAMA, "head_dim": 8}, "scaled or capped logits"),
+    "Gemma2": ({**_LLAMA, "head_dim": 8}, "caps its attention scores"),
     "Lfm2": ({**_LLAMA, "full_attn_idxs": [1]}, "layers of the kind conv"),
     "Mamba": ({**_VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2}, "linear_attention|recurrent state"),
     "StableLm": (_LLAMA, "does not pass a model's extra arguments on to attention"),

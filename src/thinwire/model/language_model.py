@@ -213,9 +213,20 @@ class LanguageModel:
         return hidden.to(self.device)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Apply the output head: hidden states ``[..., D]`` to logits ``[..., V]`` in float32."""
+        """Apply the output head, and the model's scale and cap of logits: hidden states ``[..., D]`` to logits
+        ``[..., V]`` in float32."""
         head: Tensor = self.model.get_output_embeddings()(hidden)
-        return head.float().to(self.device)
+        logits = head.float().to(self.device)
+        if self._logit_scale != 1:
+            logits = logits * self._logit_scale
+        cap = getattr(self.model.config.get_text_config(), "final_logit_softcapping", None)
+        return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    @property
+    def _logit_scale(self) -> float:
+        """The factor of logits by the names that configurations have for it (Cohere, Granite); 1 for most models."""
+        config = self.model.config.get_text_config()
+        return float(getattr(config, "logit_scale", None) or 1) / float(getattr(config, "logits_scaling", None) or 1)
 
     def stop_ids(self, end_id: int) -> frozenset[int]:
         """Return the tokens that end an answer: ``end_id`` and the model's own end tokens."""

@@ -131,8 +131,8 @@ def _check_head(lm: LanguageModel, states: Any, sequence: list[int], magnitude: 
     error = _difference(lm.logits(hidden[0]), own)
     if not error < _HEAD_TOLERANCE:
         raise UsageError(
-            f"{lm.name}: its logits are not output head x last hidden state (relative difference {error:.2g}): "
-            "scaled or capped logits are not supported yet"
+            f"{lm.name}: its logits are not output head x last hidden state, scaled and capped as its configuration "
+            f"says (relative difference {error:.2g}), which is not supported"
         )
 
 
