@@ -91,7 +91,10 @@ def test_llama_cpp_gives_the_answers_of_transformers(gguf_run, exported):
     llama_cpp = pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
     read = AutoModelForCausalLM.from_pretrained(exported, gguf_file=FILE, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(exported, gguf_file=FILE)
-    llama = llama_cpp.Llama(str(exported / FILE), n_ctx=1024, n_threads=1, logits_all=True, verbose=False)
+    full = llama_cpp.GGML_TYPE_F32  # of keys and values in the cache, which are float16 by default
+    llama = llama_cpp.Llama(
+        str(exported / FILE), n_ctx=1024, n_threads=1, logits_all=True, type_k=full, type_v=full, verbose=False
+    )
     for question in ("How many mills has town 1-2?", "Is the bath then where the weather is?"):
         chat = tokenizer.apply_chat_template([{"role": "user", "content": question}], tokenize=False)
         ids = tokenizer(chat, add_special_tokens=False).input_ids
