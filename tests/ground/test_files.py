@@ -296,3 +296,17 @@ def test_of_processes_that_create_a_file_at_once_one_succeeds(tmp_path):
         for _ in range(3)
     ]
     assert sum(int(process.communicate()[0]) for process in started) == 300
+
+
+def test_a_written_folder_has_the_modes_of_the_umask_whatever_the_library_chose(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with replacing_folder(tmp_path / "checkpoint") as temporary:
+            (temporary / "inner").mkdir(mode=0o700)
+            for name in ("private", "inner/weights"):
+                (temporary / name).touch(mode=0o600)
+    finally:
+        assert os.umask(before) == 0o027, "the umask is as it was"
+    found = {path.name: oct(path.stat().st_mode & 0o777) for path in (tmp_path / "checkpoint").rglob("*")}
+    assert found == {"inner": "0o750", "private": "0o640", "weights": "0o640"}
+    assert (tmp_path / "checkpoint").stat().st_mode & 0o777 == 0o750

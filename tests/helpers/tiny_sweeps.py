@@ -3,11 +3,15 @@
 import json
 import time
 
+import pytest
+
 from thinwire.checkpoints.evaluate import evaluate_target
 from thinwire.config.experiment import Experiment
 from thinwire.config.settings import EvaluationConfig, ModelConfig, PromptConfig
+from thinwire.experiment.sweep import run_sweep
 from thinwire.progress import Display
 from thinwire.schema import build
+from tiny_models import save_sweep_inputs
 
 LORA = {"rank": 2, "alpha": 4, "layers": 1, "dropout": 0.0}
 ARMS = {
@@ -39,6 +43,17 @@ def experiment(folder, **changes):
         "controls": {"codec_only": {"input": "codec"}, "text_lora": {"input": "text", "lora": {"rank": 2}}},
     }
     return build(Experiment, {**settings, **changes}, where="")
+
+
+def finished_run(folder, **changes):
+    """Run a sweep whose training visibly changes the answers, with its inputs and cache in ``folder``; return its
+    folder."""
+    save_sweep_inputs(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("THINWIRE_CACHE", str(folder / "cache"))
+        training = {"epochs": 2, "batch_size": 4, "lora_lr": 0.1, "adapter_lr": 0.01}
+        run_sweep(experiment(folder, **{"training": training, **changes}), folder / "run", controls="all")
+    return folder / "run"
 
 
 def lines(path):

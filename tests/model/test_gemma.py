@@ -6,11 +6,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from thinwire.checkpoints.export import export
 from thinwire.checkpoints.load import find_arm, load_arm
 from thinwire.errors import UsageError
 from thinwire.evaluation.generation import StopRule, greedy
 from thinwire.experiment.sweep import run_sweep
+from thinwire.export.write import export
 from thinwire.model.language_model import LanguageModel
 from thinwire.model.support import check_model
 from thinwire.training.microbatches import make_micro_batch

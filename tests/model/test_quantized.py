@@ -6,7 +6,6 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from thinwire.checkpoints.export import export
 from thinwire.checkpoints.load import find_arm, load_arm
 from thinwire.config.auto import resolved
 from thinwire.config.settings import LoraSettings, ModelConfig
@@ -14,6 +13,7 @@ from thinwire.errors import ThinwireError, UsageError
 from thinwire.experiment.plan import plan
 from thinwire.experiment.resume import finished_record
 from thinwire.experiment.sweep import run_sweep
+from thinwire.export.write import export
 from thinwire.model import loading
 from thinwire.model.loading import load
 from thinwire.model.lora import attached

@@ -36,6 +36,7 @@ LAYERS = (
     ["adapter", "model"],
     ["training", "evaluation"],
     ["checkpoints", "report"],
+    ["export"],
     ["experiment"],
     ["api", "cli", "__main__"],
 )
@@ -51,6 +52,7 @@ TORCH_FREE = [
         "stats.contrasts",
         "stats.critical",
         "stats.inference",
+        "stats.mean_score",
         "stats.pairing",
         "stats.power",
         "stats.pointwise",

@@ -132,6 +132,36 @@ def load_arm(arm: FinishedArm) -> tuple[LanguageModel, InputEmbeddings]:
         UsageError: the available model is not the one that the arm was trained on.
         ThinwireError: a file of the arm is missing or damaged.
     """
+    parts = load_parts(arm)
+    if parts.factors is None:
+        return parts.lm, parts.inputs
+    return parts.with_lora(merge=parts.lm.base_bits is None), parts.inputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmParts:
+    """What a finished arm consists of: the frozen model, and what was trained beside it."""
+
+    lm: LanguageModel
+    """The model without LoRA."""
+    inputs: InputEmbeddings
+    lora: LoraSettings
+    factors: dict[str, Tensor] | None
+    """The LoRA factors, float32 by their names in peft's format; None if the arm has no LoRA."""
+
+    def with_lora(self, *, merge: bool) -> LanguageModel:
+        """Return the model with LoRA: merged into its weights, which are changed in place, or in separate modules."""
+        assert self.factors is not None
+        return replace(self.lm, model=with_factors(self.lm.model, self.lora, self.factors, merge=merge))
+
+
+def load_parts(arm: FinishedArm) -> ArmParts:
+    """Load what ``load_arm`` loads, with LoRA beside the model instead of in it.
+
+    Raises:
+        UsageError: as ``load_arm``.
+        ThinwireError: as ``load_arm``.
+    """
     codec = check_arm(arm)
     lm = load(arm.model)
     if lm.revision != arm.record.model.revision:
@@ -144,10 +174,9 @@ def load_arm(arm: FinishedArm) -> tuple[LanguageModel, InputEmbeddings]:
         inputs.adapter.load_state_dict(
             read_tensors(arm.adapter_file, layout_of(dict(inputs.adapter.named_parameters())), arm.run)
         )
-    if arm.config.lora.rank > 0 and is_saved(arm.config):
-        factors = _factors(arm, arm.config.lora, lm)
-        lm = replace(lm, model=with_factors(lm.model, arm.config.lora, factors, merge=lm.base_bits is None))
-    return lm, inputs
+    has_lora = arm.config.lora.rank > 0 and is_saved(arm.config)
+    factors = _factors(arm, arm.config.lora, lm) if has_lora else None
+    return ArmParts(lm=lm, inputs=inputs, lora=arm.config.lora, factors=factors)
 
 
 def check_same_lora(arm: FinishedArm, wanted: LoraSettings) -> None:

@@ -85,14 +85,30 @@ def export(
     arm: Annotated[Path, typer.Argument(help="An arm's folder: runs/SWEEP/ARM.")],
     target: Annotated[
         Path,
-        typer.Argument(help="The checkpoint folder to write.", callback=output_folder("checkpoint folder")),
+        typer.Argument(help="The folder to write.", callback=output_folder("export's folder")),
     ],
+    form: Annotated[str, typer.Option("--format", help="transformers, peft or gguf.")] = "transformers",
+    push_to_hub: Annotated[
+        str | None, typer.Option(metavar="ORG/NAME", help="Upload the folder to this model of the Hugging Face hub.")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make the uploaded model for its owners alone.")] = False,
 ) -> None:
-    """Fold an arm into an ordinary checkpoint: embeddings replaced, LoRA merged, no cost at inference."""
-    from thinwire.checkpoints.export import export as export_arm
+    """Write an arm for transformers (embeddings replaced, LoRA merged), peft or llama.cpp, with a model card."""
     from thinwire.checkpoints.load import find_arm
+    from thinwire.export.hub import check_push, push
+    from thinwire.export.write import checked_format
+    from thinwire.export.write import export as export_arm
 
     check_path(arm, "arm's folder")
+    wanted = checked_format(form)
+    if private and push_to_hub is None:
+        raise UsageError("--private is for --push-to-hub, which is not given; leave it out")
+    if push_to_hub is not None:
+        check_push(push_to_hub)
     with log_messages():
-        export_arm(find_arm(arm, device="cpu"), target)
-    console.print(f"checkpoint: {target}")
+        exported = export_arm(find_arm(arm, device="cpu"), target, wanted)
+    console.print(f"{wanted}: {target}, {exported.num_bytes / 1e6:,.1f} MB", soft_wrap=True)
+    for note in exported.notes:
+        console.print(note, soft_wrap=True)
+    if push_to_hub is not None:
+        console.print(f"uploaded: {push(target, push_to_hub, private=private)}", soft_wrap=True)

@@ -74,7 +74,7 @@ class PromptEncoder:
 
     def render(self, example: Example) -> str:
         """Return the prompt as text; in the chat style, it includes the special tokens."""
-        return self._framing.around(self._message(example))
+        return self._framing.around(self.message(example))
 
     def encode(self, example: Example, *, keep_answer: bool = False) -> Encoded:
         """Encode one example; a prompt longer than ``max_tokens`` is shortened as ``prompt.truncation`` says.
@@ -128,7 +128,8 @@ class PromptEncoder:
         own = text.removeprefix("?" + self.prompt_end)
         return self._tokens.encode(text, len(text) - len(own), len(text))[0]
 
-    def _message(self, example: Example) -> str:
+    def message(self, example: Example) -> str:
+        """Return what the user says in the prompt: the instruction, the text and the question."""
         instruction = _WITH_CONTEXT if self.with_context else _QUESTION_ALONE
         return instruction.format(context=example.context.strip(), question=example.question)
 

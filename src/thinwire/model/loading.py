@@ -74,7 +74,7 @@ def load(config: ModelConfig) -> LanguageModel:
     device = choose_device(config.device)
     name, reason = choose_model(config.name, device)
     logger.info("model %s (%s) on %s", name, reason, device)
-    gguf = _gguf_file(name)
+    gguf = gguf_file(name)
     folder, commit = (dequantized(gguf), "") if gguf else located(name)
     with quiet_transformers(), checked_checkpoint(folder, name) as checkpoint:
         model, tokenizer = _from_pretrained(checkpoint, name, config, device)
@@ -107,7 +107,7 @@ def num_layers(name: str) -> int | None:
     """
     if _is_asset(name) and not is_fetched(name):
         return None
-    if gguf := _gguf_file(name):
+    if gguf := gguf_file(name):
         return int(checked_header(gguf).value("block_count") or 0) or None
     if not Path(name).exists() and not is_cached(name):
         return None
@@ -119,7 +119,7 @@ def _is_asset(name: str) -> bool:
     return name in ASSETS and ASSETS[name].files[0].name.endswith(".gguf")
 
 
-def _gguf_file(name: str) -> Path | None:
+def gguf_file(name: str) -> Path | None:
     """Return the GGUF file of a default model or path; None for all other models."""
     if _is_asset(name):
         return next(iter(fetch(name).values()))

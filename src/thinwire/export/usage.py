@@ -1,0 +1,109 @@
+"""The Python or shell lines of a model card that open an export and ask it a question."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from thinwire.data.squad import Example
+from thinwire.export.origin import Origin
+from thinwire.export.prepared import PreparedArm
+from thinwire.model.loading import gguf_file
+
+PLACE = "PATH_OR_ORG/NAME"
+"""Stands in a card for where the reader has the export."""
+CONTEXT, QUESTION = "TEXT", "QUESTION"
+"""Stand in a card for the reader's own text and question."""
+
+_PLACES = Example(
+    id="", article="", paragraph_id="", context=CONTEXT, question=QUESTION, answers=("",), answer_start=-1
+)
+_FIRST_LINE = 'next((line.strip() for line in text.splitlines() if line.strip()), "")'
+
+
+def usage(prepared: PreparedArm, origin: Origin, form: Literal["transformers", "peft", "gguf"], file: str) -> str:
+    """Return the section of a card on how to use it; ``file`` is the name of a GGUF file."""
+    if form == "gguf":
+        return _with_llama_cpp(prepared, file)
+    lines = _loading_adapter(prepared, origin) if form == "peft" else _loading()
+    return _fenced("python", [*lines, *_asking(prepared, "settings" if form == "peft" else None)])
+
+
+def _loading() -> list[str]:
+    return [
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        "",
+        f'place = "{PLACE}"',
+        "tokenizer = AutoTokenizer.from_pretrained(place)",
+        'model = AutoModelForCausalLM.from_pretrained(place, dtype="auto")',
+    ]
+
+
+def _loading_adapter(prepared: PreparedArm, origin: Origin) -> list[str]:
+    base = f'"{origin.repository}", revision="{origin.revision}"'
+    if origin.is_gguf:
+        # Thinwire reads a GGUF file in bfloat16 first, whatever it computes in.
+        base = f'"FOLDER", gguf_file="{_file_name(prepared, origin)}"'
+    elif origin.repository is None:
+        base = '"BASE_MODEL"'
+    read = "bfloat16" if origin.is_gguf else prepared.arm.record.model.dtype
+    dtype = prepared.arm.record.model.dtype
+    return [
+        "import torch",
+        "from peft import PeftModel",
+        "from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig",
+        "",
+        f'place = "{PLACE}"',
+        "tokenizer = AutoTokenizer.from_pretrained(place)",
+        f"base = AutoModelForCausalLM.from_pretrained({base}, dtype=torch.{read})"
+        + (f".to(torch.{dtype})" if dtype != read else ""),
+        "model = PeftModel.from_pretrained(base, place)",
+        "settings = GenerationConfig.from_pretrained(place)",
+    ]
+
+
+def _file_name(prepared: PreparedArm, origin: Origin) -> str:
+    found = gguf_file(prepared.lm.name)
+    return found.name if found else origin.name
+
+
+def _asking(prepared: PreparedArm, settings: str | None) -> list[str]:
+    encoder = prepared.encoder
+    more = f", generation_config={settings}" if settings else ""
+    if encoder.style == "chat":
+        asked = [
+            f"message = {_literal(encoder.message(_PLACES))}",
+            'chat = [{"role": "user", "content": message}]',
+            "inputs = tokenizer.apply_chat_template(",
+            '    chat, add_generation_prompt=True, return_dict=True, return_tensors="pt"',
+            ")",
+        ]
+    else:
+        asked = [f"prompt = {_literal(encoder.render(_PLACES))}", 'inputs = tokenizer(prompt, return_tensors="pt")']
+    return [
+        "",
+        *asked,
+        f"output = model.generate(**inputs{more})",
+        'text = tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)',
+        f"print({_FIRST_LINE})",
+    ]
+
+
+def _literal(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+def _with_llama_cpp(prepared: PreparedArm, file: str) -> str:
+    encoder, longest = prepared.encoder, prepared.arm.config.evaluation.max_new_tokens
+    is_chat = encoder.style == "chat"
+    kind = "message to the chat template" if is_chat else "prompt, without a chat template (`-no-cnv`)"
+    return "\n\n".join(
+        [
+            _fenced("bash", [f"llama-cli -m {file} --temp 0 -n {longest}   # or: llama-server -m {file}"]),
+            f"The {kind}:",
+            _fenced("text", [encoder.message(_PLACES) if is_chat else encoder.render(_PLACES)]),
+        ]
+    )
+
+
+def _fenced(language: str, lines: list[str]) -> str:
+    return "\n".join([f"```{language}", *lines, "```"])

@@ -1,0 +1,22 @@
+import pytest
+
+from tiny_gguf import write_tiny_gguf
+from tiny_sweeps import finished_run
+
+EVALUATION = {"samples": 8, "selection_samples": 5, "max_new_tokens": 24}
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory):
+    """A finished sweep on a checkpoint folder; the answers of its arm r2 end before the length limit."""
+    return finished_run(tmp_path_factory.mktemp("exported"), evaluation=EVALUATION)
+
+
+@pytest.fixture(scope="session")
+def gguf_run(tmp_path_factory):
+    """A finished sweep of one arm on a GGUF file."""
+    folder = tmp_path_factory.mktemp("exported_gguf")
+    file = write_tiny_gguf(folder / "tiny.gguf", general__license="mit")
+    model = {"name": str(file), "device": "cpu", "dtype": "float32"}
+    arms = {"baseline": {"lora": {"rank": 2, "dropout": 0.0}}}
+    return finished_run(folder, model=model, evaluation=EVALUATION, arms=arms, controls={})
