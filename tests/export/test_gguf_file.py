@@ -52,6 +52,14 @@ def test_the_header_is_the_base_files_with_the_end_token_of_the_template(gguf_ru
     assert f"llama-cli -m {FILE} --temp 0 -n 24" in card
 
 
+def test_an_adapter_of_peft_is_loaded_onto_the_unpacked_file(gguf_run, tmp_path, monkeypatch):
+    monkeypatch.setenv("THINWIRE_CACHE", str(gguf_run.parent / "cache"))
+    export(find_arm(gguf_run / "baseline", device="cpu"), tmp_path / "out", "peft")
+    # In float32, but from the numbers that Thinwire reads, which it rounds to bfloat16.
+    loads = 'gguf_file="tiny.gguf", quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16'
+    assert f'    "FOLDER", {loads}\n).to(torch.float32)\n' in (tmp_path / "out" / "README.md").read_text()
+
+
 def test_a_model_of_another_form_is_refused(run, tmp_path):
     with pytest.raises(UsageError, match=r"is none; take --format transformers and convert that folder with"):
         export(find_arm(run / "r2", device="cpu"), tmp_path / "out", "gguf")

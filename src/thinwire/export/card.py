@@ -100,7 +100,8 @@ def _remarks(prepared: PreparedArm, origin: Origin, form: Format) -> list[str]:
     if form == "peft" and origin.is_gguf:
         found.append(
             "The adapter belongs to the weights of that GGUF file, not to the unquantised ones of the repository that "
-            "it was made from."
+            "it was made from. Releases of transformers without `GgufConfig` unpack its weights by themselves: leave "
+            "that argument out."
         )
     if form == "gguf":
         found.append(

@@ -39,10 +39,13 @@ def _loading() -> list[str]:
 
 
 def _loading_adapter(prepared: PreparedArm, origin: Origin) -> list[str]:
+    unpacking = ", GgufConfig" if origin.is_gguf else ""
     base = f'"{origin.repository}", revision="{origin.revision}"'
     if origin.is_gguf:
-        # Thinwire reads a GGUF file in bfloat16 first, whatever it computes in.
-        base = f'"FOLDER", gguf_file="{_file_name(prepared, origin)}"'
+        # Thinwire reads a GGUF file in bfloat16 first, whatever it computes in. Weights that stay packed, as they do in
+        # newer releases of transformers unless told otherwise, are no modules that peft could adapt.
+        file = _file_name(prepared, origin)
+        base = f'"FOLDER", gguf_file="{file}", quantization_config=GgufConfig(dequantize=True)'
     elif origin.repository is None:
         base = '"BASE_MODEL"'
     read = "bfloat16" if origin.is_gguf else prepared.arm.record.model.dtype
@@ -50,12 +53,13 @@ def _loading_adapter(prepared: PreparedArm, origin: Origin) -> list[str]:
     return [
         "import torch",
         "from peft import PeftModel",
-        "from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig",
+        f"from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig{unpacking}",
         "",
         f'place = "{PLACE}"',
         "tokenizer = AutoTokenizer.from_pretrained(place)",
-        f"base = AutoModelForCausalLM.from_pretrained({base}, dtype=torch.{read})"
-        + (f".to(torch.{dtype})" if dtype != read else ""),
+        "base = AutoModelForCausalLM.from_pretrained(",
+        f"    {base}, dtype=torch.{read}",
+        f").to(torch.{dtype})" if dtype != read else ")",
         "model = PeftModel.from_pretrained(base, place)",
         "settings = GenerationConfig.from_pretrained(place)",
     ]
