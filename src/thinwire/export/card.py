@@ -133,7 +133,9 @@ def _settings(prepared: PreparedArm, header: SweepHeader) -> list[tuple[str, str
             if lora.layers == "all"
             else f"the {lora.position} {lora.layers} of {header.model.num_layers} layers"
         )
-        targets = ", ".join(f"`{name}`" for name in lora.targets)
+        kinds = {"attention": "all linear modules of attention", "all-linear": "all linear modules"}
+        named = lora.targets
+        targets = kinds[named] if isinstance(named, str) else ", ".join(f"`{name}`" for name in named)
         rows.append(("LoRA", f"rank {lora.rank}, alpha {lora.alpha:g}, dropout {lora.dropout:g}, {layers}: {targets}"))
     trained = done.trainable_parameters.total
     rows.append(("trained parameters", f"{trained:,}"))
