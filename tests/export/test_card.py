@@ -35,7 +35,9 @@ def test_what_was_trained_is_told_by_the_record(card, run):
     # A ratio of 4 leaves 8 of 32 numbers. The matrix is 261 * 32 float32 numbers, 33,408 bytes.
     assert row(card, "codec") == "PCA: 8 numbers for 32 (4:1)"
     assert row(card, "codes, adapter and codec").endswith("MB for a matrix of 0.03")
-    assert row(card, "LoRA").startswith("rank 2, alpha 4, dropout 0.05, the first 1 of 2 layers: all linear modules of attention")
+    assert row(card, "LoRA").startswith(
+        "rank 2, alpha 4, dropout 0.05, the first 1 of 2 layers: all linear modules of attention"
+    )
     assert row(card, "trained parameters") == f"{record.done.trainable_parameters.total:,}"
     assert row(card, "training data") == "12 questions of `train.json`"
     assert row(card, "epochs") == f"2, of which number {record.done.training.best_epoch} was kept"
