@@ -52,6 +52,19 @@ def test_by_default_texts_are_messages_in_the_chat_template(compressed):
     assert torch.equal(embeddings, compressed.matrix[ids])
 
 
+@pytest.mark.parametrize(
+    ("texts", "options", "message"),
+    [
+        ("hi", {}, "a list of texts is expected"),
+        ([""], {"chat": False}, "a text is empty"),
+        (["hi"], {"max_new_tokens": 0}, "expected 1 or more"),
+    ],
+)
+def test_texts_that_cannot_be_continued_are_refused(texts, options, message, compressed):
+    with pytest.raises(UsageError, match=message):
+        compressed.generate(texts, **options)
+
+
 def test_a_sweep_is_no_arm(finished):
-    with pytest.raises(UsageError, match="is no arm's folder"):
+    with pytest.raises(UsageError, match="is a sweep's folder; name one of its arms"):
         CompressedLM.from_run(finished.folder)

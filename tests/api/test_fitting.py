@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from thinwire.api import fit_codec, fitting
+from thinwire.codecs.table import CODECS
 from thinwire.errors import UsageError
 
 MATRIX = torch.randn(40, 8, generator=torch.Generator().manual_seed(0))
@@ -39,6 +40,15 @@ def test_a_codec_of_another_kind_takes_its_own_settings(tmp_path):
     assert (tmp_path / "codec.safetensors").exists()
 
 
+@pytest.mark.parametrize("kind", CODECS)
+def test_each_kind_fits_the_weights_of_an_embedding_layer(kind):
+    pytest.importorskip("vector_quantize_pytorch", reason="needs the extra vq") if kind == "vq" else None
+    layer = torch.nn.Embedding(300, 16, _weight=torch.randn(300, 16, generator=torch.Generator().manual_seed(0)))
+    settings = {"vq": {"vq": {"codebook_size": 16}}, "pca": {"compress_dim": 4}}
+    codec = fit_codec(layer.weight, [1] * 300, kind=kind, **settings.get(kind, {}))
+    assert codec.decode(codec.encode(layer.weight)).shape == (300, 16)
+
+
 @pytest.mark.parametrize(
     ("matrix", "options", "message"),
     [
@@ -47,6 +57,8 @@ def test_a_codec_of_another_kind_takes_its_own_settings(tmp_path):
         (MATRIX.long(), {}, "two dimensions of floats"),
         (MATRIX, {"counts": torch.ones(3)}, r"\[3\], expected one for each of 40 rows"),
         (MATRIX, {"counts": torch.zeros(40)}, "at least one of them positive"),
+        (MATRIX * torch.inf, {}, "NaN or infinity"),
+        (MATRIX, {"counts": torch.full((40,), torch.inf)}, "finite numbers"),
         (MATRIX, {"compress_dim": 9}, "compress_dim is 9"),
     ],
 )

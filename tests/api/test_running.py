@@ -1,6 +1,7 @@
 """Experiments from Python: the same results as the commands show, and messages for what cannot be read."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -48,7 +49,14 @@ def test_a_folder_without_a_sweep_is_refused(tmp_path):
 def test_an_experiment_is_changed_by_dotted_settings(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("name: mine\nbaseline: a\narms: {a: {}}\ndata: {samples: 7}\n")
-    made = load_experiment(file, {"data.samples": 9, "arms.b.lora.targets": ["q_proj"], "model.compile": False})
+    changes = {
+        "data.samples": 9,
+        "arms.b.lora.targets": ["q_proj"],
+        "model.compile": False,
+        "data.test": Path("é😀.csv"),
+    }
+    made = load_experiment(file, changes)
+    assert made.data.test == "é😀.csv"
     assert made.data.samples == 9
     assert made.arm("b").lora.targets == ("q_proj",)
     assert made.model.compile is False

@@ -5,9 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
+from thinwire.adapter.adapter import Adapter
 from thinwire.codecs.pca import PCACodec
 from thinwire.codecs.settings import CodecConfig
 from thinwire.codecs.table import AnyCodecConfig, codec_class
+from thinwire.config.settings import AdapterConfig
 from thinwire.errors import ThinwireError, UsageError
 from tiny_codecs import matrix_and_counts, metrics, pca
 
@@ -132,3 +134,23 @@ def test_no_token_seen_is_an_error_and_so_is_an_unknown_codec():
         pca(torch.eye(3), torch.zeros(3), 1)
     with pytest.raises(UsageError, match=r"'pcaa' is no codec; there are: pca"):
         codec_class(CodecConfig(kind="pcaa"))
+
+
+def test_tokens_that_few_training_tokens_do_not_span_stay_small_in_an_adapter():
+    draw = torch.Generator().manual_seed(0)
+    matrix = torch.randn(200, 16, generator=draw)
+    counts = torch.zeros(200)
+    counts[:5] = 10  # they span 4 dimensions, and codes have 8
+    codec = PCACodec.fit(matrix, counts, CodecConfig(compress_dim=8), 0)
+    (warning,) = codec.warnings()
+    assert warning.startswith("the training prompts' tokens span 4 dimensions, and a code has 8")
+    adapter = Adapter(codec, AdapterConfig(hidden=32), draw)
+    with torch.no_grad():
+        adapter.output.weight.normal_(0, 0.01, generator=draw)  # as after some training
+        rebuilt = adapter(codec.features(codec.encode(matrix)))
+    assert rebuilt.norm(dim=1).max() < 3 * matrix.norm(dim=1).max()
+
+
+def test_tokens_that_span_the_code_give_no_warning():
+    matrix = torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
+    assert PCACodec.fit(matrix, torch.ones(200), CodecConfig(compress_dim=8), 0).warnings() == ()

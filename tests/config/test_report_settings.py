@@ -25,8 +25,8 @@ def test_the_plans_words_are_said_of_its_models_and_squad(model, overrides):
     [
         ("models/mine", [], "squad"),
         ("smollm2-135m", ["data.train=mine.csv", "data.test_articles=2"], "mine.csv"),
-        ("smollm2-135m", ["data.train=mine.csv", "data.test=squad"], "mine.csv"),
-        ("smollm2-135m", ["data.test=mine.csv"], "squad"),
+        ("smollm2-135m", ["data.train=mine.csv", "data.test=squad"], "mine.csv and squad"),
+        ("smollm2-135m", ["data.test=mine.csv"], "squad and mine.csv"),
         ("models/mine", ["data.train=mine.csv"], "mine.csv"),
     ],
 )

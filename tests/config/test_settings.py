@@ -134,7 +134,7 @@ def test_an_override_that_is_not_yaml_is_refused_by_its_path():
 
 
 def test_an_override_below_a_single_value_is_refused():
-    with pytest.raises(UsageError, match=r"--set data\.samples\.x: data\.samples is a single value"):
+    with pytest.raises(UsageError, match=r"data\.samples\.x cannot be set: data\.samples is a single value"):
         load_experiment(PLAN, ["data.samples.x=3"])
 
 

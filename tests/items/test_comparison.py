@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from item_files import inspect_log, lm_eval_samples, sample, write_scores
+from item_files import inspect_log, lm_eval_samples, sample, write_lines, write_scores
 from thinwire.config.settings import VerdictConfig
 from thinwire.errors import UsageError
 from thinwire.items.comparison import Scale, compare_items
 from thinwire.items.formats import read_scores
 from thinwire.items.item_scores import Choice
+from thinwire.items.labels import labelled
 
 RISING = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
 
@@ -215,3 +216,43 @@ def test_items_of_one_id_that_were_asked_something_else_are_refused(tmp_path):
 def test_one_result_is_no_comparison(tmp_path):
     with pytest.raises(UsageError, match="needs a baseline and at least one other result"):
         compare(write_scores(tmp_path / "base.jsonl", [1.0]))
+
+
+def test_scores_of_two_metrics_are_refused_in_one_result_and_between_results(tmp_path):
+    score = write_scores(tmp_path / "a.jsonl", RISING, other=RISING)
+    rows = [json.loads(line) for line in lm_eval_samples("steps100", "sums").read_text().splitlines()]
+
+    def with_metric_alone(metric):
+        return write_lines(
+            tmp_path / f"{metric}.jsonl", [{**row, "metrics": [metric], metric: row["acc"]} for row in rows]
+        )
+
+    files = [with_metric_alone("acc"), with_metric_alone("f1")]
+    with pytest.raises(UsageError, match="base has scores of acc,none, and treated of f1,none"):
+        compare(*files)
+    with pytest.raises(UsageError, match="choose one that all have with --metric"):
+        compare_items({"base": [files[0]], "treated": files})
+    assert compare(score, write_scores(tmp_path / "b.jsonl", RISING)).metrics["base"] == "score"
+
+
+def test_a_seed_that_two_files_of_a_result_hold_is_refused(tmp_path):
+    files = [write_scores(tmp_path / f"{n}.jsonl", RISING, seed=[1] * 8) for n in "ab"]
+    with pytest.raises(UsageError, match="two files of base hold the seed '1'"):
+        compare_items({"base": files, "treated": [write_scores(tmp_path / "c.jsonl", RISING)]})
+
+
+def test_the_choice_that_intervals_cover_is_said_for_each_treatment(tmp_path):
+    def seeds(name, num):
+        shifted = [[x + 0.01 * seed for x in RISING] for seed in range(num)]
+        return [write_scores(tmp_path / f"{name}{n}.jsonl", scores) for n, scores in enumerate(shifted)]
+
+    found = compare_items({"base": seeds("base", 3), "many": seeds("many", 3), "one": seeds("one", 1)})
+    assert found.covers == " or ".join(dict.fromkeys(arm.covers for arm in found.comparison.arms.values()))
+    assert " or " in found.covers
+
+
+def test_a_folder_keeps_all_of_its_name(tmp_path, monkeypatch):
+    for name in ("Llama-3.1-8B", "Qwen2.5-7B"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "Llama-3.1-8B")
+    assert list(labelled([".", "../Qwen2.5-7B", "../x.csv"])) == ["Llama-3.1-8B", "Qwen2.5-7B", "x"]

@@ -91,7 +91,7 @@ def test_a_model_that_was_left_on_the_disk_in_part_is_refused():
     model = tiny_llama()
     model.model.layers[1].mlp.up_proj.weight = nn.Parameter(torch.empty(48, 32, device="meta"), requires_grad=False)
     with pytest.raises(UsageError, match="does not fit the memory of the GPUs"):
-        check_placement(LanguageModel(model=model, tokenizer=tiny_tokenizer(), name="tiny", revision="test"))
+        check_placement(LanguageModel(model=model, tokenizer=tiny_tokenizer(), name="tiny", revision="test"), AUTO_MAP)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,14 @@ def test_the_memory_for_layers_is_that_of_the_device_that_is_full_first(monkeypa
     monkeypatch.setattr("thinwire.model.memory.free_memory", lambda device: {0: 900, 1: 1000}[device.index])
     # 3 * 900 would fill the first, 1.5 * 1000 the second.
     assert free_memory_for_layers(lm) == 1500
+
+
+def test_a_model_whose_embeddings_alone_are_elsewhere_is_divided():
+    lm = tiny_lm()
+    assert not lm.is_divided
+    lm.model.model.embed_tokens.weight = nn.Parameter(torch.empty(261, 32, device="meta"), requires_grad=False)
     assert lm.is_divided
+    assert [device.type for device in lm.devices] == ["meta", "cpu"]
     assert lm.device_setting == AUTO_MAP
     assert not lm.has_fixed_steps
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from thinwire.checkpoints.load import find_arm, load_arm
 from thinwire.config.experiment import ArmConfig
 from thinwire.data.prompts import Encoded, PromptEncoder
 from thinwire.data.squad import Example
-from thinwire.errors import UsageError
+from thinwire.errors import UsageError, shown
 from thinwire.evaluation.answering import answer_texts, stop_rule
 from thinwire.evaluation.extractors import first_line
 from thinwire.evaluation.generation import StopRule
@@ -26,11 +26,11 @@ from thinwire.model.memory import decoding_batch_tokens
 class CompressedLM:
     """A language model that reads the embeddings rebuilt from an arm's codes, with the arm's LoRA merged."""
 
-    lm: LanguageModel
+    lm: LanguageModel = field(repr=False)
     config: ArmConfig
-    matrix: Tensor
+    matrix: Tensor = field(repr=False)
     """``[V, D]``, the input embedding of each token id, in the model's dtype."""
-    encoder: PromptEncoder
+    encoder: PromptEncoder = field(repr=False)
     """The arm's prompts."""
 
     @classmethod
@@ -84,8 +84,11 @@ class CompressedLM:
             chat: whether a text is a user's message in the model's chat template; by default, if the arm's prompts are.
 
         Raises:
-            UsageError: the model has no chat template, or a text has more tokens than the model has positions.
+            UsageError: the model has no chat template, a text is empty, or it has more tokens than the model has
+                positions.
         """
+        if max_new_tokens < 1:
+            raise UsageError(f"max_new_tokens is {max_new_tokens}, expected 1 or more")
         prompts = [
             Encoded(example=_example(str(number), "", text), prompt_ids=ids, answer_ids=(), dropped=0)
             for number, (text, ids) in enumerate(zip(texts, self._ids(texts, chat), strict=True))
@@ -99,13 +102,18 @@ class CompressedLM:
         return [self.matrix[torch.tensor(ids, device=self.matrix.device)] for ids in self._ids(texts, chat)]
 
     def _ids(self, texts: Sequence[str], chat: bool | None) -> list[tuple[int, ...]]:
+        if isinstance(texts, str):
+            raise UsageError(f"a list of texts is expected, got the text {shown(texts)}; put it into a list")
         if chat is None:
             chat = self.encoder.style == "chat"
         if chat and self.encoder.style != "chat":
             raise UsageError("the arm's prompts are plain (prompt.style), so there is no chat template; use chat=False")
-        if chat:
-            return [self.encoder.encode_message(text) for text in texts]
-        return [tuple(self.tokenizer(text)["input_ids"]) for text in texts]
+        found = [
+            self.encoder.encode_message(text) if chat else tuple(self.tokenizer(text)["input_ids"]) for text in texts
+        ]
+        if not all(found):
+            raise UsageError("a text is empty, so it has no tokens that could be continued")
+        return found
 
     def _continued(self, prompts: Sequence[Encoded], rule: StopRule) -> list[str]:
         batch_tokens = decoding_batch_tokens(self.lm, self.config.evaluation.batch_tokens)

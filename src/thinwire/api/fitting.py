@@ -9,6 +9,7 @@ from torch import Tensor
 
 from thinwire.codecs.base import Codec
 from thinwire.codecs.table import AnyCodecConfig, codec_class
+from thinwire.config.auto import resolved
 from thinwire.errors import UsageError
 from thinwire.schema import build
 
@@ -38,14 +39,18 @@ def fit_codec(
     Raises:
         UsageError: there is no such kind or setting, or the shapes do not fit.
     """
-    config = build(AnyCodecConfig, {"kind": kind, **settings}, where="codec")
+    matrix = torch.as_tensor(matrix).detach()
+    config = resolved(build(AnyCodecConfig, {"kind": kind, **settings}, where="codec"), matrix.device.type)
     if matrix.ndim != 2 or not matrix.dtype.is_floating_point:
         raise UsageError(f"an embedding matrix has two dimensions of floats, got {list(matrix.shape)} {matrix.dtype}")
-    weights = torch.ones(len(matrix), dtype=torch.float64) if counts is None else counts.double()
+    if not matrix.isfinite().all():
+        raise UsageError("the embedding matrix holds NaN or infinity")
+    weights = torch.ones(len(matrix)) if counts is None else torch.as_tensor(counts)
+    weights = weights.to("cpu", torch.float64)
     if weights.shape != (len(matrix),):
         raise UsageError(f"counts have the shape {list(weights.shape)}, expected one for each of {len(matrix)} rows")
-    if not (weights >= 0).all() or not weights.any():
-        raise UsageError("counts are numbers from 0 on, at least one of them positive")
+    if not weights.isfinite().all() or not (weights >= 0).all() or not weights.any():
+        raise UsageError("counts are finite numbers from 0 on, at least one of them positive")
     chosen = codec_class(config)
     chosen.check_fits(config, matrix.shape[1], len(matrix))
     return chosen.fit(matrix, weights, config, seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +17,7 @@ from thinwire.experiment.plan import Controls
 from thinwire.experiment.sweep import run_sweep
 from thinwire.report.analysis import analyse
 from thinwire.report.analysis_record import Analysis, VerdictSummary
-from thinwire.report.compare import load_rows
+from thinwire.report.compare import ResultsError, load_rows
 from thinwire.report.write import write_reports
 from thinwire.results.arm_record import ArmRecord, has_arm_record, read_arm_record
 from thinwire.results.layout import arm_folder
@@ -37,7 +37,10 @@ def load_experiment(path: Path | str, settings: Mapping[str, Any] | None = None)
     Raises:
         UsageError: the file is missing, a setting is unknown, or a value is out of range.
     """
-    return load.load_experiment(Path(path), [f"{name}={json.dumps(value)}" for name, value in (settings or {}).items()])
+    plain = {
+        name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in (settings or {}).items()
+    }
+    return load.load_experiment(Path(path), settings=plain)
 
 
 def run(
@@ -95,13 +98,16 @@ class Run:
         """Return a row for each arm and control, with the columns of ``thinwire compare --json``; scores are fractions.
 
         Raises:
-            UsageError: pandas is not installed.
+            UsageError: pandas is not installed, or results cannot be read.
         """
         if find_spec("pandas") is None:
             raise UsageError("a table needs pandas; pip install 'thinwire[pandas]'")
         import pandas
 
-        return pandas.DataFrame(load_rows(self.folder))
+        try:
+            return pandas.DataFrame(load_rows(self.folder))
+        except ResultsError as error:
+            raise UsageError(str(error)) from None
 
     def predictions(self, name: str) -> list[dict[str, Any]]:
         """Return an arm's scored answers to the test questions: for each its ``id``, ``question``, ``golds``, ``text``,

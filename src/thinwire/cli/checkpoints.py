@@ -28,7 +28,7 @@ from thinwire.schema import build
 
 checkpoints_app = typer.Typer()
 
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or auto_map.")]
 
 
 @checkpoints_app.command(cls=Command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -37,7 +38,12 @@ def init(
     except FileExistsError:
         raise UsageError(f"{file} exists and is kept; name another file with --output") from None
     typer.echo(file)
-    console.print(f"edit it, then: thinwire sweep {file} --dry-run", soft_wrap=True, markup=False, highlight=False)
+    console.print(
+        f"edit it, then: thinwire sweep {shlex.quote(str(file))} --dry-run",
+        soft_wrap=True,
+        markup=False,
+        highlight=False,
+    )
 
 
 @experiments_app.command(cls=Command)

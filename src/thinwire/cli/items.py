@@ -96,7 +96,7 @@ class ItemOptions(NamedTuple):
         Raises:
             UsageError: any of them is given.
         """
-        given = [name for name, value in self._asdict().items() if value not in (None, False)]
+        given = [name for name, value in self._asdict().items() if value is not None and value is not False]
         if given:
             raise UsageError(f"--{given[0].replace('_', '-')} is for files of scores, and these are folders of sweeps")
 

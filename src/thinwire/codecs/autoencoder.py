@@ -17,7 +17,7 @@ from typing_extensions import Self
 from thinwire.codecs.base import Codec
 from thinwire.codecs.pca import PCACodec
 from thinwire.codecs.reconstruction_loss import matrix_mean_square
-from thinwire.codecs.residual_mlp import LinearWithResidual, mlp
+from thinwire.codecs.residual_mlp import LinearWithResidual, floored, mlp
 from thinwire.codecs.row_training import drawn_rows, train_to_rebuild
 from thinwire.codecs.settings import CodecConfig, RowTrainingConfig
 from thinwire.codecs.token_weights import row_weights
@@ -173,11 +173,11 @@ class _Autoencoder(nn.Module):
         weight, mean, std = pca.linear_decoder()
         # Codes have the scale of their PCA coordinates, but the encoder's outputs are in units of their std: one
         # learning rate then fits all of them, and the decoder, whose parameters are scaled as any adapter's.
-        self._matrix, self.unit = matrix, _floored(std.float())
+        self._matrix, self.unit = matrix, floored(std.float())
         draw, projection = generator("cpu", seed, "autoencoder"), pca.components / self.unit[:, None]
         seen = weights.nonzero()[:, 0]
         relative_weights = (weights[seen] / weights.sum()).float()
-        row_std = _floored((relative_weights @ (matrix[seen].float() - mean).square()).sqrt())
+        row_std = floored((relative_weights @ (matrix[seen].float() - mean).square()).sqrt())
         self.encoder = LinearWithResidual(projection, -projection @ mean, row_std, hidden=hidden, generator=draw)
         self.decoder = LinearWithResidual(weight, mean, self.unit, hidden=hidden, generator=draw)
         with torch.no_grad():  # the hidden layer's inputs are centred too
@@ -198,11 +198,3 @@ class _Autoencoder(nn.Module):
             error = self._matrix[tokens].float() - self(tokens)
             lost += weights[tokens] @ error.double().square().sum(1)
         return lost / weights.sum()
-
-
-def _floored(std: Tensor) -> Tensor:
-    """Clamp each standard deviation to at least 1/1000 of the largest.
-
-    A dimension that hardly varies among the tokens seen must not dominate the others where it does vary.
-    """
-    return std.clamp_min(1e-3 * float(std.max()))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from thinwire.codecs.residual_mlp import mlp
+from thinwire.codecs.residual_mlp import floored, mlp
 from thinwire.codecs.settings import CodecConfig
 from thinwire.results.arm_record import CodecMetric
 from thinwire.results.tensor_file import Layout, read_tensors, write_tensors
@@ -98,7 +98,7 @@ class Codec(ABC):
         adapter."""
         features, (weight, bias, std) = self.features(codes), self.linear_decoder()
         decoded, more = features @ weight.T + bias, self.residual_decoder()
-        return decoded if more is None else decoded + mlp(features / std, *more)
+        return decoded if more is None else decoded + mlp(features / floored(std.float()), *more)
 
     @abstractmethod
     def metrics(self) -> tuple[CodecMetric, ...]:

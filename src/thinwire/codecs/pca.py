@@ -23,6 +23,9 @@ from thinwire.results.tensor_file import Layout, TensorType
 
 _BLOCK_ROWS = 8192
 
+_LEAST_VARIANCE = 1e-9
+"""Share of the largest variance below which an axis is one of rounding."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PCACodec(Codec):
@@ -86,6 +89,17 @@ class PCACodec(Codec):
         """Return the share of the *total* variance that the kept axes explain."""
         kept = float(self.variances.sum() / self.total_variance)
         return (CodecMetric(name="explained_variance", label="variance kept", value=kept),)
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return a warning if the rows seen span fewer dimensions than the code has."""
+        spanned = int((self.variances > _LEAST_VARIANCE * self.variances.max()).sum())
+        if spanned == self.code_width:
+            return ()
+        return (
+            f"the training prompts' tokens span {spanned} dimensions, and a code has {self.code_width}: the others are "
+            "arbitrary, and tokens that no training prompt holds are rebuilt badly; train on more text, or set "
+            "codec.weighting=uniform or a smaller codec.compress_dim",
+        )
 
     def cache_key(self) -> str | None:
         return None

@@ -10,8 +10,8 @@ class LinearWithResidual(nn.Module):
         f(x) = W x + b + W_out gelu(W_in (x / s) + b_in) + b_out
 
     ``W`` and ``b`` start at the given values and ``W_out``, ``b_out`` at zero, so training starts *from* the linear
-    map. ``s`` is the std of each input: without it, the inputs of largest variance would dominate the hidden layer. All
-    parameters are float32.
+    map. ``s`` is the std of each input (``floored``): without it, the inputs of largest variance would dominate the
+    hidden layer. All parameters are float32.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, std: Tensor, *, hidden: int, generator: torch.Generator) -> None:
@@ -29,7 +29,7 @@ class LinearWithResidual(nn.Module):
         self.hidden = nn.Linear(num_inputs, hidden)
         self.output = nn.Linear(hidden, num_outputs)
         self.inverse_std: Tensor
-        self.register_buffer("inverse_std", 1 / std.float().clamp_min(1e-12), persistent=False)
+        self.register_buffer("inverse_std", 1 / floored(std.float()), persistent=False)
         with torch.no_grad():
             self.linear.weight.copy_(weight)
             self.linear.bias.copy_(bias)
@@ -44,6 +44,15 @@ class LinearWithResidual(nn.Module):
         scaled = inputs * self.inverse_std
         linear: Tensor = self.linear(inputs)
         return linear + mlp(scaled, self.hidden.weight, self.hidden.bias, self.output.weight, self.output.bias)
+
+
+def floored(std: Tensor) -> Tensor:
+    """Raise small standard deviations to 5 % of their root mean square, or to 1e-12 if all are zero.
+
+    An input that hardly varies among the tokens seen, because these are few, does vary among others: divided by its
+    own std, it would be millions there.
+    """
+    return std.clamp_min(max(1e-12, 0.05 * float(std.double().square().mean().sqrt())))
 
 
 def mlp(inputs: Tensor, hidden_weight: Tensor, hidden_bias: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -224,10 +224,8 @@ class Experiment(ArmConfig):
         about = self.report.about
         if about is None or about.includes(model, self.data):
             return self.description, self.report
-        return (
-            f"The experiment's configurations with the model {model} and questions of {self.data.train}",
-            ReportConfig(),
-        )
+        sources = " and ".join(dict.fromkeys([self.data.train, self.data.test or self.data.train]))
+        return f"The experiment's configurations with the model {model} and questions of {sources}", ReportConfig()
 
     def run_name(self, name: str, seed: int) -> str:
         """Return the name of the training of an arm or control with ``seed``, which is that of its folder: the first of

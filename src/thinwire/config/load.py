@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ _MOST_FILES = 20
 """That lead to each other by ``extends``."""
 
 
-def load_experiment(path: Path, overrides: Iterable[str] = ()) -> Experiment:
-    """Read an experiment file and apply ``path.to.key=value`` overrides (values are YAML).
+def load_experiment(path: Path, overrides: Iterable[str] = (), settings: Mapping[str, Any] | None = None) -> Experiment:
+    """Read an experiment file and apply ``path.to.key=value`` overrides (values are YAML), or values by their paths.
 
     A file may name another with ``extends``, relative to itself, and then contains only its changes to that one.
     Where there is no such file, either may be the name of an experiment that ships with the package. Settings are
@@ -38,6 +38,8 @@ def load_experiment(path: Path, overrides: Iterable[str] = ()) -> Experiment:
     data = _read(_located(path))
     for override in overrides:
         _set(data, override)
+    for name, value in (settings or {}).items():
+        _put(data, name, value)
     return build(Experiment, data, where="")
 
 
@@ -94,17 +96,22 @@ def _mapping(read: list[Path]) -> dict[str, Any]:
 
 def _set(data: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
-    *groups, last = names = path.strip().split(".")
-    if not equals or not all(names) or not path.isprintable() or " " in path.strip():
+    path = path.strip()
+    if not equals or not all(path.split(".")) or not path.isprintable() or " " in path:
         raise UsageError(f"--set takes path.to.key=value, got {shown(override)}")
     if not text.strip():
         raise UsageError(f"--set {path}= has no value; write null for none, '\"\"' for an empty text")
-    value = parse_yaml(text, f"--set {path}: {shown(text)} is no YAML value")
+    _put(data, path, parse_yaml(text, f"--set {path}: {shown(text)} is no YAML value"))
+
+
+def _put(data: dict[str, Any], path: str, value: Any) -> None:
+    """Set the value at a dotted path, and make the groups on the way that are not there."""
+    *groups, last = path.split(".")
     for depth, group in enumerate(groups):
         inner = data.get(group)
         if inner is None:
             inner = data[group] = {}
         if not isinstance(inner, dict):
-            raise UsageError(f"--set {path}: {'.'.join(groups[: depth + 1])} is a single value, not a group")
+            raise UsageError(f"{path} cannot be set: {'.'.join(groups[: depth + 1])} is a single value, not a group")
         data = inner
     data[last] = value

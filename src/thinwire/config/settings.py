@@ -105,7 +105,10 @@ class ColumnsConfig(Section):
             if not column.strip() or not column.isprintable():
                 raise ValueError(f"{field} takes the name of a column, got {shown(column)}")
             if (other := taken.setdefault(column, field)) != field:
-                raise ValueError(f"{other} and {field} both name the column {shown(column)}; name one for each")
+                raise ValueError(
+                    f"{other} and {field} both name the column {shown(column)}; name one for each, or null for "
+                    f"a title or id that there is not ({other}=null)"
+                )
         return self
 
 
@@ -233,7 +236,8 @@ class LoraSettings(Section):
     """Dropout probability of the inputs of each adapted module, for the LoRA update."""
     targets: Literal["attention", "all-linear"] | tuple[str, ...] = "attention"
     """The adapted linear modules in each layer: all of its attention (``q_proj``, ``k_proj``, ``v_proj`` and ``o_proj``
-    in Llama), all that it has, or a list of their names."""
+    in Llama), all that it has, or a list of their names. The experts of a mixture (Mixtral) are never adapted: their
+    weights are fused."""
     start_from: str | None = None
     """Folder of the finished arm whose factors LoRA starts from; its rank, alpha, layers, position and targets must be
     the same. By default LoRA starts without effect."""

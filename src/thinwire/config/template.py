@@ -26,8 +26,8 @@ def new_experiment(name: str, file: Path) -> str:
         UsageError: no experiment can have the name.
     """
     lines = _TEMPLATE.read_text(encoding="utf-8").splitlines()
-    is_text = isinstance(parse_yaml(name, "the experiment's name"), str)
-    lines[lines.index(f"name: {_NAME}")] = f"name: {name if is_text else json.dumps(name)}"
+    is_plain = parse_yaml(name, "the experiment's name") == name
+    lines[lines.index(f"name: {_NAME}")] = f"name: {name if is_plain else json.dumps(name)}"
     lines[0] = lines[0].replace(_SCHEMA, str(SCHEMA_FILE))
     for number, line in enumerate(lines):
         if line.startswith("#"):

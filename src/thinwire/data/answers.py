@@ -56,7 +56,7 @@ def read_answers(fields: Mapping[str, Any], source: str, place: str) -> Answers:
             where = f"{at}[{number}], answer_start"
             raise refusal(source, where, json_kind(start), "an offset in characters, 0 or more")
         golds.append(text)
-    if golds and _is_true(fields.get("is_impossible")):
+    if golds and _is_true(fields.get("is_impossible"), source, place):
         raise UsageError(f"{source}, {place}: is_impossible is true, but there are answers; correct one of them")
     return Answers(tuple(golds), tuple(starts))
 
@@ -81,6 +81,15 @@ def _kind(value: Any) -> str:
     return f"{json_kind(value)}{written}"
 
 
-def _is_true(value: Any) -> bool:
-    """Return whether ``is_impossible`` is true; all cells of a CSV are texts."""
-    return value is True or (isinstance(value, str) and value.strip().casefold() == "true")
+def _is_true(value: Any, source: str, place: str) -> bool:
+    """Return whether ``is_impossible`` is true; all cells of a CSV are texts.
+
+    Raises:
+        UsageError: it is neither true nor false.
+    """
+    text = value.strip().casefold() if isinstance(value, str) else value
+    if text in (None, "", False, "false"):
+        return False
+    if text is not True and text != "true":
+        raise refusal(source, f"{place}, is_impossible", shown(value), "true or false")
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ class Scale(NamedTuple):
             low, high = (float(found["low"]), float(found["high"])) if found else (0.0, 0.0)
         except ValueError:
             low = high = 0.0
-        if not low < high:
+        if not low < high or not math.isfinite(high - low):
             raise UsageError(f"--scale takes LOW:HIGH, such as 0:100, got {shown(text)}")
         return cls(low, high, lower_is_better)
 
@@ -101,7 +102,9 @@ def compare_items(
         check_exists(path)  # before any is read, which may take a while
     read = {name: [read_scores(path, choice) for path in paths] for name, paths in results.items()}
     baseline, *others = results
+    _refuse_other_metrics(read)
     _refuse_other_items(read)
+    _refuse_runs_that_come_twice(read)
     clusters = _clusters(read)
     runs = {name: [run for one in files for run in _runs(one, clusters, scale, name)] for name, files in read.items()}
     num_clusters = len(set(clusters.values())) if clusters else None
@@ -127,11 +130,43 @@ def compare_items(
         metrics={name: files[0].metric for name, files in read.items()},
         num_items=len(runs[baseline][0].ids),
         num_clusters=num_clusters,
-        covers=comparison.arms[others[0]].covers,
+        covers=" or ".join(dict.fromkeys(comparison.arms[name].covers for name in others)),
         scale=scale,
         settings=settings,
         notes=tuple(note for files in read.values() for one in files for note in one.notes),
     )
+
+
+def _refuse_other_metrics(read: Mapping[str, Sequence[FileScores]]) -> None:
+    """Refuse scores of several metrics, except those of different tools, which have their own names for one metric.
+
+    Raises:
+        UsageError: there are some.
+    """
+    metrics: dict[str, tuple[str, str]] = {}
+    for name, files in read.items():
+        for one in files:
+            metric, by = metrics.setdefault(one.tool, (one.metric, name))
+            if metric != one.metric:
+                raise UsageError(
+                    f"{by} has scores of {metric}, and {name} of {one.metric}; choose one that all have with --metric"
+                )
+        if len({one.tool for one in files}) > 1:
+            raise UsageError(
+                f"the files of {name} are of {files[0].tool} and others; runs of one result are of one tool"
+            )
+
+
+def _refuse_runs_that_come_twice(read: Mapping[str, Sequence[FileScores]]) -> None:
+    """Refuse a seed that several files of one result have: it would count as several runs.
+
+    Raises:
+        UsageError: there is one.
+    """
+    for name, files in read.items():
+        seeds = [seed for one in files for seed in {item.run for item in one.items} if seed]
+        if twice := next((seed for seed in seeds if seeds.count(seed) > 1), None):
+            raise UsageError(f"two files of {name} hold the seed {shown(twice)}; give each run once")
 
 
 def _refuse_other_items(read: Mapping[str, Sequence[FileScores]]) -> None:

@@ -35,7 +35,7 @@ def labelled(arguments: Sequence[str]) -> dict[str, list[Path]]:
     real = [os.path.realpath(path) for path in paths]
     if twice := [path for path, one in zip(paths, real, strict=True) if real.count(one) > 1]:
         raise UsageError(f"{twice[0]} is given twice; name each result once")
-    stems = [name or path.stem for name, path in split]
+    stems = [name or (path.resolve().name if path.is_dir() else path.stem) for name, path in split]
     found: dict[str, list[Path]] = {}
     for (name, path), stem in zip(split, stems, strict=True):
         label = name or (stem if stems.count(stem) == 1 else str(path))

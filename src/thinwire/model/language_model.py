@@ -117,12 +117,12 @@ class LanguageModel:
     @property
     def devices(self) -> list[torch.device]:
         """All devices that have a part of the model, ``device`` first."""
-        return list(dict.fromkeys([self.device, *self.layers_by_device]))
+        return list(dict.fromkeys([self.device, *(parameter.device for parameter in self.model.parameters())]))
 
     @property
     def is_divided(self) -> bool:
-        """Whether the layers are on several devices."""
-        return len(self.layers_by_device) > 1
+        """Whether parts of the model are on several devices."""
+        return len({parameter.device for parameter in self.model.parameters()}) > 1
 
     @property
     def device_setting(self) -> str:

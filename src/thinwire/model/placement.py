@@ -37,15 +37,18 @@ def total_memory(setting: str, device: torch.device) -> int:
     return sum(torch.cuda.get_device_properties(gpu).total_memory for gpu in _gpus(setting, device))
 
 
-def check_placement(lm: LanguageModel) -> None:
+def check_placement(lm: LanguageModel, setting: str) -> None:
     """Refuse a model of which a part is not in the memory of the devices that compute, and log how it is divided.
+
+    Args:
+        setting: ``model.device``.
 
     Raises:
         UsageError: weights were left on the disk.
     """
     if any(parameter.is_meta for parameter in lm.model.parameters()):
         raise UsageError(f"model {lm.name} does not fit the memory of the GPUs that are free; use more of them")
-    if lm.is_divided:
+    if setting == AUTO_MAP:
         shares = ", ".join(f"{number} on {device}" for device, number in lm.layers_by_device.items())
         logger.info("%d layers: %s", lm.num_layers, shares)
 
