@@ -36,6 +36,7 @@ LAYERS = (
     ["adapter", "model"],
     ["training", "evaluation"],
     ["checkpoints", "report"],
+    ["tracking"],
     ["experiment"],
     ["api", "cli", "__main__"],
 )
