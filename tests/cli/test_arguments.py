@@ -12,8 +12,8 @@ from sweep_folder import write_run
         (["swep"], "no such command 'swep' (did you mean 'sweep'?); `thinwire --help` lists what there is"),
         (["--versio"], "no such option: --versio (did you mean --version?); `thinwire --help` lists what there is"),
         (
-            ["sweep", "x.yaml", "--tensorbord"],
-            "no such option: --tensorbord (did you mean --tensorboard?); `thinwire sweep --help` lists what there is",
+            ["sweep", "x.yaml", "--trak"],
+            "no such option: --trak (did you mean --track?); `thinwire sweep --help` lists what there is",
         ),
         (["sweep"], "missing argument 'experiment'; `thinwire sweep --help` lists what there is"),
         (

@@ -166,7 +166,7 @@ def test_a_failed_arm_makes_the_sweep_exit_with_1(tiny, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("typed", "completed"), [("thinwire swe", ["sweep"]), ("thinwire sweep mine.yaml --tens", ["--tensorboard"])]
+    ("typed", "completed"), [("thinwire swe", ["sweep"]), ("thinwire sweep mine.yaml --tra", ["--track"])]
 )
 def test_bash_completes_commands_and_options(typed, completed):
     run = "import sys; sys.argv = ['thinwire']; from thinwire.cli.main import main; main()"

@@ -15,5 +15,5 @@ def test_a_model_divided_among_gpus_is_refused_by_ray_whose_workers_have_one(tmp
     )
     submission = Submission("ray", 2, {}, None)
     with pytest.raises(UsageError, match="a worker of --executor ray has one"):
-        submit(divided, tmp_path / "run", submission, resume=False, controls="none", tensorboard=False)
+        submit(divided, tmp_path / "run", submission, resume=False, controls="none")
     assert not (tmp_path / "run").exists()

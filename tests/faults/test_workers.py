@@ -28,7 +28,7 @@ def asked(undisturbed, tmp_path):
     def make(way):
         file, expected, seconds, _ = undisturbed(way)
         run = tmp_path / "run"
-        ask(load_experiment(file, []), run, resume=False, controls="auto", tensorboard=False, num_workers=2)
+        ask(load_experiment(file, []), run, resume=False, controls="auto", num_workers=2)
         return run, expected, seconds
 
     return make
@@ -86,7 +86,7 @@ def test_a_signal_stops_one_worker_and_the_other_goes_on_with_its_arms(runs, ask
 def test_cancel_stops_all_workers_and_status_shows_what_they_do(runs, undisturbed, tmp_path):
     file, *_ = undisturbed("one by one")
     run, long = tmp_path / "run", load_experiment(file, ["training.epochs=5000"])
-    ask(long, run, resume=False, controls="auto", tensorboard=False, num_workers=2)
+    ask(long, run, resume=False, controls="auto", num_workers=2)
     assert "0 of 5 done, 5 waiting" in runs.run("status", run).said
     workers = [start(runs, run, host) for host in ("a", "b")]
     while len(list(run.glob("*/unfinished-*.safetensors"))) < 2:
@@ -131,12 +131,12 @@ def test_arms_that_failed_are_run_again_by_new_workers(runs, undisturbed, tmp_pa
     file, *_ = undisturbed("one by one")
     run = tmp_path / "run"
     broken = load_experiment(file, ["arms.wild.training.adapter_lr=1e30"])
-    ask(broken, run, resume=False, controls="none", tensorboard=False, num_workers=1)
+    ask(broken, run, resume=False, controls="none", num_workers=1)
     for _ in range(2):  # it fails again, so it has been run again
         ended = start(runs, run, "a").wait()
         assert (ended.code, "1 of 5 failed: wild" in ended.last_line) == (1, True), ended.said
         first = json.loads((run / "wild" / "record.json").read_text())
-        ask(broken, run, resume=True, controls="none", tensorboard=False, num_workers=1)
+        ask(broken, run, resume=True, controls="none", num_workers=1)
         assert not (run / "wild" / "record.json").exists()
     assert first["status"] == "failed"
     assert len(list((run / "unfinished").glob("wild-*"))) == 1

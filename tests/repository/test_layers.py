@@ -36,7 +36,7 @@ LAYERS = (
     ["adapter", "model"],
     ["training", "evaluation"],
     ["checkpoints", "report"],
-    ["export"],
+    ["export", "tracking"],
     ["experiment"],
     ["api", "cli", "__main__"],
 )

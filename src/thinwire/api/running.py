@@ -50,6 +50,7 @@ def run(
     resume: bool = False,
     only: Collection[str] = (),
     controls: Controls = "auto",
+    track: Collection[str] = (),
 ) -> Run:
     """Run all arms and controls of ``experiment`` on this host, as ``thinwire sweep`` does.
 
@@ -61,13 +62,14 @@ def run(
         resume: go on in a folder that holds results.
         only: names of arms and controls to run instead of all.
         controls: ``auto`` leaves out controls that train if there are 500 samples or fewer.
+        track: names of trackers that are told what each arm logs while it runs: ``tensorboard``, ``wandb``, ``mlflow``.
 
     Raises:
-        UsageError: settings, data or folder cannot be used; nothing is written then.
+        UsageError: settings, data, folder or trackers cannot be used; nothing is written then.
         StorageError: a file cannot be written; what was written before can be resumed.
     """
     where = Path("runs") / experiment.name if folder is None else Path(folder)
-    run_sweep(experiment, where, resume=resume, only=only, controls=controls)
+    run_sweep(experiment, where, resume=resume, only=only, controls=controls, track=track)
     return Run.load(where)
 
 

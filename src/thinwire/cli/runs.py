@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,7 +24,18 @@ Resume = Annotated[
     bool,
     typer.Option("--resume", help="Continue in a folder that holds results: keep finished arms, go on with others."),
 ]
-TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Also write scalars for TensorBoard, arm by arm.")]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Report live to tensorboard, wandb or mlflow; give it again for another one."),
+]
+
+
+def _refuse_tensorboard(is_given: bool) -> None:
+    if is_given:
+        raise UsageError("--tensorboard is now --track tensorboard")
+
+
+TensorBoard = Annotated[bool, typer.Option("--tensorboard", hidden=True, callback=_refuse_tensorboard)]
 
 
 @runs_app.command(cls=Command)
@@ -64,6 +76,7 @@ def sweep(
     controls: Annotated[
         str, typer.Option(help="auto (those that train only above 500 samples), all or none.")
     ] = "auto",
+    track: Track = None,
     tensorboard: TensorBoard = False,
     only_check: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and show what would run; train and write nothing.")
@@ -85,18 +98,18 @@ def sweep(
     chosen: Any = controls
     if as_json and not only_check:
         raise UsageError("--json shows a plan, so it goes with --dry-run; `thinwire compare RUN --json` shows results")
-    if only_check and tensorboard:
-        raise UsageError("--tensorboard writes scalars of what was trained, and --dry-run trains nothing; take one out")
+    if only_check and track:
+        raise UsageError("--track reports what is trained, and --dry-run trains nothing; take one out")
     if only_check:
         _show_plan(experiment, settings, output, submission, resume=resume, controls=chosen, as_json=as_json)
         return
     if submission is not None:
         made = _load(experiment, settings)
         folder = output or Path("runs") / made.name
-        if submit(made, folder, submission, resume=resume, controls=chosen, tensorboard=tensorboard):
+        if submit(made, folder, submission, resume=resume, controls=chosen, track=track or ()):
             _show_results(folder)
         return
-    _run(experiment, settings, output, resume=resume, controls=chosen, tensorboard=tensorboard)
+    _run(experiment, settings, output, resume=resume, controls=chosen, track=track or ())
 
 
 @runs_app.command(cls=Command)
@@ -105,6 +118,7 @@ def train(
     arm: Annotated[str, typer.Argument(help="The name of one of its arms or controls.")],
     output: Output = None,
     resume: Resume = False,
+    track: Track = None,
     tensorboard: TensorBoard = False,
     settings: Set = None,
 ) -> None:
@@ -112,7 +126,7 @@ def train(
 
     A new arm needs no new file: --set arms.mine.lora.rank=2 --set arms.mine.lora.alpha=4, and `mine` as the arm.
     """
-    _run(experiment, settings, output, only=[arm], resume=resume, controls="none", tensorboard=tensorboard)
+    _run(experiment, settings, output, only=[arm], resume=resume, controls="none", track=track or ())
 
 
 def _load(file: Path, settings: list[str] | None) -> Experiment:
@@ -130,7 +144,7 @@ def _run(
     only: list[str] | None = None,
     resume: bool,
     controls: Controls,
-    tensorboard: bool,
+    track: Collection[str],
 ) -> None:
     experiment = _load(experiment_file, settings)
     from thinwire.experiment.sweep import run_sweep  # slow to import: a mistyped setting is refused before it
@@ -143,7 +157,7 @@ def _run(
             resume=resume,
             only=only or [],
             controls=controls,
-            tensorboard=tensorboard,
+            track=track,
             display=display,
         )
     _show_results(folder, [record.name for record in records])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -86,7 +87,7 @@ def submit(
     *,
     resume: bool,
     controls: Controls,
-    tensorboard: bool,
+    track: Collection[str] = (),
 ) -> bool:
     """Hand a sweep to a scheduler; returns whether it has ended, and not only begun.
 
@@ -99,7 +100,7 @@ def submit(
     from thinwire.experiment.executors import peer
 
     on_gpu = experiment.model.device != "cpu"
-    asked = partial(peer.ask, experiment, folder, resume=resume, controls=controls, tensorboard=tensorboard)
+    asked = partial(peer.ask, experiment, folder, resume=resume, controls=controls, track=track)
     if submission.executor == "ray":
         if experiment.model.device == AUTO_MAP:
             raise UsageError(

@@ -33,6 +33,7 @@ from thinwire.results.integrity import hashes_of_arm
 from thinwire.results.layout import BATCHES_FILE, DIAGNOSTICS_FILE, PREDICTIONS_FILE, RECORD_FILE, STATE_FILES
 from thinwire.results.provenance import now
 from thinwire.results.record import Record, read_record, write_record
+from thinwire.tracking.trackers import Trackers
 from thinwire.training.job import StepMetrics
 from thinwire.training.state import Position, RunMetadata, TrainingState
 
@@ -64,12 +65,14 @@ class ArmJournal:
         environment: Environment,
         resume_key: str,
         check_claim: Callable[[], None],
+        trackers: Trackers | None = None,
     ) -> None:
         """Write nothing yet.
 
         Args:
             resume_key: what must be the same to resume from the journal's resume points.
             check_claim: called before a file is written; raises if another process has taken the arm.
+            trackers: told of the start, each line of the diagnostics and the end.
         """
         self.check_claim = check_claim
         self.planned, self.folder = planned, folder
@@ -78,6 +81,7 @@ class ArmJournal:
         """The arm's own time, plus its share of time spent together with other arms."""
         self.selections: list[Scores] = []
         self._model, self._data, self._environment, self._resume_key = model, data, environment, resume_key
+        self._trackers, self._is_tracked = trackers, False
         self._started_at = now()
         self._resumed: tuple[ResumedRun, ...] = ()
         self._batches = _DecodingBatches(tokens={})
@@ -115,6 +119,12 @@ class ArmJournal:
         self.log("info", "%s: going on after epoch %d, step %d", self.name, state.epoch, state.step)
         return state
 
+    def report_start(self) -> None:
+        """Tell the trackers that the arm starts, or goes on after what its diagnostics hold; after ``resume``."""
+        if self._trackers and not self._is_tracked:
+            self._is_tracked, config = True, self.planned.config.identity()
+            self._trackers.arm_started(self.name, self.planned.kind, self.folder, config, self._started_at)
+
     def batch_tokens(self, split: Split, choose: Callable[[], int]) -> int:
         """Return the most tokens of a batch in decoding ``split``.
 
@@ -133,7 +143,7 @@ class ArmJournal:
     def write_step(self, metrics: StepMetrics) -> None:
         """Append the metrics of an optimiser step to the diagnostics."""
         self.check_claim()
-        append_jsonl(self.folder / DIAGNOSTICS_FILE, {"event": "step", **metrics.as_dict()})
+        self._write_diagnostics({"event": "step", **metrics.as_dict()})
         self._bytes_after_step = self._diagnostics_bytes()
 
     def write_selection(self, epoch: int, scores: Scores) -> None:
@@ -151,7 +161,12 @@ class ArmJournal:
         self.check_claim()
         line = {"event": "evaluation", "split": split, "epoch": epoch, "n": scores.n}
         degeneration = {"degeneration": scores.degeneration.model_dump()}
-        append_jsonl(self.folder / DIAGNOSTICS_FILE, line | named | degeneration)
+        self._write_diagnostics(line | named | degeneration)
+
+    def _write_diagnostics(self, row: dict[str, Any]) -> None:
+        append_jsonl(self.folder / DIAGNOSTICS_FILE, row)
+        if self._trackers and self._is_tracked:
+            self._trackers.logged(self.name, row)
 
     def _diagnostics_bytes(self) -> int:
         path = self.folder / DIAGNOSTICS_FILE
@@ -238,8 +253,11 @@ class ArmJournal:
             results=results,
             files=hashes_of_arm(self.folder) if results else None,
         )
+        self.report_start()  # of an arm that has failed before it began
         try:
             create_arm_record(self.folder, record)
+            if self._trackers:
+                self._trackers.arm_ended(record)
         except FileExistsError:
             record = read_arm_record(self.folder)
             self.log(

@@ -122,11 +122,14 @@ def _journal(runtime: Runtime, artifacts: ArtifactCache, claim: Claim, run: Plan
         environment=environment(runtime.lm.device),
         resume_key=resume_key(run.config, data, runtime.lm),
         check_claim=claim.check,
+        trackers=runtime.trackers,
     )
 
 
 def _run(runtime: Runtime, artifacts: ArtifactCache, journals: Sequence[ArmJournal], sweep_folder: Path) -> None:
     states = [journal.resume() for journal in journals]
+    for journal in journals:
+        journal.report_start()
     # A resumed training goes on with as many threads, or sums would be rounded differently.
     with computing_with(next((state.cpu_threads for state in states if state), None)):
         _run_from(runtime, artifacts, journals, states, sweep_folder)

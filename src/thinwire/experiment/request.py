@@ -26,7 +26,8 @@ class SweepRequest:
     only: tuple[str, ...] = ()
     """Names of arms and controls to run instead of all."""
     controls: Controls = "auto"
-    tensorboard: bool = False
+    track: tuple[str, ...] = ()
+    """Names of the trackers that are told what the arms log."""
     session: str | None = None
     """The sweep whose helpers the workers are; None if they are equals."""
     num_workers: int = 1
@@ -43,7 +44,7 @@ class SweepRequest:
             "experiment": self.experiment.model_dump(mode="json"),
             "only": list(self.only),
             "controls": self.controls,
-            "tensorboard": self.tensorboard,
+            "track": list(self.track),
             "session": self.session,
             "num_workers": self.num_workers,
         }
@@ -52,7 +53,9 @@ class SweepRequest:
 def request_of(values: dict[str, Any]) -> SweepRequest:
     """Return the request that ``SweepRequest.as_dict`` describes."""
     experiment = build(Experiment, values["experiment"], where="")
-    return SweepRequest(**{**values, "experiment": experiment, "only": tuple(values["only"])})
+    return SweepRequest(
+        **{**values, "experiment": experiment, "only": tuple(values["only"]), "track": tuple(values["track"])}
+    )
 
 
 def write_request(folder: Path, request: SweepRequest) -> None:

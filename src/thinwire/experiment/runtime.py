@@ -8,6 +8,7 @@ from thinwire.config.experiment import Experiment
 from thinwire.model.language_model import LanguageModel
 from thinwire.progress import Display
 from thinwire.schema import Auto
+from thinwire.tracking.trackers import Trackers
 from thinwire.training.autotune import uses_cuda_graphs
 
 
@@ -21,9 +22,18 @@ class Runtime:
     use_cuda_graphs: bool
     memory_share: float
     """Share of the free memory that this process may use; other worker processes use the rest."""
+    trackers: Trackers | None = None
+    """Told what each arm logs."""
 
 
-def make_runtime(experiment: Experiment, lm: LanguageModel, display: Display, *, memory_share: float = 1.0) -> Runtime:
+def make_runtime(
+    experiment: Experiment,
+    lm: LanguageModel,
+    display: Display,
+    *,
+    memory_share: float = 1.0,
+    trackers: Trackers | None = None,
+) -> Runtime:
     """Make the runtime that ``experiment`` requires.
 
     Raises:
@@ -35,4 +45,5 @@ def make_runtime(experiment: Experiment, lm: LanguageModel, display: Display, *,
         compile_layers=experiment.model.compile,
         use_cuda_graphs=uses_cuda_graphs(lm, experiment.model.cuda_graphs),
         memory_share=memory_share,
+        trackers=trackers,
     )

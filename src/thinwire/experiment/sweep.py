@@ -26,12 +26,14 @@ from thinwire.model.language_model import LanguageModel
 from thinwire.model.loading import load
 from thinwire.progress import Display
 from thinwire.reading import read_bytes
-from thinwire.report.write import write_reports
+from thinwire.report.write import REPORT_FILES, write_reports
 from thinwire.results.arm_record import ArmRecord
 from thinwire.results.layout import CODEC_FOLDER, SEARCH_FOLDER
 from thinwire.results.read import is_complete, read_results
 from thinwire.results.search_record import SearchRecord, read_search_record, write_search_record
-from thinwire.results.tensorboard import check_available
+from thinwire.tracking.table import check_trackers
+from thinwire.tracking.tracker import TrackedSweep
+from thinwire.tracking.trackers import Trackers
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +45,7 @@ def run_sweep(
     resume: bool = False,
     only: Collection[str] = (),
     controls: Controls = "auto",
-    tensorboard: bool = False,
+    track: Collection[str] = (),
     display: Display | None = None,
 ) -> list[ArmRecord]:
     """Run the arms of ``experiment`` on this host, and write everything below ``folder``.
@@ -54,14 +56,14 @@ def run_sweep(
         resume: continue in a folder that holds results; finished arms are kept, others resume where they stopped.
         only: names of arms and controls to run instead of all.
         controls: ``auto`` leaves out controls that train if there are 500 samples or fewer.
-        tensorboard: also write each finished run's diagnostics as TensorBoard scalars, into its folder.
+        track: names of trackers (``thinwire.tracking``) that are told what each run logs while it runs.
 
     Returns:
         The records, in the order of the experiment file.
 
     Raises:
         UsageError: the folder holds results and ``resume`` is not given, or holds those of another experiment; or
-            settings or questions cannot be used. Nothing is written then.
+            settings, questions or trackers cannot be used. Nothing is written then.
         StorageError: a file cannot be written. What was written before is kept, and can be resumed.
     """
     display = display or Display()
@@ -69,7 +71,7 @@ def run_sweep(
         experiment=experiment,
         only=tuple(only),
         controls=controls,
-        tensorboard=tensorboard,
+        track=check_trackers(track),
         session=secrets.token_hex(8),
     )
     planned, splits = _checked(request, folder, resume=resume)  # before anything is written, claims included
@@ -81,9 +83,9 @@ def run_sweep(
         write_request(folder, request)  # for workers of other hosts that join (`thinwire work`)
         with LocalWorkers(request, folder, display) as workers, stopping_on_request(claims):
             workers.start_on_gpus()
-            records = _run(request, folder, planned, splits, display, workers=workers)
-        if is_complete(folder):
-            write_reports(read_results(folder))
+            with _trackers(request, folder) as trackers:
+                records = _run(request, folder, planned, splits, display, workers=workers, trackers=trackers)
+                _report(folder, trackers)
     return records
 
 
@@ -101,17 +103,30 @@ def join_sweep(
         UsageError: settings, folder or questions cannot be used.
         StorageError: a file cannot be written.
     """
-    if request.tensorboard:
-        check_available()
+    check_trackers(request.track)
     planned, splits = _checked(request, folder, resume=True)
     presence = nullcontext() if request.session else RunClaims(folder).take(f"worker-{secrets.token_hex(4)}")
     assert presence is not None, "a name of its own"
-    with presence, stopping_on_request(RunClaims(folder)):
-        records = _run(request, folder, planned, splits, display or Display(), memory_share=memory_share)
-    if request.session is None and is_complete(folder):
-        with RunClaims(folder).waiting("finish", "another worker, which writes the reports"):
-            write_reports(read_results(folder))
+    with _trackers(request, folder) as trackers:
+        with presence, stopping_on_request(RunClaims(folder)):
+            records = _run(
+                request, folder, planned, splits, display or Display(), memory_share=memory_share, trackers=trackers
+            )
+        if request.session is None and is_complete(folder):
+            with RunClaims(folder).waiting("finish", "another worker, which writes the reports"):
+                _report(folder, trackers)
     return records
+
+
+def _trackers(request: SweepRequest, folder: Path) -> Trackers:
+    return Trackers(request.track, TrackedSweep(name=request.experiment.name, folder=folder))
+
+
+def _report(folder: Path, trackers: Trackers) -> None:
+    """Write the reports of a sweep that is complete, and hand them to the trackers."""
+    if is_complete(folder):
+        analysis = write_reports(read_results(folder))
+        trackers.sweep_ended(analysis, [folder / name for name in REPORT_FILES])
 
 
 def begin_anew(request: SweepRequest, folder: Path) -> None:
@@ -130,8 +145,6 @@ def begin_anew(request: SweepRequest, folder: Path) -> None:
 
 def _checked(request: SweepRequest, folder: Path, *, resume: bool) -> tuple[list[Planned], Splits]:
     """Check what can be checked without a model; returns the runs and their questions."""
-    if request.tensorboard:
-        check_available()
     planned = request.planned
     check_folder(folder, request.experiment, resume)
     return planned, read_splits(request.experiment, planned, folder)
@@ -146,6 +159,7 @@ def _run(
     *,
     workers: LocalWorkers | None = None,
     memory_share: float = 1.0,
+    trackers: Trackers,
 ) -> list[ArmRecord]:
     """Search settings if asked for, and run the arms."""
     experiment, is_helper = request.experiment, workers is None and request.session is not None
@@ -154,7 +168,7 @@ def _run(
     candidates = plan_candidates(experiment, [run.arm for run in planned], known)
     check_sizes([*planned, *candidates], lm)
     made = partial(SweepRun, lm=lm, display=display, splits=splits, workers=workers, memory_share=memory_share)
-    sweep = made(request, folder=folder)
+    sweep = made(request, folder=folder, trackers=trackers)
     if not (is_helper and candidates):
         sweep.begin(planned)
     if not is_helper:
@@ -163,7 +177,7 @@ def _run(
         searched = to_search(experiment, [run.arm for run in planned], known)
         logger.info("searching settings: %d candidates of %d arms and controls", len(candidates), len(searched))
         below = folder / SEARCH_FOLDER
-        own = replace(request, experiment=search_experiment(experiment), only=(), controls="none", tensorboard=False)
+        own = replace(request, experiment=search_experiment(experiment), only=(), controls="none", track=())
         if not is_helper:
             make_folder(below)
             check_folder(below, own.experiment, resume=True)

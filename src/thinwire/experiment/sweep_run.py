@@ -44,7 +44,7 @@ from thinwire.results.layout import CODEC_FOLDER, SUMMARY_FILE, arm_folder
 from thinwire.results.provenance import environment, now
 from thinwire.results.search_record import read_search_record
 from thinwire.results.sweep_header import FORMAT, SweepHeader, SweepModel, has_header, read_header, write_header
-from thinwire.results.tensorboard import TENSORBOARD_FOLDER, write_scalars
+from thinwire.tracking.trackers import Trackers
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +67,7 @@ class SweepRun:
         splits: Splits | None = None,
         workers: LocalWorkers | None = None,
         memory_share: float = 1.0,
+        trackers: Trackers | None = None,
     ) -> None:
         """Make the runtime; nothing is read or written yet.
 
@@ -74,13 +75,14 @@ class SweepRun:
             splits: the experiment's questions, if they have been read.
             workers: processes that this one can start to help it; None if it is a worker itself.
             memory_share: share of the free memory that this process may use.
+            trackers: told what the arms log that this process runs, and of those that were done before.
         """
         self._request, self._folder, self._workers = request, folder, workers
         self._is_helper = workers is None and request.session is not None
         experiment = request.experiment
         self._experiment = experiment
         self._splits = splits or Splits(experiment.data, experiment.seed)
-        self._runtime = make_runtime(experiment, lm, display, memory_share=memory_share)
+        self._runtime = make_runtime(experiment, lm, display, memory_share=memory_share, trackers=trackers)
         self._artifacts = ArtifactCache(experiment, lm, folder / CODEC_FOLDER, display, self._splits)
         self._claims = RunClaims(folder, str(lm.device))
         self._runs: list[Planned] = []
@@ -198,20 +200,16 @@ class SweepRun:
         Returns:
             The records of all planned runs, in their order.
         """
-        records, tensorboard = dict(self._done), self._request.tensorboard
+        records, trackers = dict(self._done), self._runtime.trackers
         for name, record in {} if self._is_helper else records.items():
             logger.info("%s is done already", name)
-            own = arm_folder(self._folder, name, record.kind)
-            if tensorboard and not (own / TENSORBOARD_FOLDER).exists():
-                write_scalars(own)
+            if trackers:
+                trackers.arm_was_done(record, arm_folder(self._folder, name, record.kind))
         with self._runtime.display.overall(title, before=len(records)) as task, closing(self._ended_groups()) as over:
             task.update(len(records), len(self._runs))
             for together in over:
                 for run in together:
-                    own = arm_folder(self._folder, run.name, run.kind)
-                    records[run.name] = read_arm_record(own)
-                    if tensorboard and not self._is_helper and records[run.name].status == "done":
-                        write_scalars(own)
+                    records[run.name] = read_arm_record(arm_folder(self._folder, run.name, run.kind))
                 task.update(len(records), len(self._runs))
                 if not self._is_helper:  # after every group, so that an unfinished sweep has a summary too
                     write_text(self._folder / SUMMARY_FILE, summary_text(self._folder))

@@ -13,6 +13,8 @@ from thinwire.results.layout import ANALYSIS_FILE, SUMMARY_FILE
 from thinwire.results.read import Results
 from thinwire.results.record import write_record
 
+REPORT_FILES = (ANALYSIS_FILE, SUMMARY_FILE, "report.md", "report.html")
+
 
 def write_reports(results: Results) -> Analysis:
     """Write ``analysis.json``, ``sweep_summary.txt``, ``report.md`` and ``report.html`` into the sweep's folder."""

@@ -46,7 +46,9 @@ def test_arms_in_processes_have_the_results_of_arms_run_one_after_the_other(fold
     set_threads(2)
     caplog.clear()
     with caplog.at_level(logging.INFO, logger="thinwire"):
-        records = run_sweep(in_processes(folder, **everything), tmp_path / "beside", controls="all")
+        records = run_sweep(
+            in_processes(folder, **everything), tmp_path / "beside", controls="all", track=["tensorboard"]
+        )
     assert [record.name for record in records] == [record.name for record in alone]
     for name in NAMES:
         one, other = tmp_path / "alone" / name, tmp_path / "beside" / name
@@ -55,6 +57,8 @@ def test_arms_in_processes_have_the_results_of_arms_run_one_after_the_other(fold
         assert f"{other.name}: test F1" in next(other.glob("training_*.log")).read_text()
         assert f"{other.name}: test F1" in caplog.text, "the sweep logs the events of its processes"
     assert {record.environment.cpu_threads for record in records} == {1}, "each has one of the two cores"
+    told = {path.parent.name for path in (tmp_path / "beside" / "tensorboard").glob("*/events.*")}
+    assert told == {record.name for record in records}, "each process reports the arms that it runs"
     assert caplog.text.count("codec pca") == 1, "shared artifacts are made and logged once"
 
 

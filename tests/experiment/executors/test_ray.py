@@ -90,7 +90,7 @@ def run_on(address, run):
 
 def asked(folder, run, arms):
     """Ask for a sweep of two workers in the folder ``run``; returns it."""
-    ask(made(folder, arms), run, resume=False, controls="none", tensorboard=False, num_workers=2)
+    ask(made(folder, arms), run, resume=False, controls="none", num_workers=2)
     return run
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,13 +21,20 @@ from thinwire.experiment.sweep import begin_anew, join_sweep
 from thinwire.experiment.sweep_inputs import read_splits
 from thinwire.files import has_hard_links, make_folder
 from thinwire.results.arm_record import ArmRecord
+from thinwire.tracking.table import check_trackers
 
 LOGS = Path(WORKERS_FOLDER) / "logs"
 """Where workers' own output goes, in the run's folder."""
 
 
 def ask(
-    experiment: Experiment, folder: Path, *, resume: bool, controls: Controls, tensorboard: bool, num_workers: int
+    experiment: Experiment,
+    folder: Path,
+    *,
+    resume: bool,
+    controls: Controls,
+    num_workers: int,
+    track: Collection[str] = (),
 ) -> None:
     """Check a sweep that workers of a scheduler are to run, and leave the request in its folder for them.
 
@@ -34,7 +42,8 @@ def ask(
         UsageError: the sweep would be refused, or the folder cannot be shared by workers.
         StorageError: the request cannot be written.
     """
-    request = SweepRequest(experiment=experiment, controls=controls, tensorboard=tensorboard, num_workers=num_workers)
+    track = check_trackers(track)
+    request = SweepRequest(experiment=experiment, controls=controls, track=track, num_workers=num_workers)
     check_folder(folder, experiment, resume)
     read_splits(experiment, request.planned, folder)
     refuse_others(folder)

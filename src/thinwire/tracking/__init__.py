@@ -1,0 +1,1 @@
+"""Report a sweep to an experiment tracker while it runs."""
