@@ -79,7 +79,7 @@ def test_unanswerable_questions_are_refused_or_dropped_as_asked(tmp_path):
     (tmp_path / "answers.json").write_text('{"0-1": "1"}')
     refused = thinwire("score", tmp_path / "answers.json", tmp_path / "v2.json")
     assert refused.returncode == 2
-    assert "1 unanswerable questions" in refused.stderr
+    assert "1 unanswerable question, first " in refused.stderr
     dropped = thinwire("score", tmp_path / "answers.json", tmp_path / "v2.json", "--unanswerable", "drop", "--json")
     assert json.loads(dropped.stdout) == {"exact_match": 100.0, "f1": 100.0, "total": 1}
 

@@ -124,7 +124,8 @@ def test_a_paragraph_in_a_training_and_a_test_article_is_refused(tmp_path):
 @pytest.mark.parametrize("num", [4, 5])
 def test_testing_on_every_article_that_is_left_is_refused(tmp_path, num):
     with pytest.raises(
-        UsageError, match=rf"^{num} articles cannot be held out of 4; set data\.test_articles to 3 or fewer"
+        UsageError,
+        match=rf"^{num} articles cannot be held out of 4 that data\.selection_articles leaves; set data\.test_articles",
     ):
         splits(tmp_path, test_articles=num).drawn(FEW)
 

@@ -90,7 +90,7 @@ def test_a_question_is_stripped_but_a_context_is_not_because_offsets_count_in_it
 @pytest.mark.parametrize("nothing", [[], {"text": [], "answer_start": []}])
 def test_unanswerable_questions_are_refused_or_dropped(nothing):
     rows = [FLAT, {**FLAT, "id": "2", "answers": nothing}]
-    with pytest.raises(UsageError, match=r"t holds 1 unanswerable questions.*data\.unanswerable=drop"):
+    with pytest.raises(UsageError, match=r"t holds 1 unanswerable question, first .*data\.unanswerable=drop"):
         from_rows(rows, source="t", unanswerable="refuse")
     assert [x.id for x in from_rows(rows, source="t", unanswerable="drop")] == ["1"]
 

@@ -13,6 +13,7 @@ from thinwire.experiment.dry_run import dry_run, render_dry_run
 from thinwire.experiment.sweep import run_sweep
 from thinwire.model import loading
 from thinwire.schema import build
+from tiny_models import write_squad
 
 
 def experiment(folder, **changes):
@@ -217,3 +218,13 @@ def test_a_model_that_is_not_here_is_not_fetched_to_count_its_layers(folder, tmp
     monkeypatch.setattr(loading, "fetch", lambda _: pytest.fail("it is fetched"))
     model = {"name": "smollm2-135m", "device": "cpu"}
     assert dry_run(experiment(folder, arms={"baseline": DEEP}, model=model), tmp_path / "run").obstacles == {}
+
+
+def test_test_questions_that_no_verdict_can_come_from_are_told(folder, tmp_path):
+    made = experiment(folder, evaluation={"samples": 8, "selection_samples": 2, "max_new_tokens": 2})
+    told = dry_run(made, tmp_path / "run").fewer_questions  # test.json has two paragraphs
+    assert "no arm can be judged by 8 questions about 2 paragraphs: an interval needs at least 6 paragraphs" in told
+    write_squad(tmp_path / "many.json", num_articles=6, questions=2, first=20)
+    data = {"train": str(folder / "train.json"), "test": str(tmp_path / "many.json"), "selection_articles": 2}
+    enough = experiment(folder, data=data, evaluation={"samples": 12, "selection_samples": 2, "max_new_tokens": 2})
+    assert not any("judged" in line for line in dry_run(enough, tmp_path / "run").fewer_questions)

@@ -137,8 +137,9 @@ def hold_out_articles(
     articles = sorted({example.article for example in examples})
     if num_articles >= len(articles):
         fewer = f"set data.{purpose}_articles to {len(articles) - 1} or fewer, or " if len(articles) > 1 else ""
+        left = " that data.selection_articles leaves" if purpose == "test" else ""
         raise UsageError(
-            f"{num_articles} articles cannot be held out of {len(articles)}; {fewer}give data with more articles "
+            f"{num_articles} articles cannot be held out of {len(articles)}{left}; {fewer}give data with more articles "
             "(titles, or contexts where there are none)"
         )
     held_out = set(stream(seed, _ARTICLE_STREAMS[purpose]).sample(articles, num_articles))

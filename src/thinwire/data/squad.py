@@ -195,13 +195,14 @@ def _examples(rows: Iterable[_Row], source: str, unanswerable: Unanswerable, mis
     examples: list[Example] = []
     paragraphs: dict[str, tuple[str, str]] = {}  # by context: one copy of it, and its id
     ids: set[str] = set()
-    num_without_answer, mismatches, first_mismatch = 0, 0, ""
+    without_answer: list[str] = []  # their places
+    mismatches, first_mismatch = 0, ""
     for row in rows:
         id_ = label(row.fields, "id", source, row.place)
         question = text(row.fields, "question", source, row.place)
         answers = read_answers(row.fields, source, row.place)
         if not answers.texts:
-            num_without_answer += 1
+            without_answer.append(row.place)
             continue
         if id_ in ids:
             raise _twice(id_, row, source)
@@ -225,10 +226,12 @@ def _examples(rows: Iterable[_Row], source: str, unanswerable: Unanswerable, mis
                 answer_start=context.find(answers.texts[0]) if start is None else start,
             )
         )
-    if num_without_answer and unanswerable == "refuse":
+    if without_answer and unanswerable == "refuse":
+        questions = "question" if len(without_answer) == 1 else "questions"
         raise UsageError(
-            f"{source} holds {num_without_answer} unanswerable questions, which SQuAD v1.1's metric cannot score; "
-            "set data.unanswerable=drop (evaluate, score: --unanswerable drop) to leave them out"
+            f"{source} holds {len(without_answer)} unanswerable {questions}, first {without_answer[0]}, which SQuAD "
+            "v1.1's metric cannot score; give an answer, or set data.unanswerable=drop (evaluate, score: "
+            "--unanswerable drop) to leave them out"
         )
     if mismatches and mismatched == "refuse":
         raise UsageError(

@@ -7,11 +7,13 @@ configuration, if it is on this machine.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.markup import escape
@@ -20,6 +22,7 @@ from rich.table import Table
 from thinwire.config.auto import resolved
 from thinwire.config.experiment import Experiment
 from thinwire.data.splits import Splits
+from thinwire.data.squad import Example
 from thinwire.errors import UsageError
 from thinwire.experiment.plan import Controls, Planned, plan
 from thinwire.experiment.resume import check_folder, finished_record
@@ -31,6 +34,7 @@ from thinwire.report.caveats import fewer_questions
 from thinwire.results.layout import arm_folder
 from thinwire.results.search_record import read_search_record
 from thinwire.schema import leaves
+from thinwire.stats.small_samples import refusal
 
 State = Literal["done", "unfinished", "to do"]
 """``done``: kept; ``unfinished``: started earlier, resumed from its resume point if there is one; ``to do``."""
@@ -71,7 +75,7 @@ class DryRun:
     test_source: str
     """Where the test questions come from: ``data.test_articles=40 of data.train=squad``."""
     fewer_questions: list[str]
-    """Which splits have fewer questions than were asked for, in words."""
+    """Which splits have fewer questions than were asked for, or too few for a verdict, in words."""
     runs: list[DryRunEntry]
     candidates: dict[str, int]
     """Number of candidates that the search of settings would train first, by arm or control."""
@@ -157,8 +161,16 @@ def _fewer_questions(runs: Sequence[Planned], experiment: Experiment, splits: Sp
                 "selection", "evaluation.selection_samples", evaluation.selection_samples, len(drawn.selection)
             ),
             fewer_questions("test", "evaluation.samples", evaluation.samples, len(drawn.test)),
+            _no_interval(drawn.test),
         ]
     return [line for line in dict.fromkeys(found) if line]
+
+
+def _no_interval(test: Sequence[Example]) -> str | None:
+    """Say that the test questions are about too few paragraphs for a verdict; None where they are not."""
+    sizes = np.array(list(Counter(example.paragraph_id for example in test).values()), dtype=np.float64)
+    why = refusal(sizes)
+    return f"no arm can be judged by {why}" if why else None
 
 
 def _entry(
