@@ -117,8 +117,6 @@ MODELS = {
     "lfm2": lambda: hf.Lfm2ForCausalLM(hf.Lfm2Config(**SIZES, layer_types=["conv", "full_attention"])),
     "stablelm": lambda: hf.StableLmForCausalLM(hf.StableLmConfig(**SIZES)),
     "bloom": lambda: hf.BloomForCausalLM(hf.BloomConfig(vocab_size=V, hidden_size=32, n_layer=2, n_head=4)),
-    "granite, scaled logits": lambda: hf.GraniteForCausalLM(hf.GraniteConfig(**SIZES, logits_scaling=1.02)),
-    "cohere, scaled logits": lambda: hf.CohereForCausalLM(hf.CohereConfig(**SIZES)),
     "gemma 2, capped logits": lambda: hf.Gemma2ForCausalLM(hf.Gemma2Config(**SIZES, head_dim=16)),
     "gpt-oss, sinks": lambda: hf.GptOssForCausalLM(
         hf.GptOssConfig(
@@ -172,6 +170,11 @@ REFUSED = {
     "kernels for experts": (settings(CONFIG, experts_implementation="evil/experts"), "experts_implementation"),
     "kernel config": (settings(CONFIG, kernel_config={"RMSNorm": "evil/norm:Norm"}), "kernel_config"),
     "use_kernels": (settings(CONFIG, use_kernels=True), "use_kernels"),
+    "a scale of logits that the model does not have": (settings(CONFIG, logit_scale=0.5), "scaled and capped as"),
+    "a cap of logits that the model does not have": (
+        settings(CONFIG, final_logit_softcapping=1.0),
+        "scaled and capped as",
+    ),
     **{
         f"quantised by {method}": (settings(CONFIG, quantization_config={"quant_method": method, "bits": 4}), method)
         for method in ("gptq", "awq", "bitsandbytes", "fp8", "evil", "compressed-tensors")
@@ -453,6 +456,10 @@ WORKS = {
     "mistral": other_model(lambda: hf.MistralForCausalLM(hf.MistralConfig(**SIZES))),
     "mixtral": other_model(lambda: hf.MixtralForCausalLM(hf.MixtralConfig(**SIZES, num_local_experts=4))),
     "olmo 2": other_model(lambda: hf.Olmo2ForCausalLM(hf.Olmo2Config(**SIZES))),
+    "granite, scaled logits": other_model(
+        lambda: hf.GraniteForCausalLM(hf.GraniteConfig(**SIZES, logits_scaling=1.02))
+    ),
+    "cohere, scaled logits": other_model(lambda: hf.CohereForCausalLM(hf.CohereConfig(**SIZES))),
     "smollm 3": other_model(lambda: hf.SmolLM3ForCausalLM(hf.SmolLM3Config(**SIZES))),
     "gemma 3, text": other_model(lambda: hf.Gemma3ForCausalLM(hf.Gemma3TextConfig(**{**SIZES, "head_dim": 16}))),
 }
