@@ -4,11 +4,13 @@ import ast
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 import thinwire
+from thinwire.tracking.table import TRACKERS
 
 ROOT = Path(thinwire.__file__).parent
 GROUND = [
@@ -165,6 +167,8 @@ def test_importing_the_package_prints_nothing_and_is_quick():
 
 @pytest.mark.slow
 def test_importing_every_module_prints_nothing_and_sets_up_no_logging():
-    names = [f"thinwire.{name}" for name in sorted(MODULES) if name and name != "__main__"]
+    # A tracker's module imports the package of that name, which may be missing; others import theirs in functions.
+    lacking = {f"tracking.{name}" for name in TRACKERS if find_spec(name) is None}
+    names = [f"thinwire.{name}" for name in sorted(MODULES) if name and name != "__main__" and name not in lacking]
     code = f"import {', '.join(names)}, logging\nassert not logging.getLogger('thinwire').handlers"
     assert in_fresh_python(code) == ""
