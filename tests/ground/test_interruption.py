@@ -1,4 +1,3 @@
-import os
 import signal
 from contextlib import suppress
 
@@ -12,7 +11,7 @@ from thinwire.interruption import Interrupted
 def test_each_signal_raises_with_its_own_exit_code(hears_signals):
     for number in interruption.SIGNALS:
         with pytest.raises(Interrupted, match=f"interrupted by {number.name}") as caught:
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
         assert caught.value.exit_code == 128 + number
         assert interruption.received() == number
         hears_signals()
@@ -25,7 +24,7 @@ def test_a_deferred_signal_raises_at_the_end_of_the_outermost_block_or_where_it_
     def work():
         with interruption.deferred():
             with interruption.deferred():
-                os.kill(os.getpid(), signal.SIGTERM)
+                signal.raise_signal(signal.SIGTERM)
                 done.append("inner")
             done.append("outer")
 
@@ -38,7 +37,7 @@ def test_a_deferred_signal_raises_at_the_end_of_the_outermost_block_or_where_it_
 
 def test_a_signal_whose_exception_was_lost_is_found_later(hears_signals):
     with suppress(Interrupted):  # as in a destructor
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
     with pytest.raises(Interrupted):
         interruption.check()
 
@@ -52,7 +51,7 @@ def test_without_a_signal_nothing_happens(hears_signals):
 def test_a_signal_that_the_program_was_started_to_ignore_stays_ignored(hears_signals):
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     hears_signals()
-    os.kill(os.getpid(), signal.SIGHUP)
+    signal.raise_signal(signal.SIGHUP)
     assert interruption.received() is None
 
 

@@ -195,9 +195,10 @@ def test_settings_of_a_kind_of_codec_count_where_it_is_the_chosen_one():
 
 
 def test_lists_of_modules_are_told_apart():
-    arms = [one_of("a", lora={"rank": 2, "targets": ["q_proj"]}), one_of("b", lora={"rank": 2})]
+    lists = [{"rank": 2, "targets": ["q_proj"]}, {"rank": 2, "targets": ["q_proj", "k_proj"]}, {"rank": 2}]
+    arms = [one_of(name, lora=lora) for name, lora in zip("abc", lists, strict=True)]
     found = differing_settings(arms, num_layers=30)
-    assert [one["lora.targets"] for one in found] == ["q_proj", "q_proj, k_proj, v_proj, o_proj"]
+    assert [one["lora.targets"] for one in found] == ["q_proj", "q_proj, k_proj", "attention"]
 
 
 def test_differences_are_to_the_baseline_and_controls_have_none(finished):

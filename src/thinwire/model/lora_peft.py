@@ -71,7 +71,9 @@ def check_saved_lora(folder: Path, settings: LoraSettings, depth: int, within: P
     layers = {str(layer) for layer in settings.adapted_layers(depth)}
     file = folder / FACTORS_FILE
     if problem := next(_problems(read_layout(file, within), settings.rank, targets, layers), None):
-        raise ThinwireError(f"{file} does not hold the LoRA of the record: {problem}; put the arm's own file there")
+        raise ThinwireError(
+            f"{file} does not hold the LoRA of the record and of {CONFIG_FILE}: {problem}; put the arm's own there"
+        )
 
 
 def _saved_targets(file: Path, found: Any) -> tuple[str, ...]:
