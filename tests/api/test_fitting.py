@@ -44,7 +44,8 @@ def test_a_codec_of_another_kind_takes_its_own_settings(tmp_path):
 
 @pytest.mark.parametrize("kind", CODECS)
 def test_each_kind_fits_the_weights_of_an_embedding_layer(kind):
-    pytest.importorskip("vector_quantize_pytorch", reason="needs the extra vq") if kind == "vq" else None
+    if kind == "vq":
+        pytest.importorskip("vector_quantize_pytorch", reason="needs the extra vq")
     layer = torch.nn.Embedding(300, 16, _weight=torch.randn(300, 16, generator=torch.Generator().manual_seed(0)))
     settings = {"vq": {"vq": {"codebook_size": 16}}, "pca": {"compress_dim": 4}, "autoencoder": {"autoencoder": SMALL}}
     codec = fit_codec(layer.weight, [1] * 300, kind=kind, **settings.get(kind, {}))

@@ -64,10 +64,14 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _can_be_divided(self) -> Self:
-        divided_never = {"base_bits": self.base_bits, "compile=true": self.compile is True}
-        divided_never["cuda_graphs=true"] = self.cuda_graphs is True
-        if self.device == AUTO_MAP and (chosen := [name for name, is_set in divided_never.items() if is_set]):
-            raise ValueError(f"{chosen[0]} is for a model on one device, not for device=auto_map; take one out")
+        of_one_device = {
+            "base_bits": self.base_bits is not None,
+            "compile=true": self.compile is True,
+            "cuda_graphs=true": self.cuda_graphs is True,
+        }
+        chosen = next((name for name, is_chosen in of_one_device.items() if is_chosen), None)
+        if self.device == AUTO_MAP and chosen is not None:
+            raise ValueError(f"{chosen} is for a model on one device, not for device=auto_map; take one out")
         return self
 
     @field_validator("name")

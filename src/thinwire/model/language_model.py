@@ -222,7 +222,7 @@ class LanguageModel:
         cap = getattr(self.model.config.get_text_config(), "final_logit_softcapping", None)
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
-    @property
+    @cached_property
     def _logit_scale(self) -> float:
         """The factor of logits by the names that configurations have for it (Cohere, Granite); 1 for most models."""
         config = self.model.config.get_text_config()
