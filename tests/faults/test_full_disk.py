@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 from contextlib import contextmanager
 
@@ -108,7 +109,9 @@ def test_the_loser_of_two_sweeps_names_the_process_of_the_owner(runs, undisturbe
     owner = runs.start("sweep", file, "--output", tmp_path / "run")
     while not (tmp_path / "run" / ".workers" / "groups.json").exists():
         assert not owner.has_ended()
+    owner.send(signal.SIGSTOP)  # it would be over before the other one has begun
     ended = runs.run("sweep", file, "--output", tmp_path / "run", "--resume")
+    owner.send(signal.SIGCONT)
     assert ended.code == 2, ended.said
     assert f"(process {owner.pid} on {os.uname().nodename}); wait for it, or use" in ended.last_line
     assert owner.wait().code == 0
