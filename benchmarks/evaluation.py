@@ -90,7 +90,7 @@ def main() -> None:
         "arm": args.arm.name,
         "questions": len(questions),
         "plain_batch": args.batch,
-        "f1": {name: scores(predictions).f1 for name, predictions in last.items()},
+        "score": {name: scores(predictions).score for name, predictions in last.items()},
         "share_of_answers_that_differ": sum(one.text != other.text for one, other in pairs) / len(questions),
         "environment": environment(lm.device).model_dump(mode="json"),
     }
@@ -101,7 +101,7 @@ def main() -> None:
         start = time.perf_counter()
         thinwire(everything)
         record["all"] = {"questions": len(everything), "seconds": time.perf_counter() - start}
-        record["all"] |= {"f1": scores(last["thinwire"]).f1}
+        record["all"] |= {"score": scores(last["thinwire"]).score}
         print(f"all {len(everything)} questions: {record['all']}")
     if args.output:
         write_json(args.output, record)

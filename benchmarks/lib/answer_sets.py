@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from thinwire.data.squad import Example
-from thinwire.evaluation.scoring import best_over_golds
+from thinwire.tasks.squad_metric import best_over_golds
 
 LENGTH_LIMIT = 24
 """Words of an answer that runs on."""
@@ -109,6 +109,6 @@ def prediction(example: Example, answer: str) -> Row:
         "raw_text": answer,
         "text": answer,
         "exact_match": exact,
-        "f1": f1,
+        "score": f1,
         "stop_reason": "length" if len(answer.split()) >= LENGTH_LIMIT else "end",
     }

@@ -96,7 +96,7 @@ def read_rows(path: Path, rows: TypeAdapter[list[Row]], within: Path | None = No
 
 
 def complaint(error: ErrorDetails, place: Sequence[int | str]) -> str:
-    """Say what is wrong at a place: ``results.test.f1: Input should be a valid number, got 'x'``."""
+    """Say what is wrong at a place: ``results.test.score: Input should be a valid number, got 'x'``."""
     where = ".".join(map(str, place))
     found = "" if error["type"] == "missing" else f", got {shown(error['input'], _SHOWN)}"
     return f"{where}: {error['msg']}{found}" if where else f"{error['msg']}{found}"

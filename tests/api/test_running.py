@@ -16,7 +16,7 @@ def test_records_are_those_of_the_arms_and_controls_in_their_order(finished):
     assert list(records) == ["baseline", "r2", "codec_only", "text_lora"]
     for name, record in records.items():
         where = finished.folder / ("controls" if record.kind == "control" else "") / name / "record.json"
-        assert record.done.test.f1 == json.loads(where.read_text())["results"]["test"]["f1"]
+        assert record.done.test.score == json.loads(where.read_text())["results"]["test"]["score"]
 
 
 def test_a_table_has_the_rows_that_the_command_compares(finished):
@@ -24,7 +24,7 @@ def test_a_table_has_the_rows_that_the_command_compares(finished):
     rows = load_rows(finished.folder)
     assert table["name"].tolist() == [row["name"] for row in rows]
     assert list(table.columns) == list(rows[0])
-    assert table.set_index("name").loc["r2", "f1"] == finished.records()["r2"].done.test.f1
+    assert table.set_index("name").loc["r2", "score"] == finished.records()["r2"].done.test.score
 
 
 def test_predictions_verdict_and_report_are_the_files_of_the_run(finished):

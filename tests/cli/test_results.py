@@ -33,7 +33,7 @@ def test_best_names_the_arm_that_the_selection_split_chose(run, thinwire):
 
 def test_best_of_a_reported_sweep_says_interval_and_tier(reported, thinwire):
     (row,) = [row for row in load(reported / "analysis.json")["rows"] if row["best"]]
-    low, high = points(row["f1_difference"]["low"]), points(row["f1_difference"]["high"])
+    low, high = points(row["score_difference"]["low"]), points(row["score_difference"]["high"])
     said = f"r16_a32_full: F1 68.8, EM 62.5, +31.2 to the baseline ({low} to {high}; significant)\n"
     assert thinwire("best", reported) == (0, said, "")
 
@@ -41,7 +41,7 @@ def test_best_of_a_reported_sweep_says_interval_and_tier(reported, thinwire):
 def test_best_as_json_is_the_row(reported, thinwire):
     code, out, _ = thinwire("best", reported, "--json")
     row = json.loads(out)
-    assert (code, row["name"], row["f1"], row["difference"], row["tier"]) == (
+    assert (code, row["name"], row["score"], row["difference"], row["tier"]) == (
         *(0, "r16_a32_full", 0.6875, 0.3125, "significant"),
     )
 
@@ -126,7 +126,7 @@ def test_compare_prints_a_table_csv_or_json(reported, thinwire):
     rows = list(csv.DictReader(io.StringIO(out)))
     assert code == 0
     assert [row["name"] for row in rows[:3]] == ["r16_a32_full", "text_lora", "r8_a8_layers12"]  # 5000, 4000, 3000
-    assert (rows[0]["f1"], rows[0]["difference"], rows[0]["tier"]) == ("0.6875", "0.3125", "significant")
+    assert (rows[0]["score"], rows[0]["difference"], rows[0]["tier"]) == ("0.6875", "0.3125", "significant")
     assert [row["name"] for row in json.loads(thinwire("compare", reported, "--json")[1])][:2] == [
         *("text_lora", "r8_a8_layers12"),
     ]
@@ -176,7 +176,7 @@ def test_a_mixed_folder_is_a_mistake(command, run, thinwire):
 
 def test_compare_names_the_columns_it_can_sort_by(run, thinwire):
     said = one_line(*thinwire("compare", run, "--sort", "luck"))
-    assert "--sort takes one of code_bits, params, f1, em, difference, p, " in said
+    assert "--sort takes one of code_bits, params, score, em, difference, p, " in said
     assert "'luck'" in said
 
 

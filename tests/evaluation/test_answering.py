@@ -58,15 +58,15 @@ def test_answers_come_in_the_order_of_the_questions_whatever_the_batches():
 
 
 @pytest.mark.parametrize(
-    ("score", "text", "exact_match", "f1"),
+    ("scored", "text", "exact_match", "score"),
     # Raw: precision 1/4 and recall 1, so 2 x 1/4 x 1 / (1/4 + 1) = 0.4.
     [("first_line", "1843", 1.0, 1.0), ("raw", "1843\nAda wrote it", 0.0, 0.4)],
 )
-def test_the_first_line_is_scored_or_all_of_the_answer(score, text, exact_match, f1):
+def test_the_first_line_is_scored_or_all_of_the_answer(scored, text, exact_match, score):
     asked = Encoded(example=example(), prompt_ids=(), answer_ids=(), dropped=0)
-    prediction = score_answer(asked, "1843\nAda wrote it", "end", score)
-    assert (prediction.text, prediction.exact_match, prediction.f1) == (text, exact_match, pytest.approx(f1))
-    assert (prediction.raw_text, prediction.raw_f1) == ("1843\nAda wrote it", pytest.approx(0.4)), "both scores"
+    prediction = score_answer(asked, "1843\nAda wrote it", "end", scored)
+    assert (prediction.text, prediction.exact_match, prediction.score) == (text, exact_match, pytest.approx(score))
+    assert (prediction.raw_text, prediction.raw_score) == ("1843\nAda wrote it", pytest.approx(0.4)), "both scores"
 
 
 @pytest.mark.parametrize("style", ["chat", "plain"])

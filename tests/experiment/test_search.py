@@ -211,11 +211,11 @@ def test_the_first_of_the_best_is_chosen_and_an_edge_of_numbers_is_told(scores, 
     search = scored(made, "baseline", scores)["baseline"]
     assert search.chosen == chosen
     assert search.edges == tuple(list(WIDE)[index] for index in edges)
-    assert [one.selection_f1 for one in search.candidates] == scores
+    assert [one.selection_score for one in search.candidates] == scores
     assert search.candidates[1] == CandidateScore(
         name="baseline--adapter_lr-0.0003--batching-grouped",
         values={"training.adapter_lr": 3e-4, "training.batching": "grouped"},
-        selection_f1=scores[1],
+        selection_score=scores[1],
     )
 
 
@@ -332,8 +332,8 @@ def test_arms_are_trained_with_what_their_candidates_did_best_with(folder, tmp_p
     assert search["baseline"].chosen == {"training.adapter_lr": 1e-2}
     assert search["text_lora"].chosen == {"training.lora_lr": 3e-2}
     for name, found in search.items():
-        best = max(one.selection_f1 for one in found.candidates if one.selection_f1 is not None)
-        chosen = next(one for one in found.candidates if one.selection_f1 == best)
+        best = max(one.selection_score for one in found.candidates if one.selection_score is not None)
+        chosen = next(one for one in found.candidates if one.selection_score == best)
         assert found.chosen == chosen.values
         for seed, own in ((1, name), (2, f"{name}-seed2")):
             config = records[own].config
@@ -343,11 +343,13 @@ def test_arms_are_trained_with_what_their_candidates_did_best_with(folder, tmp_p
         candidate = read_arm_record(run / "search" / chosen.name)
         assert candidate.config["seed"] == 1
         assert candidate.done.test.n == 1
-        assert candidate.done.selection.f1 == best
+        assert candidate.done.selection.score == best
         # Dropout is 0 and no other arm trains in the group, so the arm repeats its candidate's training.
         assert records[name].done.selection == candidate.done.selection
     scores = [one for found in search.values() for one in found.candidates]
-    assert [one.selection_f1 is None for one in scores] == [one.values.get("training.lora_lr", 0) > 1 for one in scores]
+    assert [one.selection_score is None for one in scores] == [
+        one.values.get("training.lora_lr", 0) > 1 for one in scores
+    ]
     assert set(read_results(run).arms) == {"baseline", "r2"}
     assert (run / "report.html").exists()
     assert not (run / "search" / "report.html").exists()

@@ -137,7 +137,7 @@ def test_a_record_has_its_results_and_their_origin(swept):
     assert record.environment.packages["torch"]
     assert all(len(hash_) == 64 for hash_ in record.data.model_dump().values())
     predictions = lines(run / "r2" / "predictions.jsonl")
-    assert record.done.test.f1 == pytest.approx(sum(p["f1"] for p in predictions) / 6)
+    assert record.done.test.score == pytest.approx(sum(p["score"] for p in predictions) / 6)
     assert len({p["id"] for p in predictions}) == 6
 
 
@@ -188,9 +188,9 @@ def test_the_plans_one_liner_gives_the_arm_chosen_on_the_selection_split(swept):
         [sys.executable, "-c", ONE_LINER], cwd=run.parents[1], capture_output=True, text=True, check=True
     ).stdout
     arms = [record for record in records if record.kind == "arm"]
-    best = max(record.done.selection.f1 for record in arms)
+    best = max(record.done.selection.score for record in arms)
     name, f1 = re.fullmatch(r"Best: (\w+) with F1=([\d.]+)%\n", output).groups()
-    assert next(record for record in arms if record.name == name).done.selection.f1 == best
+    assert next(record for record in arms if record.name == name).done.selection.score == best
     assert float(f1) == pytest.approx(100 * best, abs=0.05)
 
 
@@ -236,7 +236,7 @@ def test_the_test_uses_the_best_epochs_matrix_which_is_not_built_again_after_the
     build_matrix = InputEmbeddings.matrix
 
     def scored(predictions):
-        return real(predictions).model_copy(update={"f1": next(selections, 0.0)})
+        return real(predictions).model_copy(update={"score": next(selections, 0.0)})
 
     def built(inputs, dtype):
         matrices.append(build_matrix(inputs, dtype))
@@ -316,7 +316,7 @@ def test_arms_of_other_prompts_and_scoring_keep_their_own_in_one_sweep(folder, t
     assert [records[name].done.training.trained_together for name in arms] == [2, 1, 1, 1, 2]
     for name in ("raw", "controls/text_raw"):
         for row in lines(tmp_path / "run" / name / "predictions.jsonl"):
-            assert (row["text"], row["f1"], row["stop_reason"]) == (row["raw_text"], row["raw_f1"], "length")
+            assert (row["text"], row["score"], row["stop_reason"]) == (row["raw_text"], row["raw_score"], "length")
     # The arm that differs only in scoring trains in the same group and has the same losses as the baseline.
     steps = [
         [row["loss"] for row in lines(tmp_path / "run" / name / "diagnostics.jsonl") if row["event"] == "step"]

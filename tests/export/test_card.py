@@ -47,7 +47,7 @@ def test_what_was_trained_is_told_by_the_record(card, run):
 
 def test_scores_and_verdict_are_those_of_the_sweep(card, run):
     record = read_arm_record(run / "r2")
-    assert f"| F1 | {100 * record.done.test.f1:.1f} | too few paragraphs |" in card
+    assert f"| F1 | {100 * record.done.test.score:.1f} | too few paragraphs |" in card
     assert "| 8 test questions | points | 95% interval |" in card
     assert "Compared with the arm `baseline` of the sweep, `r2` gains" in card
     verdict = (run / "sweep_summary.txt").read_text().split("Verdict: ")[1]

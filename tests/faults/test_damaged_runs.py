@@ -308,15 +308,15 @@ EXCHANGES = {
         *("predictions.jsonl", READING),
     ),
     "better scores": (
-        lambda run: rewrite_answers(run, lambda rows: [{**row, "f1": 1.0} for row in rows]),
+        lambda run: rewrite_answers(run, lambda rows: [{**row, "score": 1.0} for row in rows]),
         *("predictions.jsonl", READING),
     ),
     "scores beyond 1": (
-        lambda run: rewrite_answers(run, lambda rows: [{**row, "f1": 1.5} for row in rows]),
+        lambda run: rewrite_answers(run, lambda rows: [{**row, "score": 1.5} for row in rows]),
         *("predictions.jsonl", READING),
     ),
     "scores as texts": (
-        lambda run: rewrite_answers(run, lambda rows: [{**row, "f1": "0"} for row in rows]),
+        lambda run: rewrite_answers(run, lambda rows: [{**row, "score": "0"} for row in rows]),
         *("predictions.jsonl", READING),
     ),
     "no gold answers": (

@@ -86,12 +86,12 @@ def test_a_file_larger_than_one_block_is_hashed_whole(tmp_path):
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "record.json"
-    write_json(path, {"f1": 0.5})
+    write_json(path, {"score": 0.5})
     with pytest.raises(ValueError, match="JSON compliant"):
-        write_json(path, {"f1": float("nan")})
+        write_json(path, {"score": float("nan")})
     with pytest.raises(UnicodeEncodeError):
         write_text(path, "half\ud800")
-    assert read_json(path) == {"f1": 0.5}
+    assert read_json(path) == {"score": 0.5}
     assert list(tmp_path.iterdir()) == [path]
 
 

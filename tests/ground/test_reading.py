@@ -17,18 +17,18 @@ from thinwire.regular_file import check_regular
 
 NO_JSON = {
     "empty": (b"", "line 1: no complete JSON"),
-    "cut": (b'{"f1": 0.5, "em', "line 1: no complete JSON"),
-    "cut in line 3": (b'{\n"f1": 0.5,\n"em', "line 3: no complete JSON"),
+    "cut": (b'{"score": 0.5, "em', "line 1: no complete JSON"),
+    "cut in line 3": (b'{\n"score": 0.5,\n"em', "line 3: no complete JSON"),
     "something behind it": (b"{} {}", "line 1: no complete JSON (Extra data"),
     "no UTF-8": (b'{\n"a": "\xff"}', "line 2: byte 0xff is no UTF-8 text"),
     "UTF-16": ('{"a": 1}'.encode("utf-16"), "byte 0xff is no UTF-8 text"),
     "zeros": (b"\0" * 64, "no complete JSON"),
-    "NaN": (b'{"f1": NaN}', "NaN is no JSON; a missing value is null"),
-    "infinity": (b'{"f1": -Infinity}', "-Infinity is no JSON"),
-    "beyond floats": (b'{"f1": 1e999}', "'1e999' is beyond all numbers"),
+    "NaN": (b'{"score": NaN}', "NaN is no JSON; a missing value is null"),
+    "infinity": (b'{"score": -Infinity}', "-Infinity is no JSON"),
+    "beyond floats": (b'{"score": 1e999}', "'1e999' is beyond all numbers"),
     "5,000 digits": (b'{"n": ' + b"7" * 5000 + b"}", "Exceeds the limit"),
-    "a key twice": (b'{"f1": 0.5, "f1": 0.6}', "the key 'f1' stands twice in one object"),
-    "a key twice inside": (b'{"a": [{"f1": 0.5, "f1": 0.5}]}', "the key 'f1' stands twice in one object"),
+    "a key twice": (b'{"score": 0.5, "score": 0.6}', "the key 'f1' stands twice in one object"),
+    "a key twice inside": (b'{"a": [{"score": 0.5, "score": 0.5}]}', "the key 'f1' stands twice in one object"),
     "nested": (b"[" * 100_000 + b"]" * 100_000, "nested too deep"),
     "nested objects": (b'{"a":' * 100_000, "nested too deep"),
     "half a character": (b'{"a": "\\ud800"}', "is no Unicode text"),
@@ -61,11 +61,11 @@ def test_a_broken_line_is_an_error_that_names_file_and_line(tmp_path, content):
 
 class Row(TypedDict):
     id: str
-    f1: float
+    score: float
 
 
 def test_a_row_of_another_type_is_an_error_that_names_line_entry_and_value(tmp_path):
-    (tmp_path / "rows.jsonl").write_text('{"id": "a", "f1": 1}\n{"id": "b", "f1": "high"}\n')
+    (tmp_path / "rows.jsonl").write_text('{"id": "a", "score": 1}\n{"id": "b", "score": "high"}\n')
     with pytest.raises(ThinwireError, match=r"rows\.jsonl, line 2: f1: Input should be a valid number.*, got 'high'"):
         read_rows(tmp_path / "rows.jsonl", TypeAdapter(list[Row]))
 

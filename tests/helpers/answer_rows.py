@@ -11,8 +11,8 @@ def row(id_, answer, golds=("Boston",), question="Where did the meeting take pla
         "raw_text": answer,
         "text": answer,
         "exact_match": float(answer == golds[0]),
-        "f1": 0.0,
-        "raw_f1": 0.0,
+        "score": 0.0,
+        "raw_score": 0.0,
         "stop_reason": stop_reason,
     }
 

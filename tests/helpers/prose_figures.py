@@ -3,8 +3,8 @@
 A comment at the end of a paragraph, list item or table, which a reader of the page does not see, names a record and
 says what each figure is there, in the expressions of ``record_fields``:
 
-    <!-- figures tradeoff: 38.5 = ratio4; 16.5 = ratio4_lora - ratio4; 16.5 (12.5 to 20.4) = ratio4_lora.f1_difference;
-    21.5 = ratio4.matrix_bytes; as given (a setting): 0.01 -->
+    <!-- figures tradeoff: 38.5 = ratio4; 16.5 = ratio4_lora - ratio4; 16.5 (12.5 to 20.4) =
+    ratio4_lora.score_difference; 21.5 = ratio4.matrix_bytes; as given (a setting): 0.01 -->
 
 The record is a file of ``docs/results/records`` or ``docs/performance/records``. ``as given`` exempts figures that are
 in no record, and says why. Of a table whose rows are the elements of a list, in their order, it says what the numbers

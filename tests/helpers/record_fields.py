@@ -1,6 +1,6 @@
 """Compute a number from a record, in the unit in which pages show it.
 
-An expression is a field, by the dotted names of row and field (``baseline.f1``); a field with a minus sign before it;
+An expression is a field, by the dotted names of row and field (``baseline.em``); a field with a minus sign before it;
 the difference or ratio of two fields (``r16 - baseline``); what a share lacks to one (``1 - covered``); or the
 ``min(...)`` or ``max(...)`` of several. A row by itself is its F1, and what has an interval is its estimate. Elements
 of lists are chosen by their ``name`` or number.
@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 _SHARES = (
-    *("f1", "em", "raw_f1", "selection_f1", "f1_difference", "em_difference", "share_of_ceiling"),
+    *("score", "em", "raw_score", "selection_score", "score_difference", "em_difference", "share_of_ceiling"),
     *("gain", "reference_gain", "difference"),  # of an interaction
     *("nearest_row_accuracy", "distinct_share", "top_first_word_share", "run_on_share"),
     *("share", "predicted", "covered", "refused", "false_no_help", "limit_of_a_true_5_percent"),  # of the benchmarks
@@ -70,7 +70,7 @@ def number_at(record: Any, path: str) -> float:
     """
     found = field(record, path)
     if isinstance(found, dict):
-        for name in ("f1", "difference", "estimate"):
+        for name in ("score", "difference", "estimate"):
             if name in found:
                 return number_at(record, f"{path}.{name}")
         if "value" in found:  # a codec's metric

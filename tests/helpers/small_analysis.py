@@ -103,11 +103,11 @@ def row(name: str, f1: float, **changes: Any) -> AnalysisRow:
         "matrix_bytes": 21468672,
         "code_bits": 2304,
         "minutes": 1.25,
-        "f1": f1,
+        "score": f1,
         "em": f1 / 2,
-        "raw_f1": f1,
+        "raw_score": f1,
         "raw_em": f1 / 2,
-        "selection_f1": f1 - 0.03125,
+        "selection_score": f1 - 0.03125,
         "cosine_at_start": 0.9735,
         "cosine": 0.9715,
         "rare_cosine": 0.8225,
@@ -127,7 +127,7 @@ def lora(name: str, f1: float, rank: int, alpha: float, layers: Any, num_layers:
     settings = {"rank": rank, "alpha": alpha, "layers": layers, "num_layers": num_layers}
     settings["settings"] = {"lora.rank": rank, "lora.alpha": alpha, "lora.layers": num_layers}
     judged = {
-        "f1_difference": difference(gain, gain - 0.03125, gain + 0.03125),
+        "score_difference": difference(gain, gain - 0.03125, gain + 0.03125),
         "em_difference": difference(gain / 2, gain / 2 - 0.03125, gain / 2 + 0.03125),
         "observed_tier": "strong",
         "supported_tier": "significant",
@@ -277,7 +277,7 @@ def changed(name: str, f1: float, size: int, cosine: float = 0.96875, best: bool
     gain = f1 - 0.25
     if settings["lora.rank"]:
         found |= {"rank": settings["lora.rank"], "alpha": 32.0, "layers": "all", "num_layers": 30}
-    return row(name, f1, f1_difference=difference(gain, gain - 0.03125, gain + 0.03125), **found)
+    return row(name, f1, score_difference=difference(gain, gain - 0.03125, gain + 0.03125), **found)
 
 
 def study() -> Analysis:
@@ -310,7 +310,7 @@ def rates() -> Analysis:
 
 
 def answer(text: str, f1: float) -> dict[str, Any]:
-    return {"text": text, "f1": f1}
+    return {"text": text, "score": f1}
 
 
 def questions() -> list[dict[str, Any]]:
@@ -365,9 +365,9 @@ def big_series(num: int = 10_570) -> dict[str, Any]:
             "id": hashlib.sha256(f"id {n}".encode()).hexdigest()[:24],
             "question": some(n, 9),
             "golds": [some(n + 1, 3), some(n + 2, 3), some(n + 1, 3)],
-            "text_control": {"text": some(n + 3, 12), "f1": 1 / 3},
-            "baseline": {"text": some(n + 4, 4), "f1": 1 / 7},
-            "best": {"text": some(n + 5, 4), "f1": 1.0},
+            "text_control": {"text": some(n + 3, 12), "score": 1 / 3},
+            "baseline": {"text": some(n + 4, 4), "score": 1 / 7},
+            "best": {"text": some(n + 5, 4), "score": 1.0},
         }
         for n in range(num)
     ]

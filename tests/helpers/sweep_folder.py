@@ -111,7 +111,7 @@ def replace_arm_record(folder, record):
 def predictions(pattern: str) -> list[dict]:
     rows = []
     for number, letter in enumerate(pattern):
-        said, f1, em, raw_f1, raw_em = SAID[letter]
+        said, f1, em, raw_score, raw_em = SAID[letter]
         raw = said.format(number)
         rows.append(
             {
@@ -122,9 +122,9 @@ def predictions(pattern: str) -> list[dict]:
                 "raw_text": raw,
                 "text": raw.split("\n")[0],
                 "exact_match": em,
-                "f1": f1,
+                "score": f1,
                 "raw_exact_match": raw_em,
-                "raw_f1": raw_f1,
+                "raw_score": raw_score,
                 "stop_reason": "end",
             }
         )
@@ -132,7 +132,7 @@ def predictions(pattern: str) -> list[dict]:
 
 
 def _scores(rows: list[dict]) -> Scores:
-    names = ("f1", "exact_match", "raw_f1", "raw_exact_match")
+    names = ("score", "exact_match", "raw_score", "raw_exact_match")
     return Scores(
         n=len(rows),
         **{name: sum(row[name] for row in rows) / len(rows) for name in names},
@@ -183,7 +183,7 @@ def record(
         reconstruction_at_start=_reconstruction(0.8125, 0.7) if coded else None,
         reconstruction=_reconstruction(0.875, 0.8) if coded else None,
         training=training if trains else None,
-        selection=test.model_copy(update={"f1": selection, "exact_match": 0.125, "n": 5}),
+        selection=test.model_copy(update={"score": selection, "exact_match": 0.125, "n": 5}),
         test=test,
         seconds_test=3.0,
     )
@@ -277,7 +277,7 @@ def write_arm(folder: Path, one: ArmRecord, answers: str | None = None) -> None:
 
 def with_scores(one: ArmRecord, rows: list[dict]) -> ArmRecord:
     """The record with the mean scores of ``rows``, and the hash of nothing yet."""
-    means = {name: getattr(_scores(rows), name) for name in ("f1", "exact_match", "raw_f1", "raw_exact_match")}
+    means = {name: getattr(_scores(rows), name) for name in ("score", "exact_match", "raw_score", "raw_exact_match")}
     test = one.done.test.model_copy(update=means)
     return one.model_copy(update={"results": one.done.model_copy(update={"test": test})})
 
@@ -304,8 +304,8 @@ def write_diagnostics(folder: Path, one: ArmRecord) -> None:
             append_jsonl(folder / "diagnostics.jsonl", row | {"tokens_per_second": 1000.0})
     selection, test = one.done.selection, one.done.test
     for split, scores, found in (
-        ("selection", selection, {"text_f1": selection.f1, "text_em": selection.exact_match}),
-        ("test", test, {"test_f1": test.f1, "test_em": test.exact_match}),
+        ("selection", selection, {"text_f1": selection.score, "text_em": selection.exact_match}),
+        ("test", test, {"test_f1": test.score, "test_em": test.exact_match}),
     ):
         row = {"event": "evaluation", "split": split, "epoch": 1, "n": scores.n, **found}
         append_jsonl(folder / "diagnostics.jsonl", row | {"degeneration": scores.degeneration.model_dump()})

@@ -62,13 +62,13 @@ def test_a_row_holds_its_records_numbers(finished):
     expected = {"kind": "arm", "status": "done", "error": None, "best": True, "is_baseline": False, "input": "adapter"}
     expected |= {"rank": 16, "alpha": 32, "layers": "all", "num_layers": 30}  # the model's own number
     # 11/16, 10/16; the answer that runs on is not exact as it came, so 9/16
-    expected |= {"f1": 0.6875, "em": 0.625, "raw_em": 0.5625}
+    expected |= {"score": 0.6875, "em": 0.625, "raw_em": 0.5625}
     expected |= {"cosine": 0.875, "cosine_at_start": 0.8125, "relative_mse": 0.25, "nearest_row_accuracy": 0.9375}
-    expected |= {"n": 16, "num_seeds": 1, "selection_f1": 0.59375}
+    expected |= {"n": 16, "num_seeds": 1, "selection_score": 0.59375}
     expected |= {"params": 5000, "adapter_params": 1000, "lora_params": 4000, "minutes": 1.5}  # 250 x rank 16; 90 s
     assert {key: getattr(row, key) for key in expected} == expected
     assert row.rare_cosine == pytest.approx(0.8125)  # of the bucket of 1 to 9 occurrences
-    assert row.raw_f1 == pytest.approx((11 - 1 / 3) / 16)
+    assert row.raw_score == pytest.approx((11 - 1 / 3) / 16)
 
 
 def test_settings_of_lora_are_none_where_there_is_none(finished):
@@ -203,18 +203,18 @@ def test_lists_of_modules_are_told_apart():
 
 def test_differences_are_to_the_baseline_and_controls_have_none(finished):
     rows = by_name(finished[1])
-    estimates = {name: row.f1_difference and row.f1_difference.estimate for name, row in rows.items()}
+    estimates = {name: row.score_difference and row.score_difference.estimate for name, row in rows.items()}
     # 6.5/16, 14/16 and 11/16 less the baseline's 6/16
     gains = {"r4_a8_layers8": 0.03125, "r8_a8_layers12": 0.5, "r16_a32_full": 0.3125}
     assert estimates == {**dict.fromkeys(rows), **gains}
     assert rows["r16_a32_full"].em_difference.estimate == 0.375  # 10/16 - 4/16
     for name in gains:
-        found = rows[name].f1_difference
+        found = rows[name].score_difference
         assert found.low < found.estimate < found.high
         assert 0 < found.p_adjusted <= 1
-    assert rows["r16_a32_full"].f1_difference.reason is None
+    assert rows["r16_a32_full"].score_difference.reason is None
     bound = "only 1 of 8 paragraphs differ: the interval is a bound"  # one more half, in one paragraph
-    assert rows["r4_a8_layers8"].f1_difference.reason == bound
+    assert rows["r4_a8_layers8"].score_difference.reason == bound
 
 
 def test_tiers_follow_the_thresholds_of_the_sweep(finished, tmp_path):
@@ -225,7 +225,7 @@ def test_tiers_follow_the_thresholds_of_the_sweep(finished, tmp_path):
     assert rows["r4_a8_layers8"].questions_needed is None
     assert rows["r4_a8_layers8"].questions_obstacle == "the results so far do not say how many questions would do"
     assert rows["r16_a32_full"].supported_tier == "significant"
-    assert 0.05 <= rows["r16_a32_full"].f1_difference.low < 0.10
+    assert 0.05 <= rows["r16_a32_full"].score_difference.low < 0.10
     assert (rows["r16_a32_full"].questions_needed, rows["r16_a32_full"].questions_obstacle) == (None, None)
     run = write_run(tmp_path / "run")
     edit(run / "sweep.json", lambda sweep: sweep["verdict"].update(marginal=4, significant=35, strong=60))
@@ -237,7 +237,7 @@ def test_a_gain_in_every_paragraph_alike_has_a_bound_and_says_why(tmp_path):
     # Against RH in each of 8 paragraphs, RR is half a question in two more in each: 0.25 everywhere.
     answers = {"baseline": "RH" * 8, "r16_a32_full": "RR" * 8}
     run = write_run(tmp_path / "run", [record("baseline"), record("r16_a32_full")], answers)
-    found = by_name(analysis_of(run))["r16_a32_full"].f1_difference
+    found = by_name(analysis_of(run))["r16_a32_full"].score_difference
     assert found.low < found.estimate == 0.25 < found.high
     assert found.reason == "same difference in all 8 paragraphs: the interval is a bound"
 
@@ -273,7 +273,17 @@ def test_a_failure_has_its_reason_and_no_figures(finished):
     row = by_name(finished[1])["broken"]
     said = {"kind": "arm", "status": "failed", "error": "ValueError: loss is nan", "best": False, "minutes": 0.1}
     assert {key: getattr(row, key) for key in said} == said
-    measured = ("f1", "em", "n", "selection_f1", "cosine", "params", "f1_difference", "supported_tier", "degeneration")
+    measured = (
+        "score",
+        "em",
+        "n",
+        "selection_score",
+        "cosine",
+        "params",
+        "score_difference",
+        "supported_tier",
+        "degeneration",
+    )
     assert {getattr(row, key) for key in measured} == {None}
 
 
@@ -283,7 +293,7 @@ def test_a_failure_has_its_reason_and_no_figures(finished):
 def test_the_selection_split_chooses_and_never_the_test_split(finished):
     results, analysis = finished
     assert choose_best(results) == analysis.verdict.best == "r16_a32_full"
-    assert max(analysis.rows[:4], key=lambda row: row.f1).name == "r8_a8_layers12"
+    assert max(analysis.rows[:4], key=lambda row: row.score).name == "r8_a8_layers12"
     assert [row.name for row in analysis.rows if row.best] == ["r16_a32_full"]
 
 
@@ -300,7 +310,7 @@ def test_the_verdict_is_that_of_the_chosen_arm(finished):
     found = "LoRA gains: at least significant, the estimate is strong"
     assert verdict.headline == f"{found}; {unmeasured} (1 of 5 arms has no result; one seed)"
     assert verdict.sentence.endswith("LoRA's gain on uncompressed input was not measured.")
-    low, high = (f"{100 * end:+.1f}" for end in (row.f1_difference.low, row.f1_difference.high))
+    low, high = (f"{100 * end:+.1f}" for end in (row.score_difference.low, row.score_difference.high))
     assert f"r16_a32_full gains +31.2 F1 points over the baseline (95% interval over all arms {low} to {high}, " in (
         verdict.sentence
     )
@@ -362,7 +372,7 @@ def test_without_two_sides_nothing_is_compared_and_nothing_is_claimed(tmp_path, 
     assert (verdict.headline, verdict.supported_tier) == (headline, supported)
     assert [getattr(verdict, key) for key in ("tier", "helped", "uncertainty_covers")] == [None] * 3
     assert verdict.next_steps == ((RUN_AGAIN,) if supported else ())
-    assert {row.f1_difference for row in analysis.rows} == {None}
+    assert {row.score_difference for row in analysis.rows} == {None}
 
 
 @pytest.mark.parametrize(("num_failed", "resolved"), [(0, True), (1, True), (2, True), (3, False), (8, False)])
@@ -487,16 +497,16 @@ def test_seeds_are_one_row_of_means_and_the_minutes_of_all(tmp_path):
     analysis = analysis_of(with_seeds(tmp_path / "run", baseline=2))
     assert [row.name for row in analysis.rows] == ["baseline", "r4_a8_layers8", "r16_a32_full"]
     row = by_name(analysis)["r16_a32_full"]
-    assert (row.num_seeds, row.f1, row.em) == (2, 7.5 / 16, 7 / 16)  # (11 + 4) / 2 and (10 + 4) / 2
-    assert (row.selection_f1, row.minutes) == ((0.59375 + 0.25) / 2, 3.0)
-    assert row.f1_difference.estimate == pytest.approx((7.5 - 5.25) / 16)
+    assert (row.num_seeds, row.score, row.em) == (2, 7.5 / 16, 7 / 16)  # (11 + 4) / 2 and (10 + 4) / 2
+    assert (row.selection_score, row.minutes) == ((0.59375 + 0.25) / 2, 3.0)
+    assert row.score_difference.estimate == pytest.approx((7.5 - 5.25) / 16)
 
 
 def test_the_choice_is_by_the_mean_over_seeds(tmp_path):
     # (0.59375 + 0.25) / 2 = 0.421875 is still above 0.40625 and 0.375; with 0.125 it is 0.359375.
     run = with_seeds(tmp_path / "run")
     assert choose_best(read_results(run)) == "r16_a32_full"
-    edit(run / "r16_a32_full-seed1" / "record.json", lambda record: record["results"]["selection"].update(f1=0.125))
+    edit(run / "r16_a32_full-seed1" / "record.json", lambda record: record["results"]["selection"].update(score=0.125))
     assert choose_best(read_results(run)) == "r4_a8_layers8"
 
 
@@ -507,9 +517,9 @@ def test_what_the_intervals_cover_is_said(tmp_path):
 
 def test_scores_of_extractors_are_means_over_seeds_as_f1_is(tmp_path):
     row = by_name(analysis_of(with_seeds(tmp_path / "run", baseline=2)))["r16_a32_full"]
-    assert row.extractors["first_line"].f1 == row.f1 == 7.5 / 16
+    assert row.extractors["first_line"].f1 == row.score == 7.5 / 16
     assert row.extractors["first_line"].exact_match == row.em == 7 / 16
-    assert row.extractors["raw"].f1 == pytest.approx(row.raw_f1)
+    assert row.extractors["raw"].f1 == pytest.approx(row.raw_score)
 
 
 def test_degeneration_is_of_the_first_seed_that_is_done_and_says_which(tmp_path):
@@ -523,8 +533,8 @@ def test_controls_with_several_seeds_are_one_row_of_means(tmp_path):
     records = [record("baseline"), record("r16_a32_full"), record("text_lora"), again]
     analysis = analysis_of(write_run(tmp_path / "run", records, {"text_lora-seed1": "R" * 16}))
     row = by_name(analysis)["text_lora"]
-    assert (row.kind, row.num_seeds, row.f1, row.minutes) == ("control", 2, (15.5 + 16) / 2 / 16, 3.0)
-    assert row.selection_f1 == (0.9375 + 0.5) / 2
+    assert (row.kind, row.num_seeds, row.score, row.minutes) == ("control", 2, (15.5 + 16) / 2 / 16, 3.0)
+    assert row.selection_score == (0.9375 + 0.5) / 2
     assert "text_lora-seed1" not in by_name(analysis)
 
 
@@ -648,9 +658,9 @@ def test_the_series_are_the_diagnostics_and_the_predictions(finished):
     assert [b["linear_cosine"] for b in found["frequency"]] == pytest.approx([0.8125, 0.825, 0.8625])
     second = found["questions"][1]  # H, R, R
     assert second["golds"] == ["red1 mill1"]
-    assert second["baseline"] == {"text": "red1 barn1", "f1": 0.5}
-    assert second["best"] == {"text": "red1 mill1", "f1": 1.0}
-    assert second["text_control"] == {"text": "red1 mill1", "f1": 1.0}
+    assert second["baseline"] == {"text": "red1 barn1", "score": 0.5}
+    assert second["best"] == {"text": "red1 mill1", "score": 1.0}
+    assert second["text_control"] == {"text": "red1 mill1", "score": 1.0}
 
 
 def test_answers_are_paired_by_id_and_not_by_place(tmp_path):
@@ -662,5 +672,5 @@ def test_answers_are_paired_by_id_and_not_by_place(tmp_path):
             write_answers(folder, read_arm_record(folder), read_jsonl(folder / "predictions.jsonl")[::-1])
     results = read_results(run)
     after = analyse(results)
-    assert after.rows[3].f1_difference == before.rows[3].f1_difference
-    assert collect(results, after)["questions"][1]["baseline"] == {"text": "red1 barn1", "f1": 0.5}
+    assert after.rows[3].score_difference == before.rows[3].score_difference
+    assert collect(results, after)["questions"][1]["baseline"] == {"text": "red1 barn1", "score": 0.5}

@@ -62,7 +62,7 @@ def test_seeds_of_the_members_of_interactions_count_unless_they_train_nothing():
 
 
 def test_where_nothing_is_compared_there_is_nothing_to_limit():
-    assert caveats.limits(with_each(example(), lambda _: {"f1_difference": None})) == []
+    assert caveats.limits(with_each(example(), lambda _: {"score_difference": None})) == []
 
 
 def test_shared_paragraphs_are_in_the_first_lines_of_every_rendering(tmp_path):

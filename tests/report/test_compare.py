@@ -21,21 +21,21 @@ from thinwire.results.record import sealed
 from thinwire.results.sweep_header import write_header
 
 
-def record(name, *, f1, em, selection, kind="arm", params=(1000, 0), cosine=0.961, distinct=0.9):
+def record(name, *, score, em, selection, kind="arm", params=(1000, 0), cosine=0.961, distinct=0.9):
     one = made("text_zero_shot" if cosine is None else "baseline", codec={"code_bits": None})
     test = one.done.test.model_copy(
         update={
             "n": 1000,
-            "f1": f1,
+            "score": score,
             "exact_match": em,
-            "raw_f1": f1 / 2,
+            "raw_score": score / 2,
             "degeneration": one.done.test.degeneration.model_copy(update={"distinct_share": distinct}),
         }
     )
     results = one.done.model_copy(
         update={
             "trainable_parameters": TrainableParameters(adapter=params[0], lora=params[1]),
-            "selection": test.model_copy(update={"f1": selection}),
+            "selection": test.model_copy(update={"score": selection}),
             "test": test,
         }
     )
@@ -51,11 +51,11 @@ def with_codec(one, **changes):
     return one.model_copy(update={"results": one.done.model_copy(update={"codec": codec})})
 
 
-BASELINE = record("baseline", f1=0.25, em=0.125, selection=0.25)
+BASELINE = record("baseline", score=0.25, em=0.125, selection=0.25)
 # Best on the test split, but not on the selection split.
-LUCKY = record("lucky", f1=0.5, em=0.375, selection=0.375, params=(1000, 234567))
-CHOSEN = record("chosen", f1=0.4375, em=0.25, selection=0.5, params=(1000, 500))
-CONTROL = record("text", kind="control", f1=0.75, em=0.625, selection=0.75, params=(0, 0), cosine=None)
+LUCKY = record("lucky", score=0.5, em=0.375, selection=0.375, params=(1000, 234567))
+CHOSEN = record("chosen", score=0.4375, em=0.25, selection=0.5, params=(1000, 500))
+CONTROL = record("text", kind="control", score=0.75, em=0.625, selection=0.75, params=(0, 0), cosine=None)
 BROKEN = failed("broken", error="ValueError: loss is nan at step 3")
 ALL = [BASELINE, LUCKY, CHOSEN, CONTROL, BROKEN]
 
@@ -94,16 +94,16 @@ def test_a_row_holds_fractions_and_sums(tmp_path):
         "kind": "arm",
         "status": "done",
         "error": None,
-        "f1": 0.5,
+        "score": 0.5,
         "em": 0.375,
         "n": 1000,
-        "raw_f1": 0.25,
+        "raw_score": 0.25,
         "difference": 0.25,  # 0.5 - 0.25
         "low": None,  # records alone hold no intervals
         "high": None,
         "p": None,
         "tier": None,
-        "selection_f1": 0.375,
+        "selection_score": 0.375,
         "cosine": 0.961,
         "params": 235567,  # 1000 + 234567
         "code_bits": 2304,  # 144 floats of 2 bytes
@@ -115,7 +115,7 @@ def test_a_row_holds_fractions_and_sums(tmp_path):
 
 def test_a_failure_has_no_results_rather_than_zeros(tmp_path):
     row = by_name(load_rows(make_run(tmp_path / "run")))["broken"]
-    measured = ("f1", "em", "n", "raw_f1", "difference", "selection_f1", "cosine", "params", "distinct")
+    measured = ("score", "em", "n", "raw_score", "difference", "selection_score", "cosine", "params", "distinct")
     measured += ("low", "high", "p", "tier", "code_bits")
     assert {key: row[key] for key in measured} == dict.fromkeys(measured)
     assert (row["status"], row["minutes"]) == ("failed", 0.1)
@@ -145,19 +145,19 @@ def test_the_selection_split_chooses_the_best_arm_and_never_the_test_split_or_a_
 
 
 def test_of_equal_arms_the_first_planned_is_chosen(tmp_path):
-    twin = record("a_twin", f1=0.9, em=0.9, selection=CHOSEN.done.selection.f1)
+    twin = record("a_twin", score=0.9, em=0.9, selection=CHOSEN.done.selection.score)
     assert best_arm(load_rows(make_run(tmp_path / "run", [BASELINE, CHOSEN, twin])))["name"] == "chosen"
 
 
 def test_rows_without_a_value_come_last_and_equal_rows_keep_their_order(tmp_path):
     rows = load_rows(make_run(tmp_path / "run", [BROKEN, BASELINE, LUCKY, CHOSEN]))
-    assert [row["name"] for row in sort_rows(rows, "f1")] == ["lucky", "chosen", "baseline", "broken"]
+    assert [row["name"] for row in sort_rows(rows, "score")] == ["lucky", "chosen", "baseline", "broken"]
     assert [row["name"] for row in sort_rows(rows, "params")] == ["lucky", "chosen", "baseline", "broken"]
     assert [row["name"] for row in sort_rows(rows, "cosine")] == ["baseline", "lucky", "chosen", "broken"]
 
 
 def test_a_negative_difference_sorts_above_none(tmp_path):
-    worse = record("worse", f1=0.125, em=0.0, selection=0.1)
+    worse = record("worse", score=0.125, em=0.0, selection=0.1)
     rows = load_rows(make_run(tmp_path / "run", [BASELINE, worse, CHOSEN]))
     assert [row["name"] for row in sort_rows(rows, "difference")] == ["chosen", "worse", "baseline"]
 
@@ -209,7 +209,7 @@ def test_a_broken_record_is_an_error_that_names_the_file(tmp_path, capsys, text)
 
 def test_json_holds_every_row_in_the_order_asked_for(tmp_path, capsys):
     run = make_run(tmp_path / "run")
-    assert main([str(run), "--json", "--sort", "selection_f1"]) == 0
+    assert main([str(run), "--json", "--sort", "selection_score"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in rows] == ["text", "chosen", "lucky", "baseline", "broken"]
     assert by_name(rows) == by_name(load_rows(run))
@@ -219,12 +219,12 @@ def test_an_unknown_column_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit) as caught:
         main([str(make_run(tmp_path / "run")), "--sort", "luck"])
     assert caught.value.code == 2
-    assert "selection_f1" in capsys.readouterr().err  # one of the valid ones
+    assert "selection_score" in capsys.readouterr().err  # one of the valid ones
 
 
 def test_several_runs_are_told_apart_and_each_keeps_its_own_baseline_and_choice(tmp_path, capsys):
     one = make_run(tmp_path / "one", [BASELINE, CHOSEN], name="first")
-    other = record("baseline", f1=0.375, em=0.0, selection=0.375)
+    other = record("baseline", score=0.375, em=0.0, selection=0.375)
     two = make_run(tmp_path / "two", [other, LUCKY], name="second")
     assert main([str(one), str(two), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
@@ -330,7 +330,7 @@ def test_rows_of_a_finished_sweep_hold_the_analysis_intervals_p_values_and_tiers
     of_analysis, rows = {row.name: row for row in analysis.rows}, by_name(load_rows(run))
     assert list(rows) == list(of_analysis)
     for name in ("r4_a8_layers8", "r8_a8_layers12", "r16_a32_full"):
-        found = of_analysis[name].f1_difference
+        found = of_analysis[name].score_difference
         got = {key: rows[name][key] for key in ("difference", "low", "high", "p", "tier")}
         assert got == {
             "difference": found.estimate,
@@ -341,7 +341,7 @@ def test_rows_of_a_finished_sweep_hold_the_analysis_intervals_p_values_and_tiers
         }
         assert found.low < found.estimate < found.high
     row = rows["r16_a32_full"]
-    assert (row["best"], row["difference"], row["f1"], row["em"]) == (True, 0.3125, 0.6875, 0.625)  # 11/16 - 6/16
+    assert (row["best"], row["difference"], row["score"], row["em"]) == (True, 0.3125, 0.6875, 0.625)  # 11/16 - 6/16
     assert (row["params"], row["minutes"], row["distinct"], row["n"]) == (5000, 1.5, 1.0, 16)
 
 
@@ -357,7 +357,7 @@ def test_controls_have_a_difference_to_the_baseline_but_no_interval(analysed):
 def test_the_table_shows_intervals_p_values_and_tiers_as_the_analysis_has_them(analysed):
     run, analysis = analysed
     found = {row.name: row for row in analysis.rows}["r16_a32_full"]
-    difference = found.f1_difference
+    difference = found.score_difference
     table = format_table([row for row in load_rows(run) if row["kind"] == "arm"])
     assert line_of(table, "r16_a32_full") == [
         *("*", "r16_a32_full", "5,000", "68.8", "62.5", "+31.2"),
@@ -368,20 +368,20 @@ def test_the_table_shows_intervals_p_values_and_tiers_as_the_analysis_has_them(a
 
 def test_an_analysis_with_the_sweeps_own_end_is_used_and_one_with_another_is_not(analysed):
     run, _ = analysed
-    edit(run / "analysis.json", lambda analysis: analysis["rows"][0].update(f1=0.0625))
-    assert by_name(load_rows(run))["baseline"]["f1"] == 0.0625
+    edit(run / "analysis.json", lambda analysis: analysis["rows"][0].update(score=0.0625))
+    assert by_name(load_rows(run))["baseline"]["score"] == 0.0625
     edit(run / "sweep.json", lambda sweep: sweep.update(finished_at="2026-01-02T05:00:00Z"))
     row = by_name(load_rows(run))["r16_a32_full"]
     assert (row["difference"], row["low"], row["p"], row["tier"]) == (0.3125, None, None, None)
-    assert by_name(load_rows(run))["baseline"]["f1"] == 0.375
+    assert by_name(load_rows(run))["baseline"]["score"] == 0.375
 
 
 def test_a_resumed_sweep_is_read_from_its_records_though_its_old_analysis_lies_beside_them(tmp_path):
     # It was stopped in its last arm, reported on as it was, and goes on: neither header has an end.
     run = write_run(tmp_path / "run", finished_at=None)
     write_reports(read_results(run))
-    edit(run / "baseline" / "record.json", lambda record: record["results"]["test"].update(f1=0.0625))
-    assert by_name(load_rows(run))["baseline"]["f1"] == 0.0625
+    edit(run / "baseline" / "record.json", lambda record: record["results"]["test"].update(score=0.0625))
+    assert by_name(load_rows(run))["baseline"]["score"] == 0.0625
 
 
 def test_rows_of_records_and_of_an_analysis_have_the_same_keys(analysed):
@@ -390,7 +390,7 @@ def test_rows_of_records_and_of_an_analysis_have_the_same_keys(analysed):
     (run / "analysis.json").unlink()
     for one, other in zip(with_analysis, load_rows(run), strict=True):
         assert set(one) == set(other)
-        same = ("name", "kind", "status", "best", "f1", "em", "selection_f1", "params", "difference", "distinct")
+        same = ("name", "kind", "status", "best", "score", "em", "selection_score", "params", "difference", "distinct")
         assert {key: one[key] for key in same} == {key: other[key] for key in same}
 
 
@@ -398,20 +398,20 @@ def test_seeds_of_a_control_are_rows_of_records_and_one_row_of_an_analysis(tmp_p
     again = made("text_lora-seed1", arm="text_lora", answers="R" * 16)
     run = write_run(tmp_path / "run", [made("baseline"), made("text_lora"), again], {"text_lora-seed1": "R" * 16})
     records = by_name(load_rows(run))
-    assert {name: row["f1"] for name, row in records.items() if row["kind"] == "control"} == {
+    assert {name: row["score"] for name, row in records.items() if row["kind"] == "control"} == {
         "text_lora": 15.5 / 16,
         "text_lora-seed1": 1.0,
     }
     write_reports(read_results(run))
     analysed = by_name(load_rows(run))
     assert list(analysed) == ["baseline", "text_lora"]
-    assert analysed["text_lora"]["f1"] == (15.5 + 16) / 2 / 16
+    assert analysed["text_lora"]["score"] == (15.5 + 16) / 2 / 16
     assert analysed["text_lora"]["difference"] == pytest.approx((15.75 - 6) / 16)
 
 
 def test_csv_holds_every_row_as_fractions_and_nothing_where_there_is_nothing(analysed, capsys):
     run, analysis = analysed
-    assert main([str(run), "--csv", "--sort", "selection_f1"]) == 0
+    assert main([str(run), "--csv", "--sort", "selection_score"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["name"] for row in rows[:4]] == ["text_lora", "r16_a32_full", "r8_a8_layers12", "text_zero_shot"]
     found = by_name(rows)
@@ -420,8 +420,8 @@ def test_csv_holds_every_row_as_fractions_and_nothing_where_there_is_nothing(ana
     for name, row in found.items():
         assert row == {key: "" if value is None else str(value) for key, value in expected[name].items()}
     of_analysis = {row.name: row for row in analysis.rows}
-    assert found["r16_a32_full"]["low"] == str(of_analysis["r16_a32_full"].f1_difference.low)
-    assert (found["broken"]["f1"], found["broken"]["status"]) == ("", "failed")
+    assert found["r16_a32_full"]["low"] == str(of_analysis["r16_a32_full"].score_difference.low)
+    assert (found["broken"]["score"], found["broken"]["status"]) == ("", "failed")
 
 
 def test_csv_of_several_runs_has_one_header(analysed, tmp_path, capsys):
@@ -439,15 +439,17 @@ PLAN_ARMS += ("r16_a16_layers16", "r16_a32_layers16", "r8_a16_full", "r16_a32_fu
 
 
 def test_the_summary_of_the_plans_sweep_is_at_most_100_columns_wide(tmp_path):
-    records = [record("baseline", f1=0.25, em=0.125, selection=0.25, params=(3_588_480, 0))]
-    records += [record(name, f1=0.375, em=0.25, selection=0.375, params=(3_588_480, 1_234_567)) for name in PLAN_ARMS]
-    records += [record("text_zero_shot", kind="control", f1=1.0, em=1.0, selection=1.0, params=(0, 0))]
+    records = [record("baseline", score=0.25, em=0.125, selection=0.25, params=(3_588_480, 0))]
+    records += [
+        record(name, score=0.375, em=0.25, selection=0.375, params=(3_588_480, 1_234_567)) for name in PLAN_ARMS
+    ]
+    records += [record("text_zero_shot", kind="control", score=1.0, em=1.0, selection=1.0, params=(0, 0))]
     run = make_run(tmp_path / "run", records)
     rows = [
         {
-            **{key: row[key] for key in ("name", "kind", "status", "error", "best", "f1", "em", "n", "raw_f1")},
-            **{key: row[key] for key in ("selection_f1", "cosine", "params", "code_bits")},
-            "f1_difference": {"estimate": 0.125, "low": -0.1234, "high": 0.1555, "p_adjusted": 0.0123},
+            **{key: row[key] for key in ("name", "kind", "status", "error", "best", "score", "em", "n", "raw_score")},
+            **{key: row[key] for key in ("selection_score", "cosine", "params", "code_bits")},
+            "score_difference": {"estimate": 0.125, "low": -0.1234, "high": 0.1555, "p_adjusted": 0.0123},
             "supported_tier": "significant",
             "degeneration": {"metrics": {"distinct_share": 1.0}},
             "minutes": 123.4,

@@ -89,7 +89,7 @@ def test_the_head_of_the_forest_grows_where_labels_of_thresholds_need_a_fourth_l
     # Differences down to -90 make the thresholds 2, 5 and 10 and a ceiling at 13 lie closer together than their labels.
     found = [
         row("baseline", 0.6, is_baseline=True),
-        lora("arm", 0.0, 4, 8.0, 8, 8, f1_difference=difference(-0.9, -0.92, -0.88)),
+        lora("arm", 0.0, 4, 8.0, 8, 8, score_difference=difference(-0.9, -0.92, -0.88)),
         row("text_lora", 0.73, kind="control"),
     ]
     analysis = with_rows(example(), found)
@@ -105,7 +105,7 @@ def test_the_head_of_the_forest_grows_where_labels_of_thresholds_need_a_fourth_l
 def test_the_forest_places_estimates_and_intervals_by_hand():
     found = [
         row("baseline", 0.25, is_baseline=True),
-        lora("arm", 0.35, 4, 8.0, 8, 8, f1_difference=difference(0.1, 0.05, 0.15)),
+        lora("arm", 0.35, 4, 8.0, 8, 8, score_difference=difference(0.1, 0.05, 0.15)),
         row("text_lora", 0.5, kind="control"),
     ]
     analysis = with_rows(example(), found)
@@ -131,7 +131,7 @@ def test_the_forest_is_sorted_and_leaves_out_what_has_no_difference():
 
 
 def test_a_difference_without_an_interval_has_its_mark_and_no_line():
-    analysis = with_row(example(), "r4_a8_layers8", f1_difference=difference(0.03125))
+    analysis = with_row(example(), "r4_a8_layers8", score_difference=difference(0.03125))
     found = next(item for item in differences.forest(analysis).rows if item.name == "r4_a8_layers8")
     assert (found.estimate, found.outer, found.inner) == (0.03125, None, None)
     forest.draw(differences.forest(analysis), 342)
@@ -169,7 +169,7 @@ def test_parameters_stand_where_they_belong():
     )
     drawn = tradeoff.draw(found, 912).markup
     # Ticks from 1,000 to 5,000 over 46 to 890; F1 from 0.25 to 0.5 over 344 (bottom) to 44.
-    expected = {(46 + 844 * (p.size - 1000) / 4000, 344 - 300 * (p.f1 - 0.25) / 0.25) for p in found.points}
+    expected = {(46 + 844 * (p.size - 1000) / 4000, 344 - 300 * (p.score - 0.25) / 0.25) for p in found.points}
     assert set(marks(drawn)) == {(round(x, 1), round(y, 1)) for x, y in expected}
     assert not tradeoff.is_log(found)
     assert 'y1="44" x2="890" y2="44" class="ceiling"' in drawn

@@ -105,7 +105,7 @@ def test_a_seed_is_no_quantity_and_words_are_no_numbers():
 
 
 def test_what_has_no_difference_is_on_no_line():
-    analysis = with_each(without(study(), "start"), lambda row: {"f1_difference": None})
+    analysis = with_each(without(study(), "start"), lambda row: {"score_difference": None})
     assert along_settings(analysis) == []
 
 
@@ -152,7 +152,7 @@ def test_many_lines_stay_beside_their_value():
 
 def test_each_rung_is_one_change_in_words_by_what_it_gains_and_the_rest_is_apart():
     found = changes.ladder(study())
-    assert (found.baseline, found.f1) == ("start", 0.25)
+    assert (found.baseline, found.score) == ("start", 0.25)
     assert [(rung.label, rung.arm.estimate) for rung in found.single] == [
         ("lora.rank 16", 0.125),
         ("supervision.ce_weight 1", 0.0625),
@@ -203,7 +203,7 @@ def test_bars_go_from_the_baselines_f1_to_the_arms():
 
 
 def test_an_interval_may_reach_below_zero_and_the_axis_does_not():
-    low = {"f1": 0.015625, "f1_difference": difference(-0.234375, -0.28, -0.18)}
+    low = {"score": 0.015625, "score_difference": difference(-0.234375, -0.28, -0.18)}
     found = changes.ladder(with_row(study(), "ce0", **low))
     assert found.span()[0] == 0
     assert all(float(x) >= 0 for x in re.findall(r'x1="([^"]+)"', ladder.draw(found, 342).markup))

@@ -153,11 +153,11 @@ def test_every_number_in_the_table_is_the_analysis_own(page):
     """Cells carry the full number: it must equal the analysis', and what is shown must be that number, rounded."""
     expected = {found.name: found for found in example().rows}
     formats = {
-        **dict.fromkeys(("f1", "em", "selection_f1"), numbers.points),
-        **dict.fromkeys(("f1_difference.estimate", "em_difference.estimate"), numbers.signed),
+        **dict.fromkeys(("score", "em", "selection_score"), numbers.points),
+        **dict.fromkeys(("score_difference.estimate", "em_difference.estimate"), numbers.signed),
         **dict.fromkeys(("params", "questions_needed"), numbers.whole),
         "cosine": numbers.decimal,
-        "f1_difference.p_adjusted": numbers.p_value,
+        "score_difference.p_adjusted": numbers.p_value,
         "minutes": lambda value: numbers.decimal(value, 1),
         "observed_tier": str,
         "supported_tier": str,
@@ -180,7 +180,7 @@ def test_every_number_in_the_table_is_the_analysis_own(page):
 
 
 def test_a_number_that_is_missing_is_a_dash_and_its_reason_is_said():
-    text = html.render(with_row(example(), "r4_a8_layers8", f1_difference=difference(0.03125)), series())
+    text = html.render(with_row(example(), "r4_a8_layers8", score_difference=difference(0.03125)), series())
     cells = Page(text).cells
     start = next(i for i, cell in enumerate(cells) if cell.get("data-value") == "r4_a8_layers8")
     shown = [cell["text"] for cell in cells[start + 1 : start + 5]]
@@ -273,8 +273,8 @@ def test_json_in_a_script_cannot_end_it():
 
 def test_fixed_and_broken_questions_are_counted():
     assert embed.count(series()["questions"]) == {"fixed": 10, "broke": 5, "all": 60}
-    unscored = {"baseline": {"text": "a", "f1": None}, "best": {"text": "a", "f1": 1.0}}
-    missing = {"baseline": None, "best": {"text": "a", "f1": 1.0}}
+    unscored = {"baseline": {"text": "a", "score": None}, "best": {"text": "a", "score": 1.0}}
+    missing = {"baseline": None, "best": {"text": "a", "score": 1.0}}
     assert embed.count([unscored, missing]) == {"fixed": 0, "broke": 0, "all": 2}
 
 
@@ -319,7 +319,7 @@ def lacking(what):
         nothing = example().model_copy(update={"rows": (), "bytes": None, "notes": ()})
         return with_verdict(nothing, tier=None, supported_tier=None, next_steps=()), NO_SERIES
     if what == "baseline":
-        no_differences = {"f1_difference": None, "em_difference": None}
+        no_differences = {"score_difference": None, "em_difference": None}
         return with_each(without(example(), "baseline"), lambda _: no_differences), series()
     if what == "controls":
         return without(example(), *(row.name for row in example().rows if row.kind == "control")), series()

@@ -28,14 +28,14 @@ def test_control_characters_are_written_as_escapes_and_all_others_stay(given, sh
 
 @pytest.mark.parametrize("formula", ["=1+1", "+1", "-2+3", "@SUM(A1)", " =cmd|' /C calc'!A0", "\t=1"])
 def test_no_cell_of_a_csv_is_a_formula(formula):
-    (row,) = csv.DictReader(io.StringIO(format_csv([{"run": formula, "f1": -0.5}])))
+    (row,) = csv.DictReader(io.StringIO(format_csv([{"run": formula, "score": -0.5}])))
     assert row["run"].startswith("'")
     assert row["run"][1:] == formula
-    assert row["f1"] == "-0.5"
+    assert row["score"] == "-0.5"
 
 
 def test_usual_cells_of_a_csv_stay():
-    assert format_csv([{"run": "r2_a4", "n": 3, "f1": None}]) == "run,n,f1\nr2_a4,3,"
+    assert format_csv([{"run": "r2_a4", "n": 3, "score": None}]) == "run,n,score\nr2_a4,3,"
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_an_interaction_is_the_difference_of_two_gains(tmp_path):
     assert found.difference.estimate == pytest.approx(-1.5 / 16)
     assert found.difference.low < -1.5 / 16 < found.difference.high
     assert (found.name, found.arm, found.of_compression) == ("own", LORA, True)
-    difference = next(row.f1_difference for row in analysis.rows if row.name == LORA)
+    difference = next(row.score_difference for row in analysis.rows if row.name == LORA)
     assert (found.gain.low, found.gain.high) == (difference.low, difference.high)
 
 

@@ -92,7 +92,7 @@ def test_what_is_missing_is_left_out_and_never_written_as_none():
 
 
 def test_a_difference_without_an_interval_says_why():
-    found = with_row(example(), "r16_a32_full", f1_difference=difference(0.125))
+    found = with_row(example(), "r16_a32_full", score_difference=difference(0.125))
     assert "(\u0394=+12.5%, one question)" in section(found)
 
 

@@ -47,18 +47,18 @@ def test_the_analysis_has_the_records_numbers_and_the_records_have_the_predictio
     row = rows[name]
     folder = run / ("controls" if row["kind"] == "control" else "") / name
     record, predictions = load(folder / "record.json"), read_jsonl(folder / "predictions.jsonl")
-    of_record = {"f1": "f1", "em": "exact_match", "raw_f1": "raw_f1", "raw_em": "raw_exact_match"}
+    of_record = {"score": "score", "em": "exact_match", "raw_score": "raw_score", "raw_em": "raw_exact_match"}
     for key, source in of_record.items():
         assert row[key] == record["results"]["test"][source] == fmean(one[source] for one in predictions), key
     results = record["results"]
     assert row["n"] == results["test"]["n"] == len(predictions) == 16
-    assert row["selection_f1"] == results["selection"]["f1"]
+    assert row["selection_score"] == results["selection"]["score"]
     assert row["params"] == sum(results["trainable_parameters"].values())
     assert row["minutes"] == record["seconds_total"] / 60
     assert row["cosine"] == (results["reconstruction"] and results["reconstruction"]["overall"]["cosine"])
-    if row["f1_difference"]:
-        scores = {one["id"]: one["f1"] for one in read_jsonl(run / "baseline" / "predictions.jsonl")}
-        assert row["f1_difference"]["estimate"] == fmean(one["f1"] - scores[one["id"]] for one in predictions)
+    if row["score_difference"]:
+        scores = {one["id"]: one["score"] for one in read_jsonl(run / "baseline" / "predictions.jsonl")}
+        assert row["score_difference"]["estimate"] == fmean(one["score"] - scores[one["id"]] for one in predictions)
     else:
         assert row["is_baseline"] or row["kind"] == "control"
 
@@ -73,16 +73,16 @@ def cells_of_summary(text, name):
 
 def summary_line(row, baseline):
     """What the summary must show of a row."""
-    difference = row["f1_difference"] or {"low": None, "p_adjusted": None, "estimate": None}
+    difference = row["score_difference"] or {"low": None, "p_adjusted": None, "estimate": None}
     gain = difference["estimate"]
     if row["kind"] == "control":
-        gain = row["f1"] - baseline["f1"]
+        gain = row["score"] - baseline["score"]
     low, high, p = difference["low"], difference.get("high"), difference["p_adjusted"]
     interval = ["-"] if low is None else [points(low, "+"), "to", points(high, "+")]
     return [
-        *(row["name"], f"{row['params']:,}", points(row["f1"]), points(row["em"]), points(gain, "+")),
+        *(row["name"], f"{row['params']:,}", points(row["score"]), points(row["em"]), points(gain, "+")),
         *interval,
-        *("-" if p is None else f"{p:.4f}", row["supported_tier"] or "-", points(row["selection_f1"])),
+        *("-" if p is None else f"{p:.4f}", row["supported_tier"] or "-", points(row["selection_score"])),
         *(f"{row['degeneration']['metrics']['distinct_share']:.0%}", f"{row['minutes']:.1f}"),
     ]
 
@@ -94,13 +94,13 @@ def test_every_line_of_the_summary_is_the_analysis_row(run, rows, name):
 
 
 def markdown_line(row):
-    difference = row["f1_difference"]
+    difference = row["score_difference"]
     interval = f"{points(difference['low'], '+')} to {points(difference['high'], '+')}" if difference else ""
     interval += f"; {difference['reason']}" if difference and difference["reason"] else ""
     return [
         f"**{row['name']}**" if row["best"] else row["name"],
         f"{row['params']:,}",
-        points(row["f1"]),
+        points(row["score"]),
         points(row["em"]),
         f"{points(difference['estimate'], '+')} ({interval})" if difference else "",
         f"{difference['p_adjusted']:.4f}" if difference else "",
@@ -131,9 +131,9 @@ def numbers_outside_of_tables(text, analysis):
 
 def allowed(analysis, rows):
     best, base, text = rows[analysis["verdict"]["judged_by"]], rows["baseline"], rows["text_zero_shot"]
-    difference = best["f1_difference"]
+    difference = best["score_difference"]
     found = {points(difference[key], "+") for key in ("estimate", "low", "high")}
-    found |= {points(best["f1"]), points(base["f1"]), points(text["f1"]), str(best["n"])}
+    found |= {points(best["score"]), points(base["score"]), points(text["score"]), str(best["n"])}
     share = best["share_of_ceiling"]
     found |= {f"{100 * share[key]:.0f}" for key in ("estimate", "low", "high") if share[key] is not None}
     found.add(f"{100 * analysis['confidence']:.0f}")
@@ -151,7 +151,14 @@ def test_every_other_number_in_the_text_is_of_the_verdict_or_the_experiments_own
     found = set(numbers_outside_of_tables(text, analysis))
     # The experiment expects 24 of its baseline, and its hypothesis is the 9th; neither is a result of the sweep.
     assert found - allowed(analysis, rows) <= {"24"}
-    assert {"+31.2", points(rows["r16_a32_full"]["f1_difference"]["low"], "+"), "37.5", "62.5", "16", "5,000"} <= found
+    assert {
+        "+31.2",
+        points(rows["r16_a32_full"]["score_difference"]["low"], "+"),
+        "37.5",
+        "62.5",
+        "16",
+        "5,000",
+    } <= found
 
 
 @pytest.mark.parametrize("file", ["sweep_summary.txt", "report.md", "report.html"])
@@ -220,7 +227,7 @@ def shown(key, value, row):
         return f"{DASH} *"
     if value is None or (key == "num_layers" and value == 0):  # no LoRA, so on no layers
         return DASH
-    if key in ("f1_difference.low", "em_difference.low"):
+    if key in ("score_difference.low", "em_difference.low"):
         found = row[key.split(".")[0]]
         text = f"[{points(found['low'], '+')}, {points(found['high'], '+')}]"
     elif key.startswith("extractors."):
@@ -235,7 +242,7 @@ def shown(key, value, row):
         text = f"[{100 * found['low']:.0f} %, {100 * found['high']:.0f} %]"
     elif key.endswith("p_adjusted"):
         text = f"{value:.3f}"
-    elif key in ("f1", "em", "selection_f1"):
+    elif key in ("score", "em", "selection_score"):
         text = points(value)
     elif key.endswith("_share"):
         text = (
@@ -266,7 +273,7 @@ def test_every_cell_of_the_page_is_the_analysis_own_figure_and_shows_it(analysis
             if name != "broken":
                 assert cell["text"] == shown(key, value, rows.get(name)), (name, key)
             checked[key] = checked.get(key, 0) + 1
-    arms_table = {key: num for key, num in checked.items() if key in ("f1", "em", "params", "f1_difference.low")}
+    arms_table = {key: num for key, num in checked.items() if key in ("score", "em", "params", "score_difference.low")}
     assert arms_table == dict.fromkeys(arms_table, 8)  # seven that are done and the one that failed
     assert checked["extractors.first_line.f1"] == 7
     assert checked["degeneration.metrics.distinct_share"] == 8  # and the gold answers
@@ -275,14 +282,23 @@ def test_every_cell_of_the_page_is_the_analysis_own_figure_and_shows_it(analysis
 
 def test_every_figure_of_every_row_has_its_cell(page, rows):
     found = {(cells[0].get("data-value"), cell.get("data-key")) for cells in page.rows for cell in cells}
-    keys = ("f1", "em", "selection_f1", "cosine", "params", "minutes", "f1_difference.estimate", "supported_tier")
+    keys = (
+        "score",
+        "em",
+        "selection_score",
+        "cosine",
+        "params",
+        "minutes",
+        "score_difference.estimate",
+        "supported_tier",
+    )
     assert {(name, key) for name in rows for key in keys} <= found
 
 
 def test_what_failed_shows_its_status_and_settings_and_no_figure(page):
     tables = [cells for cells in page.rows if cells[0].get("data-value") == "broken"]
     by_key = {cell["data-key"]: cell for cells in tables for cell in cells}
-    assert by_key["f1"]["text"] == "failed"
+    assert by_key["score"]["text"] == "failed"
     assert {key for key, cell in by_key.items() if "data-value" in cell} == {
         *("name", "rank", "alpha", "num_layers", "minutes"),
     }
@@ -292,7 +308,7 @@ def test_what_failed_shows_its_status_and_settings_and_no_figure(page):
 def test_the_pages_first_screen_has_the_verdicts_numbers(run, rows):
     text = (run / "report.html").read_text(encoding="utf-8")
     words = re.sub(r"<[^>]+>", "", text.split("</header>")[0].split("<main>")[1]).replace("&#x27;", "'")
-    found = rows["r16_a32_full"]["f1_difference"]
+    found = rows["r16_a32_full"]["score_difference"]
     assert f"+31.2 F1 95 % [{points(found['low'], '+')}, {points(found['high'], '+')}]" in words
     assert "r16_a32_full 68.8 against 37.5" in words
     assert "67 % of the ceiling (0 = codec only, 100 % = text + LoRA)" in words  # (11 - 2) / (15.5 - 2)
@@ -303,6 +319,6 @@ def test_the_pages_questions_are_the_predictions(run, page):
     expected = []
     sources = ("controls/text_zero_shot", "baseline", "r16_a32_full")
     for text, baseline, best in zip(*(read_jsonl(run / name / "predictions.jsonl") for name in sources), strict=True):
-        answers = [part for one in (text, baseline, best) for part in (one["text"], one["f1"])]
+        answers = [part for one in (text, baseline, best) for part in (one["text"], one["score"])]
         expected.append([best["id"], best["question"], best["golds"], *answers])
     assert found == expected

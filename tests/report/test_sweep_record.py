@@ -50,8 +50,8 @@ def row_of(found, name):
 
 
 def changed_difference(found, name, **changes):
-    difference = row_of(found, name).f1_difference.model_copy(update=changes)
-    return with_row(found, name, f1_difference=difference)
+    difference = row_of(found, name).score_difference.model_copy(update=changes)
+    return with_row(found, name, score_difference=difference)
 
 
 def cells(text, name):
@@ -65,12 +65,12 @@ def cells(text, name):
 
 def test_numbers_are_the_analysis_own_to_six_digits(analysis, published):
     chosen, source = row_of(published, "r16_a32_full"), row_of(analysis, "r16_a32_full")
-    assert (chosen.f1, chosen.em, chosen.selection_f1) == (0.6875, 0.625, 0.59375)  # 11/16, 10/16, as given
-    assert chosen.raw_f1 == 0.666667  # (11 - 1/3) / 16 = 2/3
+    assert (chosen.score, chosen.em, chosen.selection_score) == (0.6875, 0.625, 0.59375)  # 11/16, 10/16, as given
+    assert chosen.raw_score == 0.666667  # (11 - 1/3) / 16 = 2/3
     assert (chosen.cosine_at_start, chosen.cosine, chosen.params) == (0.8125, 0.875, 5000)
     for key in ("estimate", "low", "high", "pointwise_low", "pointwise_high", "p_adjusted"):
-        found = getattr(chosen.f1_difference, key)
-        assert found == pytest.approx(getattr(source.f1_difference, key), rel=1e-5), key
+        found = getattr(chosen.score_difference, key)
+        assert found == pytest.approx(getattr(source.score_difference, key), rel=1e-5), key
     assert published.bytes.matrix_bytes_codes == 49152 * 144 * 2  # whole numbers stay whole
     assert isinstance(published.bytes.matrix_bytes_codes, int)
     assert [type(one.bits) for one in published.bytes.wire_bits] == [*[int] * 5, float]
@@ -115,14 +115,14 @@ def test_a_sweep_without_an_end_has_no_duration(tmp_path):
 def test_what_failed_keeps_its_error_and_has_no_results(published):
     broken = row_of(published, "broken")
     assert (broken.status, broken.error, broken.rank) == ("failed", "ValueError: loss is nan", 2)
-    assert broken.f1 is broken.degeneration is broken.f1_difference is None
+    assert broken.score is broken.degeneration is broken.score_difference is None
 
 
 def test_the_file_has_a_line_for_each_row_and_is_the_same_when_written_again(published):
     lines = as_text(published).splitlines()
     for row in published.rows:
         assert sum(f'{{"name": "{row.name}"' in line for line in lines) == 1
-    changed = with_row(published, "codec_only", f1=0.5)
+    changed = with_row(published, "codec_only", score=0.5)
     *rows, seal, _ = zip(lines, as_text(changed).splitlines(), strict=True)
     assert sum(old != new for old, new in rows) == 1
     assert seal[0] != seal[1], "and the hash of all"
@@ -320,11 +320,11 @@ def test_a_sweep_of_the_baseline_alone_says_so_and_nothing_that_is_missing(tmp_p
 
 def test_several_seeds_are_said(published):
     assert "16 test questions |" in section(published)
-    arms = {row.name: {"num_seeds": 3 if row.kind == "arm" and row.f1 else row.num_seeds} for row in published.rows}
+    arms = {row.name: {"num_seeds": 3 if row.kind == "arm" and row.score else row.num_seeds} for row in published.rows}
     rows = [row.model_copy(update=arms[row.name]) for row in published.rows]
     found = section(with_rows(published, rows))
     assert "16 test questions; 1 or 3 seeds |" in found  # text_lora has one; what trains nothing does not count
-    trained = [row.model_copy(update={"num_seeds": 3}) if row.params and row.f1 else row for row in rows]
+    trained = [row.model_copy(update={"num_seeds": 3}) if row.params and row.score else row for row in rows]
     assert "16 test questions; 3 seeds |" in section(with_rows(published, trained))
     # As earlier versions computed it, a share is of the first seed alone.
     assert "but the share of the ceiling and what is said of the answers are of the first seed (seed 0)." in found

@@ -32,6 +32,7 @@ GROUND = [
 ]
 LAYERS = (
     GROUND,
+    ["tasks"],
     ["ops", "results", "stats"],
     ["codecs"],
     ["config", "data", "items"],
@@ -47,7 +48,7 @@ TORCH_FREE = [
     *["errors", "strict_json", "regular_file", "inputs", "files", "reading", "schema", "seeding", "progress", "cache"],
     "assets",
     *["codecs.settings", "config.settings", "data.sources", "data.splits", "data.prompts"],
-    *["evaluation.scoring", "evaluation.extractors", "evaluation.answer_metrics", "evaluation.degeneration"],
+    *["tasks.squad_metric", "evaluation.extractors", "evaluation.answer_metrics", "evaluation.degeneration"],
     *[
         "stats.bootstrap",
         "stats.ceiling",

@@ -65,9 +65,9 @@ def test_each_decimal_says_where_it_is_from(page):
 GAIN = {"estimate": 0.16449, "low": 0.125, "high": 0.2042, "p_adjusted": 0.006}
 RECORD = {
     "rows": [
-        {"name": "base", "f1": 0.38466, "em": 0.25, "n": 1000, "matrix_bytes": 21_472_136, "cosine": 0.9697},
-        {"name": "lora", "f1": 0.54915, "f1_difference": GAIN, "settings": {"lora.rank": 16}},
-        {"name": "rate_1e-3", "f1": 0.5, "share_of_ceiling": {"estimate": 0.75, "low": 0.71, "high": 0.79}},
+        {"name": "base", "score": 0.38466, "em": 0.25, "n": 1000, "matrix_bytes": 21_472_136, "cosine": 0.9697},
+        {"name": "lora", "score": 0.54915, "score_difference": GAIN, "settings": {"lora.rank": 16}},
+        {"name": "rate_1e-3", "score": 0.5, "share_of_ceiling": {"estimate": 0.75, "low": 0.71, "high": 0.79}},
     ],
     "bytes": {"matrix_bytes_original": 56_623_104},
     "interactions": [{"name": "of_lora", "difference": {"estimate": -0.0123, "low": -0.03, "high": 0.005}}],
@@ -99,8 +99,8 @@ def sourceless(page):
         ("base.matrix_bytes", 21.472136),
         ("bytes.matrix_bytes_original", 56.623104),
         ("lora - base", 16.449),
-        ("-lora.f1_difference", -16.449),
-        ("lora.f1_difference.p_adjusted", 0.006),
+        ("-lora.score_difference", -16.449),
+        ("lora.score_difference.p_adjusted", 0.006),
         ("lora.settings.lora.rank", 16),
         ("rate_1e-3", 50.0),
         ("rate_1e-3.share_of_ceiling.low", 71.0),
@@ -131,7 +131,7 @@ def test_what_the_record_lacks_or_nobody_can_read_is_refused(expression):
 
 def test_figures_of_the_record_are_right_with_and_without_signs_separators_and_intervals():
     page = """LoRA gains +16.4 points (12.5 to 20.4) to 54.9, of 1,000 questions, 75 % (71 to 79) of the way; 1.2 less.
-<!-- figures mine: 16.4 (12.5 to 20.4) = lora.f1_difference; 54.9 = lora; 1,000 = base.n;
+<!-- figures mine: 16.4 (12.5 to 20.4) = lora.score_difference; 54.9 = lora; 1,000 = base.n;
 75 % (71 to 79) = rate_1e-3.share_of_ceiling; 1.2 (-0.5 to 3.0) = -interactions.of_lora.difference -->"""
     assert wrong(page) == ["-0.5 is stated, and does not occur there", "3.0 is stated, and does not occur there"]
     assert sourceless(page) == []

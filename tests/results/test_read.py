@@ -14,8 +14,8 @@ def test_a_finished_sweep_is_read_in_the_order_planned(tmp_path):
     assert results.sweep.name == "phase1a_lora_sweep"
     assert results.folder == run
     (chosen,) = results.arms["r16_a32_full"]
-    assert (chosen.folder, chosen.record.done.test.f1) == (run / "r16_a32_full", 0.6875)
-    assert [row["f1"] for row in chosen.predictions[:4]] == [1.0, 1.0, 1.0, 0.0]  # LRRW
+    assert (chosen.folder, chosen.record.done.test.score) == (run / "r16_a32_full", 0.6875)
+    assert [row["score"] for row in chosen.predictions[:4]] == [1.0, 1.0, 1.0, 0.0]  # LRRW
     assert [one.folder for one in results.controls["codec_only"]] == [run / "controls" / "codec_only"]
     assert list(results.groups) == [*results.arms, *results.controls]
     assert is_complete(run)
@@ -135,6 +135,6 @@ def test_the_example_is_what_it_says(tmp_path):
     found = {one.name: one.done.test for one in everything() if one.status == "done"}
     arms = {"baseline": 6, "r4_a8_layers8": 6.5, "r8_a8_layers12": 14, "r16_a32_full": 11}
     controls = {"text_lora": 15.5, "text_zero_shot": 10, "codec_only": 2}
-    assert {name: test.f1 * 16 for name, test in found.items()} == arms | controls
-    assert found["r16_a32_full"].raw_f1 * 16 == pytest.approx(11 - 1 / 3)
+    assert {name: test.score * 16 for name, test in found.items()} == arms | controls
+    assert found["r16_a32_full"].raw_score * 16 == pytest.approx(11 - 1 / 3)
     assert {len(pattern) for pattern in ANSWERS.values()} == {16}

@@ -9,7 +9,7 @@ from thinwire.stats.pairing import Run
 
 def run(scores_by_paragraph):
     rows = [
-        {"id": f"{p}-{q}", "paragraph_id": str(p), "f1": score}
+        {"id": f"{p}-{q}", "paragraph_id": str(p), "score": score}
         for p, scores in enumerate(scores_by_paragraph)
         for q, score in enumerate(scores)
     ]

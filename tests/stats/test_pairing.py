@@ -51,11 +51,11 @@ def test_repeated_ids_and_unequal_lengths_are_refused():
 
 
 def test_rows_of_a_predictions_file_become_a_run_and_null_is_no_zero():
-    rows = [{"id": "a", "paragraph_id": "p", "f1": 0.5, "exact_match": 1}]
+    rows = [{"id": "a", "paragraph_id": "p", "score": 0.5, "exact_match": 1}]
     assert Run.of_rows(rows).scores == (0.5,)
     assert Run.of_rows(rows, "exact_match").scores == (1.0,)
     with pytest.raises(UsageError, match="no number"):
-        Run.of_rows([{**rows[0], "f1": None}])
+        Run.of_rows([{**rows[0], "score": None}])
 
 
 def test_weights_draw_as_many_paragraphs_as_there_are_in_each_of_all_resamples():

@@ -41,7 +41,7 @@ def test_nested_settings_are_flat_by_their_paths():
 def test_an_arm_that_is_not_done_has_no_results():
     assert results_of(failed("broken")) == {}
     # 10 right and 2 half of 16, 10 of 16 exact
-    found = {"selection_f1": 0.59375, "selection_em": 0.125, "test_f1": 0.6875, "test_em": 0.625}
+    found = {"selection_score": 0.59375, "selection_em": 0.125, "test_f1": 0.6875, "test_em": 0.625}
     assert results_of(record("r16_a32_full")) == found
 
 

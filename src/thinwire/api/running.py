@@ -113,7 +113,7 @@ class Run:
 
     def predictions(self, name: str) -> list[dict[str, Any]]:
         """Return an arm's scored answers to the test questions: for each its ``id``, ``question``, ``golds``, ``text``,
-        ``f1``, ``exact_match``, ...
+        ``score``, ``exact_match``, ...
 
         Raises:
             UsageError: the sweep has not ended, or no arm or control of that name is done.

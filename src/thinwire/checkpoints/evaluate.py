@@ -11,7 +11,8 @@ from thinwire.data.prompts import PromptEncoder
 from thinwire.data.sources import check_columns_apply, load_questions
 from thinwire.data.splits import draw_examples
 from thinwire.data.squad import Mismatched, Unanswerable
-from thinwire.evaluation.answering import answer_questions, summarize
+from thinwire.evaluation.answering import answer_questions
+from thinwire.evaluation.prediction import summarize
 from thinwire.model.loading import choose_device, load
 from thinwire.model.memory import decoding_batch_tokens
 from thinwire.progress import Display

@@ -77,7 +77,7 @@ def evaluate(
     if as_json:
         typer.echo(scores.model_dump_json())
     else:
-        typer.echo(f"F1 {100 * scores.f1:.2f}  EM {100 * scores.exact_match:.2f}  {scores.n} questions")
+        typer.echo(f"F1 {100 * scores.score:.2f}  EM {100 * scores.exact_match:.2f}  {scores.n} questions")
 
 
 @checkpoints_app.command(cls=Command)

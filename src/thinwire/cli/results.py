@@ -39,8 +39,8 @@ from thinwire.cli.options import (
     unanswerable_choice,
 )
 from thinwire.errors import UsageError
-from thinwire.evaluation.scoring import score as score_predictions
 from thinwire.report import compare as compare_report
+from thinwire.tasks.squad_metric import score as score_predictions
 
 if TYPE_CHECKING:
     from thinwire.results.read import Results
@@ -95,7 +95,7 @@ def compare_sweeps(
     ],
     sort: Annotated[
         str | None,
-        typer.Option(help=f"Sweeps: column, one of {', '.join(compare_report.SORTABLE)}. [default: f1]"),
+        typer.Option(help=f"Sweeps: column, one of {', '.join(compare_report.SORTABLE)}. [default: score]"),
     ] = None,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV to standard output.")] = False,
@@ -119,7 +119,7 @@ def compare_sweeps(
     runs = [Path(one) for one in results]
     existing_folder("folder of a sweep")(runs)
     options.refuse()
-    sort = sort or "f1"
+    sort = sort or "score"
     if sort not in compare_report.SORTABLE:
         raise UsageError(f"--sort takes one of {', '.join(compare_report.SORTABLE)}, got {sort!r}")
     if sys.stdout.isatty() and not as_json and not as_csv:
@@ -178,7 +178,7 @@ def best(run: Sweep, as_json: AsJson = False) -> None:
     gain = "" if row["difference"] is None else f", {100 * row['difference']:+.1f} to the baseline"
     if row["low"] is not None:
         gain += f" ({100 * row['low']:+.1f} to {100 * row['high']:+.1f}; {row['tier']})"
-    typer.echo(f"{row['name']}: F1 {100 * row['f1']:.1f}, EM {100 * row['em']:.1f}{gain}")
+    typer.echo(f"{row['name']}: F1 {100 * row['score']:.1f}, EM {100 * row['em']:.1f}{gain}")
 
 
 @results_app.command(cls=Command)

@@ -29,6 +29,8 @@ from thinwire.config.settings import (
 from thinwire.errors import UsageError, shown
 from thinwire.results.interactions import Interaction
 from thinwire.schema import Auto, Section, Seed, build, leaves, merge, nearest, nested
+from thinwire.tasks.table import TASKS
+from thinwire.tasks.task import TaskName
 
 ARM_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"
 """Pattern of arm names. They become folder names, so only characters that every file system accepts are allowed."""
@@ -66,6 +68,10 @@ class ArmConfig(Section):
     or the text itself."""
     context: bool = True
     """Whether the prompt contains the paragraph; false leaves the question alone."""
+    task: TaskName = "extractive_qa"
+    """What is asked and how it is scored, the same for all arms: ``extractive_qa`` (F1), ``short_answer`` (exact
+    match), ``generation`` (ROUGE-L), ``multiple_choice`` and ``classification`` (accuracy of the likeliest option) or
+    ``perplexity`` (1 / perplexity of given texts)."""
     seed: Seed = 0
     """Seed of the data order, initial values and dropout; at the top level it also draws the questions."""
     prompt: PromptConfig = PromptConfig()
@@ -173,6 +179,14 @@ class Experiment(ArmConfig):
         return {path: _candidate_values(path, values) for path, values in value.items()}
 
     @model_validator(mode="after")
+    def _thresholds_of_the_task(self) -> Experiment:
+        """Take the task's thresholds where the verdict sets none of its own."""
+        thresholds = TASKS[self.task].thresholds._asdict()
+        if self.verdict.model_fields_set & thresholds.keys() or self.verdict.thresholds() == thresholds:
+            return self
+        return self.model_copy(update={"verdict": self.verdict.model_copy(update=thresholds)})
+
+    @model_validator(mode="after")
     def _all_arms_resolve(self) -> Experiment:
         if shared := sorted(set(self.arms) & set(self.controls)):
             raise ValueError(f"{', '.join(shared)}: the name of an arm and of a control; rename one")
@@ -186,7 +200,8 @@ class Experiment(ArmConfig):
         complaints: list[str] = []
         for name in (*self.arms, *self.controls):
             try:
-                self.arm(name)
+                if (task := self.arm(name).task) != self.task:
+                    complaints.append(f"{name}: task={task}, but scores of two tasks cannot be compared; set it once")
             except UsageError as error:
                 complaints += [line for line in error.args if line not in complaints]
         if complaints:

@@ -351,7 +351,8 @@ class EvaluationConfig(Section):
 
 
 class VerdictConfig(Tiers):
-    """Thresholds and confidence of the verdict. Gains are F1 points over the baseline arm."""
+    """Thresholds and confidence of the verdict. Gains over the baseline arm are in points of the task's score (F1);
+    where none is set, the thresholds are those of the task, here of ``extractive_qa``."""
 
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     """Confidence of the simultaneous intervals over all arms."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from thinwire.evaluation.scoring import normalize
 from thinwire.results.arm_record import DegenerationMetrics
+from thinwire.tasks.squad_metric import normalize
 
 PredictionRow = Mapping[str, Any]
 """One line of ``predictions.jsonl``; id, paragraph_id, question, golds, raw_text, text, exact_match and stop_reason are

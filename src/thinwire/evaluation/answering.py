@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -11,43 +10,17 @@ from torch import Tensor
 
 from thinwire.data.prompts import Encoded, PromptEncoder
 from thinwire.errors import foreign
-from thinwire.evaluation.answer_metrics import degeneration_metrics
 from thinwire.evaluation.extractors import first_line
 from thinwire.evaluation.generation import StopRule, greedy_batches
-from thinwire.evaluation.scoring import best_over_golds
+from thinwire.evaluation.prediction import AnswerEnd, Prediction
+from thinwire.evaluation.undecoded import OnProgress, choose_options, rate_texts
 from thinwire.model.language_model import LanguageModel
 from thinwire.ops.packing import sort_key
-from thinwire.results.arm_record import Scores
+from thinwire.tasks.extractive_qa import TASK as EXTRACTIVE_QA
+from thinwire.tasks.task import Task
 
 Stop = Literal["end", "length"]
 Scored = Literal["first_line", "raw"]
-
-OnProgress = Callable[[int, int], None]
-"""Callback with the number of answered questions and the total."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """An answered question with its scores, which are fractions, 0 to 1."""
-
-    id: str
-    paragraph_id: str
-    question: str
-    golds: tuple[str, ...]
-    raw_text: str
-    """The whole decoded answer, up to its end token or, with ``stop=length``, up to the length limit."""
-    text: str
-    """The scored text: the first line of ``raw_text``, or all of it."""
-    exact_match: float
-    f1: float
-    raw_exact_match: float
-    """Exact match of ``raw_text``."""
-    raw_f1: float
-    """F1 of ``raw_text``."""
-    stop_reason: str
-
-    def as_dict(self) -> dict[str, Any]:
-        return dict(vars(self))
 
 
 def answer_questions(
@@ -56,6 +29,7 @@ def answer_questions(
     encoder: PromptEncoder,
     questions: Sequence[Encoded],
     *,
+    task: Task = EXTRACTIVE_QA,
     max_new_tokens: int,
     batch_tokens: int,
     stop: Stop = "end",
@@ -67,19 +41,26 @@ def answer_questions(
     The matrix is rounded as in an exported checkpoint.
 
     Args:
+        task: says how questions are answered and scored; what is below is for decoding, but for ``max_new_tokens``,
+            which is also the most tokens of a text whose probability is the score.
         batch_tokens: maximum tokens per batch, counting padding and new tokens.
     """
+    exported = lm.as_exported(matrix)
+    if task.answered_by == "choice":
+        return choose_options(lm, exported, encoder, questions, task, on_progress)
+    if task.answered_by == "likelihood":
+        return rate_texts(lm, exported, questions, max_new_tokens, on_progress)
     rule = stop_rule(lm, encoder, stop, max_new_tokens)
     predictions: dict[int, Prediction] = {}
-    for answers in answer_texts(lm, lm.as_exported(matrix), questions, rule, batch_tokens=batch_tokens):
-        predictions |= {i: score_answer(questions[i], text, reason, score) for i, text, reason in answers}
+    for answers in answer_texts(lm, exported, questions, rule, batch_tokens=batch_tokens):
+        predictions |= {i: score_answer(questions[i], text, reason, task, score) for i, text, reason in answers}
         on_progress(len(predictions), len(questions))
     return [predictions[i] for i in range(len(questions))]
 
 
 def answer_texts(
     lm: LanguageModel, matrix: Tensor, questions: Sequence[Encoded], rule: StopRule, *, batch_tokens: int
-) -> Iterator[list[tuple[int, str, str]]]:
+) -> Iterator[list[tuple[int, str, AnswerEnd]]]:
     """Continue the prompts of ``questions``, which need no gold answers.
 
     Args:
@@ -138,12 +119,15 @@ def decoding_batches(questions: Sequence[Encoded], max_new_tokens: int, batch_to
     return batches
 
 
-def score_answer(question: Encoded, raw_text: str, stop_reason: str, score: Scored = "first_line") -> Prediction:
-    """Score an answer, both raw and as ``score`` selects its text."""
-    example, text = question.example, first_line(raw_text) if score == "first_line" else raw_text
-    raw_exact_match, raw_f1 = best_over_golds(raw_text, example.answers)
+def score_answer(
+    question: Encoded, raw_text: str, stop_reason: AnswerEnd, task: Task, scored: Scored = "first_line"
+) -> Prediction:
+    """Score a decoded answer, both raw and as ``scored`` selects its text."""
+    example, text = question.example, first_line(raw_text) if scored == "first_line" else raw_text
+    raw_score, raw_exact_match = task.score_text(raw_text, example.answers)
     # Most answers of a trained arm are one line, which is scored once.
-    exact_match, f1 = (raw_exact_match, raw_f1) if text == raw_text else best_over_golds(text, example.answers)
+    one_line = text == raw_text
+    score, exact_match = (raw_score, raw_exact_match) if one_line else task.score_text(text, example.answers)
     return Prediction(
         id=example.id,
         paragraph_id=example.paragraph_id,
@@ -151,25 +135,11 @@ def score_answer(question: Encoded, raw_text: str, stop_reason: str, score: Scor
         golds=example.answers,
         raw_text=raw_text,
         text=text,
+        score=score,
         exact_match=exact_match,
-        f1=f1,
+        raw_score=raw_score,
         raw_exact_match=raw_exact_match,
-        raw_f1=raw_f1,
         stop_reason=stop_reason,
-    )
-
-
-def summarize(predictions: Sequence[Prediction]) -> Scores:
-    """Compute means and degeneration metrics over ``predictions`` (at least one)."""
-    num = len(predictions)
-    return Scores(
-        n=num,
-        f1=sum(p.f1 for p in predictions) / num,
-        exact_match=sum(p.exact_match for p in predictions) / num,
-        raw_f1=sum(p.raw_f1 for p in predictions) / num,
-        raw_exact_match=sum(p.raw_exact_match for p in predictions) / num,
-        length_stop_share=sum(p.stop_reason == "length" for p in predictions) / num,
-        degeneration=degeneration_metrics([p.text for p in predictions]),
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
-from thinwire.evaluation.scoring import best_over_golds
+from thinwire.tasks.squad_metric import best_over_golds
 
 _LEADING = re.compile(r"^(?![$€£¥+-]\d)[\W_]+?(?=[$€£¥+-]\d|[^\W_]|$)")
 """Everything before the first letter or digit, except a sign or currency that belongs to a number."""

@@ -33,6 +33,7 @@ from thinwire.results.integrity import hashes_of_arm
 from thinwire.results.layout import BATCHES_FILE, DIAGNOSTICS_FILE, PREDICTIONS_FILE, RECORD_FILE, STATE_FILES
 from thinwire.results.provenance import now
 from thinwire.results.record import Record, read_record, write_record
+from thinwire.tasks.table import TASKS
 from thinwire.tracking.trackers import Trackers
 from thinwire.training.job import StepMetrics
 from thinwire.training.state import Position, RunMetadata, TrainingState
@@ -149,19 +150,24 @@ class ArmJournal:
     def write_selection(self, epoch: int, scores: Scores) -> None:
         """Append the selection scores of an epoch to the diagnostics."""
         # Only these lines have `text_f1`: its largest value in this file is the score by which arms are chosen.
-        self._write_evaluation("selection", epoch, scores, text_f1=scores.f1, text_em=scores.exact_match)
+        self._write_evaluation("selection", "text", epoch, scores)
         self.selections.append(scores)
 
     def write_test(self, epoch: int, scores: Scores, predictions: Iterable[dict[str, Any]]) -> None:
         """Write the answers to the test questions, and append their scores to the diagnostics."""
-        self._write_evaluation("test", epoch, scores, test_f1=scores.f1, test_em=scores.exact_match)
+        self._write_evaluation("test", "test", epoch, scores)
         write_jsonl(self.folder / PREDICTIONS_FILE, predictions)
 
-    def _write_evaluation(self, split: str, epoch: int, scores: Scores, **named: float) -> None:
+    def _write_evaluation(self, split: str, prefix: str, epoch: int, scores: Scores) -> None:
         self.check_claim()
+        task = TASKS[self.planned.config.task]
         line = {"event": "evaluation", "split": split, "epoch": epoch, "n": scores.n}
-        degeneration = {"degeneration": scores.degeneration.model_dump()}
-        self._write_diagnostics(line | named | degeneration)
+        line |= {f"{prefix}_{task.metric}": scores.score}
+        if task.shows_exact_match:
+            line |= {f"{prefix}_em": scores.exact_match}
+        if scores.degeneration is not None:
+            line |= {"degeneration": scores.degeneration.model_dump()}
+        self._write_diagnostics(line)
 
     def _write_diagnostics(self, row: dict[str, Any]) -> None:
         append_jsonl(self.folder / DIAGNOSTICS_FILE, row)

@@ -10,7 +10,8 @@ from torch import Tensor
 from thinwire import interruption
 from thinwire.checkpoints.save import is_saved, save_checkpoint, trainable_parameters
 from thinwire.data.prompts import Encoded
-from thinwire.evaluation.answering import Prediction, answer_questions, summarize
+from thinwire.evaluation.answering import answer_questions
+from thinwire.evaluation.prediction import Prediction, summarize
 from thinwire.experiment.arm_inputs import ArmInputs
 from thinwire.experiment.arm_journal import ArmJournal, Split
 from thinwire.experiment.runtime import Runtime
@@ -21,6 +22,7 @@ from thinwire.progress import Task, clock
 from thinwire.results.arm_record import ArmResults, CodecRecord, TrainableParameters, TrainingResult
 from thinwire.results.integrity import hash_of
 from thinwire.results.layout import CHECKPOINT_FOLDER
+from thinwire.tasks.table import TASKS
 from thinwire.training.job import StepMetrics, TrainingJob
 from thinwire.training.state import TrainingState
 
@@ -32,6 +34,7 @@ class ArmRun:
         self, runtime: Runtime, journal: ArmJournal, inputs: ArmInputs, lora: StackedLora | None, number: int
     ) -> None:
         self.journal, self.inputs, self.config = journal, inputs, inputs.config
+        self._task = TASKS[self.config.task]
         self._runtime, self._lora, self._number = runtime, lora, number
         self._last_matrix: Tensor | None = None
 
@@ -57,13 +60,14 @@ class ArmRun:
         )
 
     def select(self, epoch: int) -> float:
-        """Score the current weights on the selection split; epochs and arms are chosen by the returned F1."""
+        """Score the current weights on the selection split; epochs and arms are chosen by the returned score."""
         name = self.journal.name
         predictions, seconds = self._answer("selection", self.inputs.questions.encoded.selection, epoch)
         scores = summarize(predictions)
         self.journal.write_selection(epoch, scores)
-        self.journal.log("info", "%s epoch %d: selection F1 %.1f, %s", name, epoch, 100 * scores.f1, clock(seconds))
-        return scores.f1
+        found = f"{self._task.label} {100 * scores.score:.1f}"
+        self.journal.log("info", "%s epoch %d: selection %s, %s", name, epoch, found, clock(seconds))
+        return scores.score
 
     def test(self, training: TrainingResult | None) -> ArmResults:
         """Score the current weights, those of the best epoch, once on the test split, and save them.
@@ -81,7 +85,8 @@ class ArmRun:
         if is_saved(self.config):
             self.journal.check_claim()
             save_checkpoint(self.journal.folder / CHECKPOINT_FOLDER, inputs.embeddings, self._lora, self._number)
-        self.journal.log("info", "%s: test F1 %.1f, EM %.1f", name, 100 * scores.f1, 100 * scores.exact_match)
+        exact = f", EM {100 * scores.exact_match:.1f}" if self._task.shows_exact_match else ""
+        self.journal.log("info", "%s: test %s %.1f%s", name, self._task.label, 100 * scores.score, exact)
         reconstruction = inputs.reconstruction_at_start
         if training and self.config.input == "adapter":
             reconstruction = inputs.reconstruction(self._runtime.lm.embedding_matrix)
@@ -121,6 +126,7 @@ class ArmRun:
                 self._matrix(epoch),
                 self.inputs.questions.encoded.encoder,
                 questions,
+                task=self._task,
                 max_new_tokens=evaluation.max_new_tokens,
                 batch_tokens=self.journal.batch_tokens(split, chosen),
                 stop=evaluation.stop,

@@ -36,13 +36,13 @@ from thinwire.data.encoding import EncodedQuestions, encode_questions
 from thinwire.data.prompts import PromptEncoder
 from thinwire.data.splits import Splits
 from thinwire.errors import StorageError, ThinwireError, UsageError
+from thinwire.evaluation.answer_likelihood import log_likelihoods
 from thinwire.experiment.arm_inputs import ArmInputs, FittedCodec, PreparedQuestions
 from thinwire.files import content_hash
 from thinwire.model.language_model import LanguageModel
 from thinwire.ops.device import fast_dtype
 from thinwire.progress import Display
 from thinwire.results.arm_record import Reconstruction
-from thinwire.training.answer_likelihood import log_likelihoods
 from thinwire.training.microbatch_loss import Teacher
 
 logger = logging.getLogger(__name__)
@@ -128,7 +128,9 @@ class ArtifactCache:
             undecided = PromptEncoder(self._lm.tokenizer, arm.prompt, with_context=arm.context)
             encoded = encode_questions(drawn, undecided)
             self._refuse_prompts_beyond_the_window(encoded, arm)  # before the model may be asked
-            decision = decide_answer_form(undecided, encoded.train, partial(log_likelihoods, self._lm))
+            decision = decide_answer_form(
+                undecided, encoded.train, partial(log_likelihoods, self._lm, self._lm.embedding_matrix)
+            )
             logger.info("%s", describe_decision(decision))
             encoded = encoded.with_answer_form(decision.form)
             counts = token_counts([question.prompt_ids for question in encoded.train], len(self._lm.embedding_matrix))

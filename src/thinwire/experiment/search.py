@@ -161,12 +161,12 @@ def _choose(
     experiment: Experiment, arm: str, found: Sequence[Candidate], records: Mapping[str, ArmRecord]
 ) -> ArmSearch:
     scores = [
-        CandidateScore(name=one.name, values=dict(one.values), selection_f1=_selection_f1(records[one.name]))
+        CandidateScore(name=one.name, values=dict(one.values), selection_score=_selection_score(records[one.name]))
         for one in found
     ]
-    done = [score for score in scores if score.selection_f1 is not None]
-    best = max(done, key=lambda score: score.selection_f1 or 0.0, default=None)
-    told_apart = len({score.selection_f1 for score in done}) > 1
+    done = [score for score in scores if score.selection_score is not None]
+    best = max(done, key=lambda score: score.selection_score or 0.0, default=None)
+    told_apart = len({score.selection_score for score in done}) > 1
     return ArmSearch(
         config_hash=_config_hash(experiment, arm),
         candidates=tuple(scores),
@@ -177,8 +177,8 @@ def _choose(
     )
 
 
-def _selection_f1(record: ArmRecord) -> float | None:
-    return record.results.selection.f1 if record.results else None
+def _selection_score(record: ArmRecord) -> float | None:
+    return record.results.selection.score if record.results else None
 
 
 def _is_edge(value: Any, grid: Sequence[Any]) -> bool:
@@ -195,7 +195,7 @@ def log_choices(searches: Mapping[str, ArmSearch]) -> None:
             )
             continue
         values = ", ".join(f"{path} {value}" for path, value in search.chosen.items())
-        best = max(candidate.selection_f1 or 0.0 for candidate in search.candidates)
+        best = max(candidate.selection_score or 0.0 for candidate in search.candidates)
         logger.info("%s: %s, selection F1 %.1f, best of %d", name, values, 100 * best, len(search.candidates))
         for path in search.edges:
             message = "%s: its best %s, %s, is at the edge of the values searched; a better one may lie beyond"

@@ -40,7 +40,7 @@ class ArmStatus:
     name: str
     kind: str
     state: State
-    f1: float | None = None
+    score: float | None = None
     """F1 on the test questions, from 0 to 1; None unless it is done."""
     step: int = 0
     """Optimiser steps that it has done."""
@@ -139,7 +139,7 @@ def _arm(run: Planned, folder: Path, header: SweepHeader, claim: Seen | None) ->
         name=run.name,
         kind=run.kind,
         state=state,
-        f1=record.results.test.f1 if record and record.results else None,
+        score=record.results.test.score if record and record.results else None,
         step=_steps_done(own),
         steps=training.epochs * training.steps_per_epoch(questions) if run.config.has_trainable else 0,
         host=owner.host if owner else None,
@@ -198,9 +198,9 @@ def render_status(status: RunStatus) -> Group:
     for arm in status.arms:
         name = arm.name if arm.kind == "arm" else f"control {arm.name}"
         steps = f"{arm.step:,}/{arm.steps:,}" if arm.steps else "-"
-        f1 = "-" if arm.f1 is None else f"{100 * arm.f1:.1f}"
+        score = "-" if arm.score is None else f"{100 * arm.score:.1f}"
         beat = "-" if arm.heartbeat is None else f"{max(0.0, arm.heartbeat):.0f} s ago"
-        table.add_row(*map(escape, (name, arm.state, steps, f1, _where(arm), beat)))
+        table.add_row(*map(escape, (name, arm.state, steps, score, _where(arm), beat)))
     counts = [
         f"{number} {state}"
         for state in ("failed", "running", "lost", "stopped", "waiting")

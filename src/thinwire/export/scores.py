@@ -29,7 +29,7 @@ def scores(arm: FinishedArm) -> list[str]:
     table = [
         f"| {test.n:,} test questions | points | 95% interval |",
         "| --- | ---: | --- |",
-        f"| F1 | {formatting.points(test.f1)} | {_interval(mean_interval(own.f1))} |",
+        f"| F1 | {formatting.points(test.score)} | {_interval(mean_interval(own.score))} |",
         f"| exact match | {formatting.points(test.exact_match)} | {_interval(mean_interval(own.exact_match))} |",
     ]
     found = [
@@ -54,8 +54,8 @@ def _interval(found: Interval | None) -> str:
 def _of_sweep(arm: FinishedArm, analysis: Analysis) -> list[str]:
     paragraphs = []
     row = next((row for row in analysis.rows if row.name == arm.record.arm and row.kind == arm.record.kind), None)
-    if row is not None and row.f1_difference is not None:
-        change = row.f1_difference
+    if row is not None and row.score_difference is not None:
+        change = row.score_difference
         seeds = f"mean of {row.num_seeds} seeds" if row.num_seeds and row.num_seeds > 1 else "one seed"
         reach = "no interval"
         if change.low is not None and change.high is not None:

@@ -15,7 +15,7 @@ from thinwire.evaluation.degeneration import Diagnosis, diagnose
 from thinwire.evaluation.extractors import mean_extractor_scores
 from thinwire.report.analysis_record import AnalysedSweep, Analysis
 from thinwire.report.caveats import fewer_questions
-from thinwire.report.choice import choose_best, mean_selection_f1
+from thinwire.report.choice import choose_best, mean_selection_score
 from thinwire.report.code_sizes import bits_of_code, codecs, matrix_bytes, sizes
 from thinwire.report.interactions import summarize_interactions
 from thinwire.report.rows import AnalysisRow, AnswerExample, AnswerSummary, Degeneration, Difference, ShareOfCeiling
@@ -40,16 +40,16 @@ def analyse(results: Results) -> Analysis:
     report = build(ReportConfig, results.sweep.report, where=f"{header}: report")
     for record in [*(run.record for runs in results.groups.values() for run in runs), *results.unfinished]:
         check_settings(record, arm_folder(results.folder, record.name, record.kind) / RECORD_FILE)
-    f1, em = _compare(results, "f1", settings), _compare(results, "exact_match", settings)
+    score, em = _compare(results, "score", settings), _compare(results, "exact_match", settings)
     best, groups = choose_best(results), results.groups
-    interactions = summarize_interactions(results, settings, f1)
+    interactions = summarize_interactions(results, settings, score)
     records = [*(runs[0].record for runs in groups.values()), *results.unfinished]
     differing = differing_settings(records, results.sweep.model.num_layers, results.searched)
     gold = gold_metrics(results.arms[best][0].predictions)  # of all arms, as their test questions are the same
     text = answer_metrics(results.controls[TEXT][0].predictions) if TEXT in results.controls else None
     shares = _shares(results)
     rows = [
-        _row(results, name, found, (f1, em), settings, gold, text, shares.get(name), is_best=name == best)
+        _row(results, name, found, (score, em), settings, gold, text, shares.get(name), is_best=name == best)
         for name, found in zip(groups, differing, strict=False)
     ]
     rows += [_failed_row(results, *one) for one in zip(results.unfinished, differing[len(groups) :], strict=True)]
@@ -59,7 +59,7 @@ def analyse(results: Results) -> Analysis:
         thresholds={name: points / 100 for name, points in settings.thresholds().items()},
         confidence=settings.confidence,
         resamples=settings.resamples,
-        verdict=summarize_verdict(results, f1, best, interactions, settings, report),
+        verdict=summarize_verdict(results, score, best, interactions, settings, report),
         interactions=interactions,
         rows=tuple(rows),
         bytes=sizes(results, best),
@@ -82,11 +82,11 @@ def _seconds(started_at: str, finished_at: str | None) -> float | None:
     return (finished - started).total_seconds()
 
 
-def _runs(finished: Sequence[Finished], metric: Literal["f1", "exact_match"] = "f1") -> list[Run]:
-    return [one.f1 if metric == "f1" else one.exact_match for one in finished]
+def _runs(finished: Sequence[Finished], metric: Literal["score", "exact_match"] = "score") -> list[Run]:
+    return [one.score if metric == "score" else one.exact_match for one in finished]
 
 
-def _compare(results: Results, metric: Literal["f1", "exact_match"], settings: VerdictConfig) -> Comparison | None:
+def _compare(results: Results, metric: Literal["score", "exact_match"], settings: VerdictConfig) -> Comparison | None:
     """All arms against the baseline at once; None where there is no baseline or nothing to compare with it."""
     baseline = results.arms.get(results.sweep.baseline)
     arms = {name: _runs(runs, metric) for name, runs in results.arms.items() if name != results.sweep.baseline}
@@ -115,8 +115,8 @@ def _row(
     runs = results.groups[name]
     record, all_done = runs[0].record, [run.record.done for run in runs]
     done = all_done[0]
-    f1, em = (found.arms.get(name) if found else None for found in comparisons)
-    judged = _judged(f1, settings, results.sweep.test_questions) if f1 else None
+    score, em = (found.arms.get(name) if found else None for found in comparisons)
+    judged = _judged(score, settings, results.sweep.test_questions) if score else None
     return AnalysisRow(
         **_identity(record, results),
         name=name,
@@ -130,12 +130,12 @@ def _row(
         matrix_bytes=matrix_bytes(results.sweep.model, record),
         code_bits=bits_of_code(results.sweep.model, done.codec) if done.codec else None,
         minutes=sum(run.record.seconds_total for run in runs) / 60,
-        f1=fmean(one.test.f1 for one in all_done),
+        score=fmean(one.test.score for one in all_done),
         em=fmean(one.test.exact_match for one in all_done),
-        raw_f1=fmean(one.test.raw_f1 for one in all_done),
+        raw_score=fmean(one.test.raw_score for one in all_done),
         raw_em=fmean(one.test.raw_exact_match for one in all_done),
-        selection_f1=mean_selection_f1(runs),
-        f1_difference=_difference(f1) if f1 else None,
+        selection_score=mean_selection_score(runs),
+        score_difference=_difference(score) if score else None,
         em_difference=_difference(em) if em else None,
         observed_tier=judged.observed if judged else None,
         supported_tier=judged.supported or "unresolved" if judged else None,

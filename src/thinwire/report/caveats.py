@@ -46,9 +46,9 @@ def limits(analysis: Analysis) -> list[str]:
     """Say what the intervals cover badly and not at all; nothing where there are no intervals."""
     members = {name for one in analysis.interactions for pair in one.pairs for name in pair}
     trained = [row for row in analysis.rows if row.params != 0]
-    compared = [row for row in trained if row.f1_difference or row.is_baseline or row.name in members]
+    compared = [row for row in trained if row.score_difference or row.is_baseline or row.name in members]
     seeds = sorted({row.num_seeds for row in compared if row.num_seeds})
-    if not seeds or not any(row.f1_difference for row in compared):
+    if not seeds or not any(row.score_difference for row in compared):
         return []
     few = []
     if seeds == [1]:

@@ -104,8 +104,8 @@ COLUMNS = (
         sortable=True,
     ),
     ComparisonColumn(
-        *("f1", "results.test.f1", "f1", "F1"),
-        cell=lambda row: _points(row["f1"]) if row["status"] == "done" else row["status"],
+        *("score", "results.test.score", "score", "F1"),
+        cell=lambda row: _points(row["score"]) if row["status"] == "done" else row["status"],
         sortable=True,
     ),
     ComparisonColumn(
@@ -114,21 +114,21 @@ COLUMNS = (
         sortable=True,
     ),
     ComparisonColumn(
-        *("difference", "", "f1_difference.estimate", "vs base"),
+        *("difference", "", "score_difference.estimate", "vs base"),
         cell=lambda row: _points(row["difference"], "+"),
         sortable=True,
     ),
-    ComparisonColumn("low", "", "f1_difference.low", "interval", _interval),
-    ComparisonColumn("high", "", "f1_difference.high"),
+    ComparisonColumn("low", "", "score_difference.low", "interval", _interval),
+    ComparisonColumn("high", "", "score_difference.high"),
     ComparisonColumn(
-        *("p", "", "f1_difference.p_adjusted", "p"),
+        *("p", "", "score_difference.p_adjusted", "p"),
         cell=lambda row: "-" if row["p"] is None else f"{row['p']:.4f}",
         sortable=True,
     ),
     ComparisonColumn("tier", "", "supported_tier", "tier", lambda row: row["tier"] or "-"),
     ComparisonColumn(
-        *("selection_f1", "results.selection.f1", "selection_f1", "sel F1"),
-        cell=lambda row: _points(row["selection_f1"]),
+        *("selection_score", "results.selection.score", "selection_score", "sel F1"),
+        cell=lambda row: _points(row["selection_score"]),
         sortable=True,
     ),
     ComparisonColumn(
@@ -142,7 +142,7 @@ COLUMNS = (
         sortable=True,
     ),
     ComparisonColumn("n", "results.test.n", "n"),
-    ComparisonColumn("raw_f1", "results.test.raw_f1", "raw_f1"),
+    ComparisonColumn("raw_score", "results.test.raw_score", "raw_score"),
     ComparisonColumn("cosine", "results.reconstruction.overall.cosine", "cosine", sortable=True),
 )
 
@@ -259,10 +259,10 @@ def _rows_of_records(run: Path, sweep: dict[str, Any]) -> list[ComparedRow]:
 
 def _with_differences(rows: list[ComparedRow], baseline_name: str) -> list[ComparedRow]:
     """Fill in what lacks a difference to the baseline: controls, and arms without an analysis."""
-    baseline = next((row for row in rows if row["name"] == baseline_name and row["f1"] is not None), None)
+    baseline = next((row for row in rows if row["name"] == baseline_name and row["score"] is not None), None)
     for row in rows:
-        if baseline and row is not baseline and row["f1"] is not None and row["difference"] is None:
-            row["difference"] = row["f1"] - baseline["f1"]
+        if baseline and row is not baseline and row["score"] is not None and row["difference"] is None:
+            row["difference"] = row["score"] - baseline["score"]
     return rows
 
 
@@ -289,7 +289,7 @@ _TEXTS = {"run": False, "name": False, "kind": False, "status": False, "error": 
 
 def _checked(row: ComparedRow, file: Path) -> ComparedRow:
     """Refuse a row that holds something else than its columns' texts and numbers."""
-    needed = {"minutes", *(("f1", "em", "selection_f1") if row["status"] == "done" else ())}
+    needed = {"minutes", *(("score", "em", "selection_score") if row["status"] == "done" else ())}
     for key, value in row.items():
         if key == "best":
             is_right = isinstance(value, bool)
@@ -306,7 +306,7 @@ def _checked(row: ComparedRow, file: Path) -> ComparedRow:
 def best_arm(rows: list[ComparedRow]) -> ComparedRow | None:
     """The arm with the highest selection F1 (the first of equals), or None: the test split never chooses."""
     arms = [row for row in rows if row["kind"] == "arm" and row["status"] == "done"]
-    return max(arms, key=lambda row: row["selection_f1"], default=None)
+    return max(arms, key=lambda row: row["selection_score"], default=None)
 
 
 def sort_rows(rows: list[ComparedRow], column: str) -> list[ComparedRow]:
@@ -371,7 +371,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Print the comparison; returns the exit code."""
     parser = argparse.ArgumentParser(description="Compare the arms of finished sweeps.")
     parser.add_argument("runs", nargs="*", type=Path, help="sweep folders (default: where this file lies)")
-    parser.add_argument("--sort", choices=SORTABLE, default="f1", help="column to sort by, highest first")
+    parser.add_argument("--sort", choices=SORTABLE, default="score", help="column to sort by, highest first")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON, metrics as fractions")
     parser.add_argument("--csv", action="store_true", help="print the rows as CSV, metrics as fractions")
     options = parser.parse_args(arguments)

@@ -86,7 +86,7 @@ def _contrasts(
     named = {member for one in weights.values() for member in one}
     groups = {name: runs for name, runs in results.groups.items() if name in results.arms or name in named}
     return compare_contrasts(
-        {name: [one.f1 for one in runs] for name, runs in groups.items()},
+        {name: [one.score for one in runs] for name, runs in groups.items()},
         weights,
         untrained=[name for name, runs in groups.items() if runs[0].record.done.training is None],
         confidence=settings.confidence,

@@ -12,7 +12,7 @@ from pydantic import Field
 from thinwire.evaluation.degeneration import Finding
 from thinwire.evaluation.extractors import ExtractorScore
 from thinwire.results.arm_record import Kind, Status
-from thinwire.results.record import Record
+from thinwire.results.record import Record, once
 from thinwire.stats.tiers import ResolvedTier
 
 Value = TypeVar("Value")
@@ -144,15 +144,17 @@ class AnalysisRow(Record):
     """Bits of a token's code: integers packed, floats at the size of the model's own numbers."""
     minutes: float
     """Time of all its trainings, evaluation included."""
-    f1: float | None = None
+    score: float | None = Field(default=None, validation_alias=once("score", "f1"))
     """F1 and EM on the test questions."""
     em: float | None = None
-    raw_f1: float | None = None
+    raw_score: float | None = Field(default=None, validation_alias=once("raw_score", "raw_f1"))
     """Of whole answers, before their first line was taken."""
     raw_em: AnalysisOnly[float | None] = None
-    selection_f1: float | None = None
+    selection_score: float | None = Field(default=None, validation_alias=once("selection_score", "selection_f1"))
     """F1 on the selection split, which chooses the epoch and the best arm."""
-    f1_difference: Difference | None = None
+    score_difference: Difference | None = Field(
+        default=None, validation_alias=once("score_difference", "f1_difference")
+    )
     """To the baseline; None for controls and for the baseline itself."""
     em_difference: Difference | None = None
     observed_tier: ResolvedTier | None = None
@@ -176,7 +178,7 @@ class AnalysisRow(Record):
     """Scores of the answers under each extractor, by its name: means over the seeds, as F1 is."""
 
     @property
-    def done_f1(self) -> float:
+    def done_score(self) -> float:
         """F1 of a training that is done."""
-        assert self.f1 is not None, f"{self.name} is {self.status}"
-        return self.f1
+        assert self.score is not None, f"{self.name} is {self.status}"
+        return self.score

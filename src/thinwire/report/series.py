@@ -57,7 +57,7 @@ def _questions(results: Results, best: str) -> list[dict[str, Any]]:
         "best": results.arms[best],
     }
     answers = {
-        role: {row["id"]: {"text": row["text"], "f1": row["f1"]} for row in runs[0].predictions} if runs else {}
+        role: {row["id"]: {"text": row["text"], "score": row["score"]} for row in runs[0].predictions} if runs else {}
         for role, runs in sources.items()
     }
     return [

@@ -68,9 +68,9 @@ def commit(environment: Environment) -> str:
 
 def _tables(rows: list[ComparedRow]) -> str:
     arms, controls = ([row for row in rows if row["kind"] == kind] for kind in ("arm", "control"))
-    tables = [format_table(sort_rows(arms, "f1")) if arms else "No arm was run."]
+    tables = [format_table(sort_rows(arms, "score")) if arms else "No arm was run."]
     if controls:
-        tables.append("Controls\n" + format_table(sort_rows(controls, "f1")))
+        tables.append("Controls\n" + format_table(sort_rows(controls, "score")))
     return "\n\n".join(tables)
 
 

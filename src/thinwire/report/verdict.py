@@ -135,13 +135,13 @@ def _baseline_check(results: Results, expected: ExpectedBaseline | None) -> str:
     """Set the baseline's F1 against what is expected of it, or against the text control."""
     if results.sweep.baseline not in results.arms:
         return "no baseline arm"
-    f1 = fmean(run.record.done.test.f1 for run in results.arms[results.sweep.baseline])
+    score = fmean(run.record.done.test.score for run in results.arms[results.sweep.baseline])
     text = results.controls.get(TEXT)
-    found = f"baseline F1 {100 * f1:.1f}"
+    found = f"baseline F1 {100 * score:.1f}"
     if expected and expected.applies_to(results.sweep.model.name):
-        verb = "matches" if expected.is_met_by(f1) else "does not match"
+        verb = "matches" if expected.is_met_by(score) else "does not match"
         return f"{found} {verb} the expected {expected.f1:.0f} (within {expected.tolerance:.0f} points)"
-    zero_shot = fmean(run.record.done.test.f1 for run in text) if text else None
+    zero_shot = fmean(run.record.done.test.score for run in text) if text else None
     said = [f"{found}, text zero-shot {100 * zero_shot:.1f}" if zero_shot is not None else found]
     if expected:
         nothing = "" if text else ", and there is no text control to compare with"

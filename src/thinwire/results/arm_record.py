@@ -17,8 +17,10 @@ from typing_extensions import Self
 from thinwire.errors import ThinwireError
 from thinwire.files import content_hash
 from thinwire.results.layout import RECORD_FILE, run_of
-from thinwire.results.record import Record, Sha256, create_record, damaged, read_record
+from thinwire.results.record import Record, Sha256, create_record, damaged, once, read_record
 from thinwire.schema import Fraction, PositiveInt
+from thinwire.tasks.table import TASKS
+from thinwire.tasks.task import Task
 
 Kind = Literal["arm", "control"]
 Status = Literal["done", "failed", "cancelled"]
@@ -147,14 +149,16 @@ class Scores(Record):
 
     n: PositiveInt
     """Questions."""
-    f1: Fraction
+    score: Annotated[Fraction, Field(validation_alias=once("score", "f1"))]
+    """The task's own score (``thinwire.tasks``): of extractive question answering, F1."""
     exact_match: Fraction
-    raw_f1: Fraction
+    raw_score: Annotated[Fraction, Field(validation_alias=once("raw_score", "raw_f1"))]
     """Of the whole answer, before its first line was taken."""
     raw_exact_match: Fraction
     length_stop_share: Fraction
     """Share of answers that the length limit cut short."""
-    degeneration: DegenerationMetrics
+    degeneration: DegenerationMetrics | None
+    """None of answers that are not decoded."""
 
 
 class TrainingResult(Record):
@@ -251,6 +255,11 @@ class ArmRecord(Record):
         if (self.results is not None) != (self.status == "done"):
             raise ValueError(f"status {self.status!r} {'without' if self.results is None else 'with'} results")
         return self
+
+    @property
+    def task(self) -> Task:
+        """The task that the scores are of; records from before there was a choice are of extractive answers."""
+        return TASKS[self.config.get("task", "extractive_qa")]
 
     @property
     def done(self) -> ArmResults:

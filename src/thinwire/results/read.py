@@ -32,9 +32,9 @@ class Finished:
     folder: Path
 
     @cached_property
-    def f1(self) -> Run:
+    def score(self) -> Run:
         """F1 of each test question."""
-        return self._run("f1")
+        return self._run("score")
 
     @cached_property
     def exact_match(self) -> Run:

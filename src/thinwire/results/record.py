@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from thinwire.errors import ThinwireError
 from thinwire.files import content_hash, create_json, write_json
@@ -23,6 +23,11 @@ SEAL = "content_sha256"
 """The entry of a file that holds the hash of all its other entries (``files.content_hash``)."""
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+def once(name: str, before: str) -> AliasChoices:
+    """Return the names under which a field is read: its own, and the one that it has in files of earlier versions."""
+    return AliasChoices(name, before)
 
 
 class Record(BaseModel):

@@ -14,6 +14,7 @@ from thinwire.reading import read_rows
 from thinwire.results.arm_record import ArmRecord
 from thinwire.results.integrity import check_file
 from thinwire.results.layout import DIAGNOSTICS_FILE, PREDICTIONS_FILE, run_of
+from thinwire.results.record import once
 from thinwire.schema import Fraction, PositiveInt
 
 _ROUNDING = 1e-9
@@ -32,10 +33,10 @@ class PredictionRow(TypedDict):
     raw_text: str
     text: str
     exact_match: Fraction
-    f1: Fraction
+    score: Annotated[Fraction, Field(validation_alias=once("score", "f1"))]
     raw_exact_match: Fraction
-    raw_f1: Fraction
-    stop_reason: Literal["end", "newline", "length"]
+    raw_score: Annotated[Fraction, Field(validation_alias=once("raw_score", "raw_f1"))]
+    stop_reason: Literal["end", "newline", "length", "choice", "likelihood"]
 
 
 class StepRow(TypedDict):
@@ -84,7 +85,7 @@ def read_predictions(folder: Path, record: ArmRecord) -> list[dict[str, Any]]:
     for line, row in enumerate(rows, start=1):
         if (before := line_of.setdefault(row["id"], line)) != line:
             raise ThinwireError(f"{path}, line {line}: question {row['id']!r} is answered in line {before} already")
-    for name in ("f1", "exact_match", "raw_f1", "raw_exact_match"):
+    for name in ("score", "exact_match", "raw_score", "raw_exact_match"):
         found, expected = fsum(row[name] for row in rows) / len(rows), getattr(test, name)
         if abs(found - expected) > _ROUNDING:
             raise ThinwireError(
@@ -103,6 +104,7 @@ def read_steps(folder: Path, record: ArmRecord) -> list[dict[str, Any]]:
     path = check_file(folder, record, DIAGNOSTICS_FILE)
     rows: list[dict[str, Any]] = [dict(row) for row in read_rows(path, _DIAGNOSTICS, run_of(folder))]
     scores = [row for row in rows if row["event"] == "evaluation" and row["split"] == "test"]
-    if len(scores) != 1 or scores[0].get("test_f1") != record.done.test.f1:
-        raise ThinwireError(f"{path}: its test_f1 is not the F1 in the record of {record.name}")
+    name = f"test_{record.task.metric}"
+    if len(scores) != 1 or scores[0].get(name) != record.done.test.score:
+        raise ThinwireError(f"{path}: its {name} is not the score in the record of {record.name}")
     return [row for row in rows if row["event"] == "step"]

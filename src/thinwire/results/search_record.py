@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from thinwire.results.layout import SEARCH_FILE
-from thinwire.results.record import Record, carries_hashes, read_record, write_record
+from thinwire.results.record import Record, carries_hashes, once, read_record, write_record
 
 
 class CandidateScore(Record):
@@ -17,7 +19,7 @@ class CandidateScore(Record):
     """Of the training, below ``search/``."""
     values: dict[str, Any]
     """By the setting's path."""
-    selection_f1: float | None
+    selection_score: Annotated[float | None, Field(validation_alias=once("selection_score", "selection_f1"))]
     """F1 on the selection questions, as a fraction; null if the training failed."""
 
 

@@ -41,7 +41,7 @@ class Run:
             raise UsageError(f"{len(bad)} scores are no number from 0 to 1 (first: question {bad[0]})")
 
     @classmethod
-    def of_rows(cls, rows: Sequence[Mapping[str, Any]], metric: str = "f1") -> Run:
+    def of_rows(cls, rows: Sequence[Mapping[str, Any]], metric: str = "score") -> Run:
         """From rows as in ``predictions.jsonl``; ``metric`` is the key of the score, and a null score is an error."""
         return cls(
             ids=tuple(row["id"] for row in rows),

@@ -1,4 +1,4 @@
-"""The tiers that a gain over the baseline falls into, by thresholds in F1 points."""
+"""The tiers that a gain over the baseline falls into, by thresholds in points: hundredths of the score's range."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ ResolvedTier: TypeAlias = Tier | Literal["harm", "slight"]
 wholly above 0). "No help" is then an interval around 0 that ends below the smallest tier."""
 
 ROUNDING = 1e-9
-"""F1 points by which a difference may miss a threshold: 0.29 - 0.24 is a little less than 0.05 in binary."""
+"""Points by which a difference may miss a threshold: 0.29 - 0.24 is a little less than 0.05 in binary."""
 
 
 class Tiers(Section):
-    """The least gain over the baseline of each tier, in F1 points; less than ``marginal`` is no help."""
+    """The least gain over the baseline of each tier, in points of the score (F1); less than ``marginal`` is no help."""
 
     marginal: Rate = 2.0
     """Smallest gain of the tier "marginal"."""
@@ -38,7 +38,7 @@ class Tiers(Section):
         return self
 
     def thresholds(self) -> dict[Tier, float]:
-        """Return F1 points, from the lowest tier that helps to the highest."""
+        """Return points, from the lowest tier that helps to the highest."""
         return {"marginal": self.marginal, "significant": self.significant, "strong": self.strong}
 
     def of(self, difference: float) -> Tier:

@@ -49,9 +49,9 @@ def results_of(record: ArmRecord) -> dict[str, float]:
         return {}
     selection, test = record.results.selection, record.results.test
     return {
-        "selection_f1": selection.f1,
+        "selection_score": selection.score,
         "selection_em": selection.exact_match,
-        "test_f1": test.f1,
+        "test_f1": test.score,
         "test_em": test.exact_match,
     }
 
@@ -61,10 +61,10 @@ COLUMNS = (
     "kind",
     "status",
     "chosen",
-    "f1",
+    "score",
     "em",
-    "selection_f1",
-    "f1_difference",
+    "selection_score",
+    "score_difference",
     "low",
     "high",
     "supported_tier",
@@ -77,9 +77,9 @@ def verdict_rows(analysis: Analysis) -> list[tuple[str | float | int | bool | No
     """Return the verdict table, with the columns ``COLUMNS``: a row for each arm and control."""
     found: list[tuple[str | float | int | bool | None, ...]] = []
     for row in analysis.rows:
-        gain = row.f1_difference
+        gain = row.score_difference
         ends = (gain.estimate, gain.low, gain.high) if gain else (None, None, None)
-        own = (row.name, row.kind, row.status, row.best, row.f1, row.em, row.selection_f1)
+        own = (row.name, row.kind, row.status, row.best, row.score, row.em, row.selection_score)
         found.append((*own, *ends, row.supported_tier, row.params))
     return found
 

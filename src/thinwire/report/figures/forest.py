@@ -134,8 +134,8 @@ def _beside(row: Compared, left: float, right: float, y: float) -> str:
 
 def _texts(row: Compared) -> tuple[str, str, str]:
     if row.is_baseline:
-        return points(row.f1), "baseline", ""
-    return points(row.f1), _difference(row), row.tier or ""
+        return points(row.score), "baseline", ""
+    return points(row.score), _difference(row), row.tier or ""
 
 
 def _difference(row: Compared) -> str:
@@ -144,8 +144,8 @@ def _difference(row: Compared) -> str:
 
 def _sentence(row: Compared, confidence: str) -> str:
     if row.is_baseline:
-        return f"{row.name}: F1 {points(row.f1)}, the baseline"
-    text = f"{row.name}: F1 {points(row.f1)}, {signed(row.estimate)}"
+        return f"{row.name}: F1 {points(row.score)}, the baseline"
+    text = f"{row.name}: F1 {points(row.score)}, {signed(row.estimate)}"
     if row.outer:
         text += f", simultaneous {confidence} {interval(*row.outer)}"
     if row.inner:

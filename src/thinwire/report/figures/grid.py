@@ -25,7 +25,7 @@ def draw(cells: list[GridCell], width: float) -> Drawing:
     """Ranks downwards, layers to the right; the darker a strip, the higher its F1."""
     ranks = sorted({cell.rank for cell in cells})
     columns = sorted({cell.layers for cell in cells}, key=layer_order)
-    scores = [f1 for cell in cells for _, f1, _ in cell.arms]
+    scores = [score for cell in cells for _, score, _ in cell.arms]
     low, high = min(scores), max(scores)
     left, gap = 40.0, 4.0
     size = (width - left - gap * (len(columns) - 1)) / len(columns)
@@ -51,14 +51,14 @@ def _cell(cell: GridCell | None, x: float, y: float, size: float, height: float,
         return rect(x, y, size, height, "empty")
     parts = []
     strip = height / len(cell.arms)
-    for number, (alpha, f1, name) in enumerate(cell.arms):
-        shade = 0.08 + 0.42 * depth(f1, *span)
+    for number, (alpha, score, name) in enumerate(cell.arms):
+        shade = 0.08 + 0.42 * depth(score, *span)
         top = y + number * strip
-        pointed = tip(f"{name}: F1 {points(f1)}")
+        pointed = tip(f"{name}: F1 {points(score)}")
         parts.append(tag("g", pointed, rect(x, top, size, strip - 1, "heat", fill_opacity=f"{shade:.2f}")))
         middle = top + strip / 2 + 4.5
         parts.append(text_at(f"{ALPHA}{alpha:g}", x + 8, middle, "tick over"))
-        parts.append(text_at(points(f1), x + size - 8, middle, "value over", "end"))
+        parts.append(text_at(points(score), x + size - 8, middle, "value over", "end"))
     return "".join(parts)
 
 
@@ -66,7 +66,8 @@ def describe(cells: list[GridCell]) -> str:
     """The figure in words."""
     return (
         "; ".join(
-            f"rank {cell.rank}, {cell.layers}: " + ", ".join(f"alpha {a:g} F1 {points(f1)}" for a, f1, _ in cell.arms)
+            f"rank {cell.rank}, {cell.layers}: "
+            + ", ".join(f"alpha {a:g} F1 {points(score)}" for a, score, _ in cell.arms)
             for cell in cells
         )
         + "."

@@ -44,7 +44,9 @@ def draw(found: Ladder, width: float) -> Drawing:
     tops = [_HEAD + row * number for number in range(len(found.single))]
     tops += [apart + row * number for number in range(len(found.combined))]
     bottom = tops[-1] + row
-    parts = [line(scale(found.f1), top + (20 if narrow else 0), scale(found.f1), top + row, "zero") for top in tops]
+    parts = [
+        line(scale(found.score), top + (20 if narrow else 0), scale(found.score), top + row, "zero") for top in tops
+    ]
     for rung, top in zip(found.rungs, tops, strict=True):
         parts.append(_bar(rung, found, scale, top + row - (11 if narrow else row / 2)))
         if narrow:  # what was changed needs the room; the interval is drawn, and in the text behind the mark
@@ -53,11 +55,11 @@ def draw(found: Ladder, width: float) -> Drawing:
             parts.append(_beside(rung, left, right, top + row / 2))
     if found.combined:
         parts += [line(0, apart - _GAP + 8, width, apart - _GAP + 8, "axis"), text_at(COMBINED, 8, apart - 6, "name")]
-    label = f"{found.baseline} {points(found.f1)}"
+    label = f"{found.baseline} {points(found.score)}"
     half = text_width(label) / 2
-    centre = min(max(scale(found.f1), half), right + 8 - half)
+    centre = min(max(scale(found.score), half), right + 8 - half)
     parts += [text_at(label, centre, _HEAD - 16, "value", "middle")]
-    parts += [line(scale(found.f1), _HEAD - 11, scale(found.f1), _HEAD, "zero")]
+    parts += [line(scale(found.score), _HEAD - 11, scale(found.score), _HEAD, "zero")]
     parts.append(x_axis(scale, labelled(ticks, lambda value: f"{100 * value:g}"), (left, right), bottom, AXIS))
     if not narrow:
         heads = [name.format(found.confidence) for name in _COLUMNS]
@@ -72,23 +74,23 @@ def css(rung: Rung) -> str:
 
 
 def _bar(rung: Rung, found: Ladder, scale: Scale, y: float) -> str:
-    start, end = sorted((scale(found.f1), scale(rung.arm.f1)))
+    start, end = sorted((scale(found.score), scale(rung.arm.score)))
     text = _sentence(rung, found)
     parts = [rect(start, y - _BAR / 2, end - start, _BAR, f"change {css(rung)}")]
     if rung.arm.outer:
-        ends = [found.f1 + value for value in rung.arm.outer]
+        ends = [found.score + value for value in rung.arm.outer]
         low, high = (scale(max(scale.low, end)) for end in ends)
         parts += [line(scale(x), y - 4, scale(x), y + 4, f"outer {css(rung)}") for x in ends if x >= scale.low]
         parts += [line(low, y, high, y, f"outer {css(rung)}")]
     shape = "diamond" if rung.arm.best else "circle"
-    return "".join([*parts, mark(shape, scale(rung.arm.f1), y, css(rung), 4.5, text)])
+    return "".join([*parts, mark(shape, scale(rung.arm.score), y, css(rung), 4.5, text)])
 
 
 def _beside(rung: Rung, left: float, right: float, y: float) -> str:
     weight = " strong" if rung.arm.best else ""
     name = clipped(rung.label, left - 14, rung.arm.best)
     label = text_at(name, left - 10, y + 4.5, f"label{weight}", "end", tip(rung.changes))
-    texts = (points(rung.arm.f1), _difference(rung))
+    texts = (points(rung.arm.score), _difference(rung))
     return label + columns(list(_COLUMNS.values()), texts, right + 14, y + 4.5, f"value{weight}")
 
 
@@ -97,12 +99,12 @@ def _difference(rung: Rung) -> str:
 
 
 def _sentence(rung: Rung, found: Ladder) -> str:
-    text = f"{rung.arm.name} ({rung.changes}): F1 {points(rung.arm.f1)}, {signed(rung.arm.estimate)}"
+    text = f"{rung.arm.name} ({rung.changes}): F1 {points(rung.arm.score)}, {signed(rung.arm.estimate)}"
     return text + (f", simultaneous {found.confidence} {interval(*rung.arm.outer)}" if rung.arm.outer else "")
 
 
 def describe(found: Ladder) -> str:
     """The figure in words: the baseline, single changes, combinations."""
-    parts = [f"{found.baseline}: F1 {points(found.f1)}, the baseline", *(_sentence(r, found) for r in found.single)]
+    parts = [f"{found.baseline}: F1 {points(found.score)}, the baseline", *(_sentence(r, found) for r in found.single)]
     parts += [f"{COMBINED}: {_sentence(found.combined[0], found)}"] if found.combined else []
     return "; ".join([*parts, *(_sentence(rung, found) for rung in found.combined[1:])]) + "."

@@ -24,7 +24,7 @@ def draw(standings: list[Standing], width: float) -> Drawing:
     """A row each, highest first; the scale starts at zero."""
     left = min(0.53 * width, max(text_width(item.label, bold=item.role == "best") for item in standings) + 16)
     right, row_height, top = width - 50, 23, 6
-    ticks = nice_ticks(0.0, max(item.f1 for item in standings), 4 if width < 600 else 8)
+    ticks = nice_ticks(0.0, max(item.score for item in standings), 4 if width < 600 else 8)
     scale = Scale(0.0, ticks[-1], left, right)
     bottom = top + row_height * len(standings) + 4
     parts = [line(scale(value), top, scale(value), bottom, "grid") for value in ticks]
@@ -35,13 +35,13 @@ def draw(standings: list[Standing], width: float) -> Drawing:
         parts += [
             text_at(clipped(item.label, left - 12, item.role == "best"), left - 10, y + 4.5, f"label{weight}", "end")
         ]
-        parts += [line(scale(0), y, scale(item.f1), y, f"stem {css}")]
-        parts += [mark(SHAPES[item.role], scale(item.f1), y, css, 5, f"{item.label}: F1 {points(item.f1)}")]
-        parts += [text_at(points(item.f1), scale(item.f1) + 11, y + 4.5, f"value{weight}")]
+        parts += [line(scale(0), y, scale(item.score), y, f"stem {css}")]
+        parts += [mark(SHAPES[item.role], scale(item.score), y, css, 5, f"{item.label}: F1 {points(item.score)}")]
+        parts += [text_at(points(item.score), scale(item.score) + 11, y + 4.5, f"value{weight}")]
     parts += [x_axis(scale, labelled(ticks, lambda value: f"{100 * value:g}"), (left, right), bottom, AXIS)]
     return Drawing(width, bottom + 46, describe(standings), "".join(parts))
 
 
 def describe(standings: list[Standing]) -> str:
     """The figure in words."""
-    return "; ".join(f"{item.label}: F1 {points(item.f1)}" for item in standings) + "."
+    return "; ".join(f"{item.label}: F1 {points(item.score)}" for item in standings) + "."

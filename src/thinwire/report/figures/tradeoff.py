@@ -63,13 +63,13 @@ def draw(found: Tradeoff, width: float) -> Drawing:
     sizes = [point.size for point in found.points] + ([] if found.reference is None else [found.reference[1]])
     low, high = min(sizes), max(sizes)
     ticks = log_ticks(low, high) if log else nice_ticks(low, high, 4 if width < 600 else 7)
-    scores = [point.f1 for point in found.points] + ([] if found.ceiling is None else [found.ceiling])
+    scores = [point.score for point in found.points] + ([] if found.ceiling is None else [found.ceiling])
     y_ticks = nice_ticks(min(scores), max(scores), 5)
     bottom = float(top + height)
     x, y = Scale(ticks[0], ticks[-1], left, right, log), Scale(y_ticks[0], y_ticks[-1], bottom, top)
     y_labels = labelled(y_ticks, lambda value: f"{100 * value:g}")
     parts = [keys, Axes(x, y, found.axis, Y_AXIS, labelled(ticks, short), y_labels).draw()]
-    marks = {point.name: (x(point.size), y(point.f1)) for point in found.points}
+    marks = {point.name: (x(point.size), y(point.score)) for point in found.points}
     lines = [[marks[name] for name in names] for names in found.lines]
     references, taken = _references(found, x, y, list(marks.values()))
     parts += [references, *(_line(number, spots) for number, spots in enumerate(lines))]
@@ -109,7 +109,7 @@ def _line(number: int, spots: list[Spot]) -> str:
 
 
 def _mark(point: Point, groups: list[str], unit: str, spot: Spot) -> str:
-    tip = f"{point.name}: F1 {points(point.f1)}, {whole(point.size)} {unit}"
+    tip = f"{point.name}: F1 {points(point.score)}, {whole(point.size)} {unit}"
     if point.group:
         colour, shape, _ = look(groups.index(point.group))
         return mark(shape, *spot, f"c{colour}", 5.5, tip)
@@ -142,7 +142,7 @@ def label_of(point: Point) -> str:
 
 def describe(found: Tradeoff) -> str:
     """The figure in words, smallest arm first."""
-    text = "; ".join(f"{p.name}: {whole(p.size)} {found.unit}, F1 {points(p.f1)}" for p in found.points)
+    text = "; ".join(f"{p.name}: {whole(p.size)} {found.unit}, F1 {points(p.score)}" for p in found.points)
     text += "" if found.ceiling is None else f"; ceiling: F1 {points(found.ceiling)}"
     if found.reference is None:
         return f"{text}."

@@ -74,7 +74,7 @@ def _interactions(analysis: Analysis) -> str:
 
 def _tables(analysis: Analysis) -> str:
     """F1 against the baseline, then everything else of each arm; each table fits a page."""
-    rows = sorted(analysis.rows, key=lambda row: (row.kind != "arm", row.f1 is None, -(row.f1 or 0)))
+    rows = sorted(analysis.rows, key=lambda row: (row.kind != "arm", row.score is None, -(row.score or 0)))
     scores = (
         "F1 against the baseline, in points (0 to 100) on the test questions, means over an arm's seeds; ◆ marks the "
         f"arm chosen on the selection split. Intervals of ΔF1 hold at {confidence(analysis)} for all arms at once. "
@@ -99,15 +99,15 @@ def _name(row: AnalysisRow) -> HtmlCell:
 
 
 def _scores(row: AnalysisRow) -> list[HtmlCell]:
-    f1, share = row.f1_difference, row.share_of_ceiling
+    difference, share = row.score_difference, row.share_of_ceiling
     status = "" if row.status == "done" else f"<em>{text(row.status)}</em>"
-    p, reached = f1.p_adjusted if f1 else None, share.estimate if share else None
+    p, reached = difference.p_adjusted if difference else None, share.estimate if share else None
     return [
         _name(row),
-        _number(row, "f1", status or points(row.f1)),
-        _difference(f1, "f1_difference"),
-        _ends(f1, "f1_difference"),
-        HtmlCell(markup=text(p_value(p)), value=p, key="f1_difference.p_adjusted"),
+        _number(row, "score", status or points(row.score)),
+        _difference(difference, "score_difference"),
+        _ends(difference, "score_difference"),
+        HtmlCell(markup=text(p_value(p)), value=p, key="score_difference.p_adjusted"),
         HtmlCell(markup=text(row.observed_tier), value=row.observed_tier, key="observed_tier"),
         HtmlCell(markup=text(row.supported_tier), value=row.supported_tier, key="supported_tier"),
         _number(row, "questions_needed", whole(row.questions_needed) + _star(row.questions_obstacle)),
@@ -123,7 +123,7 @@ def _details(row: AnalysisRow) -> list[HtmlCell]:
         _number(row, "em", points(row.em)),
         _difference(em, "em_difference"),
         _ends(em, "em_difference"),
-        _number(row, "selection_f1", points(row.selection_f1)),
+        _number(row, "selection_score", points(row.selection_score)),
         _number(row, "cosine", decimal(row.cosine)),
         _number(row, "rank", plain(row.rank or None)),
         _number(row, "alpha", plain(row.alpha if row.rank else None)),

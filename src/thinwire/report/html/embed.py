@@ -49,7 +49,7 @@ def _row(question: Mapping[str, Any], clip: int) -> list[Any]:
     row: list[Any] = [question["id"], _clipped(question["question"], clip), golds]
     for name in _ANSWERS:
         answer = question[name]
-        row += [None, None] if answer is None else [_clipped(answer["text"], clip), _rounded(answer["f1"])]
+        row += [None, None] if answer is None else [_clipped(answer["text"], clip), _rounded(answer["score"])]
     return row
 
 
@@ -57,14 +57,16 @@ def _clipped(words: str, clip: int) -> str:
     return words if len(words) <= clip else words[: clip - 1] + "…"
 
 
-def _rounded(f1: float | None) -> float | None:
-    return None if f1 is None else round(f1, 4)
+def _rounded(score: float | None) -> float | None:
+    return None if score is None else round(score, 4)
 
 
 def count(questions: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """How many questions the best arm fixed and broke: right is an F1 of 1 in the page's filters too."""
     pairs_ = [(q["baseline"], q["best"]) for q in questions if q["baseline"] and q["best"]]
-    scored = [(a["f1"] == 1, b["f1"] == 1) for a, b in pairs_ if a["f1"] is not None and b["f1"] is not None]
+    scored = [
+        (a["score"] == 1, b["score"] == 1) for a, b in pairs_ if a["score"] is not None and b["score"] is not None
+    ]
     return {"fixed": scored.count((False, True)), "broke": scored.count((True, False)), "all": len(questions)}
 
 

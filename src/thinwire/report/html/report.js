@@ -93,11 +93,11 @@
       return cell;
     }
     cell.append(row[at] === "" ? element("span", "(empty)", "nothing") : row[at]);
-    const f1 = row[at + 1];
-    if (f1 !== null) {
-      const kind = f1 === 1 ? "right" : f1 === 0 ? "wrong" : "part";
+    const score = row[at + 1];
+    if (score !== null) {
+      const kind = score === 1 ? "right" : score === 0 ? "wrong" : "part";
       const sign = { right: "✓", wrong: "✗", part: "" }[kind];
-      cell.append(" ", element("mark", `${sign} ${(100 * f1).toFixed(0)}`.trim(), kind));
+      cell.append(" ", element("mark", `${sign} ${(100 * score).toFixed(0)}`.trim(), kind));
     }
     return cell;
   };

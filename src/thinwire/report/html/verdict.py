@@ -62,14 +62,14 @@ def _numbers(analysis: Analysis) -> str:
     judged = found.judged_by or found.best  # another than the best, where that is the baseline itself
     best = next((row for row in analysis.rows if row.name == judged), None)
     base = baseline(analysis)
-    if best is None or best.f1 is None:
+    if best is None or best.score is None:
         return '<p class="numbers">No arm has a result.</p>'
     parts = []
-    if difference := best.f1_difference:
+    if difference := best.score_difference:
         ends = interval(difference.low, difference.high)
         parts.append(f"<strong>{signed(difference.estimate)} F1</strong> <span>{confidence(analysis)} {ends}</span>")
-    against = f" against {points(base.f1)}" if base is not None and base is not best else ""
-    parts.append(f"<b>{text(best.name)}</b> {points(best.f1)}{against}")
+    against = f" against {points(base.score)}" if base is not None and base is not best else ""
+    parts.append(f"<b>{text(best.name)}</b> {points(best.score)}{against}")
     parts.append(f"observed <b>{text(found.tier)}</b>, supported <b>{text(found.supported_tier)}</b>")
     if share := best.share_of_ceiling:
         known = share.low is not None and share.high is not None

@@ -66,17 +66,17 @@ def _design(analysis: Analysis) -> str:
 
 def _results(analysis: Analysis) -> list[str]:
     verdict = analysis.verdict
-    rows = {row.name: row for row in analysis.rows if row.kind == "arm" and row.f1 is not None}
+    rows = {row.name: row for row in analysis.rows if row.kind == "arm" and row.score is not None}
     lines = []
     baseline = next((row for row in rows.values() if row.is_baseline), None)
     if baseline:
         name = "no LoRA" if verdict.about_lora else baseline.name
-        lines.append(f"- Baseline ({name}): {points(baseline.f1)}% F1 ({verdict.baseline_check})")
+        lines.append(f"- Baseline ({name}): {points(baseline.score)}% F1 ({verdict.baseline_check})")
     best = rows[verdict.judged_by or verdict.best]
-    difference = best.f1_difference
+    difference = best.score_difference
     gain = f" ({_DELTA}={points(difference.estimate, '+')}%, {interval(difference)})" if difference else ""
     said = f"LoRA ({_configuration(best)})" if verdict.about_lora else f"arm ({best.name})"
-    lines.append(f"- Best {said}: {points(best.f1)}% F1{gain}")
+    lines.append(f"- Best {said}: {points(best.score)}% F1{gain}")
     if share := best.share_of_ceiling:
         ends = share.reason or "no interval" if share.low is None else f"{share.low:.0%} to {share.high:.0%}"
         lines.append(f"- Share of the ceiling ({CEILING_SCALE}): {share.estimate:.0%} ({ends})")

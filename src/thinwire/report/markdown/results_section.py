@@ -93,19 +93,19 @@ def _rows(record: Analysis, kind: Kind) -> list[AnalysisRow]:
 
 def _difference(record: Analysis) -> MarkdownColumn:
     """To the baseline; controls are not compared with it, so theirs has no interval."""
-    baseline = next((row.f1 for row in record.rows if row.is_baseline), None)
+    baseline = next((row.score for row in record.rows if row.is_baseline), None)
 
     def cell(row: AnalysisRow) -> str:
-        if row.f1_difference or row.is_baseline or baseline is None or row.f1 is None:
+        if row.score_difference or row.is_baseline or baseline is None or row.score is None:
             return GAIN.cell(row)
-        return points(row.f1 - baseline, "+")
+        return points(row.score - baseline, "+")
 
     return MarkdownColumn(GAIN.head, cell, numeric=False)
 
 
 def _legend(record: Analysis, arms: list[AnalysisRow]) -> str:
     said = ["F1 and EM are points on the test questions."]
-    if num_compared := sum(row.f1_difference is not None for row in arms):
+    if num_compared := sum(row.score_difference is not None for row in arms):
         tiers = ", ".join(f"{tier} {points(gain, '+').removesuffix('.0')}" for tier, gain in record.thresholds.items())
         said.append(
             f"To the baseline: difference in F1, with its {record.confidence:.0%} interval, simultaneous over all "
@@ -181,7 +181,7 @@ _MATRIX_BYTES = MarkdownColumn(
     "MB for the matrix", lambda row: "" if row.matrix_bytes is None else f"{row.matrix_bytes / 1e6:.1f}"
 )
 _CODE_BITS = MarkdownColumn("bits a token", lambda row: "" if row.code_bits is None else bits(row.code_bits))
-_SELECTION = MarkdownColumn("selection F1", lambda row: points(row.selection_f1))
+_SELECTION = MarkdownColumn("selection F1", lambda row: points(row.selection_score))
 _CEILING = MarkdownColumn("of the ceiling", _of_ceiling, numeric=False)
 
 
@@ -226,7 +226,7 @@ _ANSWERS = (
     _RARE,
     MarkdownColumn("relative MSE", lambda row: _decimal(row.relative_mse)),
     MarkdownColumn("nearest row", lambda row: percent(row.nearest_row_accuracy)),
-    MarkdownColumn("raw F1", lambda row: points(row.raw_f1)),
+    MarkdownColumn("raw F1", lambda row: points(row.raw_score)),
     MarkdownColumn("different answers", _distinct),
     MarkdownColumn("first word", _first_word, numeric=False),
     MarkdownColumn("cut", _cut),

@@ -32,12 +32,12 @@ def interval(difference: Difference) -> str:
 
 
 def _gain(row: AnalysisRow) -> str:
-    difference = row.f1_difference
+    difference = row.score_difference
     return f"{points(difference.estimate, '+')} ({interval(difference)})" if difference else ""
 
 
 def _p_value(row: AnalysisRow) -> str:
-    difference = row.f1_difference
+    difference = row.score_difference
     return f"{difference.p_adjusted:.4f}" if difference and difference.p_adjusted is not None else ""
 
 
@@ -56,7 +56,7 @@ CONFIGURATION = MarkdownColumn("configuration", lambda row: f"**{row.name}**" if
 TRAINED = MarkdownColumn("trained", lambda row: f"{row.params:,}")
 
 
-F1 = MarkdownColumn("F1", lambda row: points(row.f1))
+F1 = MarkdownColumn("F1", lambda row: points(row.score))
 
 
 EM = MarkdownColumn("EM", lambda row: points(row.em))
@@ -79,8 +79,8 @@ def table(rows: Sequence[AnalysisRow], columns: Sequence[MarkdownColumn]) -> str
     if not rows:
         return ""
     lines = [line(column.head for column in columns), line("---:" if one.numeric else "---" for one in columns)]
-    for row in sorted(rows, key=lambda row: -(row.f1 or -1)):
-        if row.f1 is None:
+    for row in sorted(rows, key=lambda row: -(row.score or -1)):
+        if row.score is None:
             lines.append(f"{line([row.name, row.status])}{' |' * (len(columns) - 2)}")
         else:
             lines.append(line(column.cell(row) for column in columns))

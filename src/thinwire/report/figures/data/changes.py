@@ -29,7 +29,7 @@ class Ladder:
     """From the baseline, by one change each; beside these, the arms that combine several. Greatest gain first."""
 
     baseline: str
-    f1: float
+    score: float
     single: list[Rung]
     combined: list[Rung]
     confidence: str
@@ -41,8 +41,8 @@ class Ladder:
 
     def span(self) -> tuple[float, float]:
         """The least and the greatest F1 that must be seen; an interval may reach below zero, F1 does not."""
-        ends = [self.f1 + end for rung in self.rungs for end in (rung.arm.estimate, *(rung.arm.outer or ()))]
-        return max(0.0, min(self.f1, *ends)), max(self.f1, *ends)
+        ends = [self.score + end for rung in self.rungs for end in (rung.arm.estimate, *(rung.arm.outer or ()))]
+        return max(0.0, min(self.score, *ends)), max(self.score, *ends)
 
 
 def ladder(analysis: Analysis) -> Ladder | None:
@@ -69,7 +69,7 @@ def ladder(analysis: Analysis) -> Ladder | None:
         return None
     for rungs in (single, combined):
         rungs.sort(key=lambda rung: -rung.arm.estimate)
-    return Ladder(base.name, base.done_f1, single, combined, confidence(analysis))
+    return Ladder(base.name, base.done_score, single, combined, confidence(analysis))
 
 
 def _changes(settings: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class Compared:
     """An arm's difference to the baseline with its simultaneous (outer) and pointwise (inner) interval."""
 
     name: str
-    f1: float
+    score: float
     estimate: float
     outer: tuple[float, float] | None
     inner: tuple[float, float] | None
@@ -54,19 +54,19 @@ class Standing:
 
     name: str
     label: str
-    f1: float
+    score: float
     role: str
     """``control``, ``ceiling``, ``baseline`` or ``best``."""
 
 
 def compared(row: AnalysisRow) -> Compared | None:
     """The row's difference in F1, None where there is none; the baseline's to itself is zero."""
-    difference = row.f1_difference
+    difference = row.score_difference
     if difference is None and not row.is_baseline:
         return None
     return Compared(
         name=row.name,
-        f1=row.done_f1,
+        score=row.done_score,
         estimate=difference.estimate if difference else 0.0,
         outer=_pair(difference.low, difference.high) if difference else None,
         inner=_pair(difference.pointwise_low, difference.pointwise_high) if difference else None,
@@ -82,7 +82,7 @@ def forest(analysis: Analysis) -> Forest | None:
     if all(row.is_baseline for row in rows):
         return None
     top, base = ceiling(analysis), baseline(analysis)
-    reach = top - base.done_f1 if top is not None and base is not None else None
+    reach = top - base.done_score if top is not None and base is not None else None
     rows.sort(key=lambda row: (-row.estimate, row.is_baseline))
     return Forest(rows, thresholds(analysis), reach, confidence(analysis))
 
@@ -99,8 +99,8 @@ def standings(analysis: Analysis) -> list[Standing]:
         suffix = f" ({role})" if role in ("best", "baseline") and row.name != role else ""
         name: str = row.name
         label = CONTROL_NAMES.get(name, name) if row.kind == "control" else name + suffix
-        found.append(Standing(row.name, label, row.done_f1, role))
-    return sorted(found, key=lambda item: -item.f1)
+        found.append(Standing(row.name, label, row.done_score, role))
+    return sorted(found, key=lambda item: -item.score)
 
 
 def _pair(low: float | None, high: float | None) -> tuple[float, float] | None:

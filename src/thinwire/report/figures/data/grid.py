@@ -23,7 +23,7 @@ def grid(analysis: Analysis) -> list[GridCell]:
     cells: dict[tuple[int, str], list[tuple[float, float, str]]] = {}
     for row in rows:
         if row.rank and row.alpha:
-            cells.setdefault((row.rank, layers_of(row)), []).append((row.alpha, row.done_f1, row.name))
+            cells.setdefault((row.rank, layers_of(row)), []).append((row.alpha, row.done_score, row.name))
     if len(cells) < 2 or not differ_in_lora_alone(rows):
         return []
     order = sorted(cells, key=lambda key: (key[0], layer_order(key[1])))

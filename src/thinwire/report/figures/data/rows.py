@@ -21,7 +21,7 @@ def confidence(analysis: Analysis) -> str:
 
 def arms(analysis: Analysis, kind: str = "arm") -> list[AnalysisRow]:
     """Rows of one kind that have an F1."""
-    return [row for row in analysis.rows if row.kind == kind and row.f1 is not None]
+    return [row for row in analysis.rows if row.kind == kind and row.score is not None]
 
 
 def roles(analysis: Analysis) -> dict[str, str]:
@@ -37,7 +37,7 @@ def baseline(analysis: Analysis) -> AnalysisRow | None:
 
 def ceiling(analysis: Analysis) -> float | None:
     """F1 of the model that reads text with LoRA, if it was run: what no arm can be expected to pass."""
-    return next((row.f1 for row in arms(analysis, "control") if row.name == CEILING), None)
+    return next((row.score for row in arms(analysis, "control") if row.name == CEILING), None)
 
 
 def thresholds(analysis: Analysis) -> list[tuple[str, float]]:

@@ -31,7 +31,7 @@ class Point:
     name: str
     label: str
     size: float
-    f1: float
+    score: float
     group: str
     """Empty for what belongs to no group, or lies on several lines."""
     best: bool
@@ -85,7 +85,7 @@ def tradeoffs(analysis: Analysis) -> list[Tradeoff]:
 
 
 def _point(row: AnalysisRow, size: float, label: str, group: str) -> Point:
-    return Point(row.name, label, size, row.done_f1, group, row.best, row.is_baseline)
+    return Point(row.name, label, size, row.done_score, group, row.best, row.is_baseline)
 
 
 def _labels(

@@ -5,7 +5,7 @@ import torch
 
 from thinwire.config.settings import PromptConfig
 from thinwire.data.prompts import PromptEncoder
-from thinwire.training.answer_likelihood import log_likelihoods
+from thinwire.evaluation.answer_likelihood import log_likelihoods
 from tiny_models import example, tiny_lm
 
 
@@ -23,4 +23,4 @@ def test_log_likelihoods_are_those_of_one_question_at_a_time():
             log_probabilities = lm.model(ids[None, :-1]).logits[0].float().log_softmax(-1)
         places = range(len(question.prompt_ids) - 1, len(ids) - 1)
         expected.append(sum(float(log_probabilities[place, ids[place + 1]]) for place in places))
-    assert log_likelihoods(lm, questions) == pytest.approx(expected, rel=1e-4)
+    assert log_likelihoods(lm, lm.embedding_matrix, questions) == pytest.approx(expected, rel=1e-4)

@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from thinwire.evaluation.scoring import best_over_golds, exact_match, f1, normalize, score
+from thinwire.tasks.squad_metric import best_over_golds, exact_match, f1, normalize, score
 
 squad = pytest.importorskip("torchmetrics.functional.text")
 

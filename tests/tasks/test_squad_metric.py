@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thinwire.evaluation.scoring import SquadScores, best_over_golds, exact_match, f1, normalize, score
+from thinwire.tasks.squad_metric import SquadScores, best_over_golds, exact_match, f1, normalize, score
 
 WORDS = st.lists(st.sampled_from(["the", "cat", "Cat", "sat", "on", "a", "mat", "don't", "1843", "."]), max_size=6)
 TEXT = st.one_of(WORDS.map(" ".join), st.text(max_size=20))
