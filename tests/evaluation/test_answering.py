@@ -64,7 +64,7 @@ def test_answers_come_in_the_order_of_the_questions_whatever_the_batches():
 )
 def test_the_first_line_is_scored_or_all_of_the_answer(scored, text, exact_match, score):
     asked = Encoded(example=example(), prompt_ids=(), answer_ids=(), dropped=0)
-    prediction = score_answer(asked, "1843\nAda wrote it", "end", scored)
+    prediction = score_answer(asked, "1843\nAda wrote it", "end", EXTRACTIVE_QA, scored)
     assert (prediction.text, prediction.exact_match, prediction.score) == (text, exact_match, pytest.approx(score))
     assert (prediction.raw_text, prediction.raw_score) == ("1843\nAda wrote it", pytest.approx(0.4)), "both scores"
 
