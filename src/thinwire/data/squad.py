@@ -44,11 +44,15 @@ class Example:
     paragraph_id: str
     """The same for all questions about one paragraph, which are not independent."""
     context: str
+    """Empty if the source has none."""
     question: str
+    """Empty if the context is a text to be continued."""
     answers: tuple[str, ...]
-    """Gold answers, at least one, in the source's order."""
+    """Gold answers, at least one, in the source's order; of a choice, its text."""
     answer_start: int
-    """Character offset of the first answer in ``context``; -1 if it does not occur there literally."""
+    """Character offset of the first answer in ``context``; -1 if it does not occur there literally, or is a choice."""
+    choices: tuple[str, ...] = ()
+    """The options, if the question has any."""
 
 
 def read_examples(

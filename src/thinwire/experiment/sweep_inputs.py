@@ -10,6 +10,7 @@ from thinwire.codecs.table import codec_class
 from thinwire.config.auto import resolved
 from thinwire.config.experiment import ArmConfig, Experiment
 from thinwire.config.settings import LoraSettings
+from thinwire.data.prompt_template import prompt_templates
 from thinwire.data.splits import Splits
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.experiment.plan import Planned
@@ -67,6 +68,7 @@ def _obstacle(config: ArmConfig, own: set[Path], depth: int | None) -> str | Non
     if config.untrained_lora:
         return config.untrained_lora
     try:
+        prompt_templates(config.prompt.template)
         if depth is not None:
             config.lora.adapted_layers(depth)
         if config.supervision.kd_weight > 0 and config.supervision.teacher is not None:
