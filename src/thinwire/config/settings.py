@@ -90,12 +90,16 @@ class ColumnsConfig(Section):
     id: str | None = "id"
     """Ids of the questions. Where there is no column ``id``, an id is made from each context and question; null makes
     them in any case. A column of another name must be there."""
-    context: str = "context"
-    """Paragraphs."""
-    question: str = "question"
-    """Questions."""
+    context: str | None = "context"
+    """Paragraphs. Null: there are none, and prompts are the question alone; each row is then a paragraph of its own, or
+    the rows of a title are one."""
+    question: str | None = "question"
+    """Questions. Null: there are none, and contexts are texts to be continued."""
     answers: str | None = None
-    """Gold answers; null takes ``answers`` or ``answer``, whichever there is."""
+    """Gold answers; null takes ``answers`` or ``answer``, whichever there is. Of a multiple-choice question, the text
+    of a choice, its index from 0 as an integer, or its letter (A, B, ...)."""
+    choices: str | None = None
+    """Options of multiple-choice questions: lists of texts; null reads none."""
     title: str | None = "title"
     """Articles, which are held out as a whole. A column ``title`` need not be there, one of another name must be; null
     reads none, so that each paragraph is an article."""
@@ -113,6 +117,8 @@ class ColumnsConfig(Section):
                     f"{other} and {field} both name the column {shown(column)}; name one for each, or null for "
                     f"a title or id that there is not ({other}=null)"
                 )
+        if self.context is None and self.question is None:
+            raise ValueError("context and question are both null, so there is nothing to ask; name a column for one")
         return self
 
 
@@ -137,7 +143,8 @@ class DataConfig(Section):
     mismatched: Literal["refuse", "drop", "keep"] = "refuse"
     """Questions whose answers are not where they should be in the context: an ``answer_start`` that does not point at
     its answer, or a first answer without ``answer_start`` that is nowhere in it. ``refuse`` makes them an error,
-    ``drop`` leaves them out, ``keep`` takes them as they are, for answers in other words than the context's."""
+    ``drop`` leaves them out, ``keep`` takes them as they are, for answers in other words than the context's. Questions
+    without a context or with choices are never mismatched."""
     allow_shared_paragraphs: bool = False
     """Whether training, selection and test questions may have paragraphs in common; by default that is an error. If
     they may, the sweep warns and records the number of shared test paragraphs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
 from typing import Any
@@ -27,7 +28,7 @@ def read_choices(fields: Mapping[str, Any], source: str, place: str) -> tuple[st
     """
     found = present(fields, "choices", source, place)
     if not isinstance(found, list):
-        raise refusal(source, f"{place}, choices", json_kind(found), "a list of texts")
+        raise refusal(source, f"{place}, choices", json_kind(found), "a list of texts (in a cell of a CSV, as JSON)")
     if not 2 <= len(found) <= _MOST:
         raise refusal(source, f"{place}, choices", f"{len(found)}", f"2 to {_MOST}")
     choices = []
@@ -38,6 +39,11 @@ def read_choices(fields: Mapping[str, Any], source: str, place: str) -> tuple[st
             raise refusal(source, f"{place}, choices[{number}]", str(fault), "a text")
         choices.append(text.strip())
     return tuple(choices)
+
+
+def gold_of_cell(cell: Any) -> Any:
+    """Return the gold answer in a cell of a table whose cells are all texts: digits are an index."""
+    return int(cell) if isinstance(cell, str) and re.fullmatch(r"\d{1,2}", cell, re.ASCII) else cell
 
 
 def chosen(gold: Any, choices: Sequence[str], source: str, place: str) -> str:

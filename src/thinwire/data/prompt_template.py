@@ -84,6 +84,26 @@ def prompt_templates(source: str | None) -> PromptTemplates:
     return BUILT_IN if source is None else _of_jinja(source)
 
 
+def template_for(templates: PromptTemplates, there: frozenset[Slot]) -> PromptTemplate:
+    """Return the message for the contents that there are.
+
+    Raises:
+        UsageError: there is nothing to ask, or nothing of it is written.
+    """
+    template = templates.get(there)
+    if template is None:
+        raise UsageError(
+            "without its context (context=false) nothing is left to ask; name a column of questions "
+            "(data.columns.question), or leave out arms and controls with context=false"
+        )
+    if not {"context", "question"} & set(template.slots):
+        raise UsageError(
+            f"prompt.template writes nothing of what there is ({' and '.join(sorted(there))}), only "
+            f"{shown(template.literals[0], 40)}; write {{{{ {min(there - {'choices'})} }}}} into it"
+        )
+    return template
+
+
 def _template(text: str) -> PromptTemplate:
     """Return the template that a text with marks in the places of contents stands for."""
     slots = {mark: slot for slot, mark in _MARKS.items()}

@@ -14,10 +14,10 @@ from thinwire.config.settings import AnswerForm, PromptConfig, Turn
 from thinwire.data.chat_template import Framing, framing, template_source
 from thinwire.data.choices import listed
 from thinwire.data.continuation import Continuation
-from thinwire.data.prompt_template import Filled, PromptTemplate, Slot, prompt_templates
+from thinwire.data.prompt_template import Filled, PromptTemplate, Slot, prompt_templates, template_for
 from thinwire.data.squad import Example
 from thinwire.data.text_tokens import TextTokens, Tokenizer, added_around, first_special
-from thinwire.errors import UsageError, shown
+from thinwire.errors import UsageError
 
 Style = Literal["chat", "plain"]
 
@@ -165,18 +165,10 @@ class PromptEncoder:
 
     def _template_of(self, example: Example) -> PromptTemplate:
         there = frozenset(slot for slot, content in self._contents(example).items() if content)
-        template = self._templates.get(there)
-        if template is None:
-            raise UsageError(
-                f"question {example.id}: without its context (context=false) nothing is left to ask; name a column of "
-                "questions (data.columns.question), or leave out arms and controls with context=false"
-            )
-        if not template.slots:
-            raise UsageError(
-                f"question {example.id}: prompt.template writes nothing of it, only {shown(template.literals[0])}; "
-                f"write {' or '.join(f'{{{{ {slot} }}}}' for slot in sorted(there - {'choices'}))} into it"
-            )
-        return template
+        try:
+            return template_for(self._templates, there)
+        except UsageError as error:
+            raise UsageError(f"question {example.id}: {error}") from None
 
     def _filled(self, example: Example) -> Filled:
         return self._template_of(example).fill(**self._contents(example))
