@@ -10,7 +10,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "guide" / "settings.md"
 
 def leaves(section: type[Section], before=""):
     for name, field in section.model_fields.items():
-        named = get_origin(field.annotation) is dict
+        named = get_origin(field.annotation) in (dict, tuple)
         choices = () if named else get_args(field.annotation) or (field.annotation,)
         groups = [one for one in choices if isinstance(one, type) and issubclass(one, Section)]
         if groups:

@@ -49,6 +49,8 @@ def idle(found):
         ({"codec": {"kind": "vq"}}, "codec.vq.steps", True),
         ({"codec": {"kind": "vq"}}, "codec.autoencoder.steps", False),
         ({"codec": {"compress_dim": 8}}, "codec.ratio", False),
+        ({"prompt": {"style": "chat", "cue": ""}}, "prompt.cue", False),
+        ({"prompt": {"cue": ""}}, "prompt.cue", True),
     ],
 )
 def test_a_setting_has_no_effect_where_another_leaves_it_none(changes, path, has_effect):

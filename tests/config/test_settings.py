@@ -386,6 +386,14 @@ def test_settings_that_arms_share_are_those_that_only_an_experiment_has():
         ("model.device=mps", "model.device: 'mps' is not supported: Thinwire runs on CPUs and CUDA GPUs; use"),
         ("model.device=gpu", "model.device: 'gpu' is no device; use auto, auto_map, or what is here: cpu"),
         ("interactions.mine.arm=baseline", "interactions.mine.baseline is required; set it"),
+        (
+            "prompt.template=' '",
+            "prompt.template: takes a Jinja template, or null for the built-in message; got a blank",
+        ),
+        ("prompt.turns=[{role: user, content: a}]", "prompt.turns: takes a system message first, if any, then pairs"),
+        ("prompt.turns=[{role: human, content: a}]", "prompt.turns.role: Input should be 'system', 'user' or 'assist"),
+        ("prompt.turns=[{role: system}]", "prompt.turns.content is required; set it"),
+        ("prompt.turns=[{role: system, content: ''}]", "prompt.turns.content: takes a text, got a blank text"),
     ],
 )
 def test_each_wrong_value_is_one_line_that_says_what_was_expected(override, message):

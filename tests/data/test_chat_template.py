@@ -2,6 +2,7 @@
 
 import pytest
 
+from thinwire.config.settings import Turn
 from thinwire.data import confined
 from thinwire.data.chat_template import Framing, framing
 from thinwire.errors import UsageError
@@ -99,3 +100,41 @@ def test_a_default_among_several_templates_is_taken():
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = {"tool_use": "{{ 1 / 0 }}", "default": CHAT_TEMPLATE}
     assert framing(tokenizer) == framing(tiny_tokenizer())
+
+
+SYSTEM = Turn(role="system", content=" Be brief, please. ")
+EXAMPLE = [Turn(role="user", content="1 + 1?"), Turn(role="assistant", content="2")]
+
+
+@pytest.mark.parametrize("name", ["tiny", "chatml", "llama", "qwen"])
+@pytest.mark.parametrize("turns", [[SYSTEM], EXAMPLE, [SYSTEM, *EXAMPLE, *EXAMPLE]])
+def test_earlier_turns_are_written_as_by_transformers(name, turns):
+    tokenizer = with_template(TEMPLATES[name])
+    tokenizer.bos_token = "<|pad|>"
+    messages = [one.model_dump() for one in turns]
+    expected = tokenizer.apply_chat_template(
+        [*messages, {"role": "user", "content": "What is it?"}],
+        tokenize=False,
+        add_generation_prompt=True,
+        date_string="26 Jul 2024",
+    )
+    if name == "qwen" and SYSTEM in turns:  # as it was cut for this test, it takes any other role for the assistant's
+        expected = expected.replace("<|im_start|>system", "<|im_start|>assistant")
+    assert framing(tokenizer, turns).around("What is it?") == expected
+
+
+def test_a_template_that_takes_no_system_message_is_refused_with_the_cause():
+    message = (
+        r"with prompt\.turns cannot be used \(TemplateError: Conversation roles must alternate\); it may take no system"
+    )
+    with pytest.raises(UsageError, match=message):
+        framing(with_template(GEMMA), [SYSTEM])
+    assert "<start_of_turn>model\n2<end_of_turn>" in framing(with_template(GEMMA), EXAMPLE).before
+
+
+def test_a_template_that_leaves_out_a_turn_is_refused():
+    silent = CHAT_TEMPLATE.replace("messages %}", "messages if m['role'] != 'system' %}")
+    with pytest.raises(
+        UsageError, match=r"does not write prompt\.turns\[0\], of the role system, as it is \('Be brief"
+    ):
+        framing(with_template(silent), [SYSTEM, *EXAMPLE])

@@ -107,12 +107,13 @@ def test_an_encoder_with_a_form_differs_in_nothing_but_the_answers(style):
     asked = first.encode(example())
     assert other.encode(example()) == first.with_answer_in("bare", asked) != asked
     assert replace(other.encode(example()), answer_ids=()) == replace(asked, answer_ids=())
-    assert (other.style, other.end_id, other.prompt_end) == (first.style, first.end_id, first.prompt_end)
+    assert (other.style, other.end_id) == (first.style, first.end_id)
+    assert other.render(example()) == first.render(example())
 
 
 @pytest.mark.parametrize(("style", "end"), [("chat", "<|end|><|assistant|>"), ("plain", "\n\nAnswer:")])
 def test_the_prompts_end_is_what_follows_the_question(style, end):
-    assert encoder(style).prompt_end == end
+    assert encoder(style).end_of(example()) == end
     assert encoder(style).render(example()).endswith(example().question + end)
 
 
@@ -269,3 +270,133 @@ def test_an_answer_that_fits_anyway_does_not_move_the_window():
     fixed = num_tokens("".join(ends_of("chat", x.question)))
     short = encoder(max_tokens=fixed + 10)
     assert short.encode(x, keep_answer=True) == short.encode(x)
+
+
+def templated(template, style="plain", **settings):
+    config = PromptConfig(style=style, template=template, **settings)
+    return PromptEncoder(TOKENIZERS[style], config)
+
+
+TEMPLATES = [
+    "{{ context }}\n{{ question }}",
+    "{{ question }}\n{{ context }}",
+    "  {{ question }} [{{ context }}] {{ question }}  ",
+    "\n\n{{ context }}",
+]
+
+
+@BOTH
+@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("keep_answer", [False, True])
+def test_a_context_is_shortened_wherever_a_template_puts_it(style, template, keep_answer):
+    x = replace(example(context="(before 1843 after)", answer="1843"), question="When?")
+    whole = templated(template, style).encode(x)
+    message = template.replace("{{ question }}", "When?")
+    around = {"chat": ("<|user|>", "<|end|><|assistant|>"), "plain": ("", "\n\nAnswer:")}[style]
+    assert text_of(whole.prompt_ids, style) == around[0] + message.replace("{{ context }}", x.context) + around[1]
+    short = templated(template, style, max_tokens=len(whole.prompt_ids) - 12).encode(x, keep_answer=keep_answer)
+    # 7 of 19 characters stay: the first ones, or 7 around the answer at 8 to 12, whose middle is 10: from 7.
+    kept = "e 1843 a"[1:] if keep_answer else "(before"
+    assert text_of(short.prompt_ids, style) == around[0] + message.replace("{{ context }}", kept) + around[1]
+    assert short.dropped == 12
+
+
+def test_a_chat_template_that_strips_messages_moves_the_context():
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = tokenizer.chat_template.replace("m['content']", "m['content'] | trim")
+    encode = PromptEncoder(
+        tokenizer, PromptConfig(template="\n \n{{ context }}: {{ question }}  ", max_tokens=30)
+    ).encode
+    x = replace(example(context="abcdefghijklmnopqrstuvwxyz", answer="a"), question="Where?")
+    # Special tokens 3, ": Where?" 8: 19 letters stay.
+    assert text_of(encode(x).prompt_ids) == "<|user|>abcdefghijklmnopqrs: Where?<|end|><|assistant|>"
+
+
+def test_a_template_without_the_context_is_never_shortened():
+    with pytest.raises(UsageError, match=r"takes \d+ tokens without any context, more than prompt\.max_tokens=9"):
+        templated("{{ question }}", max_tokens=9).encode(example())
+
+
+def test_a_template_that_writes_nothing_of_a_question_is_refused():
+    x = replace(example(), question="")
+    with pytest.raises(UsageError, match=r"question q0: .* writes nothing of what there is \(context\), only 'Q: '"):
+        templated("Q: {{ question }}").encode(x)
+
+
+def test_a_question_without_its_context_that_asks_nothing_is_refused():
+    with pytest.raises(UsageError, match=r"question q0: without its context \(context=false\) nothing is left to ask"):
+        encoder("plain", with_context=False).encode(replace(example(), question=""))
+
+
+@pytest.mark.parametrize(
+    ("cue", "question", "end"),
+    [
+        (None, "When?", "When?\n\nAnswer:"),
+        (None, "", "1843."),
+        ("", "When?", "When?"),
+        ("\nTL;DR:", "", "1843.\nTL;DR:"),
+    ],
+)
+def test_a_plain_prompt_ends_with_its_cue_and_a_text_to_be_continued_with_itself(cue, question, end):
+    x = replace(example(), question=question)
+    made = PromptEncoder(TOKENIZERS["plain"], PromptConfig(style="plain", cue=cue))
+    assert made.render(x).endswith(end)
+    assert text_of(made.encode(x).answer_ids[:-1], "plain") == " 1843"
+    assert PromptEncoder(TOKENIZERS["chat"], PromptConfig(cue=cue)).render(x).endswith("<|end|><|assistant|>")
+
+
+@pytest.mark.parametrize(
+    ("template", "style", "end"),
+    [
+        ("{{ question }}", "plain", "\n\nAnswer:"),
+        ("{{ question }}\nIn a word: ", "plain", "\nIn a word: \n\nAnswer:"),
+        ("{{ question }}\nIn a word: ", "chat", "\nIn a word: <|end|><|assistant|>"),
+    ],
+)
+def test_the_end_of_a_prompt_holds_the_last_words_of_a_template(template, style, end):
+    assert templated(template, style).end_of(example()) == end
+
+
+def test_choices_are_listed_by_letters():
+    x = replace(example(), question="Who?", choices=("Ada", "Bob"), context="")
+    assert templated("{{ question }}\n{{ choices }}", cue="").render(x) == "Who?\nA. Ada\nB. Bob"
+
+
+TURNS = (
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Q: Who?\n"},
+    {"role": "assistant", "content": "Ada"},
+)
+
+
+@pytest.mark.parametrize(
+    ("style", "cue", "begin"),
+    [
+        ("chat", None, "<|system|>Be brief.<|end|><|user|>Q: Who?\n<|end|><|assistant|>Ada<|end|><|user|>Q: When"),
+        ("plain", None, "Be brief.\n\nQ: Who?\n\nAnswer: Ada\n\nQ: When"),
+        ("plain", "", "Be brief.\n\nQ: Who? Ada\n\nQ: When"),
+        ("plain", "\nA:\n", "Be brief.\n\nQ: Who?\nA:\nAda\n\nQ: When"),
+    ],
+)
+def test_earlier_turns_stand_before_every_question(style, cue, begin):
+    made = PromptEncoder(
+        TOKENIZERS[style], PromptConfig(style=style, turns=TURNS, cue=cue, template="Q: {{ question }}\n{{ context }}")
+    )
+    coded = made.encode(example())
+    assert text_of(coded.prompt_ids, style).startswith(begin)
+    assert text_of(coded.prompt_ids, style) == made.render(example())
+    limit = len(coded.prompt_ids) - 5
+    short = PromptEncoder(TOKENIZERS[style], made.config.model_copy(update={"max_tokens": limit})).encode(example())
+    assert text_of(short.prompt_ids, style) == made.render(example()).replace("1843.", "")
+
+
+def test_turns_that_spell_control_tokens_are_refused():
+    turns = ({"role": "system", "content": "Be <|end|> brief."},)
+    with pytest.raises(UsageError, match=r"prompt\.turns\[0\] spells the control token '<\|end\|>'"):
+        PromptEncoder(TOKENIZERS["chat"], PromptConfig(turns=turns))
+
+
+def test_words_of_a_template_that_spell_a_control_token_are_text():
+    ids = templated("{{ question }}<|end|>", "chat").encode(example()).prompt_ids
+    assert ids.count(END_ID) == 1
+    assert "written?<|end|><|end|>" in text_of(ids)

@@ -55,6 +55,13 @@ def test_it_lists_what_would_run_and_writes_nothing(folder, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_template_that_cannot_be_used_is_an_obstacle_before_a_model_is_loaded(folder, tmp_path):
+    arms = {"baseline": {}, "own": {"prompt": {"template": "{{ contxt }}"}}}
+    planned = dry_run(experiment(folder, arms=arms), tmp_path / "run")
+    assert list(planned.obstacles) == ["own"]
+    assert "prompt.template has no value for 'contxt' (did you mean 'context'?)" in planned.obstacles["own"]
+
+
 def test_arms_that_see_the_same_questions_in_the_same_order_are_one_group(folder, tmp_path):
     runs = by_name(dry_run(experiment(folder), tmp_path / "run"))
     assert runs["baseline"].group == runs["r2"].group

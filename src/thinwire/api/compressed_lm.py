@@ -64,7 +64,7 @@ class CompressedLM:
         """Answer questions as in the arm's evaluation: with its prompt, its length limit, and the first line taken.
 
         Args:
-            questions: pairs of a context and a question about it.
+            questions: pairs of a context and a question about it. Either may be empty, as in data that have none.
 
         Raises:
             UsageError: a prompt is too long even without its context.

@@ -37,7 +37,8 @@ Columns = Annotated[
     typer.Option(
         "--columns",
         metavar="FIELD=COLUMN",
-        help="A column of a table, e.g. context=passage or id=null; fields: id, context, question, answers, title.",
+        help="A column of a table, e.g. context=passage or id=null; fields: id, context, question, answers, choices, "
+        "title.",
     ),
 ]
 Unanswerable = Annotated[str, typer.Option(help="SQuAD v2.0 questions without an answer: refuse or drop.")]

@@ -88,7 +88,7 @@ def _groups(section: type[Section], path: str, names: list[str]) -> Iterator[Gro
 
 def _section_in(annotation: Any) -> type[Section] | None:
     """Return the group of settings that a field holds, if it holds one, also where the group may be missing."""
-    if typing.get_origin(annotation) in (dict, Mapping):
+    if typing.get_origin(annotation) in (dict, Mapping, tuple):
         return None
     choices = typing.get_args(annotation) or (annotation,)
     return next((one for one in choices if isinstance(one, type) and issubclass(one, Section)), None)
@@ -112,6 +112,8 @@ def _type(annotation: Any) -> str:
         return f"list of {_type(arguments[0])}"
     if origin in (dict, Mapping):
         return "mapping"
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return f"`{{{', '.join(annotation.model_fields)}}}`"
     names = {int: "integer", float: "number", str: "text", bool: "`true` or `false`", type(None): "`null`"}
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
 

@@ -47,4 +47,6 @@ def effective_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     idle += [f"codec.{kind}." for kind in kinds if kind != found["codec.kind"]]
     if found["codec.compress_dim"] is not None:
         idle.append("codec.ratio")
+    if found["prompt.style"] == "chat":
+        idle.append("prompt.cue")
     return {path: value for path, value in found.items() if not path.startswith(tuple(idle))}

@@ -16,7 +16,7 @@ from typing_extensions import Self
 
 from thinwire.codecs.settings import RowTrainingConfig
 from thinwire.errors import UsageError, shown
-from thinwire.inputs import check_path
+from thinwire.inputs import check_path, text_fault
 from thinwire.schema import Auto, ByDevice, PositiveInt, Rate, Section, Tokens, Weight, Width
 from thinwire.stats.tiers import Tiers
 
@@ -90,12 +90,16 @@ class ColumnsConfig(Section):
     id: str | None = "id"
     """Ids of the questions. Where there is no column ``id``, an id is made from each context and question; null makes
     them in any case. A column of another name must be there."""
-    context: str = "context"
-    """Paragraphs."""
-    question: str = "question"
-    """Questions."""
+    context: str | None = "context"
+    """Paragraphs. Null: there are none, and prompts are the question alone; each row is then a paragraph of its own, or
+    the rows of a title are one."""
+    question: str | None = "question"
+    """Questions. Null: there are none, and contexts are texts to be continued."""
     answers: str | None = None
-    """Gold answers; null takes ``answers`` or ``answer``, whichever there is."""
+    """Gold answers; null takes ``answers`` or ``answer``, whichever there is. Of a multiple-choice question, the text
+    of a choice, its index from 0 as an integer, or its letter (A, B, ...)."""
+    choices: str | None = None
+    """Options of multiple-choice questions: lists of texts; null reads none."""
     title: str | None = "title"
     """Articles, which are held out as a whole. A column ``title`` need not be there, one of another name must be; null
     reads none, so that each paragraph is an article."""
@@ -113,6 +117,8 @@ class ColumnsConfig(Section):
                     f"{other} and {field} both name the column {shown(column)}; name one for each, or null for "
                     f"a title or id that there is not ({other}=null)"
                 )
+        if self.context is None and self.question is None:
+            raise ValueError("context and question are both null, so there is nothing to ask; name a column for one")
         return self
 
 
@@ -137,7 +143,8 @@ class DataConfig(Section):
     mismatched: Literal["refuse", "drop", "keep"] = "refuse"
     """Questions whose answers are not where they should be in the context: an ``answer_start`` that does not point at
     its answer, or a first answer without ``answer_start`` that is nowhere in it. ``refuse`` makes them an error,
-    ``drop`` leaves them out, ``keep`` takes them as they are, for answers in other words than the context's."""
+    ``drop`` leaves them out, ``keep`` takes them as they are, for answers in other words than the context's. Questions
+    without a context or with choices are never mismatched."""
     allow_shared_paragraphs: bool = False
     """Whether training, selection and test questions may have paragraphs in common; by default that is an error. If
     they may, the sweep warns and records the number of shared test paragraphs."""
@@ -164,11 +171,38 @@ AnswerForm = Literal["bare", "space"]
 """How a supervised answer begins: with its first word (``bare``), or with a space before it."""
 
 
+class Turn(Section):
+    """A message before the question."""
+
+    role: Literal["system", "user", "assistant"]
+    """Who says it."""
+    content: str
+    """What is said."""
+
+    @field_validator("content")
+    @classmethod
+    def _is_a_text(cls, content: str) -> str:
+        if fault := text_fault(content):
+            raise ValueError(f"takes a text, got {fault}")
+        return content
+
+
 class PromptConfig(Section):
     """The prompt, the same in training and evaluation."""
 
     style: Literal["auto", "chat", "plain"] = "auto"
     """``chat`` uses the tokenizer's chat template, ``plain`` is bare text; ``auto`` is chat if there is a template."""
+    template: str | None = None
+    """The user's message as a Jinja template of ``context``, ``question`` and ``choices`` (the options, one a line:
+    ``A. first``); what there is not is empty, and ``{% if context %}`` asks whether there is one. Contents must be
+    inserted as they are. Null is the built-in message, which follows what there is."""
+    cue: str | None = None
+    """What a plain prompt ends with, after the message; may be empty. Null is ``Answer:`` after an empty line, and
+    nothing where there is no question. The chat style has no use for it."""
+    turns: tuple[Turn, ...] = ()
+    """Messages before every question, ``{role, content}`` each: a ``system`` message if wanted, then worked examples in
+    pairs of ``user`` and ``assistant``. The chat style puts them through the chat template; a plain prompt begins with
+    them as text: the system message, then each example with the cue and its answer, with an empty line after each."""
     max_tokens: Tokens = 1024
     """Maximum prompt length in tokens."""
     truncation: Literal["context", "right"] = "context"
@@ -180,6 +214,25 @@ class PromptConfig(Section):
     sentence. ``auto`` takes the form whose tokens occur in more of the training prompts. If that differs by less than
     0.1 of the questions, it takes the form that the untrained model finds more likely. Decoding does not depend on
     it."""
+
+    @field_validator("template")
+    @classmethod
+    def _is_a_text(cls, template: str | None) -> str | None:
+        if template is not None and (fault := text_fault(template)):
+            raise ValueError(f"takes a Jinja template, or null for the built-in message; got {fault}")
+        return template
+
+    @field_validator("turns")
+    @classmethod
+    def _examples_are_pairs(cls, turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+        roles = [turn.role for turn in turns]
+        pairs = roles[1:] if roles[:1] == ["system"] else roles
+        if len(pairs) % 2 or pairs != ["user", "assistant"] * (len(pairs) // 2):
+            raise ValueError(
+                "takes a system message first, if any, then pairs of user and assistant (the question follows); got "
+                f"{', '.join(roles)}"
+            )
+        return turns
 
 
 class AdapterConfig(Section):

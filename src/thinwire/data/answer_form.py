@@ -51,13 +51,14 @@ def decide_answer_form(
     difference = decision.space.in_prompt_share - decision.bare.in_prompt_share
     if abs(difference) >= DECIDING_DIFFERENCE:
         return decision.model_copy(update={"form": "space" if difference > 0 else "bare", "decided_by": "in_prompt"})
+    end = encoder.end_of(drawn[0].example)
     # Both forms of a question are neighbours, because they share the prompt.
     pairs = list(zip(bare[:NUM_FOR_LIKELIHOOD], space[:NUM_FOR_LIKELIHOOD], strict=True))
     found = log_likelihoods([question for pair in pairs for question in pair])
     of_bare, of_space = fmean(found[::2]), fmean(found[1::2])
     return decision.model_copy(
         update={
-            "form": more_likely(of_bare, of_space, prompt_ends_in_space=encoder.prompt_end[-1:].isspace()),
+            "form": more_likely(of_bare, of_space, prompt_ends_in_space=end[-1:].isspace()),
             "decided_by": "likelihood",
             "bare": decision.bare.model_copy(update={"log_likelihood": of_bare}),
             "space": decision.space.model_copy(update={"log_likelihood": of_space}),

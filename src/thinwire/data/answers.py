@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from thinwire.data.choices import chosen
 from thinwire.data.values import answer_text, present, refusal
 from thinwire.errors import UsageError, shown
 from thinwire.inputs import json_kind, text_fault
@@ -20,12 +21,15 @@ class Answers(NamedTuple):
     starts: tuple[int | None, ...]
 
 
-def read_answers(fields: Mapping[str, Any], source: str, place: str) -> Answers:
+def read_answers(fields: Mapping[str, Any], source: str, place: str, choices: Sequence[str] = ()) -> Answers:
     """Read the field ``answers`` of a question; it has none where that is an empty list.
 
+    Args:
+        choices: of a multiple-choice question; answers that mean one by its index or letter become its text.
+
     Raises:
-        UsageError: it is no text, number, list of them, list of objects or SQuAD's parallel lists; a text is blank or
-            an offset is none; or the question is marked as impossible to answer.
+        UsageError: it is no text, number, list of them, list of objects or SQuAD's parallel lists; a text is blank, no
+            choice, or an offset is none; or the question is marked as impossible to answer.
     """
     found, at = present(fields, "answers", source, place), f"{place}, answers"
     texts: Any
@@ -48,7 +52,7 @@ def read_answers(fields: Mapping[str, Any], source: str, place: str) -> Answers:
         raise refusal(source, at, _kind(found), f"{_EXPECTED}; [] where there is none")
     golds = []
     for number, (one, start) in enumerate(zip(texts, starts, strict=True)):
-        text = answer_text(one)
+        text = chosen(one, choices, source, f"{at}[{number}]") if choices else answer_text(one)
         fault = _kind(one) if text is None else text_fault(text)
         if text is None or fault:
             raise refusal(source, f"{at}[{number}]", str(fault), "the answer's text; [] where there is none")

@@ -7,11 +7,13 @@ does not hold, because what it writes depends on the message, is refused.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from thinwire.config.settings import Turn
 from thinwire.data.confined import Limits, run_confined
-from thinwire.errors import UsageError
+from thinwire.errors import UsageError, shown
 
 _WORD = "Qthinwire7"
 """A content that no template contains."""
@@ -34,6 +36,7 @@ class Framing:
     """What a chat template writes around the user's message and after the assistant's."""
 
     before: str
+    """Begins with the earlier turns, if there are any."""
     after: str
     """Up to where the assistant begins to write."""
     strips: bool
@@ -50,16 +53,40 @@ class Framing:
         return message.strip() if self.strips else message
 
 
-def framing(tokenizer: Any) -> Framing:
-    """Work out what the chat template of ``tokenizer`` writes around messages.
+def framing(tokenizer: Any, turns: Sequence[Turn] = ()) -> Framing:
+    """Work out what the chat template of ``tokenizer`` writes around messages, after ``turns``.
 
     Dates that it asks for are always the same day.
 
     Raises:
-        UsageError: the template fails, takes too long, writes too much, or changes messages.
+        UsageError: the template fails, takes too long, writes too much, changes messages, or does not write ``turns``.
     """
     what = f"the chat template of {getattr(tokenizer, 'name_or_path', '') or 'this tokenizer'}"
-    users = [[_message("user", content)] for content in (*_CONTENTS, _SPACED)]
+    if not turns:
+        return _framing(tokenizer, what, [])
+    framing(tokenizer)  # a template that fails in any case is told as such
+    before = [_message(turn.role, turn.content) for turn in turns]
+    try:
+        found = _framing(tokenizer, f"{what} with prompt.turns", before)
+    except UsageError as error:
+        if turns[0].role != "system":
+            raise
+        raise UsageError(f"{error}; it may take no system message: put its text into prompt.template") from None
+    at = 0
+    for number, turn in enumerate(turns):
+        content = turn.content.strip()
+        at = found.before.find(content, at)
+        if at < 0:
+            raise UsageError(
+                f"{what} does not write prompt.turns[{number}], of the role {turn.role}, as it is "
+                f"({shown(content, 40)}); take it out, or set prompt.style=plain"
+            )
+        at += len(content)
+    return found
+
+
+def _framing(tokenizer: Any, what: str, turns: list[dict[str, str]]) -> Framing:
+    users = [[*turns, _message("user", content)] for content in (*_CONTENTS, _SPACED)]
     chats = [{"messages": messages, "add_generation_prompt": True} for messages in users]
     answered = [_message("user", "thin"), _message("assistant", _WORD)]
     texts = run_confined(

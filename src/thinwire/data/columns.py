@@ -18,7 +18,8 @@ _ANSWERS = ("answers", "answer")
 
 
 def fields_of(row: Mapping[str, Any], columns: ColumnsConfig, place: str) -> dict[str, Any]:
-    """Return the values of a row by the names of a question's fields; ``id`` and ``title`` may be missing.
+    """Return the values of a row by the names of a question's fields; ``id`` and ``title`` may be missing, and fields
+    without a column are.
 
     Args:
         place: the row's source and place in it, for messages.
@@ -98,10 +99,11 @@ def _missing(field: str, column: str, names: Iterable[str], place: str) -> Usage
     found = f"no field {column!r}{similar}"
     if not is_default:
         found = f"no column {column!r}{similar}, which data.columns.{field} names"
+    none = ", null where there is none" if field in ("context", "question") else ""
     return UsageError(
         f"{place}: {found}; there are: {shown(', '.join(there), 120)}"
         f"{_other_separator(there)}; name the column: data.columns.{field}=COLUMN (evaluate, score: --columns "
-        f"{field}=COLUMN); expected: {FORMS}"
+        f"{field}=COLUMN){none}; expected: {FORMS}"
     )
 
 

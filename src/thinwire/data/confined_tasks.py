@@ -1,4 +1,4 @@
-"""The child process of ``confined``: try a chat template, a tokenizer or a table within limits, and answer in JSON.
+"""The child process of ``confined``: try a template, a tokenizer or a table within limits, and answer in JSON.
 
 ``python -m thinwire.data.confined_tasks CPU_SECONDS MEMORY_BYTES``, with the request on standard input.
 """
@@ -69,6 +69,35 @@ def render(template: str, special_tokens: dict[str, str], chats: list[dict[str, 
     return texts
 
 
+def render_prompts(
+    template: str, variables: list[str], contents: list[dict[str, str]], longest: int
+) -> dict[str, list[str]]:
+    """Render a user's prompt template with each of ``contents``, which have all ``variables``.
+
+    Args:
+        longest: most characters of a text.
+
+    Returns:
+        ``unknown``, the names of other variables that it uses; where there are none, ``texts``.
+    """
+    from jinja2 import meta
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    del environment.filters["random"], environment.globals["lipsum"]  # prompts are the same each time
+    used = meta.find_undeclared_variables(environment.parse(template))
+    if unknown := sorted(used - {*variables, *environment.globals}):
+        return {"unknown": unknown, "texts": []}
+    compiled = environment.from_string(template)
+    texts = []
+    for one in contents:
+        text = compiled.render(one)
+        if len(text) > longest:
+            raise ValueError(f"it writes {len(text):,} characters for {sum(map(len, one.values())):,}")
+        texts.append(text)
+    return {"unknown": [], "texts": texts}
+
+
 def tokenize(path: str, texts: list[str]) -> int:
     """Read a tokenizer's file, encode and decode each text, and return the largest id of the vocabulary."""
     from tokenizers import Tokenizer
@@ -120,7 +149,12 @@ def _limit(cpu_seconds: int, memory_bytes: int) -> None:
                 resource.setrlimit(kind, (most, most))
 
 
-TASKS: dict[str, Callable[..., Any]] = {"render": render, "tokenize": tokenize, "parquet": read_parquet}
+TASKS: dict[str, Callable[..., Any]] = {
+    "render": render,
+    "prompts": render_prompts,
+    "tokenize": tokenize,
+    "parquet": read_parquet,
+}
 
 
 def main() -> None:
@@ -135,7 +169,9 @@ def main() -> None:
     except BaseException as error:  # noqa: BLE001 - a template's and a compiled library's code may raise anything
         spent = "more memory than it may take" if isinstance(error, MemoryError) else "no reason given"
         lines = str(error).strip().splitlines() or [spent]
-        answer = json.dumps({"error": f"{type(error).__name__}: {lines[0][:300].rstrip('.')}"})
+        line = getattr(error, "lineno", None)  # of a template's syntax error
+        place = f", line {line}" if isinstance(line, int) else ""
+        answer = json.dumps({"error": f"{type(error).__name__}{place}: {lines[0][:300].rstrip('.')}"})
     sys.stdout.write(answer)
 
 

@@ -55,6 +55,8 @@ def encode_questions(questions: Questions, encoder: PromptEncoder) -> EncodedQue
     Raises:
         UsageError: a prompt is too long even without its context.
     """
+    if encoder.style == "chat" and encoder.config.cue is not None:
+        logger.warning("prompt.cue has no effect: prompts are in the chat style, which has none (prompt.style)")
     encoded = EncodedQuestions(
         encoder=encoder,
         hashes=questions.hashes,

@@ -18,7 +18,7 @@ class Overlap:
     scored: str
     """The split that is scored on those paragraphs, in the same form."""
     paragraphs: tuple[str, ...]
-    """Their texts, with whitespace normalised; at least one."""
+    """Their texts, with whitespace normalised; at least one. Of questions without a context, the questions' own."""
 
     def __str__(self) -> str:
         """Say how many paragraphs are shared, with the first words of one."""
@@ -35,20 +35,24 @@ def shared_paragraphs(seen: Sequence[Example], scored: Sequence[Example]) -> tup
 
     A paragraph is shared if its text is equal after whitespace is normalised, or if one of its questions has both the
     id and the text of a question in ``seen``. So an edited paragraph is found as well, and files that merely number
-    their questions alike share nothing.
+    their questions alike share nothing. A question without a context is a paragraph of its own, with its choices.
 
     Returns:
         The texts, with whitespace normalised.
     """
     questions = {example.id: example.question for example in seen}
-    texts = {_digest(_normalised(context)) for context in {example.context for example in seen}}
-    has_shared_question: dict[str, bool] = {}  # by context, so that each is normalised once for all its questions
+    texts = {_digest(_normalised(paragraph)) for paragraph in set(map(_paragraph, seen))}
+    has_shared_question: dict[str, bool] = {}  # by paragraph, so that each is normalised once for all its questions
     for example in scored:
-        twin = questions.get(example.id)
-        is_shared = twin is not None and _normalised(twin) == _normalised(example.question)
-        has_shared_question[example.context] = has_shared_question.get(example.context, False) or is_shared
-    by_text = ((_normalised(context), is_shared) for context, is_shared in has_shared_question.items())
+        twin, paragraph = questions.get(example.id), _paragraph(example)
+        is_shared = bool(twin) and _normalised(str(twin)) == _normalised(example.question)
+        has_shared_question[paragraph] = has_shared_question.get(paragraph, False) or is_shared
+    by_text = ((_normalised(paragraph), is_shared) for paragraph, is_shared in has_shared_question.items())
     return tuple(dict.fromkeys(text for text, is_shared in by_text if is_shared or _digest(text) in texts))
+
+
+def _paragraph(example: Example) -> str:
+    return example.context or "\n".join([example.question, *example.choices])
 
 
 def _digest(text: str) -> bytes:

@@ -7,22 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
-from thinwire.config.settings import AnswerForm, PromptConfig
+from thinwire.config.settings import AnswerForm, PromptConfig, Turn
 from thinwire.data.chat_template import Framing, framing, template_source
+from thinwire.data.choices import listed
 from thinwire.data.continuation import Continuation
+from thinwire.data.prompt_template import Filled, PromptTemplate, Slot, prompt_templates, template_for
 from thinwire.data.squad import Example
 from thinwire.data.text_tokens import TextTokens, Tokenizer, added_around, first_special
 from thinwire.errors import UsageError
 
 Style = Literal["chat", "plain"]
 
-_WITH_CONTEXT = "Answer the question with a short phrase from the text.\n\nText: {context}\n\nQuestion: {question}"
-_QUESTION_ALONE = "Answer the question with a short phrase.\n\nQuestion: {question}"
-_CONTEXT_START = _WITH_CONTEXT.index("{context}")
-_PLAIN = Framing(before="", after="\n\nAnswer:", strips=False, turn_end="")
-"""A bare prompt, with its cue."""
+_CUE = "\n\nAnswer:"
+"""What a plain prompt ends with if there is a question and no ``prompt.cue``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,18 +48,19 @@ class PromptEncoder:
         self.style: Style = "chat" if config.style != "plain" and has_template else "plain"
         self.with_context = with_context
         self.config, self._tokenizer = config, tokenizer
-        self._framing = framing(tokenizer) if self.style == "chat" else _PLAIN
+        self._templates = prompt_templates(config.template)
+        self._framing = framing(tokenizer, config.turns) if self.style == "chat" else _plain(config)
         end_id = end_of_turn_id(tokenizer) if self.style == "chat" else tokenizer.eos_token_id
         if end_id is None:
             raise UsageError("this tokenizer names no end token, so an answer could never end; use another model")
         self.end_id: int = end_id
-        self.prompt_end = self._framing.after
-        """What follows the question in every prompt."""
         self._tokens = TextTokens(tokenizer, template_source(tokenizer) if self.style == "chat" else "")
         # A template writes these itself. Special tokens after a text are left out: a prompt goes on.
         self._beginning = [] if self.style == "chat" else added_around(tokenizer)[0]
-        # The question mark makes sure that the end is not empty.
-        self._continuation = Continuation(self._answer_ids, "?" + self.prompt_end)
+        self._continuations: dict[str, Continuation] = {}
+        for number, turn in enumerate(config.turns):
+            if token := self._tokens.spelled_in(turn.content):
+                raise UsageError(f"prompt.turns[{number}] spells the control token {token!r}; write it without")
 
     @property
     def form(self) -> AnswerForm:
@@ -73,8 +74,12 @@ class PromptEncoder:
         return PromptEncoder(self._tokenizer, config, with_context=self.with_context)
 
     def render(self, example: Example) -> str:
-        """Return the prompt as text; in the chat style, it includes the special tokens."""
-        return self._framing.around(self.message(example))
+        """Return the prompt as text; in the chat style, it includes the special tokens.
+
+        Raises:
+            UsageError: there is nothing to be put into the prompt.
+        """
+        return self._framing_of(example).around(self.message(example))
 
     def encode(self, example: Example, *, keep_answer: bool = False) -> Encoded:
         """Encode one example; a prompt longer than ``max_tokens`` is shortened as ``prompt.truncation`` says.
@@ -86,8 +91,8 @@ class PromptEncoder:
                 evaluation it would leak the answer. No effect with ``right``.
 
         Raises:
-            UsageError: the prompt is too long even without any context, or the tokenizer takes its text for control
-                tokens.
+            UsageError: the prompt is too long even without any context, the tokenizer takes its text for control
+                tokens, or there is nothing to be put into it.
         """
         return self.with_answer_in(self.form, self.encode_prompt(example, keep_answer=keep_answer))
 
@@ -103,8 +108,9 @@ class PromptEncoder:
 
     def encode_prompt(self, example: Example, *, keep_answer: bool = False) -> Encoded:
         """Encode the prompt of an example, which need not have a gold answer, as ``encode`` does."""
-        text, begin = self.render(example), len(self._framing.before)
-        end = len(text) - len(self._framing.after)
+        filled, around = self._filled(example), self._framing_of(example)
+        text, begin = around.around(filled.text), len(around.before)
+        end = len(text) - len(around.after)
         try:
             ids, offsets = self._tokens.encode(text, begin, end)
         except UsageError as error:
@@ -114,43 +120,85 @@ class PromptEncoder:
         if excess and self.config.truncation == "right":
             ids = ids[: self.config.max_tokens]
         elif excess:
-            ids = self._shorten(ids, offsets, example, excess, keep_answer=keep_answer)
+            place = None
+            if filled.context_at is not None:
+                stripped = len(filled.text) - len(filled.text.lstrip()) if around.strips else 0
+                place = begin + filled.context_at - stripped
+            ids = self._shorten(ids, offsets, example, place, excess, keep_answer=keep_answer)
         return Encoded(example=example, prompt_ids=tuple(ids), answer_ids=(), dropped=excess)
 
     def with_answer_in(self, form: AnswerForm, question: Encoded) -> Encoded:
         """Return ``question`` with the tokens of its first gold answer in this form, and the end token."""
         text = question.example.answers[0].strip()
-        ids = self._continuation.ids(text if form == "bare" else " " + text)
+        # The question mark stands for what precedes, and makes sure that the end is not empty.
+        end = "?" + self.end_of(question.example)
+        if end not in self._continuations:
+            self._continuations[end] = Continuation(partial(self._answer_ids, end), end)
+        ids = self._continuations[end].ids(text if form == "bare" else " " + text)
         return replace(question, answer_ids=(*ids, self.end_id))
 
-    def _answer_ids(self, text: str) -> list[int]:
+    def _answer_ids(self, end: str, text: str) -> list[int]:
         """Return the ids of the prompt's end and an answer, or of either."""
-        own = text.removeprefix("?" + self.prompt_end)
+        own = text.removeprefix(end)
         return self._tokens.encode(text, len(text) - len(own), len(text))[0]
 
+    def end_of(self, example: Example) -> str:
+        """Return what follows the last content (the question, the context or the choices) in the prompt."""
+        around, last = self._framing_of(example), self._template_of(example).literals[-1]
+        return (last.rstrip() if around.strips else last) + around.after
+
     def message(self, example: Example) -> str:
-        """Return what the user says in the prompt: the instruction, the text and the question."""
-        instruction = _WITH_CONTEXT if self.with_context else _QUESTION_ALONE
-        return instruction.format(context=example.context.strip(), question=example.question)
+        """Return what the user says in the prompt: by default the instruction, the text and the question.
+
+        Raises:
+            UsageError: there is nothing to be put into the prompt.
+        """
+        return self._filled(example).text
+
+    def _contents(self, example: Example) -> dict[Slot, str]:
+        """Return what the prompt is made of; empty is what is not there."""
+        return {
+            "context": example.context.strip() if self.with_context else "",
+            "question": example.question,
+            "choices": listed(example.choices),
+        }
+
+    def _template_of(self, example: Example) -> PromptTemplate:
+        there = frozenset(slot for slot, content in self._contents(example).items() if content)
+        try:
+            return template_for(self._templates, there)
+        except UsageError as error:
+            raise UsageError(f"question {example.id}: {error}") from None
+
+    def _filled(self, example: Example) -> Filled:
+        return self._template_of(example).fill(**self._contents(example))
+
+    def _framing_of(self, example: Example) -> Framing:
+        """Return what stands around the message; a text to be continued has no cue of its own accord."""
+        if self.style == "plain" and self.config.cue is None and not example.question:
+            return replace(self._framing, after="")
+        return self._framing
 
     def _shorten(
         self,
         ids: list[int],
         offsets: Sequence[tuple[int, int]],
         example: Example,
+        begin: int | None,
         excess: int,
         *,
         keep_answer: bool,
     ) -> list[int]:
+        """Take ``excess`` tokens out of the context, which begins at ``begin`` in the text; None if it is not there."""
         context = example.context.strip()
-        begin = len(self._framing.before) + _CONTEXT_START
-        is_inside = [self.with_context and begin <= a < b <= begin + len(context) for a, b in offsets]
+        is_inside = [begin is not None and begin <= a < b <= begin + len(context) for a, b in offsets]
         inside = [i for i, one in enumerate(is_inside) if one]
         if excess > len(inside):
             raise UsageError(
                 f"question {example.id}: the prompt takes {len(ids) - len(inside)} tokens without any context, "
                 f"more than prompt.max_tokens={self.config.max_tokens}; raise it"
             )
+        assert begin is not None, "there is a context"
         kept = len(inside) - excess
         first = 0
         if keep_answer and example.answer_start >= 0:
@@ -163,6 +211,20 @@ class PromptEncoder:
                 first = min(max(0, middle - kept // 2), len(inside) - kept)
         head, tail = ids[: inside[0]], ids[inside[-1] + 1 :]
         return head + ids[inside[first] : inside[first] + kept] + tail
+
+
+def _plain(config: PromptConfig) -> Framing:
+    """Return what stands around a message in a plain prompt: the earlier turns and the cue."""
+    cue = _CUE if config.cue is None else config.cue
+    return Framing(before="".join(_as_text(turn, cue) for turn in config.turns), after=cue, strips=False, turn_end="")
+
+
+def _as_text(turn: Turn, cue: str) -> str:
+    """Return an earlier turn as text in a plain prompt."""
+    content = turn.content.strip()
+    if turn.role != "user":
+        return f"{content}\n\n"
+    return content + cue + ("" if cue[-1:].isspace() else " ")
 
 
 def end_of_turn_id(tokenizer: Tokenizer) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from thinwire.config.settings import DataConfig, EvaluationConfig
 from thinwire.data.overlap import Overlap, shared_paragraphs
@@ -30,9 +30,17 @@ class Questions:
     def hashes(self) -> QuestionHashes:
         """Content hash of each split."""
         train, selection, test = (
-            content_hash([asdict(example) for example in split]) for split in (self.train, self.selection, self.test)
+            content_hash([_hashed(example) for example in split]) for split in (self.train, self.selection, self.test)
         )
         return QuestionHashes(train=train, selection=selection, test=test)
+
+
+def _hashed(example: Example) -> dict[str, Any]:
+    """Return what a hash of questions is of. Questions without choices have the hashes of versions that had none."""
+    found = asdict(example)
+    if not example.choices:
+        del found["choices"]
+    return found
 
 
 class Splits:
@@ -140,7 +148,7 @@ def hold_out_articles(
         left = " that data.selection_articles leaves" if purpose == "test" else ""
         raise UsageError(
             f"{num_articles} articles cannot be held out of {len(articles)}{left}; {fewer}give data with more articles "
-            "(titles, or contexts where there are none)"
+            "(titles; contexts where there are none; rows where there are neither)"
         )
     held_out = set(stream(seed, _ARTICLE_STREAMS[purpose]).sample(articles, num_articles))
     kept = [example for example in examples if example.article not in held_out]

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 
 from thinwire.config.settings import ColumnsConfig
 from thinwire.data.answers import mismatch, read_answers
+from thinwire.data.choices import gold_of_cell, read_choices
 from thinwire.data.columns import fields_of
 from thinwire.data.squad_json import FORMS, articles_or_rows
 from thinwire.data.tables import SEPARATORS, Numbered, answers_of_cell, parquet_rows, text_rows
@@ -44,11 +45,15 @@ class Example:
     paragraph_id: str
     """The same for all questions about one paragraph, which are not independent."""
     context: str
+    """Empty if the source has none."""
     question: str
+    """Empty if the context is a text to be continued."""
     answers: tuple[str, ...]
-    """Gold answers, at least one, in the source's order."""
+    """Gold answers, at least one, in the source's order; of a choice, its text."""
     answer_start: int
-    """Character offset of the first answer in ``context``; -1 if it does not occur there literally."""
+    """Character offset of the first answer in ``context``; -1 if it does not occur there literally, or is a choice."""
+    choices: tuple[str, ...] = ()
+    """The options, if the question has any."""
 
 
 def read_examples(
@@ -105,9 +110,11 @@ class _Row(NamedTuple):
     """Where it was found in its source."""
     fields: Mapping[str, Any]
     context: str
+    question: str
     title: str | None
-    paragraph: str | None
+    paragraph: str | None = None
     """Id of its paragraph; None where the source is not divided into paragraphs."""
+    choices: tuple[str, ...] = ()
 
 
 def _of_table(
@@ -119,7 +126,14 @@ def _of_table(
         fields = fields_of(row, columns, f"{source}, {place}")
         if are_cells:
             fields["answers"] = answers_of_cell(fields["answers"], f"{source}, {place}, answers")
-        context = text(fields, "context", source, place)
+            if "choices" in fields:
+                fields["choices"] = answers_of_cell(fields["choices"], f"{source}, {place}, choices")
+                fields["answers"] = gold_of_cell(fields["answers"])
+        context, question = (
+            "" if column is None else text(fields, name, source, place)
+            for name, column in (("context", columns.context), ("question", columns.question))
+        )
+        choices = read_choices(fields, source, place) if "choices" in fields else ()
         has_ids = "id" in fields if has_ids is None else has_ids
         if has_ids != ("id" in fields):
             raise UsageError(
@@ -127,14 +141,14 @@ def _of_table(
                 f"{'have one' if has_ids else 'have none'}; give ids to all rows, or to none (data.columns.id=null)"
             )
         if not has_ids:
-            fields["id"] = _made_id(context, text(fields, "question", source, place))
-        yield _Row(place, fields, context, _title(fields, source, place), paragraph=None)
+            fields["id"] = _made_id(context, question, choices)
+        yield _Row(place, fields, context, question, _title(fields, source, place), choices=choices)
 
 
-def _made_id(context: str, question: str) -> str:
+def _made_id(context: str, question: str, choices: tuple[str, ...]) -> str:
     """Return an id that is the same wherever the question stands, so that answers to it are still answers to it when
     rows are added, moved or taken out."""
-    return content_hash([context, question.strip()])[:_ID_DIGITS]
+    return content_hash([context, question.strip(), *([choices] if choices else [])])[:_ID_DIGITS]
 
 
 def _lines(file: BinaryIO, path: Path, columns: ColumnsConfig) -> Iterator[Numbered]:
@@ -174,7 +188,7 @@ def _flattened(found: Iterable[Any], path: Path) -> Iterator[_Row]:
             num_paragraphs[title] += 1
             context = text(paragraph, "context", str(path), inner)
             for place, qa in _list_of_objects(paragraph, "qas", str(path), inner):
-                yield _Row(place, qa, context, title, paragraph_id)
+                yield _Row(place, qa, context, text(qa, "question", str(path), place), title, paragraph_id)
 
 
 def _list_of_objects(
@@ -193,14 +207,13 @@ def _list_of_objects(
 
 def _examples(rows: Iterable[_Row], source: str, unanswerable: Unanswerable, mismatched: Mismatched) -> list[Example]:
     examples: list[Example] = []
-    paragraphs: dict[str, tuple[str, str]] = {}  # by context: one copy of it, and its id
+    paragraphs: dict[tuple[str, str], tuple[str, str]] = {}  # one copy of the context, and the paragraph's id
     ids: set[str] = set()
     without_answer: list[str] = []  # their places
     mismatches, first_mismatch = 0, ""
     for row in rows:
         id_ = label(row.fields, "id", source, row.place)
-        question = text(row.fields, "question", source, row.place)
-        answers = read_answers(row.fields, source, row.place)
+        answers = read_answers(row.fields, source, row.place, row.choices)
         if not answers.texts:
             without_answer.append(row.place)
             continue
@@ -209,21 +222,23 @@ def _examples(rows: Iterable[_Row], source: str, unanswerable: Unanswerable, mis
         ids.add(id_)
         context, paragraph = row.context, row.paragraph
         if paragraph is None:
-            context, paragraph = paragraphs.setdefault(context, (context, f"p{len(paragraphs)}"))
-        if mismatched != "keep" and (fault := mismatch(answers, context)):
+            context, paragraph = paragraphs.setdefault(_paragraph_of(row), (context, f"p{len(paragraphs)}"))
+        is_span = bool(context) and not row.choices
+        if is_span and mismatched != "keep" and (fault := mismatch(answers, context)):
             mismatches += 1
             first_mismatch = first_mismatch or f"{row.place}: {fault}"
             continue
-        start = answers.starts[0]
+        start = answers.starts[0] if is_span else -1
         examples.append(
             Example(
                 id=id_,
                 article=row.title or paragraph,
                 paragraph_id=paragraph,
                 context=context,
-                question=question.strip(),
+                question=row.question.strip(),
                 answers=answers.texts,
                 answer_start=context.find(answers.texts[0]) if start is None else start,
+                choices=row.choices,
             )
         )
     if without_answer and unanswerable == "refuse":
@@ -244,8 +259,16 @@ def _examples(rows: Iterable[_Row], source: str, unanswerable: Unanswerable, mis
     return examples
 
 
+def _paragraph_of(row: _Row) -> tuple[str, str]:
+    """Return what the questions of one paragraph have in common: the context; where there is none, the title; where
+    there is none either, each row is a paragraph."""
+    if row.context:
+        return "context", row.context
+    return ("row", row.place) if row.title is None else ("title", row.title)
+
+
 def _twice(id_: str, row: _Row, source: str) -> UsageError:
-    if row.paragraph is None and id_ == _made_id(row.context, row.fields["question"]):
+    if row.paragraph is None and id_ == _made_id(row.context, row.question, row.choices):
         return UsageError(
             f"{source}, {row.place}: the same context and question as in a row before, and no ids to tell them apart; "
             "put all gold answers of a question into a list in one row, take the row out, or name a column of ids: "

@@ -41,6 +41,7 @@ class TextTokens:
         self._control = {id_: text for id_, text in found.items() if text != unknown}
         texts = sorted((text for text in found.values() if text.strip()), key=len, reverse=True)
         # Looking ahead finds overlapping tokens too.
+        self._texts = texts
         self._spelled = re.compile(f"(?=(?:{'|'.join(map(re.escape, texts))}))") if texts else None
         self._neutral_ids, _ = self._encode(_NEUTRAL)
 
@@ -66,6 +67,10 @@ class TextTokens:
                     "is text; leave the question out, or use another model"
                 )
         return ids, offsets
+
+    def spelled_in(self, text: str) -> str | None:
+        """Return a control token that ``text`` spells; None if it spells none."""
+        return next((token for token in self._texts if token in text), None)
 
     def _cuts(self, text: str, begin: int, end: int) -> list[int]:
         """Return where to cut ``text`` so that no part of ``text[begin:end]`` is a control token: after the first

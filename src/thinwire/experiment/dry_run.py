@@ -115,7 +115,7 @@ def dry_run(
     candidates = plan_candidates(experiment, list(searched), known)
     chosen = with_choices(experiment, planned, known)
     runs = [replace(run, config=resolved(run.config, device.type)) for run in chosen]
-    blocked = obstacles([*runs, *candidates], folder, model)
+    blocked = obstacles([*runs, *candidates], folder, experiment.data.columns, model)
     if wrong := [one.name for one in candidates if one.name in blocked]:
         raise UsageError(*(f"{name} would fail: {blocked[name]}" for name in wrong))
     splits = Splits(experiment.data, experiment.seed)

@@ -9,7 +9,8 @@ from thinwire.checkpoints.load import check_arm, check_same_lora, find_arm
 from thinwire.codecs.table import codec_class
 from thinwire.config.auto import resolved
 from thinwire.config.experiment import ArmConfig, Experiment
-from thinwire.config.settings import LoraSettings
+from thinwire.config.settings import ColumnsConfig, LoraSettings
+from thinwire.data.prompt_template import SLOTS, prompt_templates, template_for
 from thinwire.data.splits import Splits
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.experiment.plan import Planned
@@ -35,7 +36,7 @@ def read_splits(experiment: Experiment, planned: Sequence[Planned], folder: Path
     """
     device = choose_device(experiment.model.device)
     check_worker_processes(device, experiment.worker_processes)
-    if found := obstacles(planned, folder):
+    if found := obstacles(planned, folder, experiment.data.columns):
         raise UsageError(*(f"{name} would fail: {why}" for name, why in found.items()))
     if experiment.search:
         search_experiment(experiment)  # refuses combinations of values that no arm may have
@@ -45,11 +46,14 @@ def read_splits(experiment: Experiment, planned: Sequence[Planned], folder: Path
     return splits
 
 
-def obstacles(planned: Sequence[Planned], folder: Path, model: str | None = None) -> dict[str, str]:
+def obstacles(
+    planned: Sequence[Planned], folder: Path, columns: ColumnsConfig, model: str | None = None
+) -> dict[str, str]:
     """Return why runs are certain to fail, by their names, as far as it is known without loading the model.
 
     Args:
         folder: of the sweep; an arm may begin with another that the same sweep trains.
+        columns: of the questions, which say what prompts can be made of.
         model: name of the model, whose configuration is read if it is on this machine and an arm depends on it; by
             default it is not read.
 
@@ -59,14 +63,18 @@ def obstacles(planned: Sequence[Planned], folder: Path, model: str | None = None
     own = {arm_folder(folder, run.name, run.kind).resolve() for run in planned}
     counted = any(run.config.lora.rank > 0 and run.config.lora.layers != "all" for run in planned)
     depth = num_layers(model) if model is not None and counted else None
-    found = {run.name: _obstacle(run.config, own, depth) for run in planned}
+    found = {run.name: _obstacle(run.config, own, columns, depth) for run in planned}
     return {name: why for name, why in found.items() if why}
 
 
-def _obstacle(config: ArmConfig, own: set[Path], depth: int | None) -> str | None:
+def _obstacle(config: ArmConfig, own: set[Path], columns: ColumnsConfig, depth: int | None) -> str | None:
     if config.untrained_lora:
         return config.untrained_lora
     try:
+        there = {slot for slot in SLOTS if getattr(columns, slot) is not None}
+        template_for(
+            prompt_templates(config.prompt.template), frozenset(there if config.context else there - {"context"})
+        )
         if depth is not None:
             config.lora.adapted_layers(depth)
         if config.supervision.kd_weight > 0 and config.supervision.teacher is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from thinwire.data.prompts import PromptEncoder
 from thinwire.data.squad import Example
 from thinwire.export.origin import Origin
 from thinwire.export.prepared import PreparedArm
@@ -76,7 +77,7 @@ def _asking(prepared: PreparedArm, settings: str | None) -> list[str]:
     if encoder.style == "chat":
         asked = [
             f"message = {_literal(encoder.message(_PLACES))}",
-            'chat = [{"role": "user", "content": message}]',
+            f'chat = [{_earlier(encoder)}{{"role": "user", "content": message}}]',
             "inputs = tokenizer.apply_chat_template(",
             '    chat, add_generation_prompt=True, return_dict=True, return_tensors="pt"',
             ")",
@@ -92,6 +93,12 @@ def _asking(prepared: PreparedArm, settings: str | None) -> list[str]:
     ]
 
 
+def _earlier(encoder: PromptEncoder) -> str:
+    """Return the turns before the question as items of a list in Python."""
+    turns = encoder.config.turns
+    return "".join(f'{{"role": "{one.role}", "content": {_literal(one.content)}}}, ' for one in turns)
+
+
 def _literal(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
@@ -99,12 +106,18 @@ def _literal(text: str) -> str:
 def _with_llama_cpp(prepared: PreparedArm, file: str) -> str:
     encoder, longest = prepared.encoder, prepared.arm.config.evaluation.max_new_tokens
     is_chat = encoder.style == "chat"
+    turns = encoder.config.turns if is_chat else ()
+    earlier = [
+        "The conversation before it:",
+        _fenced("text", [f"{turn.role}: {turn.content}" for turn in turns]),
+    ]
     kind = "message to the chat template" if is_chat else "prompt, without a chat template (`-no-cnv`)"
     return "\n\n".join(
         [
             _fenced("bash", [f"llama-cli -m {file} --temp 0 -n {longest}   # or: llama-server -m {file}"]),
             f"The {kind}:",
             _fenced("text", [encoder.message(_PLACES) if is_chat else encoder.render(_PLACES)]),
+            *(earlier if turns else []),
         ]
     )
 

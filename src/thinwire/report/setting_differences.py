@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,13 +69,17 @@ def differ_in_lora_alone(one: Mapping[str, Any], other: Mapping[str, Any], free:
 
 
 def _compared(record: ArmRecord, num_layers: int, searched: Collection[str]) -> Settings:
-    """Return the settings of a record that may be a difference between arms; a list of names is one text."""
+    """Return the settings of a record that may be a difference between arms; a list is one text."""
     found = effective_settings(record.config)
     if found.get("lora.layers") == "all":
         found["lora.layers"] = num_layers
     left_out = {*searched, *(["seed"] if record.name != record.arm else [])}  # one of several seeds of the same arm
     return {
-        path: ", ".join(value) if isinstance(value, list) else value
+        path: ", ".join(map(_as_text, value)) if isinstance(value, list) else value
         for path, value in found.items()
         if path not in left_out
     }
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
