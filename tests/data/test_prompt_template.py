@@ -5,26 +5,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thinwire.data import confined
-from thinwire.data.prompt_template import BUILT_IN, PromptTemplate, prompt_templates
+from thinwire.data.prompt_template import PromptTemplate, prompt_templates, templates_of_jinja
 from thinwire.errors import UsageError
+from thinwire.tasks.table import TASKS
 
 ALL = frozenset({"context", "question", "choices"})
 BOTH = frozenset({"context", "question"})
+BUILT_IN = prompt_templates(None, TASKS["extractive_qa"])
 AS_BUILT_IN = """\
 {% set phrase = "a short phrase from the text" if context else "a short phrase" %}
-Answer the question with {{ "the words of one of the options" if choices else phrase }}.
+Answer the question with {{ phrase }}.
 
 {% if context %}
 Text: {{ context }}
 
 {% endif %}
 Question: {{ question }}
-{%- if choices %}
-
-
-Options:
-{{ choices }}
-{%- endif %}
 """
 
 
@@ -37,15 +33,25 @@ def test_the_built_in_messages_are_these():
     alone = BUILT_IN[frozenset({"question"})].fill(question="When?")
     assert alone == ("Answer the question with a short phrase.\n\nQuestion: When?", None)
     assert BUILT_IN[frozenset({"context"})].fill(context="Once upon") == ("Once upon", 0)
-    assert BUILT_IN[frozenset({"context", "choices"})].fill(context="Once upon", choices="A. a") == ("Once upon", 0)
-    assert BUILT_IN[frozenset({"question", "choices"})].fill(question="When?", choices="A. 1843\nB. 1834").text == (
-        "Answer the question with the words of one of the options.\n\nQuestion: When?\n\nOptions:\nA. 1843\nB. 1834"
+    assert BUILT_IN[ALL].fill(context="Ada, 1843.", question="When?", choices="A. 1843") == filled
+
+
+def test_each_task_has_messages_of_its_own():
+    found = prompt_templates(None, TASKS["multiple_choice"])
+    assert found[frozenset({"question", "choices"})].fill(question="When?", choices="A. 1843\nB. 1834").text == (
+        "Answer the question with one of the options.\n\nQuestion: When?\n\nOptions:\nA. 1843\nB. 1834"
     )
-    assert prompt_templates(None) is BUILT_IN
+    found = prompt_templates(None, TASKS["classification"])
+    assert found[frozenset({"context", "choices"})].fill(context="1 : 0", choices="A. art\nB. sport") == (
+        "Choose the label of the text.\n\nText: 1 : 0\n\nLabels:\nA. art\nB. sport",
+        len("Choose the label of the text.\n\nText: "),
+    )
 
 
 def test_literals_and_slots_of_a_template_by_hand():
-    found = prompt_templates("{% if context %}\nText: {{ context }}\n{% endif %}\nQ: {{ question }}\nA:\n")
+    found = prompt_templates(
+        "{% if context %}\nText: {{ context }}\n{% endif %}\nQ: {{ question }}\nA:\n", TASKS["extractive_qa"]
+    )
     assert found[BOTH] == PromptTemplate(literals=("Text: ", "\nQ: ", "\nA:"), slots=("context", "question"))
     assert found[frozenset({"question"})] == PromptTemplate(literals=("Q: ", "\nA:"), slots=("question",))
     assert found[ALL] == found[BOTH]
@@ -61,12 +67,12 @@ CONTENTS = st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip)
 def test_a_template_of_the_same_words_writes_what_is_built_in(context, question, there):
     contents = {"context": context, "question": question, "choices": "A. a\nB. b"}
     contents = {slot: content for slot, content in contents.items() if slot in there}
-    assert prompt_templates(AS_BUILT_IN)[there].fill(**contents) == BUILT_IN[there].fill(**contents)
+    assert templates_of_jinja(AS_BUILT_IN)[there].fill(**contents) == BUILT_IN[there].fill(**contents)
 
 
 @pytest.mark.parametrize("there", sorted(map(sorted, BUILT_IN)))
 def test_the_question_may_stand_anywhere_and_repeatedly(there):
-    found = prompt_templates("{{ question }}|{{ choices }}|{{ context }}|{{ question }}")[frozenset(there)]
+    found = templates_of_jinja("{{ question }}|{{ choices }}|{{ context }}|{{ question }}")[frozenset(there)]
     contents = dict(zip(there, ["x y", "z"] * 2, strict=False))
     own = {slot: contents.get(slot, "") for slot in sorted(ALL)}
     filled = found.fill(**contents)
@@ -107,10 +113,10 @@ def test_the_question_may_stand_anywhere_and_repeatedly(there):
 )
 def test_a_template_that_cannot_be_used_is_refused_with_the_cause(source, message):
     with pytest.raises(UsageError, match=message):
-        prompt_templates(source)
+        templates_of_jinja(source)
 
 
 def test_a_template_runs_once_in_a_process(monkeypatch):
-    prompt_templates("once: {{ question }}")
+    templates_of_jinja("once: {{ question }}")
     monkeypatch.setattr(confined.subprocess, "run", None)
-    assert prompt_templates("once: {{ question }}")[ALL].literals == ("once: ", "")
+    assert templates_of_jinja("once: {{ question }}")[ALL].literals == ("once: ", "")

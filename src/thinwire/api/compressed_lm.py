@@ -47,7 +47,7 @@ class CompressedLM:
         """
         found = find_arm(Path(arm), device)
         lm, inputs = load_arm(found)
-        encoder = PromptEncoder(lm.tokenizer, found.config.prompt, with_context=found.config.context)
+        encoder = found.prompt_encoder(lm.tokenizer)
         return cls(lm=lm, config=found.config, matrix=lm.as_exported(inputs.matrix(lm.dtype)), encoder=encoder)
 
     @property

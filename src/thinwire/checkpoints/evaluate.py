@@ -7,6 +7,7 @@ from pathlib import Path
 from thinwire.adapter.input_embeddings import InputEmbeddings
 from thinwire.checkpoints.load import find_arm, load_arm
 from thinwire.config.settings import ColumnsConfig, EvaluationConfig, ModelConfig, PromptConfig
+from thinwire.data.labels import check_options, labels_of, with_labels
 from thinwire.data.prompts import PromptEncoder
 from thinwire.data.sources import check_columns_apply, load_questions
 from thinwire.data.splits import draw_examples
@@ -19,6 +20,8 @@ from thinwire.progress import Display
 from thinwire.results.arm_record import Scores, has_arm_record
 from thinwire.results.layout import run_of
 from thinwire.results.sweep_header import has_header
+from thinwire.tasks.table import TASKS
+from thinwire.tasks.task import TaskName
 
 _DEFAULT_COLUMNS = ColumnsConfig()
 
@@ -32,6 +35,7 @@ def evaluate_target(
     model: ModelConfig,
     prompt: PromptConfig,
     evaluation: EvaluationConfig,
+    task: TaskName = "extractive_qa",
     unanswerable: Unanswerable,
     mismatched: Mismatched = "refuse",
     columns: ColumnsConfig = _DEFAULT_COLUMNS,
@@ -40,8 +44,8 @@ def evaluate_target(
     """Answer ``num`` questions of ``data`` (all if None) with the arm in the folder ``target``, or a model of that
     name.
 
-    An arm uses its own model, prompt and evaluation settings. ``model``, ``prompt`` and ``evaluation`` are for a bare
-    model, whose input is the text itself.
+    An arm uses its own model, prompt, task and evaluation settings. ``model``, ``prompt``, ``task`` and ``evaluation``
+    are for a bare model, whose input is the text itself; the labels of a classification are then those of ``data``.
 
     Returns:
         The scores, and the scored answers by question id.
@@ -51,26 +55,30 @@ def evaluate_target(
     # No model lies in a sweep's folder, or is one.
     is_arm = has_arm_record(folder) or has_header(folder) or has_header(run_of(folder.resolve()))
     arm = find_arm(folder, model.device) if is_arm else None
+    asked = TASKS[task] if arm is None else arm.task
     choose_device(model.device)
     examples = load_questions(data, "test", unanswerable, mismatched, columns)  # before the model, which takes longer
+    if asked.name == "classification":
+        examples = with_labels(examples, (arm and arm.record.done.labels) or labels_of(examples))
+    check_options(asked, examples)
     if arm is not None:
         lm, inputs = load_arm(arm)
-        encoder = PromptEncoder(lm.tokenizer, arm.config.prompt, with_context=arm.config.context)
-        evaluation = arm.config.evaluation
+        encoder, evaluation = arm.prompt_encoder(lm.tokenizer), arm.config.evaluation
     else:
         lm = load(model)
-        inputs, encoder = InputEmbeddings(lm.embedding_matrix), PromptEncoder(lm.tokenizer, prompt)
+        inputs, encoder = InputEmbeddings(lm.embedding_matrix), PromptEncoder(lm.tokenizer, prompt, asked)
     questions = [encoder.encode(example) for example in draw_examples(examples, num or len(examples), seed, "test")]
-    with display.task("answering") as task:
+    with display.task("answering") as progress:
         predictions = answer_questions(
             lm,
             inputs.matrix(lm.dtype),
             encoder,
             questions,
+            task=asked,
             max_new_tokens=evaluation.max_new_tokens,
             batch_tokens=decoding_batch_tokens(lm, evaluation.batch_tokens),
             stop=evaluation.stop,
             score=evaluation.score,
-            on_progress=task.update,
+            on_progress=progress.update,
         )
     return summarize(predictions), {prediction.id: prediction.text for prediction in predictions}

@@ -14,6 +14,8 @@ from thinwire.codecs.base import Codec
 from thinwire.codecs.table import codec_class
 from thinwire.config.experiment import ArmConfig
 from thinwire.config.settings import LoraSettings, ModelConfig
+from thinwire.data.prompts import PromptEncoder
+from thinwire.data.text_tokens import Tokenizer
 from thinwire.determinism import generator
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.model.language_model import LanguageModel
@@ -27,6 +29,7 @@ from thinwire.results.record import damaged
 from thinwire.results.sweep_header import has_header, read_header
 from thinwire.results.tensor_file import Layout, check_layout, layout_of, read_layout, read_tensors
 from thinwire.schema import build, nearest
+from thinwire.tasks.task import Task
 
 _MOST_LISTED = 40
 """Arms that an error message names."""
@@ -53,6 +56,18 @@ class FinishedArm:
     def run(self) -> Path:
         """The sweep's folder."""
         return run_of(self.folder)
+
+    @property
+    def task(self) -> Task:
+        """What the arm was trained and scored for."""
+        return self.record.task
+
+    def prompt_encoder(self, tokenizer: Tokenizer) -> PromptEncoder:
+        """Return what encodes questions as they were for this arm, and answers in the form that was decided on."""
+        prompt, decision = self.config.prompt, self.record.done.answer_form
+        if decision is not None:
+            prompt = prompt.model_copy(update={"answer_form": decision.form})
+        return PromptEncoder(tokenizer, prompt, self.task, with_context=self.config.context)
 
     def damaged(self, why: str) -> ThinwireError:
         """Return the error of a record that cannot be right."""

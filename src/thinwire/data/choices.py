@@ -16,7 +16,9 @@ _EXPECTED = "the text of a choice, its index from 0 as an integer, or its letter
 
 
 def listed(choices: Sequence[str]) -> str:
-    """Return the options as they stand in a prompt, one a line: ``A. first``."""
+    """Return the options as they stand in a prompt, one a line: ``A. first``; more than 26 have no letters."""
+    if len(choices) > _MOST:
+        return "\n".join(choices)
     return "\n".join(f"{letter}. {choice}" for letter, choice in zip(ascii_uppercase, choices, strict=False))
 
 

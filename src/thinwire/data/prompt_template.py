@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple, get_args
 from thinwire.data.confined import Limits, run_confined
 from thinwire.errors import UsageError, shown
 from thinwire.schema import nearest
+from thinwire.tasks.task import Task
 
 Slot = Literal["context", "question", "choices"]
 """What a message is made of."""
@@ -74,14 +75,13 @@ _ALL_OF = tuple(
 )
 
 
-def prompt_templates(source: str | None) -> PromptTemplates:
-    """Return the messages of ``prompt.template``; those that are built in if it is None.
+def prompt_templates(source: str | None, task: Task) -> PromptTemplates:
+    """Return the messages of ``prompt.template``; those of the task if it is None.
 
     Raises:
-        UsageError: it is no Jinja template, names unknown variables, takes too long, writes too much, changes contents
-            or tests their words, inserts the context twice, or inserts neither context nor question.
+        UsageError: as ``templates_of_jinja``.
     """
-    return BUILT_IN if source is None else _of_jinja(source)
+    return _of_task(task) if source is None else templates_of_jinja(source)
 
 
 def template_for(templates: PromptTemplates, there: frozenset[Slot]) -> PromptTemplate:
@@ -110,24 +110,27 @@ def _template(text: str) -> PromptTemplate:
     return PromptTemplate(literals=tuple(_MARK.split(text)), slots=tuple(slots[found] for found in _MARK.findall(text)))
 
 
-_TASK = "Answer the question with a short phrase"
-_CHOOSING = "Answer the question with the words of one of the options"
-_CONTEXT = f"Text: {_MARKS['context']}"
-_QUESTION = f"Question: {_MARKS['question']}"
-_CHOICES = f"Options:\n{_MARKS['choices']}"
-
-BUILT_IN: PromptTemplates = {
-    frozenset({"context", "question"}): _template(f"{_TASK} from the text.\n\n{_CONTEXT}\n\n{_QUESTION}"),
-    frozenset({"question"}): _template(f"{_TASK}.\n\n{_QUESTION}"),
-    frozenset({"context"}): _template(_MARKS["context"]),
-    frozenset(SLOTS): _template(f"{_CHOOSING}.\n\n{_CONTEXT}\n\n{_QUESTION}\n\n{_CHOICES}"),
-    frozenset({"question", "choices"}): _template(f"{_CHOOSING}.\n\n{_QUESTION}\n\n{_CHOICES}"),
-    frozenset({"context", "choices"}): _template(_MARKS["context"]),
-}
-"""The messages without a ``prompt.template``. A context alone is a text to be continued, choices are its ends."""
+def _of_task(task: Task) -> PromptTemplates:
+    """Return the task's own messages, which are known to insert contents as they are."""
+    own = task.templates
+    of_texts = {("context", "question"): own.both, ("question",): own.question, ("context",): own.context}
+    return {there: _template(_marked(of_texts[tuple(sorted(there - {"choices"}))])) for there in _ALL_OF}
 
 
-def _of_jinja(source: str) -> PromptTemplates:
+def _marked(template: str) -> str:
+    """Return a template with marks for the variables of Jinja."""
+    for slot, mark in _MARKS.items():
+        template = template.replace(f"{{{{ {slot} }}}}", mark)
+    return template
+
+
+def templates_of_jinja(source: str) -> PromptTemplates:
+    """Return the messages that a template in Jinja writes.
+
+    Raises:
+        UsageError: it is no Jinja template, names unknown variables, takes too long, writes too much, changes contents
+            or tests their words, inserts the context twice, or inserts neither context nor question.
+    """
     tried = list(_tried())
     found = run_confined(
         "prompt.template cannot be used",

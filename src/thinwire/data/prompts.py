@@ -18,11 +18,10 @@ from thinwire.data.prompt_template import Filled, PromptTemplate, Slot, prompt_t
 from thinwire.data.squad import Example
 from thinwire.data.text_tokens import TextTokens, Tokenizer, added_around, first_special
 from thinwire.errors import UsageError
+from thinwire.tasks.extractive_qa import TASK as EXTRACTIVE_QA
+from thinwire.tasks.task import Task
 
 Style = Literal["chat", "plain"]
-
-_CUE = "\n\nAnswer:"
-"""What a plain prompt ends with if there is a question and no ``prompt.cue``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +40,18 @@ class Encoded:
 class PromptEncoder:
     """Encodes examples in one prompt style, with that style's end token."""
 
-    def __init__(self, tokenizer: Tokenizer, config: PromptConfig, *, with_context: bool = True) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, config: PromptConfig, task: Task = EXTRACTIVE_QA, *, with_context: bool = True
+    ) -> None:
         has_template = bool(tokenizer.chat_template)
         if config.style == "chat" and not has_template:
             raise UsageError("prompt.style is chat, but this tokenizer has no chat template; set prompt.style=plain")
-        self.style: Style = "chat" if config.style != "plain" and has_template else "plain"
-        self.with_context = with_context
+        is_plain = config.style == "plain" or (config.style == "auto" and task.is_plain) or not has_template
+        self.style: Style = "plain" if is_plain else "chat"
+        self.with_context, self.task = with_context, task
         self.config, self._tokenizer = config, tokenizer
-        self._templates = prompt_templates(config.template)
-        self._framing = framing(tokenizer, config.turns) if self.style == "chat" else _plain(config)
+        self._templates = prompt_templates(config.template, task)
+        self._framing = framing(tokenizer, config.turns) if self.style == "chat" else _plain(config, task)
         end_id = end_of_turn_id(tokenizer) if self.style == "chat" else tokenizer.eos_token_id
         if end_id is None:
             raise UsageError("this tokenizer names no end token, so an answer could never end; use another model")
@@ -58,6 +60,8 @@ class PromptEncoder:
         # A template writes these itself. Special tokens after a text are left out: a prompt goes on.
         self._beginning = [] if self.style == "chat" else added_around(tokenizer)[0]
         self._continuations: dict[str, Continuation] = {}
+        self._known_ids: dict[tuple[AnswerForm, str, str], tuple[int, ...]] = {}
+        """Of answers and options that were encoded before, as the same ones recur."""
         for number, turn in enumerate(config.turns):
             if token := self._tokens.spelled_in(turn.content):
                 raise UsageError(f"prompt.turns[{number}] spells the control token {token!r}; write it without")
@@ -71,7 +75,7 @@ class PromptEncoder:
     def with_form(self, form: AnswerForm) -> PromptEncoder:
         """Return this encoder with ``prompt.answer_form`` set to ``form``."""
         config = self.config.model_copy(update={"answer_form": form})
-        return PromptEncoder(self._tokenizer, config, with_context=self.with_context)
+        return PromptEncoder(self._tokenizer, config, self.task, with_context=self.with_context)
 
     def render(self, example: Example) -> str:
         """Return the prompt as text; in the chat style, it includes the special tokens.
@@ -129,15 +133,24 @@ class PromptEncoder:
 
     def with_answer_in(self, form: AnswerForm, question: Encoded) -> Encoded:
         """Return ``question`` with the tokens of its first gold answer in this form, and the end token."""
-        text = question.example.answers[0].strip()
-        # The question mark stands for what precedes, and makes sure that the end is not empty.
-        end = "?" + self.end_of(question.example)
-        if end not in self._continuations:
-            self._continuations[end] = Continuation(partial(self._answer_ids, end), end)
-        ids = self._continuations[end].ids(text if form == "bare" else " " + text)
-        return replace(question, answer_ids=(*ids, self.end_id))
+        return replace(question, answer_ids=self._answer_ids(form, question.example, question.example.answers[0]))
 
-    def _answer_ids(self, end: str, text: str) -> list[int]:
+    def with_option(self, option: str, question: Encoded) -> Encoded:
+        """Return ``question`` with the tokens of an option in the place of its answer, and the end token."""
+        return replace(question, answer_ids=self._answer_ids(self.form, question.example, option))
+
+    def _answer_ids(self, form: AnswerForm, example: Example, text: str) -> tuple[int, ...]:
+        # The question mark stands for what precedes, and makes sure that the end is not empty.
+        end = "?" + self.end_of(example)
+        key = form, end, text
+        if key not in self._known_ids:
+            if end not in self._continuations:
+                self._continuations[end] = Continuation(partial(self._ids_after, end), end)
+            ids = self._continuations[end].ids(text.strip() if form == "bare" else " " + text.strip())
+            self._known_ids[key] = (*ids, self.end_id)
+        return self._known_ids[key]
+
+    def _ids_after(self, end: str, text: str) -> list[int]:
         """Return the ids of the prompt's end and an answer, or of either."""
         own = text.removeprefix(end)
         return self._tokens.encode(text, len(text) - len(own), len(text))[0]
@@ -175,7 +188,8 @@ class PromptEncoder:
 
     def _framing_of(self, example: Example) -> Framing:
         """Return what stands around the message; a text to be continued has no cue of its own accord."""
-        if self.style == "plain" and self.config.cue is None and not example.question:
+        is_asked = example.question or example.choices
+        if self.style == "plain" and self.config.cue is None and not is_asked:
             return replace(self._framing, after="")
         return self._framing
 
@@ -213,9 +227,9 @@ class PromptEncoder:
         return head + ids[inside[first] : inside[first] + kept] + tail
 
 
-def _plain(config: PromptConfig) -> Framing:
+def _plain(config: PromptConfig, task: Task) -> Framing:
     """Return what stands around a message in a plain prompt: the earlier turns and the cue."""
-    cue = _CUE if config.cue is None else config.cue
+    cue = task.cue if config.cue is None else config.cue
     return Framing(before="".join(_as_text(turn, cue) for turn in config.turns), after=cue, strips=False, turn_end="")
 
 

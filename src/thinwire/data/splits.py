@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from thinwire.config.settings import DataConfig, EvaluationConfig
+from thinwire.data.labels import check_options, labels_of, with_labels
 from thinwire.data.overlap import Overlap, shared_paragraphs
 from thinwire.data.sources import check_columns_apply, load_questions, load_test_questions
 from thinwire.data.squad import Example
@@ -15,6 +16,8 @@ from thinwire.errors import UsageError
 from thinwire.files import content_hash
 from thinwire.results.arm_record import QuestionHashes
 from thinwire.seeding import stream
+from thinwire.tasks.extractive_qa import TASK as EXTRACTIVE_QA
+from thinwire.tasks.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +49,8 @@ def _hashed(example: Example) -> dict[str, Any]:
 class Splits:
     """Draws questions from an experiment's data, always with the experiment's seed and never with an arm's."""
 
-    def __init__(self, data: DataConfig, seed: int) -> None:
-        self._data, self._seed = data, seed
+    def __init__(self, data: DataConfig, seed: int, task: Task = EXTRACTIVE_QA) -> None:
+        self._data, self._seed, self._task = data, seed, task
         self._drawn: dict[tuple[int | str, int], Questions] = {}
 
     def drawn(self, evaluation: EvaluationConfig) -> Questions:
@@ -117,6 +120,17 @@ class Splits:
 
     @cached_property
     def _all(self) -> tuple[list[Example], list[Example], list[Example]]:
+        """All questions of each split, with their options where the task has any."""
+        splits = self._read()
+        if self._task.name == "classification":
+            labels = labels_of(splits[0])
+            train, held_out, test = (with_labels(split, labels) for split in splits)
+            return train, held_out, test
+        for split in splits:
+            check_options(self._task, split)
+        return splits
+
+    def _read(self) -> tuple[list[Example], list[Example], list[Example]]:
         data = self._data
         check_columns_apply(data.columns, *dict.fromkeys(filter(None, (data.train, data.test))))
         everything = load_questions(data.train, "train", data.unanswerable, data.mismatched, data.columns)

@@ -35,11 +35,7 @@ def choose_options(
         matrix: ``[V, D]``, the input embedding of each token id, in the model's dtype.
     """
     counts = [len(question.example.choices) for question in questions]
-    asked = [
-        replace(question, answer_ids=encoder.answer_ids(option))
-        for question in questions
-        for option in question.example.choices
-    ]
+    asked = [encoder.with_option(option, question) for question in questions for option in question.example.choices]
     found = log_likelihoods(
         lm, matrix, asked, on_progress=lambda done: on_progress(done * len(counts) // len(asked), len(counts))
     )

@@ -101,6 +101,7 @@ class ArmRun:
             test=scores,
             seconds_test=seconds,
             answer_form=inputs.questions.answer_form,
+            labels=inputs.questions.encoded.test[0].example.choices if self._task.name == "classification" else None,
         )
 
     def _answer(self, split: Split, questions: list[Encoded], epoch: int) -> tuple[list[Prediction], float]:

@@ -43,6 +43,7 @@ from thinwire.model.language_model import LanguageModel
 from thinwire.ops.device import fast_dtype
 from thinwire.progress import Display
 from thinwire.results.arm_record import Reconstruction
+from thinwire.tasks.table import TASKS
 from thinwire.training.microbatch_loss import Teacher
 
 logger = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ class ArtifactCache:
     ) -> None:
         self._lm, self._display = lm, display
         self._seed = experiment.seed
-        self._splits = splits or Splits(experiment.data, experiment.seed)
+        self._splits = splits or Splits(experiment.data, experiment.seed, TASKS[experiment.task])
         self._codec_folder = codec_folder
         self._matrix_hash: str | None = None
         self._prepared: dict[_PromptKey, PreparedQuestions] = {}
@@ -125,7 +126,7 @@ class ArtifactCache:
         key = _prompt_key(arm)
         if key not in self._prepared:
             drawn = self._splits.drawn(arm.evaluation)
-            undecided = PromptEncoder(self._lm.tokenizer, arm.prompt, with_context=arm.context)
+            undecided = PromptEncoder(self._lm.tokenizer, arm.prompt, TASKS[arm.task], with_context=arm.context)
             encoded = encode_questions(drawn, undecided)
             self._refuse_prompts_beyond_the_window(encoded, arm)  # before the model may be asked
             decision = decide_answer_form(

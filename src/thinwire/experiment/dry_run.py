@@ -35,6 +35,7 @@ from thinwire.results.layout import arm_folder
 from thinwire.results.search_record import read_search_record
 from thinwire.schema import leaves
 from thinwire.stats.small_samples import refusal
+from thinwire.tasks.table import TASKS
 
 State = Literal["done", "unfinished", "to do"]
 """``done``: kept; ``unfinished``: started earlier, resumed from its resume point if there is one; ``to do``."""
@@ -118,7 +119,7 @@ def dry_run(
     blocked = obstacles([*runs, *candidates], folder, experiment.data.columns, model)
     if wrong := [one.name for one in candidates if one.name in blocked]:
         raise UsageError(*(f"{name} would fail: {blocked[name]}" for name in wrong))
-    splits = Splits(experiment.data, experiment.seed)
+    splits = Splits(experiment.data, experiment.seed, TASKS[experiment.task])
     states = {run.name: _state(run, folder, splits) for run in runs}
     left = [run for run in runs if states[run.name] != "done"]
     num_gpus = num_workers or len(gpus_for_processes(experiment.model.device, experiment.worker_processes))

@@ -22,6 +22,7 @@ from thinwire.model.loading import choose_device, num_layers
 from thinwire.model.lora_modules import adapted_modules
 from thinwire.model.memory import free_memory
 from thinwire.results.layout import arm_folder
+from thinwire.tasks.table import TASKS
 
 _BYTES_PER_PARAMETER = 16
 """Of a trained parameter in float32, with its gradient and AdamW's two moments."""
@@ -40,7 +41,7 @@ def read_splits(experiment: Experiment, planned: Sequence[Planned], folder: Path
         raise UsageError(*(f"{name} would fail: {why}" for name, why in found.items()))
     if experiment.search:
         search_experiment(experiment)  # refuses combinations of values that no arm may have
-    splits = Splits(experiment.data, experiment.seed)
+    splits = Splits(experiment.data, experiment.seed, TASKS[experiment.task])
     for evaluation in dict.fromkeys(resolved(run.config, device.type).evaluation for run in planned):
         splits.drawn(evaluation)
     return splits
@@ -72,9 +73,8 @@ def _obstacle(config: ArmConfig, own: set[Path], columns: ColumnsConfig, depth: 
         return config.untrained_lora
     try:
         there = {slot for slot in SLOTS if getattr(columns, slot) is not None}
-        template_for(
-            prompt_templates(config.prompt.template), frozenset(there if config.context else there - {"context"})
-        )
+        there -= set() if config.context else {"context"}
+        template_for(prompt_templates(config.prompt.template, TASKS[config.task]), frozenset(there))
         if depth is not None:
             config.lora.adapted_layers(depth)
         if config.supervision.kd_weight > 0 and config.supervision.teacher is not None:

@@ -44,6 +44,7 @@ from thinwire.results.layout import CODEC_FOLDER, SUMMARY_FILE, arm_folder
 from thinwire.results.provenance import environment, now
 from thinwire.results.search_record import read_search_record
 from thinwire.results.sweep_header import FORMAT, SweepHeader, SweepModel, has_header, read_header, write_header
+from thinwire.tasks.table import TASKS
 from thinwire.tracking.trackers import Trackers
 
 logger = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ class SweepRun:
         self._is_helper = workers is None and request.session is not None
         experiment = request.experiment
         self._experiment = experiment
-        self._splits = splits or Splits(experiment.data, experiment.seed)
+        self._splits = splits or Splits(experiment.data, experiment.seed, TASKS[experiment.task])
         self._runtime = make_runtime(experiment, lm, display, memory_share=memory_share, trackers=trackers)
         self._artifacts = ArtifactCache(experiment, lm, folder / CODEC_FOLDER, display, self._splits)
         self._claims = RunClaims(folder, str(lm.device))

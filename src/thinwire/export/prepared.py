@@ -62,7 +62,7 @@ def prepare(arm: FinishedArm) -> PreparedArm:
         ThinwireError: a file of the arm is missing or damaged.
     """
     parts = load_parts(replace(arm, model=arm.model.model_copy(update={"base_bits": None})))
-    encoder = PromptEncoder(parts.lm.tokenizer, arm.config.prompt, with_context=arm.config.context)
+    encoder = arm.prompt_encoder(parts.lm.tokenizer)
     return PreparedArm(arm=arm, parts=parts, matrix=parts.inputs.matrix(parts.lm.dtype), encoder=encoder)
 
 

@@ -212,6 +212,8 @@ class ArmResults(Record):
     seconds_test: float
     answer_form: AnswerFormDecision | None = None
     """None in records from before there was a choice."""
+    labels: tuple[str, ...] | None = None
+    """The labels of a classification; None of other tasks."""
 
 
 class ResumedRun(Record):
