@@ -168,6 +168,15 @@ class SlurmCluster:
         """Return all processes of the cluster, those of the jobs among them."""
         return psutil.Process(self._daemons.pid).children(recursive=True)
 
+    def processes_of(self, word):
+        """Return the processes of the cluster with this word in their command."""
+        found = []
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):  # it has ended just now
+                if word in " ".join(process.cmdline()):
+                    found.append(process)
+        return found
+
     def logs(self):
         """Return the last lines of every daemon's log."""
         files = sorted(self.folder.glob("*.log"))
