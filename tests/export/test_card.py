@@ -1,5 +1,6 @@
 """The model card: every line of it from the records of the run."""
 
+import json
 import shutil
 
 import pytest
@@ -9,6 +10,7 @@ from thinwire.checkpoints.load import find_arm
 from thinwire.export.write import export
 from thinwire.results.arm_record import read_arm_record
 from thinwire.results.sweep_header import read_header
+from tiny_sweeps import finished_run
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +81,16 @@ def test_a_control_with_text_as_input_has_no_codec(run, tmp_path):
     assert row(card, "input") == "the text's own embeddings"
     assert "compressed codes" not in card
     assert "| codec |" not in card
+
+
+def test_the_message_of_a_card_is_that_of_the_sweeps_own_prompts(tmp_path):
+    rows = [{"question": f"Which town has {n} mills?", "options": ["one", "two"], "answer": n % 2} for n in range(12)]
+    (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    data = {"train": str(tmp_path / "mine.jsonl"), "test": None, "test_articles": 4, "selection_articles": 2}
+    data["columns"] = {"context": None, "choices": "options"}
+    prompt = {"template": "{{ question }}\n{{ choices }}", "turns": [{"role": "system", "content": "Be brief."}]}
+    run = finished_run(tmp_path, data=data, prompt=prompt, arms={"baseline": {}}, controls={})
+    export(find_arm(run / "baseline", device="cpu"), tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert r'message = "QUESTION\nA. FIRST OPTION\nB. SECOND OPTION"' in card
+    assert 'chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": message}]' in card

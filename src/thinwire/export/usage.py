@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Literal
 
+from thinwire.config.settings import ColumnsConfig
 from thinwire.data.prompts import PromptEncoder
 from thinwire.data.squad import Example
 from thinwire.export.origin import Origin
 from thinwire.export.prepared import PreparedArm
 from thinwire.model.loading import gguf_file
+from thinwire.results.experiment_file import has_experiment_file, read_experiment_file
+from thinwire.schema import build
 
 PLACE = "PATH_OR_ORG/NAME"
 """Stands in a card for where the reader has the export."""
-CONTEXT, QUESTION = "TEXT", "QUESTION"
-"""Stand in a card for the reader's own text and question."""
+CONTEXT, QUESTION, CHOICES = "TEXT", "QUESTION", ("FIRST OPTION", "SECOND OPTION")
+"""Stand in a card for the reader's own text, question and options."""
 
-_PLACES = Example(
-    id="", article="", paragraph_id="", context=CONTEXT, question=QUESTION, answers=("",), answer_start=-1
-)
 _FIRST_LINE = 'next((line.strip() for line in text.splitlines() if line.strip()), "")'
 
 
@@ -72,18 +72,18 @@ def _file_name(prepared: PreparedArm, origin: Origin) -> str:
 
 
 def _asking(prepared: PreparedArm, settings: str | None) -> list[str]:
-    encoder = prepared.encoder
+    encoder, places = prepared.encoder, _places(prepared)
     more = f", generation_config={settings}" if settings else ""
     if encoder.style == "chat":
         asked = [
-            f"message = {_literal(encoder.message(_PLACES))}",
+            f"message = {_literal(encoder.message(places))}",
             f'chat = [{_earlier(encoder)}{{"role": "user", "content": message}}]',
             "inputs = tokenizer.apply_chat_template(",
             '    chat, add_generation_prompt=True, return_dict=True, return_tensors="pt"',
             ")",
         ]
     else:
-        asked = [f"prompt = {_literal(encoder.render(_PLACES))}", 'inputs = tokenizer(prompt, return_tensors="pt")']
+        asked = [f"prompt = {_literal(encoder.render(places))}", 'inputs = tokenizer(prompt, return_tensors="pt")']
     return [
         "",
         *asked,
@@ -91,6 +91,24 @@ def _asking(prepared: PreparedArm, settings: str | None) -> list[str]:
         'text = tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)',
         f"print({_FIRST_LINE})",
     ]
+
+
+def _places(prepared: PreparedArm) -> Example:
+    """Return the question that stands in a card for the reader's own; it has what those of the sweep's data have."""
+    run = prepared.arm.run
+    data = read_experiment_file(run).get("data") if has_experiment_file(run) else None
+    named = data.get("columns") if isinstance(data, dict) else None
+    columns = build(ColumnsConfig, named if isinstance(named, dict) else {}, where=f"{run}: data.columns")
+    return Example(
+        id="",
+        article="",
+        paragraph_id="",
+        context=CONTEXT if columns.context else "",
+        question=QUESTION if columns.question else "",
+        answers=("",),
+        answer_start=-1,
+        choices=CHOICES if columns.choices else (),
+    )
 
 
 def _earlier(encoder: PromptEncoder) -> str:
@@ -105,6 +123,7 @@ def _literal(text: str) -> str:
 
 def _with_llama_cpp(prepared: PreparedArm, file: str) -> str:
     encoder, longest = prepared.encoder, prepared.arm.config.evaluation.max_new_tokens
+    places = _places(prepared)
     is_chat = encoder.style == "chat"
     turns = encoder.config.turns if is_chat else ()
     earlier = [
@@ -116,7 +135,7 @@ def _with_llama_cpp(prepared: PreparedArm, file: str) -> str:
         [
             _fenced("bash", [f"llama-cli -m {file} --temp 0 -n {longest}   # or: llama-server -m {file}"]),
             f"The {kind}:",
-            _fenced("text", [encoder.message(_PLACES) if is_chat else encoder.render(_PLACES)]),
+            _fenced("text", [encoder.message(places) if is_chat else encoder.render(places)]),
             *(earlier if turns else []),
         ]
     )
