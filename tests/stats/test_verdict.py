@@ -95,9 +95,28 @@ def test_an_arm_without_an_interval_is_unresolved_and_says_no_number():
     assert (verdict.observed, verdict.supported, verdict.questions_to_resolve) == ("significant", None, None)
     found = sweep_verdict(sweep(a=few), "a", next_steps=NEXT_STEPS)
     assert found.headline == "Not resolved: the data give no interval"
-    assert found.next_steps[0].startswith("Evaluate more questions")
+    assert found.next_steps == (
+        "Evaluate questions about more paragraphs: an interval needs at least 6 paragraphs, and not most questions in "
+        "a few of them",
+    )
     assert "(one paragraph)" in found.lesson
     assert not found.helped
+
+
+@pytest.mark.parametrize(
+    ("words", "step"),
+    [
+        (Words(item="item", cluster="item"), "Evaluate more items: an interval needs at least 6 items"),
+        (
+            Words(item="item", cluster="cluster", within="in"),
+            "Evaluate items in more clusters: an interval needs at least 6 clusters, and not most items in a few of "
+            "them",
+        ),
+    ],
+)
+def test_what_to_evaluate_where_clusters_are_too_few_is_in_the_words_of_the_comparison(words, step):
+    few = replace(arm(6, 5), outcome="too few", reason="few", simultaneous=None, critical=None)
+    assert judge(sweep(a=few), "a", words=words).how_to_resolve == step
 
 
 def test_an_interval_without_width_shows_nothing():

@@ -324,6 +324,8 @@ def _resolve(verdict: ArmVerdict, power: float, available: int | None, words: Wo
     if needed.obstacle == "seeds":
         seeds = (words.more_seeds or "run more seeds").capitalize()
         return f"{seeds}: no number of {words.item}s would resolve it with those that there are"
+    if needed.obstacle == "too few":
+        return f"Evaluate {words.more}: {needed.why_none(words)}"
     if needed.number is None:
         more_seeds = f" and {words.more_seeds}" if words.more_seeds else ""
         return f"Evaluate more {words.item}s{more_seeds}: {needed.why_none(words)}"
