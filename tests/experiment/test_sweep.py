@@ -1,5 +1,6 @@
 """Whole sweeps of a tiny model: their files, their records, and their errors."""
 
+import logging
 import re
 import subprocess
 import sys
@@ -108,6 +109,14 @@ def test_paragraphs_that_are_trained_and_tested_on_are_refused_or_counted(folder
     run_sweep(allowed, tmp_path / "run", only=["codec_only"])
     assert read_header(tmp_path / "run").shared_paragraphs == 6
     assert caplog.text.count("paragraphs of the test questions") == 2  # four are trained on, two are held out
+
+
+def test_a_control_that_is_left_out_is_named_once(folder, tmp_path, caplog):
+    small = experiment(folder, arms={"baseline": {"input": "codec"}}, controls={"text_lora": {"lora": {"rank": 2}}})
+    with caplog.at_level(logging.INFO, logger="thinwire"):
+        records = run_sweep(small, tmp_path / "run")
+    assert [record.name for record in records] == ["baseline"]
+    assert caplog.text.count("leaving out") == caplog.text.count("leaving out the control text_lora: 12 samples") == 1
 
 
 def test_diagnostics_hold_every_step_and_every_evaluation(swept):

@@ -24,7 +24,7 @@ from thinwire.config.experiment import Experiment
 from thinwire.data.splits import Splits
 from thinwire.data.squad import Example
 from thinwire.errors import UsageError
-from thinwire.experiment.plan import Controls, Planned, plan
+from thinwire.experiment.plan import Controls, Planned, log_left_out, plan
 from thinwire.experiment.resume import check_folder, finished_record
 from thinwire.experiment.scheduling import check_worker_processes, gpus_for_processes, group, shared_group_size
 from thinwire.experiment.search import plan_candidates, to_search, with_choices
@@ -109,6 +109,7 @@ def dry_run(
     check_worker_processes(device, experiment.worker_processes)
     model, reason = choose_model(experiment.model.name, device)
     planned = plan(experiment, (), controls)
+    log_left_out(experiment, (), controls)
     check_folder(folder, experiment, resume)
     known = read_search_record(folder)
     searched = to_search(experiment, [run.arm for run in planned], known)

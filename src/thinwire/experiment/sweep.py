@@ -14,7 +14,7 @@ from thinwire.config.experiment import Experiment
 from thinwire.data.splits import Splits
 from thinwire.experiment.executors.local import LocalWorkers
 from thinwire.experiment.group_queue import begin_session
-from thinwire.experiment.plan import Controls, Planned
+from thinwire.experiment.plan import Controls, Planned, log_left_out
 from thinwire.experiment.request import SweepRequest, write_request
 from thinwire.experiment.resume import check_folder, forget_failures
 from thinwire.experiment.run_claims import RunClaims, exclusive, stopping_on_request
@@ -74,6 +74,7 @@ def run_sweep(
         track=check_trackers(track),
         session=secrets.token_hex(8),
     )
+    log_left_out(experiment, only, controls)
     planned, splits = _checked(request, folder, resume=resume)  # before anything is written, claims included
     with exclusive(folder):
         check_folder(folder, experiment, resume)
