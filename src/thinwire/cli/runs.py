@@ -129,11 +129,11 @@ def train(
     _run(experiment, settings, output, only=[arm], resume=resume, controls="none", track=track or ())
 
 
-def _load(file: Path, settings: list[str] | None) -> Experiment:
+def _load(file: Path, settings: list[str] | None, new: Collection[str] = ()) -> Experiment:
     from thinwire.config.load import load_experiment
 
-    with log_messages():  # which say that an experiment of the package was taken
-        return load_experiment(file, settings or [])
+    with log_messages():  # which say that an experiment of the package was taken, or an arm added
+        return load_experiment(file, settings or [], new=new)
 
 
 def _run(
@@ -146,7 +146,7 @@ def _run(
     controls: Controls,
     track: Collection[str],
 ) -> None:
-    experiment = _load(experiment_file, settings)
+    experiment = _load(experiment_file, settings, new=only or ())
     from thinwire.experiment.sweep import run_sweep  # slow to import: a mistyped setting is refused before it
 
     folder = output or Path("runs") / experiment.name
