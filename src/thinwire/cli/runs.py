@@ -16,6 +16,7 @@ from thinwire.errors import ThinwireError, UsageError
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import, so commands import them only if needed
     from thinwire.config.experiment import Experiment
+    from thinwire.data.splits import Splits
     from thinwire.experiment.plan import Controls
 
 runs_app = typer.Typer()
@@ -136,6 +137,15 @@ def _load(file: Path, settings: list[str] | None, new: Collection[str] = ()) -> 
         return load_experiment(file, settings or [], new=new)
 
 
+def _read(experiment: Experiment) -> Splits:
+    from thinwire.data.splits import Splits
+
+    splits = Splits(experiment.data, experiment.seed)
+    with log_messages():
+        splits.check()
+    return splits
+
+
 def _run(
     experiment_file: Path,
     settings: list[str] | None,
@@ -147,7 +157,10 @@ def _run(
     track: Collection[str],
 ) -> None:
     experiment = _load(experiment_file, settings, new=only or ())
-    from thinwire.experiment.sweep import run_sweep  # slow to import: a mistyped setting is refused before it
+    for name in only or ():
+        experiment.arm(name)  # refuses unknown names
+    splits = _read(experiment)
+    from thinwire.experiment.sweep import run_sweep  # slow to import: wrong settings and data are refused before it
 
     folder = output or Path("runs") / experiment.name
     with progress_display() as display:
@@ -159,6 +172,7 @@ def _run(
             controls=controls,
             track=track,
             display=display,
+            splits=splits,
         )
     _show_results(folder, [record.name for record in records])
 
@@ -196,6 +210,7 @@ def _show_plan(
     as_json: bool,
 ) -> None:
     experiment = _load(experiment_file, settings)
+    splits = _read(experiment)
     from thinwire.experiment.dry_run import dry_run, render_dry_run
 
     folder = output or Path("runs") / experiment.name
@@ -206,6 +221,7 @@ def _show_plan(
             resume=resume,
             controls=controls,
             num_workers=submission.workers if submission else None,
+            splits=splits,
         )
     if as_json:
         typer.echo(json.dumps(planned.as_dict()))

@@ -96,11 +96,13 @@ def dry_run(
     resume: bool = False,
     controls: Controls = "auto",
     num_workers: int | None = None,
+    splits: Splits | None = None,
 ) -> DryRun:
     """Work out what ``run_sweep`` would do with the same arguments.
 
     Args:
         num_workers: workers with a GPU each that a scheduler is to start; None for those of this host.
+        splits: the experiment's, where its questions are read already.
 
     Raises:
         UsageError: the sweep would be refused.
@@ -119,7 +121,7 @@ def dry_run(
     blocked = obstacles([*runs, *candidates], folder, model)
     if wrong := [one.name for one in candidates if one.name in blocked]:
         raise UsageError(*(f"{name} would fail: {blocked[name]}" for name in wrong))
-    splits = Splits(experiment.data, experiment.seed)
+    splits = splits or Splits(experiment.data, experiment.seed)
     states = {run.name: _state(run, folder, splits) for run in runs}
     left = [run for run in runs if states[run.name] != "done"]
     num_gpus = num_workers or len(gpus_for_processes(experiment.model.device, experiment.worker_processes))

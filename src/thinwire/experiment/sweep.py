@@ -47,6 +47,7 @@ def run_sweep(
     controls: Controls = "auto",
     track: Collection[str] = (),
     display: Display | None = None,
+    splits: Splits | None = None,
 ) -> list[ArmRecord]:
     """Run the arms of ``experiment`` on this host, and write everything below ``folder``.
 
@@ -57,6 +58,7 @@ def run_sweep(
         only: names of arms and controls to run instead of all.
         controls: ``auto`` leaves out controls that train if there are 500 samples or fewer.
         track: names of trackers (``thinwire.tracking``) that are told what each run logs while it runs.
+        splits: the experiment's, where its questions are read already.
 
     Returns:
         The records, in the order of the experiment file.
@@ -75,7 +77,7 @@ def run_sweep(
         session=secrets.token_hex(8),
     )
     log_left_out(experiment, only, controls)
-    planned, splits = _checked(request, folder, resume=resume)  # before anything is written, claims included
+    planned, splits = _checked(request, folder, splits, resume=resume)  # before anything is written, claims included
     with exclusive(folder):
         check_folder(folder, experiment, resume)
         claims = RunClaims(folder)
@@ -105,7 +107,7 @@ def join_sweep(
         StorageError: a file cannot be written.
     """
     check_trackers(request.track)
-    planned, splits = _checked(request, folder, resume=True)
+    planned, splits = _checked(request, folder, None, resume=True)
     presence = nullcontext() if request.session else RunClaims(folder).take(f"worker-{secrets.token_hex(4)}")
     assert presence is not None, "a name of its own"
     with _trackers(request, folder) as trackers:
@@ -144,11 +146,13 @@ def begin_anew(request: SweepRequest, folder: Path) -> None:
         forget_failures(folder / SEARCH_FOLDER, candidates)
 
 
-def _checked(request: SweepRequest, folder: Path, *, resume: bool) -> tuple[list[Planned], Splits]:
+def _checked(
+    request: SweepRequest, folder: Path, splits: Splits | None, *, resume: bool
+) -> tuple[list[Planned], Splits]:
     """Check what can be checked without a model; returns the runs and their questions."""
     planned = request.planned
     check_folder(folder, request.experiment, resume)
-    return planned, read_splits(request.experiment, planned, folder)
+    return planned, read_splits(request.experiment, planned, folder, splits)
 
 
 def _run(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from thinwire.errors import UsageError, shown
+from thinwire.errors import UsageError, all_shown, shown
 from thinwire.inputs import read_text
 from thinwire.items.item_scores import Choice, FileScores, ScoredItem, collected, named, number
 from thinwire.items.json_lines import json_lines
@@ -87,13 +87,13 @@ def _read(rows: Iterable[tuple[str, Mapping[str, Any]]], path: Path, choice: Cho
 
 def _columns(row: Mapping[str, Any], path: Path, choice: Choice, parse: _Parse) -> _Columns:
     """Find the columns in the first row."""
-    score, there = choice.metric or SCORE, ", ".join(map(shown, list(row)[:20])) or "none"
+    score, there = choice.metric or SCORE, all_shown(row)
     if ID not in row:
         raise UsageError(f"{path} has no column {ID!r}; its columns are {there}; expected {ID}, {score}")
     if score not in row:
         numbers = [name for name, value in row.items() if isinstance(parse(value), int | float)]
         others = [name for name in numbers if name not in (ID, CLUSTER, SEED)]
-        remedy = f"choose the score with --metric: {', '.join(map(shown, others[:20]))}" if others else "add it"
+        remedy = f"choose the score with --metric: {all_shown(others)}" if others else "add it"
         raise UsageError(f"{path} has no column {shown(score)}; its columns are {there}; {remedy}")
     if choice.cluster is not None and choice.cluster not in row:
         raise UsageError(f"{path} has no column {shown(choice.cluster)} (--cluster); its columns are {there}")
