@@ -119,6 +119,14 @@ def test_what_to_evaluate_where_clusters_are_too_few_is_in_the_words_of_the_comp
     assert judge(sweep(a=few), "a", words=words).how_to_resolve == step
 
 
+def test_where_hardly_any_paragraph_differs_more_of_them_are_asked_for():
+    bounded = replace(arm(6, 5), outcome="few differences", critical=None)
+    assert sweep_verdict(sweep(a=bounded), "a").next_steps == (
+        "Evaluate questions about more paragraphs and train more seeds: the results so far do not say how many "
+        "questions would do",
+    )
+
+
 def test_an_interval_without_width_shows_nothing():
     flat = replace(arm(12, 1), simultaneous=Interval(low=0.12, high=0.12))
     verdict = arm_verdict(flat)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from thinwire.config.auto import resolved
 from thinwire.config.experiment import Experiment
 from thinwire.data.splits import Splits
 from thinwire.experiment.executors.local import LocalWorkers
@@ -199,8 +200,12 @@ def _run(
 def _say_what_is_special(planned: Sequence[Planned], splits: Splits, lm: LanguageModel) -> None:
     for overlap in splits.overlaps:
         logger.warning("%s (data.allow_shared_paragraphs)", overlap)
-    if lm.device.type != "cuda" and any(run.config.evaluation.samples == "auto" for run in planned):
-        logger.info("scoring 100 test questions, as this is a CPU (evaluation.samples sets another number)")
+    is_auto = [run.config for run in planned if run.config.evaluation.samples == "auto"]
+    if lm.device.type != "cuda" and is_auto:
+        drawn = len(splits.drawn(resolved(is_auto[0], lm.device.type).evaluation).test)
+        if drawn < splits.num_test_questions:
+            message = "scoring %s of %s test questions, as this is a CPU (evaluation.samples sets another number)"
+            logger.info(message, drawn, f"{splits.num_test_questions:,}")
 
 
 def _share_codecs(source: Path, target: Path) -> None:
