@@ -19,11 +19,11 @@ from thinwire.data.answer_form import measure_copies
 from thinwire.data.prompts import PromptEncoder
 from thinwire.data.splits import Splits
 from thinwire.data.squad import Example
+from thinwire.evaluation.answer_likelihood import log_likelihoods
 from thinwire.files import write_json
 from thinwire.model.language_model import LanguageModel
 from thinwire.model.loading import load
 from thinwire.results.provenance import environment
-from thinwire.training.answer_likelihood import log_likelihoods
 
 
 def measured(lm: LanguageModel, examples: list[Example], config: PromptConfig) -> dict[str, dict[str, Any]]:
@@ -32,7 +32,7 @@ def measured(lm: LanguageModel, examples: list[Example], config: PromptConfig) -
     prompts = [encoder.encode(example, keep_answer=True) for example in examples]
     forms = get_args(AnswerForm)
     questions = [encoder.with_answer_in(form, prompt) for prompt in prompts for form in forms]
-    found = log_likelihoods(lm, questions)
+    found = log_likelihoods(lm, lm.embedding_matrix, questions)
     return {
         form: measure_copies(questions[place :: len(forms)])
         .model_copy(update={"log_likelihood": fmean(found[place :: len(forms)])})

@@ -1,7 +1,7 @@
 """The package's errors: a request that cannot be carried out, or work that failed."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 
@@ -83,6 +83,14 @@ def shown(value: object, length: int = 80) -> str:
     """Write a value that was found in an input, in printable characters and cut to ``length`` of them."""
     text = printable(repr(value))
     return text if len(text) <= length else f"{text[: length - 4]} ..."
+
+
+def all_shown(values: Iterable[object], most: int = 20) -> str:
+    """Write values that were found in an input as ``shown`` does, and say how many there are beyond the first
+    ``most``."""
+    found = list(values)
+    more = f" and {len(found) - most} more" if len(found) > most else ""
+    return (", ".join(map(shown, found[:most])) or "none") + more
 
 
 def check_finite(name: str, value: float) -> float:

@@ -147,6 +147,10 @@ def test_what_cannot_be_compared_is_a_mistake(files, tmp_path, thinwire):
         (["verdict", files[0], files[0]], "is given twice; name each result once"),
         (["verdict", files[0], tmp_path / "nothing.csv"], "no file or folder"),
         (["verdict", files[0], run], "is the folder of a sweep; `thinwire report "),
+        (
+            ["verdict", files[0], run / "baseline"],
+            f"folder of an arm; `thinwire report {run}` writes the verdict of its",
+        ),
         (["compare", files[0], run], "is the folder of a sweep and "),
         (["compare", files[0], files[1], "--sort", "score"], "--sort is for sweeps"),
         (["compare", run, "--metric", "score"], "--metric is for files of scores, and these are folders of sweeps"),
@@ -157,6 +161,21 @@ def test_what_cannot_be_compared_is_a_mistake(files, tmp_path, thinwire):
         (["compare", LM_EVAL / "steps100", LM_EVAL / "steps250"], "holds several tasks: 'sums', 'written_sums'"),
     ):
         assert message in one_line(*thinwire(*arguments))
+
+
+@pytest.mark.parametrize(
+    ("folder", "arm", "run"),
+    [("", "run/r4", "run"), ("run", "r4", "."), ("run", "controls/text", "."), (".", "./run/r4", "run")],
+)
+def test_the_folder_of_an_arm_is_refused_with_the_command_for_its_sweep(
+    folder, arm, run, tmp_path, monkeypatch, thinwire
+):
+    for name in ("r4", "controls/text"):
+        (tmp_path / "run" / name).mkdir(parents=True)
+        (tmp_path / "run" / name / "record.json").touch()
+    monkeypatch.chdir(tmp_path / folder)
+    said = one_line(*thinwire("verdict", arm, arm))
+    assert said == f"error: {arm} is the folder of an arm; `thinwire report {run}` writes the verdict of its sweep\n"
 
 
 def test_names_are_given_or_of_the_files_and_files_of_one_name_are_its_seeds(files, tmp_path, thinwire):

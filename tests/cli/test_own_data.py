@@ -1,6 +1,9 @@
 """Commands on a researcher's own table of questions."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -25,7 +28,7 @@ def test_answers_by_made_ids_are_scored_against_the_columns_of_a_csv(tmp_path, t
     assert (code, out) == (0, "EM 50.00  F1 83.33  2 questions\n")
     code, _, err = thinwire("score", tmp_path / "answers.json", tmp_path / "mine.csv", *COLUMNS[:4])
     assert code == 2
-    assert "no field 'answers'; there are: 'passage, query, gold'; name the column: data.columns.answers=" in err
+    assert "no field 'answers'; there are: 'passage', 'query', 'gold'; name the column: data.columns.answers=" in err
 
 
 SETTINGS = {
@@ -93,3 +96,24 @@ def test_questions_with_choices_and_texts_to_be_continued_are_trained_on_and_ans
     alone = "controls.alone={input: text, context: false}"
     _, out, err = thinwire("sweep", tmp_path / "own.json", "--dry-run", "--set", alone)
     assert ("without its context (context=false) nothing is left to ask" in out + err) == (rows is CONTINUED)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [("sweep",), ("sweep", "--dry-run"), ("train", "baseline")])
+def test_data_that_cannot_be_used_are_refused_before_what_takes_seconds_to_import(command, tmp_path):
+    """``transformers`` is told apart by a module of that name that cannot be imported."""
+    (tmp_path / "mine.csv").write_text(TABLE)
+    (tmp_path / "mine.yaml").write_text("name: mine\ndata: {train: mine.csv, test_articles: 6}\narms: {baseline: {}}\n")
+    (tmp_path / "transformers.py").write_text("raise AssertionError('transformers was imported')\n")
+    name, *rest = command
+    paths = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    ran = subprocess.run(
+        [sys.executable, "-m", "thinwire", name, "mine.yaml", *rest],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("error: mine.csv, line 1: no field 'context'; there are: 'passage', 'query', 'gold'")

@@ -43,6 +43,32 @@ def test_the_command_line_overrides_the_files(tmp_path):
     assert load_experiment(tmp_path / "mine.yaml", ["training.epochs=7"]).training.epochs == 7
 
 
+@pytest.mark.parametrize(
+    ("override", "new", "said"),
+    [
+        ("arms.r2.lora.rank=8", (), []),
+        ("arms.r22.lora.rank=8", ["r22"], []),
+        ("arms.r22.lora.rank=8", ["r2"], ["'r22' to the arms and controls of {} (did you mean 'r2'?); if that"]),
+        ("controls.other.input=text", (), ["'other' to the arms and controls of {}; if that"]),
+    ],
+)
+def test_an_override_that_adds_an_arm_which_is_not_asked_for_by_name_is_a_warning(
+    override, new, said, tmp_path, caplog
+):
+    file = write(tmp_path, base=BASE) / "base.yaml"
+    load_experiment(file, [override], new=new)
+    assert caplog.messages == [
+        f"the settings given add {one.format(file)} is meant, put it into the file" for one in said
+    ]
+
+
+@pytest.mark.parametrize("arms", ["3", "[baseline]", "{1: {}}"])
+def test_arms_of_a_file_that_are_none_are_refused_whatever_overrides_add(arms, tmp_path):
+    write(tmp_path, base=f"name: base\narms: {arms}\n")
+    with pytest.raises(UsageError, match="arms"):
+        load_experiment(tmp_path / "base.yaml", ["controls.x.input=text"])
+
+
 def test_an_extended_path_is_relative_to_the_file_that_names_it(tmp_path, monkeypatch):
     for folder in ("inner", "elsewhere"):
         (tmp_path / folder).mkdir()

@@ -36,15 +36,27 @@ def test_its_comments_name_the_file_and_the_folder_of_results(elsewhere):
     assert "my_experiment" not in text
 
 
-def test_what_it_suggests_in_comments_is_valid(elsewhere):
+def taken_up(elsewhere, *settings):
+    """The experiment with suggestions of its comments taken up."""
     text = new_experiment("mine", elsewhere / "mine.yaml")
-    for setting in ("  # test: ", "# seeds: ", "# search:", "#   training.lora_lr: "):
+    for setting in settings:
         assert text.count(setting) == 1, setting
         text = text.replace(setting, setting.replace("# ", "").replace("#", ""))
     (elsewhere / "mine.yaml").write_text(text)
-    made = load_experiment(Path("mine.yaml"))
+    return load_experiment(Path("mine.yaml"))
+
+
+def test_what_it_suggests_in_comments_is_valid(elsewhere):
+    made = taken_up(elsewhere, "  # test: ", "# seeds: ", "# search:", "#   training.lora_lr: ")
     assert (made.data.test, made.seeds) == ("questions.json", (0, 1, 2))
     assert made.search == {"training.lora_lr": (3e-4, 1e-3, 3e-3)}
+
+
+def test_what_it_suggests_for_a_table_of_ones_own_is_valid(elsewhere):
+    data = taken_up(elsewhere, "  # columns: ", "  # test_articles: ", "  # selection_articles: ").data
+    assert (data.test_articles, data.selection_articles) == (6, 4)
+    columns = data.columns
+    assert (columns.context, columns.question, columns.answers) == ("passage", "query", "gold")
 
 
 @pytest.mark.parametrize("name", ["2026", "true", "null", "1.5"])

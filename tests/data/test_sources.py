@@ -101,7 +101,7 @@ def test_a_dataset_without_a_split_to_test_on_is_refused_with_those_it_has(hub, 
 
 def test_a_dataset_without_a_column_that_is_needed_is_refused_by_its_name(hub, tmp_path):
     row = {key: value for key, value in ROWS["train"][0].items() if key != "answers"}
-    with pytest.raises(UsageError, match=r"mine \(train\): no field 'answers'; there are: 'id, title, "):
+    with pytest.raises(UsageError, match=r"mine \(train\): no field 'answers'; there are: 'id', 'title', "):
         load_questions(dataset_folder(tmp_path / "mine", {"train": [row]}), "train")
 
 

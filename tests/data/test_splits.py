@@ -125,7 +125,8 @@ def test_a_paragraph_in_a_training_and_a_test_article_is_refused(tmp_path):
 def test_testing_on_every_article_that_is_left_is_refused(tmp_path, num):
     with pytest.raises(
         UsageError,
-        match=rf"^{num} articles cannot be held out of 4 that data\.selection_articles leaves; set data\.test_articles",
+        match=rf"^data\.selection_articles=2 and data\.test_articles={num} cannot be held out of 6 articles; give "
+        "numbers with a sum of 5 or less, or data with more articles",
     ):
         splits(tmp_path, test_articles=num).drawn(FEW)
 

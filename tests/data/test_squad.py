@@ -121,7 +121,7 @@ def test_a_missing_file_is_named(tmp_path):
         (
             "a.json",
             '{"data": [{"paragraphs": [{"context": "c", "qas": [{"id": "1", "question": "?"}]}]}]}',
-            r"a\.json, data\[0\]\.paragraphs\[0\]\.qas\[0\]: no field 'answers'; there are: 'id, question'",
+            r"a\.json, data\[0\]\.paragraphs\[0\]\.qas\[0\]: no field 'answers'; there are: 'id', 'question'",
         ),
         ("a.json", '{"data": []} {"data": []}', r"a\.json, line 1: more text after the end of the object"),
         ("a.json", '{"data": [],\n "data": []}', r"a\.json, line 2: the key 'data' stands twice"),

@@ -6,7 +6,7 @@ import pytest
 
 from thinwire.config.experiment import Experiment
 from thinwire.errors import UsageError
-from thinwire.experiment.plan import plan
+from thinwire.experiment.plan import log_left_out, plan
 from thinwire.schema import build
 
 LORA = {"rank": 2}
@@ -53,11 +53,19 @@ def test_a_named_control_runs_with_its_seeds_whatever_is_said_of_controls():
         plan(experiment(), ["text_lore"], "none")
 
 
-def test_controls_that_train_are_left_out_of_a_small_run_and_each_is_logged_once(caplog):
+def left_out(caplog, *arguments):
+    """What is logged of the controls that are left out."""
+    caplog.clear()
     with caplog.at_level(logging.INFO, logger="thinwire"):
-        runs = plan(experiment(data={"samples": 500}), [], "auto")
-    assert names(runs)[4:] == ["codec_only", "text_lora_untrained"]
-    assert [message for message in caplog.messages if "leaving out" in message] == [
-        "leaving out the control text_lora: 500 samples (--controls all)"
-    ]
-    assert names(plan(experiment(), [], "none")) == ["baseline", "baseline-seed5", "r2", "r2-seed5"]
+        log_left_out(*arguments)
+    return caplog.messages
+
+
+def test_controls_that_train_are_left_out_of_a_small_run(caplog):
+    small = experiment(data={"samples": 500})
+    assert names(plan(small, [], "auto"))[4:] == ["codec_only", "text_lora_untrained"]
+    assert names(plan(small, [], "all"))[4:] == ["codec_only", "text_lora", "text_lora-seed5", "text_lora_untrained"]
+    assert names(plan(small, [], "none")) == ["baseline", "baseline-seed5", "r2", "r2-seed5"]
+    assert left_out(caplog, small, [], "auto") == ["leaving out the control text_lora: 500 samples (--controls all)"]
+    for only, controls, samples in (([], "all", 500), ([], "none", 500), (["r2"], "auto", 500), ([], "auto", 501)):
+        assert left_out(caplog, experiment(data={"samples": samples}), only, controls) == []

@@ -1,5 +1,7 @@
 """Whole sweeps of a tiny model: their files, their records, and their errors."""
 
+import json
+import logging
 import re
 import subprocess
 import sys
@@ -108,6 +110,32 @@ def test_paragraphs_that_are_trained_and_tested_on_are_refused_or_counted(folder
     run_sweep(allowed, tmp_path / "run", only=["codec_only"])
     assert read_header(tmp_path / "run").shared_paragraphs == 6
     assert caplog.text.count("paragraphs of the test questions") == 2  # four are trained on, two are held out
+
+
+def test_a_smaller_draw_of_test_questions_on_a_cpu_is_said_where_there_are_more(folder, tmp_path, caplog):
+    codec_alone = {"arms": {"baseline": {"input": "codec"}}, "controls": {}}
+    evaluation = {"selection_samples": 5, "max_new_tokens": 1}
+    with caplog.at_level(logging.INFO, logger="thinwire"):
+        run_sweep(experiment(folder, **codec_alone, evaluation=evaluation), tmp_path / "few")
+    assert "as this is a CPU" not in caplog.text
+    rows = [
+        {"id": str(n), "context": f"Town {n} has mills.", "question": "What?", "answers": ["mills"]} for n in range(101)
+    ]
+    (tmp_path / "many.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = {"train": str(folder / "train.json"), "test": str(tmp_path / "many.jsonl"), "samples": 4}
+    many = experiment(folder, **codec_alone, evaluation=evaluation, data={**data, "selection_articles": 2})
+    with caplog.at_level(logging.INFO, logger="thinwire"):
+        run_sweep(many, tmp_path / "many")
+    assert "scoring 100 of 101 test questions, as this is a CPU (evaluation.samples sets another number)" in caplog.text
+
+
+def test_a_control_that_is_left_out_is_named_once(folder, tmp_path, caplog):
+    small = experiment(folder, arms={"baseline": {"input": "codec"}}, controls={"text_lora": {"lora": {"rank": 2}}})
+    with caplog.at_level(logging.INFO, logger="thinwire"):
+        records = run_sweep(small, tmp_path / "run")
+    assert [record.name for record in records] == ["baseline"]
+    assert "as this is a CPU" not in caplog.text, "the number of test questions is set"
+    assert caplog.text.count("leaving out") == caplog.text.count("leaving out the control text_lora: 12 samples") == 1
 
 
 def test_diagnostics_hold_every_step_and_every_evaluation(swept):

@@ -488,7 +488,7 @@ DATA_FILES = [
     ("a.csv", "", ["a.csv is empty"]),
     ("a.csv", "\n\n", ["no question with an answer"]),
     ("a.csv", "context,question,answer\n", ["no question with an answer"]),
-    ("a.csv", "id,context\n1,c\n", ["a.csv, line 1: no field 'question'", "'id, context'", "data.columns.question="]),
+    ("a.csv", "id,context\n1,c\n", ["a.csv, line 1: no field 'question'", "'id', 'context'", "data.columns.question="]),
     ("a.csv", CELLS.replace(",", ";"), ["a.csv, line 1", "is ';' what separates them?"]),
     ("a.csv", CELLS.replace(",", "\t"), ["a.csv, line 1", "a .tsv tabs"]),
     ("a.tsv", CELLS, ["a.tsv, line 1", "is ',' what separates them?"]),

@@ -67,7 +67,7 @@ def test_the_columns_of_score_and_cluster_can_be_named(tmp_path):
         ("id,score\n1,1_0\n", "expected a number"),
         ("id,score\n,1\n", "line 2, id: found a blank text"),
         ("id,score\n1,0,2\n", "line 2: found 3 cells, expected 2"),
-        ('id,score\n"1,0\n', "no CSV"),
+        ('id,score\n"1,0\n', "line 2: no table"),
         ("id,score\n", "holds no item"),
         ("", "is empty"),
     ],
@@ -121,7 +121,7 @@ def test_more_items_than_can_be_compared_are_refused(tmp_path, monkeypatch):
 
 
 def test_a_line_that_is_too_long_is_refused_before_it_is_parsed(tmp_path, monkeypatch):
-    monkeypatch.setattr("thinwire.items.json_lines._MOST_LINE_BYTES", 100)
+    monkeypatch.setattr("thinwire.row_files._MOST_JSON_LINE_BYTES", 100)
     path = write(tmp_path / "a.jsonl", json.dumps({"id": "a" * 200, "score": 1}))
-    with pytest.raises(UsageError, match="line 1 has more than 100 bytes"):
+    with pytest.raises(UsageError, match="line 1: has more than 100 bytes"):
         read_scores(path, NO_CHOICE)

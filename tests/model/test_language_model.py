@@ -133,7 +133,10 @@ def test_the_error_for_a_folder_without_a_checkpoint_says_so(tmp_path):
 
 def test_auto_says_which_model_and_why(monkeypatch):
     assert choose_model("some/model", torch.device("cpu")) == ("some/model", "asked for")
-    assert choose_model("auto", torch.device("cpu")) == (DEFAULT_MODEL, f"no CUDA device for {PLAN_MODEL}")
+    assert choose_model("auto", torch.device("cpu")) == (
+        DEFAULT_MODEL,
+        "the default without a CUDA device; model.name=ID chooses another",
+    )
     # There is no GPU here: its memory, and whether the weights are in the cache, are patched.
     gigabytes = {"total_memory": 24e9}
     monkeypatch.setattr(
@@ -141,11 +144,14 @@ def test_auto_says_which_model_and_why(monkeypatch):
     )
     assert choose_model("auto", torch.device("cuda")) == (
         DEFAULT_MODEL,
-        f"the CUDA device has 24 GB, {PLAN_MODEL} takes 40",
+        f"the default on a CUDA device of 24 GB, where {PLAN_MODEL} takes 40; model.name=ID chooses another",
     )
     gigabytes["total_memory"] = 80e9
     monkeypatch.setattr(loading, "is_cached", lambda _: False)
-    assert choose_model("auto", torch.device("cuda"))[0] == DEFAULT_MODEL
+    assert choose_model("auto", torch.device("cuda")) == (
+        DEFAULT_MODEL,
+        f"the default where the Hugging Face cache has no {PLAN_MODEL}; model.name=ID chooses another",
+    )
     monkeypatch.setattr(loading, "is_cached", lambda _: True)
     assert choose_model("auto", torch.device("cuda"))[0] == PLAN_MODEL
 

@@ -18,7 +18,7 @@ from thinwire.report.write import write_reports
 from thinwire.results.arm_record import TrainableParameters
 from thinwire.results.read import read_results
 from thinwire.results.record import sealed
-from thinwire.results.sweep_header import write_header
+from thinwire.results.sweep_header import read_header, write_header
 
 
 def record(name, *, score, em, selection, kind="arm", params=(1000, 0), cosine=0.961, distinct=0.9):
@@ -285,6 +285,12 @@ def test_the_summary_says_what_was_run_and_shows_every_arm_and_control(tmp_path)
         "0.1",
     ]
     assert line_of(controls, "text")[1:3] == ["0", "75.0"]
+
+
+def test_the_summary_counts_the_training_questions_that_there_were(tmp_path):
+    run = make_run(tmp_path / "run")
+    write_header(run, read_header(run).model_copy(update={"training_questions": 20, "epochs": 1}))
+    assert "data     20 training questions x 1 epoch; 1,000 test questions\n" in summary_text(run)
 
 
 def test_the_summary_marks_the_arm_that_the_selection_split_chose(tmp_path):

@@ -217,7 +217,7 @@ def test_the_verdict_comes_first_then_the_origin(published):
         "| device | cpu |",
         "| software | thinwire 0.1.0, commit ffffffffffff; torch 2.11.0, Python 3.12.3 |",
         "| model | tiny, revision `0123456789ab` |",
-        "| data | 5,000 training questions x 1 epochs; 16 test questions |",
+        "| data | 5,000 training questions x 1 epoch; 16 test questions |",
         "| codec | PCA, 144 floats a token |",
         # 49152 x 144 x 2, 1000 x 4 and 83520 x 4 bytes; 49152 x 576 x 2
         "| bytes | codes 14.2 MB, adapter 0.0 MB, codec 0.3 MB; the embedding matrix took 56.6 MB |",

@@ -18,6 +18,7 @@ GROUND = [
     "strict_json",
     "regular_file",
     "inputs",
+    "row_files",
     "output_path",
     "files",
     "reading",
@@ -45,7 +46,19 @@ LAYERS = (
 )
 FLOOR = {name: number for number, names in enumerate(LAYERS) for name in names}
 TORCH_FREE = [
-    *["errors", "strict_json", "regular_file", "inputs", "files", "reading", "schema", "seeding", "progress", "cache"],
+    *[
+        "errors",
+        "strict_json",
+        "regular_file",
+        "inputs",
+        "row_files",
+        "files",
+        "reading",
+        "schema",
+        "seeding",
+        "progress",
+        "cache",
+    ],
     "assets",
     *["codecs.settings", "config.settings", "data.sources", "data.splits", "data.prompts"],
     *["tasks.squad_metric", "evaluation.extractors", "evaluation.answer_metrics", "evaluation.degeneration"],

@@ -40,6 +40,7 @@ def test_no_number_of_questions_reaches_what_is_not_there(arm):
     assert obstacle(arm, 0.02, side="upper") == "wrong side"
     assert obstacle(replace(arm, seed_variance=2e-4), 0.02, power=0.5) == "seeds"  # 3 * 0.0141 > 0.04 already
     assert obstacle(replace(arm, outcome="no difference"), 0.02) == "no interval"
+    assert obstacle(replace(arm, outcome="too few"), 0.02) == "too few"
     assert obstacle(arm, 0.02) is None
     with pytest.raises(UsageError, match=r"power of 0\.4"):
         questions_needed(arm, 0.02, power=0.4)

@@ -95,9 +95,36 @@ def test_an_arm_without_an_interval_is_unresolved_and_says_no_number():
     assert (verdict.observed, verdict.supported, verdict.questions_to_resolve) == ("significant", None, None)
     found = sweep_verdict(sweep(a=few), "a", next_steps=NEXT_STEPS)
     assert found.headline == "Not resolved: the data give no interval"
-    assert found.next_steps[0].startswith("Evaluate more questions")
+    assert found.next_steps == (
+        "Evaluate questions about more paragraphs: an interval needs at least 6 paragraphs, and not most questions in "
+        "a few of them",
+    )
     assert "(one paragraph)" in found.lesson
     assert not found.helped
+
+
+@pytest.mark.parametrize(
+    ("words", "step"),
+    [
+        (Words(item="item", cluster="item"), "Evaluate more items: an interval needs at least 6 items"),
+        (
+            Words(item="item", cluster="cluster", within="in"),
+            "Evaluate items in more clusters: an interval needs at least 6 clusters, and not most items in a few of "
+            "them",
+        ),
+    ],
+)
+def test_what_to_evaluate_where_clusters_are_too_few_is_in_the_words_of_the_comparison(words, step):
+    few = replace(arm(6, 5), outcome="too few", reason="few", simultaneous=None, critical=None)
+    assert judge(sweep(a=few), "a", words=words).how_to_resolve == step
+
+
+def test_where_hardly_any_paragraph_differs_more_of_them_are_asked_for():
+    bounded = replace(arm(6, 5), outcome="few differences", critical=None)
+    assert sweep_verdict(sweep(a=bounded), "a").next_steps == (
+        "Evaluate questions about more paragraphs and train more seeds: the results so far do not say how many "
+        "questions would do",
+    )
 
 
 def test_an_interval_without_width_shows_nothing():

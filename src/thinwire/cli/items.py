@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
@@ -14,6 +15,7 @@ from thinwire.cli.options import AsJson
 from thinwire.errors import UsageError
 from thinwire.inputs import check_path
 from thinwire.report.compare import format_csv
+from thinwire.results.layout import HEADER_FILE, RECORD_FILE, run_of
 
 if TYPE_CHECKING:  # numpy and scipy take a moment to import, so commands import them only if needed
     from thinwire.items.comparison import ItemComparison
@@ -72,6 +74,8 @@ def verdict(
     for one in results:
         if is_sweep(one):
             raise UsageError(f"{one} is the folder of a sweep; `thinwire report {one}` writes its verdict")
+        if run := sweep_of_arm(one):
+            raise UsageError(f"{one} is the folder of an arm; `thinwire report {run}` writes the verdict of its sweep")
     options = ItemOptions(metric, task, cluster, scale, lower_is_better, marginal, significant, strong, confidence)
     found = compared(results, options)
     typer.echo(json.dumps(item_record(found), indent=2) if as_json else item_verdicts(found))
@@ -126,7 +130,16 @@ def is_sweep(argument: str) -> bool:
     Raises:
         UsageError: it cannot be the path of anything.
     """
-    return os.path.lexists(check_path(argument, "result") / "sweep.json")
+    return os.path.lexists(check_path(argument, "result") / HEADER_FILE)
+
+
+def sweep_of_arm(argument: str) -> Path | None:
+    """Return the folder of the sweep that an argument, the folder of an arm or control, lies in; None for others."""
+    arm = Path(argument)
+    if not os.path.lexists(arm / RECORD_FILE):
+        return None
+    run = run_of(arm)
+    return run if arm.is_absolute() else Path(os.path.relpath(run))
 
 
 def are_items(arguments: Sequence[str]) -> bool:

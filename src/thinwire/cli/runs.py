@@ -16,6 +16,7 @@ from thinwire.errors import ThinwireError, UsageError
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import, so commands import them only if needed
     from thinwire.config.experiment import Experiment
+    from thinwire.data.splits import Splits
     from thinwire.experiment.plan import Controls
 
 runs_app = typer.Typer()
@@ -129,11 +130,21 @@ def train(
     _run(experiment, settings, output, only=[arm], resume=resume, controls="none", track=track or ())
 
 
-def _load(file: Path, settings: list[str] | None) -> Experiment:
+def _load(file: Path, settings: list[str] | None, new: Collection[str] = ()) -> Experiment:
     from thinwire.config.load import load_experiment
 
-    with log_messages():  # which say that an experiment of the package was taken
-        return load_experiment(file, settings or [])
+    with log_messages():  # which say that an experiment of the package was taken, or an arm added
+        return load_experiment(file, settings or [], new=new)
+
+
+def _read(experiment: Experiment) -> Splits:
+    from thinwire.data.splits import Splits
+    from thinwire.tasks.table import TASKS
+
+    splits = Splits(experiment.data, experiment.seed, TASKS[experiment.task])
+    with log_messages():
+        splits.check()
+    return splits
 
 
 def _run(
@@ -146,8 +157,11 @@ def _run(
     controls: Controls,
     track: Collection[str],
 ) -> None:
-    experiment = _load(experiment_file, settings)
-    from thinwire.experiment.sweep import run_sweep  # slow to import: a mistyped setting is refused before it
+    experiment = _load(experiment_file, settings, new=only or ())
+    for name in only or ():
+        experiment.arm(name)  # refuses unknown names
+    splits = _read(experiment)
+    from thinwire.experiment.sweep import run_sweep  # slow to import: wrong settings and data are refused before it
 
     folder = output or Path("runs") / experiment.name
     with progress_display() as display:
@@ -159,6 +173,7 @@ def _run(
             controls=controls,
             track=track,
             display=display,
+            splits=splits,
         )
     _show_results(folder, [record.name for record in records])
 
@@ -196,6 +211,7 @@ def _show_plan(
     as_json: bool,
 ) -> None:
     experiment = _load(experiment_file, settings)
+    splits = _read(experiment)
     from thinwire.experiment.dry_run import dry_run, render_dry_run
 
     folder = output or Path("runs") / experiment.name
@@ -206,6 +222,7 @@ def _show_plan(
             resume=resume,
             controls=controls,
             num_workers=submission.workers if submission else None,
+            splits=splits,
         )
     if as_json:
         typer.echo(json.dumps(planned.as_dict()))

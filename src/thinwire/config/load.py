@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from thinwire.config.shipped import is_file_of, names_near, shipped_experiment
 from thinwire.config.strict_yaml import parse_yaml
 from thinwire.errors import UsageError, shown
 from thinwire.inputs import NoFileError, check_path, read_text
-from thinwire.schema import build, merge
+from thinwire.schema import build, merge, nearest
 
 logger = logging.getLogger(__name__)
 
@@ -24,23 +24,47 @@ _MOST_FILES = 20
 """That lead to each other by ``extends``."""
 
 
-def load_experiment(path: Path, overrides: Iterable[str] = (), settings: Mapping[str, Any] | None = None) -> Experiment:
+def load_experiment(
+    path: Path,
+    overrides: Iterable[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    *,
+    new: Collection[str] = (),
+) -> Experiment:
     """Read an experiment file and apply ``path.to.key=value`` overrides (values are YAML), or values by their paths.
 
     A file may name another with ``extends``, relative to itself, and then contains only its changes to that one.
     Where there is no such file, either may be the name of an experiment that ships with the package. Settings are
     validated only after all files are merged.
 
+    Args:
+        new: names of arms that overrides may add to those of the files; for others there is a warning, as a misspelt
+            name would be an arm of its own.
+
     Raises:
         UsageError: a file is missing, is no YAML mapping or extends itself, a key is unknown, or a value is out of
             range.
     """
     data = _read(_located(path))
+    known = _names(data)
     for override in overrides:
         _set(data, override)
     for name, value in (settings or {}).items():
         _put(data, name, value)
-    return build(Experiment, data, where="")
+    experiment = build(Experiment, data, where="")
+    for name in _names(data):
+        if name not in known and name not in new:
+            message = (
+                "the settings given add %r to the arms and controls of %s%s; if that is meant, put it into the file"
+            )
+            logger.warning(message, name, path, nearest(name, known))
+    return experiment
+
+
+def _names(data: Mapping[str, Any]) -> list[str]:
+    """Return the names of the arms and controls in settings that may be invalid."""
+    groups = [data.get("arms"), data.get("controls")]
+    return [name for group in groups if isinstance(group, Mapping) for name in group if isinstance(name, str)]
 
 
 def _located(path: Path) -> Path:

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from thinwire.config.settings import ColumnsConfig
-from thinwire.data.squad_json import FORMS
-from thinwire.errors import UsageError, shown
+from thinwire.errors import UsageError, all_shown, shown
 from thinwire.schema import nearest
 
 _MISSING = object()
@@ -93,7 +92,7 @@ def _value_at(row: Mapping[str, Any], column: str) -> Any:
 
 
 def _missing(field: str, column: str, names: Iterable[str], place: str) -> UsageError:
-    there = list(map(str, names))
+    there = list(names)
     is_default = column in (field, _OPTIONAL.get(field))
     similar = nearest(column, there)
     found = f"no field {column!r}{similar}"
@@ -101,9 +100,8 @@ def _missing(field: str, column: str, names: Iterable[str], place: str) -> Usage
         found = f"no column {column!r}{similar}, which data.columns.{field} names"
     none = ", null where there is none" if field in ("context", "question") else ""
     return UsageError(
-        f"{place}: {found}; there are: {shown(', '.join(there), 120)}"
-        f"{_other_separator(there)}; name the column: data.columns.{field}=COLUMN (evaluate, score: --columns "
-        f"{field}=COLUMN){none}; expected: {FORMS}"
+        f"{place}: {found}; there are: {all_shown(there)}{_other_separator(there)}; name the column: "
+        f"data.columns.{field}=COLUMN (evaluate, score: --columns {field}=COLUMN){none}"
     )
 
 

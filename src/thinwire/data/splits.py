@@ -64,14 +64,22 @@ class Splits:
         assert samples != "auto", "the arm was resolved"
         assert selection != "auto", "the arm was resolved"
         if (samples, selection) not in self._drawn:
+            self.check()
             train, held_out, test = self._all
-            self._refuse_overlaps()
             self._drawn[samples, selection] = Questions(
                 train=draw_examples(train, self._data.samples, self._seed, "train"),
                 selection=draw_examples(held_out, selection, self._seed, "selection"),
                 test=draw_examples(test, len(test) if samples == "all" else samples, self._seed, "test"),
             )
         return self._drawn[samples, selection]
+
+    def check(self) -> None:
+        """Read and split the questions, whichever of them are drawn later.
+
+        Raises:
+            UsageError: as ``drawn``.
+        """
+        self._refuse_overlaps()
 
     @property
     def num_test_questions(self) -> int:
@@ -118,6 +126,17 @@ class Splits:
                 "(data.train, data.test), or allow it with data.allow_shared_paragraphs=true"
             )
 
+    def _refuse_too_few_articles(self, examples: Sequence[Example]) -> None:
+        """Refuse numbers of articles that are too large together, before one of them is judged without the other."""
+        data, num = self._data, len({example.article for example in examples})
+        if data.test_articles is not None and data.selection_articles + data.test_articles >= num:
+            most = f"numbers with a sum of {num - 1} or less, or " if num > 2 else ""
+            raise UsageError(
+                f"data.selection_articles={data.selection_articles} and data.test_articles={data.test_articles} cannot "
+                f"be held out of {num} articles; give {most}data with more articles (titles, or contexts where there "
+                "are none)"
+            )
+
     @cached_property
     def _all(self) -> tuple[list[Example], list[Example], list[Example]]:
         """All questions of each split, with their options where the task has any."""
@@ -134,6 +153,7 @@ class Splits:
         data = self._data
         check_columns_apply(data.columns, *dict.fromkeys(filter(None, (data.train, data.test))))
         everything = load_questions(data.train, "train", data.unanswerable, data.mismatched, data.columns)
+        self._refuse_too_few_articles(everything)
         train, held_out = hold_out_articles(everything, data.selection_articles, self._seed)
         if data.test_articles is None:
             return train, held_out, load_test_questions(data)
@@ -159,9 +179,8 @@ def hold_out_articles(
     articles = sorted({example.article for example in examples})
     if num_articles >= len(articles):
         fewer = f"set data.{purpose}_articles to {len(articles) - 1} or fewer, or " if len(articles) > 1 else ""
-        left = " that data.selection_articles leaves" if purpose == "test" else ""
         raise UsageError(
-            f"{num_articles} articles cannot be held out of {len(articles)}{left}; {fewer}give data with more articles "
+            f"{num_articles} articles cannot be held out of {len(articles)}; {fewer}give data with more articles "
             "(titles; contexts where there are none; rows where there are neither)"
         )
     held_out = set(stream(seed, _ARTICLE_STREAMS[purpose]).sample(articles, num_articles))

@@ -10,18 +10,19 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from thinwire.config.settings import ColumnsConfig
 from thinwire.data.answers import mismatch, read_answers
 from thinwire.data.choices import gold_of_cell, read_choices
 from thinwire.data.columns import fields_of
 from thinwire.data.squad_json import FORMS, articles_or_rows
-from thinwire.data.tables import SEPARATORS, Numbered, answers_of_cell, parquet_rows, text_rows
+from thinwire.data.tables import SEPARATORS, answers_of_cell, parquet_rows, text_rows
 from thinwire.data.values import label, present, refusal, text
 from thinwire.errors import UsageError, shown
 from thinwire.files import content_hash
-from thinwire.inputs import json_kind, not_utf8, opened, parse_json
+from thinwire.inputs import json_kind, opened
+from thinwire.row_files import Numbered, json_rows
 from thinwire.strict_json import WRITTEN_DECODER
 
 Unanswerable = Literal["refuse", "drop"]
@@ -74,16 +75,16 @@ def read_examples(
     ending = path.suffix.lower()
     if ending == ".parquet":
         rows = _of_table(parquet_rows(path, columns), str(path), columns)
-        return _examples(rows, str(path), unanswerable, mismatched)
-    with opened(path, "data file") as file:
-        if ending in SEPARATORS:
-            rows = _of_table(text_rows(file, path, columns), str(path), columns, are_cells=True)
-        elif ending == ".jsonl":
-            rows = _of_table(_lines(file, path, columns), str(path), columns)
-        else:
+    elif ending in SEPARATORS:
+        rows = _of_table(text_rows(path, columns), str(path), columns, are_cells=True)
+    elif ending == ".jsonl":
+        rows = _of_table(_objects(path, columns), str(path), columns)
+    else:
+        with opened(path, "data file") as file:
             is_list, found = articles_or_rows(file, path)
             rows = _of_table(_listed(found, path), str(path), columns) if is_list else _flattened(found, path)
-        return _examples(rows, str(path), unanswerable, mismatched)
+            return _examples(rows, str(path), unanswerable, mismatched)
+    return _examples(rows, str(path), unanswerable, mismatched)
 
 
 def from_rows(
@@ -151,18 +152,8 @@ def _made_id(context: str, question: str, choices: tuple[str, ...]) -> str:
     return content_hash([context, question.strip(), *([choices] if choices else [])])[:_ID_DIGITS]
 
 
-def _lines(file: BinaryIO, path: Path, columns: ColumnsConfig) -> Iterator[Numbered]:
-    for number, line in enumerate(file, start=1):
-        if not line.strip():
-            continue
-        place = f"line {number}"
-        try:
-            decoded = line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise UsageError(f"{path}, {place}: {not_utf8(error)}") from None
-        fields = parse_json(decoded, f"{path}, {place}", WRITTEN_DECODER)
-        if not isinstance(fields, dict):
-            raise refusal(str(path), place, json_kind(fields), f"an object: {FORMS}")
+def _objects(path: Path, columns: ColumnsConfig) -> Iterator[Numbered]:
+    for place, fields in json_rows(path, "data file", WRITTEN_DECODER, expected=f"an object: {FORMS}"):
         if "data" in fields and columns == _DEFAULT_COLUMNS and "context" not in fields:
             raise UsageError(f"{path}, {place}: a whole SQuAD document in one line; name the file .json")
         yield place, fields

@@ -2,70 +2,42 @@
 
 from __future__ import annotations
 
-import csv
 import importlib.util
 import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from thinwire.config.settings import ColumnsConfig
 from thinwire.data.columns import check_columns, column_names
 from thinwire.data.confined import Limits, run_confined
-from thinwire.errors import UsageError, foreign, shown
-from thinwire.inputs import not_utf8, opened_binary, parse_json
+from thinwire.errors import UsageError, foreign
+from thinwire.inputs import opened_binary, parse_json
+from thinwire.row_files import Numbered, table_rows
 from thinwire.strict_json import WRITTEN_DECODER
 
 SEPARATORS: Mapping[str, str] = {".csv": ",", ".tsv": "\t"}
 """What separates the cells of a line, by the ending of the file's name."""
 
-_LONGEST_LINE = 1 << 24
-"""Bytes of a line; a longer one is no table, and would have to be held whole."""
 _BATCH_ROWS = 1_000
 _LARGEST_GROUP = 1 << 32
 """Bytes, unpacked, of the columns that are read of one row group of a Parquet file."""
 _LIMITS = Limits(cpu_seconds=100, memory_bytes=1 << 34)
 """Of the first reading of a Parquet file; 1 GB takes a few seconds."""
 
-Numbered = tuple[str, dict[str, Any]]
-"""The place of a row in its file, and its cells by the names of their columns."""
 
-
-def text_rows(file: BinaryIO, path: Path, columns: ColumnsConfig) -> Iterator[Numbered]:
+def text_rows(path: Path, columns: ColumnsConfig) -> Iterator[Numbered]:
     """Yield the rows of a CSV or TSV file, whose first line names the columns; all cells are texts.
 
     Args:
-        file: at the beginning of the text.
-        path: its name, whose ending says what separates cells.
+        path: its ending says what separates cells.
 
     Raises:
-        UsageError: it is no UTF-8 or no such table, a column that is needed is missing, or a row has not as many cells
-            as there are columns.
+        UsageError: as ``table_rows``, or a column that is needed is missing.
     """
-    # Strict: a quote in the middle of a quoted cell is an error, not a guess.
-    reader = csv.reader(_lines(file, path), delimiter=SEPARATORS[path.suffix.lower()], strict=True)
-    names: list[str] | None = None
-    while True:
-        place = f"line {reader.line_num + 1}"
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            raise UsageError(f"{path}, {place}: {_csv_complaint(error)}") from None
-        if cells is None:
-            return
-        if not cells:  # a blank line
-            continue
-        if names is None:
-            names = cells
-            check_columns(names, columns, f"{path}, {place}")
-        elif len(cells) != len(names):
-            raise UsageError(
-                f"{path}, {place}: found {len(cells)} cells, expected {len(names)}, one for each column "
-                f"({shown(', '.join(names), 120)}); put texts with {reader.dialect.delimiter!r} or a line end in quotes"
-            )
-        else:
-            yield place, dict(zip(names, cells, strict=True))
+    separator = SEPARATORS[path.suffix.lower()]
+    return table_rows(path, "data file", separator, lambda names, place: check_columns(names, columns, place))
 
 
 def answers_of_cell(cell: Any, place: str) -> Any:
@@ -131,23 +103,3 @@ def parquet_rows(path: Path, columns: ColumnsConfig) -> Iterator[Numbered]:
             for row in rows:
                 yield f"row {number}", row
                 number += 1
-
-
-def _lines(file: BinaryIO, path: Path) -> Iterator[str]:
-    number = 0
-    while line := file.readline(_LONGEST_LINE):
-        number += 1
-        if len(line) == _LONGEST_LINE:
-            raise UsageError(f"{path}, line {number}: has more than {_LONGEST_LINE:,} bytes; is it a table?")
-        try:
-            yield line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise UsageError(f"{path}, line {number}: {not_utf8(error)}") from None
-
-
-def _csv_complaint(error: csv.Error) -> str:
-    if "field limit" in str(error):
-        return (
-            f"a cell has more than {csv.field_size_limit():,} characters; is a quote not closed? a .jsonl has no limit"
-        )
-    return f"no table ({error}); quotes stand around a whole cell, and twice inside one"

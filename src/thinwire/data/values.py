@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from thinwire.data.squad_json import FORMS
-from thinwire.errors import UsageError, shown
+from thinwire.errors import UsageError, all_shown
 from thinwire.inputs import json_kind, text_fault
 from thinwire.schema import nearest
 from thinwire.strict_json import WrittenFloat
@@ -20,10 +20,9 @@ def refusal(source: str, place: str, found: str, expected: str) -> UsageError:
 def present(fields: Mapping[str, Any], name: str, source: str, place: str) -> Any:
     """Return the value of a field that must be there."""
     if name not in fields:
-        there = shown(", ".join(map(str, fields)), 120)
         raise UsageError(
-            f"{source}, {place}: no field {name!r}{nearest(name, map(str, fields))}; there are: {there}; "
-            f"expected: {FORMS}"
+            f"{source}, {place}: no field {name!r}{nearest(name, map(str, fields))}; there are: "
+            f"{all_shown(fields)}; expected: {FORMS}"
         )
     return fields[name]
 

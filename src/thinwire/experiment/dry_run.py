@@ -24,7 +24,7 @@ from thinwire.config.experiment import Experiment
 from thinwire.data.splits import Splits
 from thinwire.data.squad import Example
 from thinwire.errors import UsageError
-from thinwire.experiment.plan import Controls, Planned, plan
+from thinwire.experiment.plan import Controls, Planned, log_left_out, plan
 from thinwire.experiment.resume import check_folder, finished_record
 from thinwire.experiment.scheduling import check_worker_processes, gpus_for_processes, group, shared_group_size
 from thinwire.experiment.search import plan_candidates, to_search, with_choices
@@ -97,11 +97,13 @@ def dry_run(
     resume: bool = False,
     controls: Controls = "auto",
     num_workers: int | None = None,
+    splits: Splits | None = None,
 ) -> DryRun:
     """Work out what ``run_sweep`` would do with the same arguments.
 
     Args:
         num_workers: workers with a GPU each that a scheduler is to start; None for those of this host.
+        splits: the experiment's, where its questions are read already.
 
     Raises:
         UsageError: the sweep would be refused.
@@ -110,6 +112,7 @@ def dry_run(
     check_worker_processes(device, experiment.worker_processes)
     model, reason = choose_model(experiment.model.name, device)
     planned = plan(experiment, (), controls)
+    log_left_out(experiment, (), controls)
     check_folder(folder, experiment, resume)
     known = read_search_record(folder)
     searched = to_search(experiment, [run.arm for run in planned], known)
@@ -119,7 +122,7 @@ def dry_run(
     blocked = obstacles([*runs, *candidates], folder, experiment.data.columns, model)
     if wrong := [one.name for one in candidates if one.name in blocked]:
         raise UsageError(*(f"{name} would fail: {blocked[name]}" for name in wrong))
-    splits = Splits(experiment.data, experiment.seed, TASKS[experiment.task])
+    splits = splits or Splits(experiment.data, experiment.seed, TASKS[experiment.task])
     states = {run.name: _state(run, folder, splits) for run in runs}
     left = [run for run in runs if states[run.name] != "done"]
     num_gpus = num_workers or len(gpus_for_processes(experiment.model.device, experiment.worker_processes))

@@ -70,13 +70,21 @@ def plan(experiment: Experiment, only: Collection[str], controls: Controls) -> l
     ]
 
 
-def _chosen_controls(experiment: Experiment, controls: Controls) -> list[str]:
-    if controls != "auto" or experiment.data.samples > _SMALL_RUN:
-        return [] if controls == "none" else list(experiment.controls)
-    trained = [name for name in experiment.controls if experiment.arm(name).has_trainable]
-    for name in trained:
+def log_left_out(experiment: Experiment, only: Collection[str], controls: Controls) -> None:
+    """Log which controls ``plan`` leaves out with the same arguments because there are few samples."""
+    for name in () if only else _left_out(experiment, controls):
         logger.info("leaving out the control %s: %d samples (--controls all)", name, experiment.data.samples)
-    return [name for name in experiment.controls if name not in trained]
+
+
+def _chosen_controls(experiment: Experiment, controls: Controls) -> list[str]:
+    left_out = list(experiment.controls) if controls == "none" else _left_out(experiment, controls)
+    return [name for name in experiment.controls if name not in left_out]
+
+
+def _left_out(experiment: Experiment, controls: Controls) -> list[str]:
+    if controls != "auto" or experiment.data.samples > _SMALL_RUN:
+        return []
+    return [name for name in experiment.controls if experiment.arm(name).has_trainable]
 
 
 def _with_seeds(name: str, kind: Kind, experiment: Experiment) -> list[Planned]:

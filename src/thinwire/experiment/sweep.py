@@ -10,11 +10,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from thinwire.config.auto import resolved
 from thinwire.config.experiment import Experiment
 from thinwire.data.splits import Splits
 from thinwire.experiment.executors.local import LocalWorkers
 from thinwire.experiment.group_queue import begin_session
-from thinwire.experiment.plan import Controls, Planned
+from thinwire.experiment.plan import Controls, Planned, log_left_out
 from thinwire.experiment.request import SweepRequest, write_request
 from thinwire.experiment.resume import check_folder, forget_failures
 from thinwire.experiment.run_claims import RunClaims, exclusive, stopping_on_request
@@ -47,6 +48,7 @@ def run_sweep(
     controls: Controls = "auto",
     track: Collection[str] = (),
     display: Display | None = None,
+    splits: Splits | None = None,
 ) -> list[ArmRecord]:
     """Run the arms of ``experiment`` on this host, and write everything below ``folder``.
 
@@ -57,6 +59,7 @@ def run_sweep(
         only: names of arms and controls to run instead of all.
         controls: ``auto`` leaves out controls that train if there are 500 samples or fewer.
         track: names of trackers (``thinwire.tracking``) that are told what each run logs while it runs.
+        splits: the experiment's, where its questions are read already.
 
     Returns:
         The records, in the order of the experiment file.
@@ -74,7 +77,8 @@ def run_sweep(
         track=check_trackers(track),
         session=secrets.token_hex(8),
     )
-    planned, splits = _checked(request, folder, resume=resume)  # before anything is written, claims included
+    log_left_out(experiment, only, controls)
+    planned, splits = _checked(request, folder, splits, resume=resume)  # before anything is written, claims included
     with exclusive(folder):
         check_folder(folder, experiment, resume)
         claims = RunClaims(folder)
@@ -104,7 +108,7 @@ def join_sweep(
         StorageError: a file cannot be written.
     """
     check_trackers(request.track)
-    planned, splits = _checked(request, folder, resume=True)
+    planned, splits = _checked(request, folder, None, resume=True)
     presence = nullcontext() if request.session else RunClaims(folder).take(f"worker-{secrets.token_hex(4)}")
     assert presence is not None, "a name of its own"
     with _trackers(request, folder) as trackers:
@@ -143,11 +147,13 @@ def begin_anew(request: SweepRequest, folder: Path) -> None:
         forget_failures(folder / SEARCH_FOLDER, candidates)
 
 
-def _checked(request: SweepRequest, folder: Path, *, resume: bool) -> tuple[list[Planned], Splits]:
+def _checked(
+    request: SweepRequest, folder: Path, splits: Splits | None, *, resume: bool
+) -> tuple[list[Planned], Splits]:
     """Check what can be checked without a model; returns the runs and their questions."""
     planned = request.planned
     check_folder(folder, request.experiment, resume)
-    return planned, read_splits(request.experiment, planned, folder)
+    return planned, read_splits(request.experiment, planned, folder, splits)
 
 
 def _run(
@@ -194,8 +200,12 @@ def _run(
 def _say_what_is_special(planned: Sequence[Planned], splits: Splits, lm: LanguageModel) -> None:
     for overlap in splits.overlaps:
         logger.warning("%s (data.allow_shared_paragraphs)", overlap)
-    if lm.device.type != "cuda" and any(run.config.evaluation.samples == "auto" for run in planned):
-        logger.info("scoring 100 test questions, as this is a CPU (evaluation.samples sets another number)")
+    is_auto = [run.config for run in planned if run.config.evaluation.samples == "auto"]
+    if lm.device.type != "cuda" and is_auto:
+        drawn = len(splits.drawn(resolved(is_auto[0], lm.device.type).evaluation).test)
+        if drawn < splits.num_test_questions:
+            message = "scoring %s of %s test questions, as this is a CPU (evaluation.samples sets another number)"
+            logger.info(message, drawn, f"{splits.num_test_questions:,}")
 
 
 def _share_codecs(source: Path, target: Path) -> None:

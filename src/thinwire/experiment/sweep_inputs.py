@@ -28,8 +28,13 @@ _BYTES_PER_PARAMETER = 16
 """Of a trained parameter in float32, with its gradient and AdamW's two moments."""
 
 
-def read_splits(experiment: Experiment, planned: Sequence[Planned], folder: Path) -> Splits:
+def read_splits(
+    experiment: Experiment, planned: Sequence[Planned], folder: Path, splits: Splits | None = None
+) -> Splits:
     """Read the questions of a sweep, after checks of everything that decides whether its arms can run.
+
+    Args:
+        splits: the experiment's, where its questions are read already.
 
     Raises:
         UsageError: the device, the data or the settings to be searched cannot be used, or arms are certain to fail (a
@@ -41,7 +46,7 @@ def read_splits(experiment: Experiment, planned: Sequence[Planned], folder: Path
         raise UsageError(*(f"{name} would fail: {why}" for name, why in found.items()))
     if experiment.search:
         search_experiment(experiment)  # refuses combinations of values that no arm may have
-    splits = Splits(experiment.data, experiment.seed, TASKS[experiment.task])
+    splits = splits or Splits(experiment.data, experiment.seed, TASKS[experiment.task])
     for evaluation in dict.fromkeys(resolved(run.config, device.type).evaluation for run in planned):
         splits.drawn(evaluation)
     return splits

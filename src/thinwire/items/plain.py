@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from thinwire.errors import UsageError, shown
-from thinwire.inputs import read_text
+from thinwire.errors import UsageError, all_shown, shown
 from thinwire.items.item_scores import Choice, FileScores, ScoredItem, collected, named, number
 from thinwire.items.json_lines import json_lines
+from thinwire.row_files import table_rows
 
 ID, SCORE, CLUSTER, SEED = "id", "score", "cluster", "seed"
 """Columns, of which the last two may be missing."""
 
-_MOST_CSV_BYTES = 1 << 28
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 
 
@@ -51,21 +48,14 @@ def read_csv(path: Path, choice: Choice) -> FileScores:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    text = read_text(path, "file of scores", most_bytes=_MOST_CSV_BYTES)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        names = [name.strip() for name in next(reader, [])]
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise UsageError(f"{path}: the column {shown(twice[0])} comes twice; name each column once")
-        for cells in reader:
-            place = f"{path}, line {reader.line_num}"
-            if not cells:
-                continue
-            if len(cells) != len(names):
-                raise UsageError(f"{place}: found {len(cells)} cells, expected {len(names)}, one for each column")
-            yield place, dict(zip(names, map(str.strip, cells), strict=True))
-    except csv.Error as error:
-        raise UsageError(f"{path}, line {reader.line_num}: no CSV ({error})") from None
+    for place, cells in table_rows(path, "file of scores", ",", _refuse_twice):
+        yield f"{path}, {place}", {name.strip(): cell.strip() for name, cell in cells.items()}
+
+
+def _refuse_twice(names: list[str], place: str) -> None:
+    stripped = [name.strip() for name in names]
+    if twice := [name for name in stripped if stripped.count(name) > 1]:
+        raise UsageError(f"{place}: the column {shown(twice[0])} comes twice; name each column once")
 
 
 def _number_in_text(cell: str) -> float | str:
@@ -87,13 +77,13 @@ def _read(rows: Iterable[tuple[str, Mapping[str, Any]]], path: Path, choice: Cho
 
 def _columns(row: Mapping[str, Any], path: Path, choice: Choice, parse: _Parse) -> _Columns:
     """Find the columns in the first row."""
-    score, there = choice.metric or SCORE, ", ".join(map(shown, list(row)[:20])) or "none"
+    score, there = choice.metric or SCORE, all_shown(row)
     if ID not in row:
         raise UsageError(f"{path} has no column {ID!r}; its columns are {there}; expected {ID}, {score}")
     if score not in row:
         numbers = [name for name, value in row.items() if isinstance(parse(value), int | float)]
         others = [name for name in numbers if name not in (ID, CLUSTER, SEED)]
-        remedy = f"choose the score with --metric: {', '.join(map(shown, others[:20]))}" if others else "add it"
+        remedy = f"choose the score with --metric: {all_shown(others)}" if others else "add it"
         raise UsageError(f"{path} has no column {shown(score)}; its columns are {there}; {remedy}")
     if choice.cluster is not None and choice.cluster not in row:
         raise UsageError(f"{path} has no column {shown(choice.cluster)} (--cluster); its columns are {there}")

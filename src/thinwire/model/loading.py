@@ -32,6 +32,8 @@ PLAN_MODEL = "meta-llama/Meta-Llama-3.1-8B-Instruct"
 _PLAN_MODEL_BYTES = 40e9
 """Least memory of a CUDA device on which ``auto`` chooses the plan's model."""
 
+_ANOTHER = "model.name=ID chooses another"
+
 
 def choose_device(name: str) -> torch.device:
     """Return the device of inputs and results: ``auto`` and ``auto_map`` resolved, and checked to exist.
@@ -55,12 +57,13 @@ def choose_model(name: str, device: torch.device) -> tuple[str, str]:
     if name != "auto":
         return name, "asked for"
     if device.type != "cuda":
-        return DEFAULT_MODEL, f"no CUDA device for {PLAN_MODEL}"
+        return DEFAULT_MODEL, f"the default without a CUDA device; {_ANOTHER}"
     memory = torch.cuda.get_device_properties(device).total_memory
     if memory < _PLAN_MODEL_BYTES:
-        return DEFAULT_MODEL, f"the CUDA device has {memory / 1e9:.0f} GB, {PLAN_MODEL} takes 40"
+        found = f"{memory / 1e9:.0f} GB, where {PLAN_MODEL} takes 40"
+        return DEFAULT_MODEL, f"the default on a CUDA device of {found}; {_ANOTHER}"
     if not is_cached(PLAN_MODEL):
-        return DEFAULT_MODEL, f"{PLAN_MODEL} is not in the local Hugging Face cache"
+        return DEFAULT_MODEL, f"the default where the Hugging Face cache has no {PLAN_MODEL}; {_ANOTHER}"
     return PLAN_MODEL, f"a CUDA device with {memory / 1e9:.0f} GB and the weights are here"
 
 

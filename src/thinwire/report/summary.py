@@ -13,6 +13,7 @@ from thinwire.report.caveats import BELOW_TIERS, first_seed, model_name, notes, 
 from thinwire.report.compare import ComparedRow, ResultsError, aligned, format_table, inert, load_rows, sort_rows
 from thinwire.results.arm_record import Environment
 from thinwire.results.sweep_header import SweepHeader, read_header
+from thinwire.stats.words import count
 
 _WIDTH = 100
 _LEGEND = (
@@ -49,12 +50,13 @@ def _header(sweep: SweepHeader, rows: list[ComparedRow]) -> str:
     environment = sweep.environment
     num_test = " or ".join(f"{n:,}" for n in sorted({row["n"] for row in rows if row["n"]})) or "no"
     shared = overlap(sweep.shared_paragraphs)
+    trained = count(sweep.training_questions or sweep.samples, "training question")
     lines = [
         f"{sweep.name}: {' '.join(sweep.description.split())}",
         *([_wrap(f"Warning: {shared}.")] if shared else []),
         "",
         f"model    {model_name(sweep.model)}, revision {sweep.model.revision[:12]}",
-        f"data     {sweep.samples:,} training questions x {sweep.epochs} epochs; {num_test} test questions",
+        f"data     {trained} x {count(sweep.epochs, 'epoch')}; {num_test} test questions",
         f"made by  thinwire {environment.thinwire}, commit {commit(environment)}",
         f"on       {environment.device}, {sweep.started_at}",
     ]

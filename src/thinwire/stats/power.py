@@ -12,12 +12,13 @@ from thinwire.errors import UsageError
 from thinwire.stats.bootstrap import ArmComparison
 from thinwire.stats.critical import normal_reaching, reach
 from thinwire.stats.resampling import ZERO, VariancePart
+from thinwire.stats.small_samples import LEAST_PARAGRAPHS
 from thinwire.stats.words import QUESTIONS, Words
 
 _MOST = 2**40
 """Questions that nobody asks."""
 
-Obstacle = Literal["no interval", "wrong side", "seeds", "available"]
+Obstacle = Literal["too few", "no interval", "wrong side", "seeds", "available"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +27,9 @@ class QuestionsNeeded:
 
     number: int | None
     obstacle: Obstacle | None = None
-    """None where there is a number. "no interval": there is none that could narrow, or it is a bound; "wrong side": the
-    estimate is not beyond the threshold; "seeds": the spread over seeds alone is too wide; "available": more than there
-    are."""
+    """None where there is a number. "too few": paragraphs for an interval; "no interval": there is none that could
+    narrow, or it is a bound; "wrong side": the estimate is not beyond the threshold; "seeds": the spread over seeds
+    alone is too wide; "available": more than there are."""
 
     @property
     def reason(self) -> str | None:
@@ -37,8 +38,10 @@ class QuestionsNeeded:
 
     def why_none(self, words: Words) -> str | None:
         """Say what stands in the way of a number, in the given words; None where nothing does."""
+        even = "" if words.cluster == words.item else f", and not most {words.item}s in a few of them"
         reasons = {
             None: None,
+            "too few": f"an interval needs at least {LEAST_PARAGRAPHS} {words.cluster}s{even}",
             "no interval": f"the results so far do not say how many {words.item}s would do",
             "wrong side": "the estimate itself is not beyond the threshold",
             "seeds": f"no number of {words.item}s would do: more seeds are needed",
@@ -81,6 +84,8 @@ def questions_needed(
     if not 0.5 <= power < 1:
         raise UsageError(f"a power of {power} is not from 0.5 to below 1")
     distance = arm.difference - threshold if side == "lower" else threshold - arm.difference
+    if arm.outcome == "too few":
+        return QuestionsNeeded(number=None, obstacle="too few")
     if arm.outcome != "compared":
         return QuestionsNeeded(number=None, obstacle="no interval")
     if distance <= ZERO:

@@ -325,8 +325,8 @@ def _resolve(verdict: ArmVerdict, power: float, available: int | None, words: Wo
         seeds = (words.more_seeds or "run more seeds").capitalize()
         return f"{seeds}: no number of {words.item}s would resolve it with those that there are"
     if needed.number is None:
-        more_seeds = f" and {words.more_seeds}" if words.more_seeds else ""
-        return f"Evaluate more {words.item}s{more_seeds}: {needed.why_none(words)}"
+        more_seeds = f" and {words.more_seeds}" if words.more_seeds and needed.obstacle != "too few" else ""
+        return f"Evaluate {words.more}{more_seeds}: {needed.why_none(words)}"
     return (
         f"Evaluate about {count(needed.number, words.item)}: if the observed difference is the true one, "
         f"that resolves it with a probability of {power:.0%}"

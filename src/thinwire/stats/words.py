@@ -27,6 +27,11 @@ class Words:
         items = count(num_items, self.item)
         return items if self.cluster == self.item else f"{items} {self.within} {count(num_clusters, self.cluster)}"
 
+    @property
+    def more(self) -> str:
+        """What to evaluate where there are too few clusters: ``questions about more paragraphs``, or ``more items``."""
+        return f"more {self.item}s" if self.cluster == self.item else f"{self.item}s {self.within} more {self.cluster}s"
+
 
 def count(number: int, noun: str) -> str:
     """Write a number with its noun: ``1 item``, ``1,000 items``."""

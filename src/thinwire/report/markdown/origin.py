@@ -9,6 +9,7 @@ from thinwire.report.caveats import model_name
 from thinwire.report.markdown.tables import line, percent
 from thinwire.report.summary import commit
 from thinwire.results.arm_record import CodecMetric
+from thinwire.stats.words import count
 
 
 def origin(record: Analysis) -> str:
@@ -39,7 +40,7 @@ def data_in_words(record: Analysis) -> str:
     sweep = record.sweep
     seeds = _numbers([row.num_seeds for row in record.rows if row.params != 0])  # what trains nothing has one
     return (
-        f"{sweep.samples:,} training questions x {sweep.epochs} epochs; "
+        f"{sweep.samples:,} training questions x {count(sweep.epochs, 'epoch')}; "
         f"{_numbers([row.n for row in record.rows])} test questions{'' if seeds == '1' else f'; {seeds} seeds'}"
     )
 
