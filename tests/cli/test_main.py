@@ -65,7 +65,7 @@ def test_score_prints_the_official_scores_and_counts_missing_as_wrong(tmp_path):
     result = thinwire("score", tmp_path / "answers.json", data, "--json")
     assert json.loads(result.stdout) == {
         "exact_match": 25.0,
-        "score": pytest.approx(100 * (1 + 2 / 3) / 4),
+        "f1": pytest.approx(100 * (1 + 2 / 3) / 4),
         "total": 4,
     }
     assert "1 of 4 questions have no prediction" in result.stderr
@@ -81,7 +81,7 @@ def test_unanswerable_questions_are_refused_or_dropped_as_asked(tmp_path):
     assert refused.returncode == 2
     assert "1 unanswerable question, first " in refused.stderr
     dropped = thinwire("score", tmp_path / "answers.json", tmp_path / "v2.json", "--unanswerable", "drop", "--json")
-    assert json.loads(dropped.stdout) == {"exact_match": 100.0, "score": 100.0, "total": 1}
+    assert json.loads(dropped.stdout) == {"exact_match": 100.0, "f1": 100.0, "total": 1}
 
 
 @pytest.fixture(scope="module")

@@ -59,7 +59,7 @@ def test_a_text_to_be_continued_has_no_question():
 
 
 def test_a_missing_column_says_that_null_is_none():
-    with pytest.raises(UsageError, match=r"data\.columns\.context=COLUMN .*, null where there is none; expected"):
+    with pytest.raises(UsageError, match=r"data\.columns\.context=COLUMN .*, null where there is none"):
         read(ASKED, ColumnsConfig())
 
 
