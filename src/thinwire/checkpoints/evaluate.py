@@ -57,7 +57,8 @@ def evaluate_target(
     arm = find_arm(folder, model.device) if is_arm else None
     asked = TASKS[task] if arm is None else arm.task
     choose_device(model.device)
-    examples = load_questions(data, "test", unanswerable, mismatched, columns)  # before the model, which takes longer
+    checked: Mismatched = mismatched if asked.answers_are_spans else "keep"
+    examples = load_questions(data, "test", unanswerable, checked, columns)  # before the model, which takes longer
     if asked.name == "classification":
         examples = with_labels(examples, (arm and arm.record.done.labels) or labels_of(examples))
     check_options(asked, examples)

@@ -144,7 +144,8 @@ class DataConfig(Section):
     """Questions whose answers are not where they should be in the context: an ``answer_start`` that does not point at
     its answer, or a first answer without ``answer_start`` that is nowhere in it. ``refuse`` makes them an error,
     ``drop`` leaves them out, ``keep`` takes them as they are, for answers in other words than the context's. Questions
-    without a context or with choices are never mismatched."""
+    without a context or with choices are never mismatched, and those of tasks other than ``extractive_qa`` are not
+    checked."""
     allow_shared_paragraphs: bool = False
     """Whether training, selection and test questions may have paragraphs in common; by default that is an error. If
     they may, the sweep warns and records the number of shared test paragraphs."""

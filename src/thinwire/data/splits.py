@@ -50,7 +50,8 @@ class Splits:
     """Draws questions from an experiment's data, always with the experiment's seed and never with an arm's."""
 
     def __init__(self, data: DataConfig, seed: int, task: Task = EXTRACTIVE_QA) -> None:
-        self._data, self._seed, self._task = data, seed, task
+        self._data = data if task.answers_are_spans else data.model_copy(update={"mismatched": "keep"})
+        self._seed, self._task = seed, task
         self._drawn: dict[tuple[int | str, int], Questions] = {}
 
     def drawn(self, evaluation: EvaluationConfig) -> Questions:

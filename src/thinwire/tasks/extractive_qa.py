@@ -29,5 +29,6 @@ TASK = Task(
     shows_exact_match=True,
     templates=TEMPLATES,
     cue="\n\nAnswer:",
+    answers_are_spans=True,
     thresholds=Thresholds(marginal=2.0, significant=5.0, strong=10.0),
 )

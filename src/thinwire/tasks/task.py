@@ -57,6 +57,8 @@ class Task:
     templates: Templates
     cue: str
     """What a prompt in the plain style ends with."""
+    answers_are_spans: bool = False
+    """Whether the gold answers stand in the context, which is checked when questions are read."""
     is_plain: bool = False
     """Whether ``prompt.style=auto`` is the plain style even where there is a chat template."""
     thresholds: Thresholds
