@@ -266,7 +266,7 @@ def _train(matrix: Tensor, counts: Tensor, config: CodecConfig, seed: int) -> di
     assert vq.steps != "auto", "config.auto puts the number in"
     total = vq.steps
     logger.info("fitting codec vq (%s): %d steps", vq.form, total)
-    with seeded(seed, "vq"):  # the library draws from the global generator
+    with seeded(seed, "vq", devices=[device]):  # the library draws from the global generator
         encoder, decoder = _linear_pair(pca, unit)
         quantizer = _quantizer(vq, pca.code_width).to(device)
         if vq.kmeans_iterations:
