@@ -8,7 +8,6 @@ suspended for longer than a claim lasts may find that another process has taken 
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
 import secrets
@@ -16,27 +15,26 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
-from thinwire.errors import StorageError, ThinwireError, UsageError
-from thinwire.files import host_name, make_folder, writing
+from thinwire.claim_owners import (
+    DEFAULT_SECONDS,
+    Owner,
+    claim_seconds,
+    content_of,
+    is_gone,
+    machine,
+    parsed_owner,
+    this_process,
+)
+from thinwire.errors import StorageError, ThinwireError
+from thinwire.files import make_folder, writing
 
 logger = logging.getLogger(__name__)
 
-_SECONDS_VARIABLE = "THINWIRE_CLAIM_SECONDS"
-_SECONDS = 60.0
-"""Seconds without a renewal after which the owner of a claim on another host is taken to be gone."""
-
 _RENEWALS = 6
-"""Renewals in that time."""
-
-_START_SECONDS = 2.0
-"""How far two processes may be apart in the time at which a third one started: each has its own idea of when the
-machine did."""
+"""Renewals in the time after which an owner that does not renew its claim is taken to be gone."""
 
 _CHECK_SECONDS = 1.0
 """Between two looks at whether a claim is still held."""
@@ -49,37 +47,6 @@ _PATIENCE = 2.0
 
 class ClaimLostError(ThinwireError):
     """Another process has taken a claim that was not renewed in time."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Owner:
-    """A process that holds a claim, as its file says."""
-
-    host: str
-    machine: str
-    """Host, running kernel and process namespace: where they are the same, process numbers mean the same."""
-    process: int
-    started: float | None
-    """Unix time at which the process started, in seconds: numbers of processes are used again."""
-    job: str | None
-    """Job of a scheduler, which keeps its number when it is requeued."""
-    restarts: int = 0
-    """How often the job had been requeued."""
-    device: str | None
-    since: float
-    """Unix time at which it took the claim, in seconds, by its own clock."""
-    seconds: float
-    """Seconds without a renewal after which it may be taken to be gone."""
-    token: str
-    """Tells this claim from every other: file systems use the numbers of files again."""
-    attempt: int = 1
-    """How many owners in succession have held the claim and gone without progress, itself included."""
-    progress: int = 0
-    """What was done of the work when the claim was taken, in units of the work."""
-
-    def __str__(self) -> str:
-        job = f", job {self.job}" if self.job else ""
-        return f"process {self.process} on {self.host}{job}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +104,7 @@ class Claim:
     def _is_held(self) -> bool:
         """Return whether the file is still this claim's."""
         try:
-            return self.path.read_bytes() == _content(self.owner)
+            return self.path.read_bytes() == content_of(self.owner)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ESTALE):
                 return False
@@ -179,7 +146,7 @@ class _Renewer:
     def _run(self) -> None:
         while True:
             with self._lock:
-                seconds = min((claim.owner.seconds for claim in self._held), default=_SECONDS)
+                seconds = min((claim.owner.seconds for claim in self._held), default=DEFAULT_SECONDS)
             self._is_new.wait(seconds / _RENEWALS)
             self._is_new.clear()
             with self._lock:
@@ -204,7 +171,7 @@ def take(path: Path, *, device: str | None = None, progress: int = 0) -> Claim |
         StorageError: the file cannot be written.
         UsageError: ``THINWIRE_CLAIM_SECONDS`` is no duration.
     """
-    _seconds()  # refuses a wrong value before there is a file
+    claim_seconds()  # refuses a wrong value before there is a file
     attempt = 1
     for _ in range(_MOST_TRIES):
         with writing(path):
@@ -227,23 +194,10 @@ def take(path: Path, *, device: str | None = None, progress: int = 0) -> Claim |
 
 
 def _owned(path: Path, handle: int, device: str | None, attempt: int, progress: int) -> Claim:
-    owner = Owner(
-        host=host_name(),
-        machine=_machine(),
-        process=os.getpid(),
-        started=_started(os.getpid()),
-        job=_job(),
-        restarts=_restarts(),
-        device=device,
-        since=time.time(),
-        seconds=_seconds(),
-        token=secrets.token_hex(8),
-        attempt=attempt,
-        progress=progress,
-    )
+    owner = this_process(device=device, attempt=attempt, progress=progress)
     with writing(path):
         try:
-            os.write(handle, _content(owner))
+            os.write(handle, content_of(owner))
         except OSError:
             path.unlink(missing_ok=True)
             os.close(handle)
@@ -280,38 +234,10 @@ def look(path: Path) -> Seen | None:
             content, state = file.read(), os.fstat(file.fileno())
     except OSError:
         return None
-    owner = _parsed(content)
-    is_here = owner is not None and owner.machine == _machine()
+    owner = parsed_owner(content)
+    is_here = owner is not None and owner.machine == machine()
     age = (time.time() if is_here else _now_there(path.parent)) - state.st_mtime
-    return Seen(name=path.name, owner=owner, age=age, is_gone=_is_gone(owner, age), content=content)
-
-
-def _content(owner: Owner) -> bytes:
-    return json.dumps(asdict(owner)).encode()
-
-
-def _parsed(content: bytes) -> Owner | None:
-    try:
-        return Owner(**json.loads(content))
-    except (ValueError, TypeError):
-        return None
-
-
-def _is_gone(owner: Owner | None, age: float) -> bool:
-    """Return whether an owner is gone: its process on this machine has ended, its job was requeued and runs this
-    process, or it has not renewed its claim."""
-    if owner is None:
-        return age > _seconds()
-    if owner.machine == _machine():
-        started = _started(owner.process)
-        if started is None:
-            return True
-        # Another start may be a set clock's, so that the age counts too.
-        is_other = owner.started is not None and abs(started - owner.started) > _START_SECONDS
-        return is_other and age > owner.seconds
-    if owner.job is not None and owner.job == _job() and owner.restarts < _restarts():
-        return True
-    return age > owner.seconds
+    return Seen(name=path.name, owner=owner, age=age, is_gone=is_gone(owner, age), content=content)
 
 
 def _clear(path: Path, seen: Seen) -> None:
@@ -342,54 +268,6 @@ def _now_there(folder: Path) -> float:
         probe.unlink(missing_ok=True)
 
 
-def _started(process: int) -> float | None:
-    """Return when a process of this machine started, as Unix time in seconds; None if there is none."""
-    try:
-        found = psutil.Process(process)
-        return None if found.status() == psutil.STATUS_ZOMBIE else found.create_time()
-    except psutil.NoSuchProcess:
-        return None
-
-
 def _clock() -> float:
     """Return seconds that also pass while the host sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
-
-
-def _seconds() -> float:
-    text = os.environ.get(_SECONDS_VARIABLE) or str(_SECONDS)
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise UsageError(f"{_SECONDS_VARIABLE}={text} is no number of seconds above 0; the default is {_SECONDS:.0f}")
-    return seconds
-
-
-def _job() -> str | None:
-    """Return the job that this process belongs to, of Slurm."""
-    job = os.environ.get("SLURM_JOB_ID")
-    return f"slurm-{job}" if job else None
-
-
-def _restarts() -> int:
-    """Return how often Slurm has requeued this process's job. Only an earlier run of a job is over: a job of several
-    nodes may have workers on each, as where Ray was started in it."""
-    return int(os.environ.get("SLURM_RESTART_COUNT") or 0)
-
-
-def _machine() -> str:
-    """Return what identifies the host, its running kernel and the process namespace, as far as they are known."""
-    return f"{host_name()}/{_kernel()}"
-
-
-@cache
-def _kernel() -> str:
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
-    except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.EACCES, errno.EPERM):
-            raise
-        return "unknown"

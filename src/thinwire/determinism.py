@@ -11,11 +11,19 @@ from thinwire.seeding import derive_seed
 
 
 @contextmanager
-def seeded(seed: int, *names: object) -> Iterator[None]:
-    """Run a block with torch's global generators seeded for the stream ``names``; restore their states afterwards."""
-    with torch.random.fork_rng():
-        torch.manual_seed(derive_seed(seed, *names))
+def seeded(seed: int, *names: object, devices: Sequence[torch.device]) -> Iterator[None]:
+    """Run a block with torch's global generators that draws on ``devices`` use seeded for the stream ``names``; restore
+    their states afterwards. Those of other devices are left alone: touching them would set up CUDA for a run on a CPU.
+    """
+    before, own = generator_states(devices), derive_seed(seed, *names)
+    torch.default_generator.manual_seed(own)
+    for device in _cuda(devices):
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(own)
+    try:
         yield
+    finally:
+        restore_generators(before, devices)
 
 
 def generator_states(devices: Sequence[torch.device]) -> list[Tensor]:

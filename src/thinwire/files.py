@@ -1,13 +1,11 @@
 """Atomic writes and content hashes of JSON, JSON Lines and text files."""
 
 import errno
-import glob
 import hashlib
 import json
 import os
 import re
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +14,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from thinwire.errors import StorageError, UsageError
+from thinwire.partial_files import PARTIAL, is_partial, partial_parts, remove_whole, temporary_file
 
 
 def content_hash(value: object) -> str:
@@ -99,7 +98,7 @@ def replacing(path: Path) -> Iterator[Path]:
         raise UsageError(f"{path} is no ordinary file, so it cannot be replaced; choose another name")
     make_folder(target.parent)
     with writing(path):
-        temporary = _temporary(target)
+        temporary = temporary_file(target)
         try:
             yield temporary
             temporary.chmod(0o644)
@@ -125,7 +124,7 @@ def creating(path: Path) -> Iterator[Path]:
     make_folder(path.parent)
     is_there = False
     with writing(path):
-        temporary = _temporary(path)
+        temporary = temporary_file(path)
         try:
             yield temporary
             temporary.chmod(0o644)
@@ -167,8 +166,8 @@ def has_hard_links(folder: Path) -> bool:
         StorageError: nothing can be written there.
     """
     with writing(folder):
-        temporary = _temporary(folder / "link")
-        other = temporary.with_name(f"{temporary.name[: -len(_PARTIAL)]}.2{_PARTIAL}")
+        temporary = temporary_file(folder / "link")
+        other = temporary.with_name(f"{temporary.name[: -len(PARTIAL)]}.2{PARTIAL}")
         try:
             os.link(temporary, other)
         except OSError as error:
@@ -193,7 +192,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """
     make_folder(path.parent)
     with writing(path):
-        prefix, suffix = _partial_parts(path)
+        prefix, suffix = partial_parts(path)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=prefix, suffix=suffix))
         try:
             try:
@@ -219,57 +218,6 @@ def _umask() -> int:
     return found
 
 
-def _temporary(path: Path) -> Path:
-    """Create an empty temporary file for ``path``, beside it."""
-    prefix, suffix = _partial_parts(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=suffix)
-    os.close(handle)
-    return Path(name)
-
-
-_PARTIAL = ".partial"
-"""How the names of temporary files and folders end. They begin with a dot and the name of what they will be; between
-are eight random characters, the host and the process."""
-
-
-def _partial_parts(path: Path) -> tuple[str, str]:
-    """Return what the name of a temporary file for ``path`` begins and ends with, and remove those that killed
-    processes of this host left of it."""
-    name = path.name.encode()[:140].decode(errors="ignore")  # names have 255 bytes at most
-    prefix, host = f".{name}.", host_name()[:64]
-    for other in path.parent.glob(f"{glob.escape(prefix)}*{_PARTIAL}"):
-        found = re.fullmatch(rf"\w{{8}}\.{re.escape(host)}-(\d+){_PARTIAL}", other.name.removeprefix(prefix))
-        if found and not _is_running(int(found[1])):
-            _remove(other)
-    return prefix, f".{host}-{os.getpid()}{_PARTIAL}"
-
-
-def host_name() -> str:
-    """Return this host's name: ``$THINWIRE_HOST`` where several have the same, as copies of a virtual machine may."""
-    return (os.environ.get("THINWIRE_HOST") or socket.gethostname()).replace("/", "_")  # a part of names of files
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
-
-
-def _remove(path: Path) -> None:
-    """Remove a file or a folder with all that it holds; another process may have done so."""
-    with suppress(FileNotFoundError):
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-
-
-def is_partial(path: Path) -> bool:
-    """Return whether ``path`` has the name of a temporary file or folder of ``replacing`` or ``replacing_folder``."""
-    return path.name.startswith(".") and path.name.endswith(_PARTIAL)
-
-
 def remove_partial_files(folder: Path, pattern: str = "**/.*") -> None:
     """Remove what killed processes left half-written below ``folder``; no other process may be writing there.
 
@@ -278,7 +226,7 @@ def remove_partial_files(folder: Path, pattern: str = "**/.*") -> None:
     """
     for path in [path for path in folder.glob(pattern) if is_partial(path)]:
         with writing(path):
-            _remove(path)
+            remove_whole(path)
 
 
 def remove_file(path: Path) -> None:

@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 
 from thinwire.codecs.codebook_usage import collisions, entry_use, perplexity
 from thinwire.codecs.table import AnyCodecConfig, codec_class
-from thinwire.codecs.vq import VQCodec, VQConfig
+from thinwire.codecs.vq import VQCodec
+from thinwire.codecs.vq_training import VQConfig
 from thinwire.errors import UsageError
 from thinwire.schema import build
 from tiny_codecs import matrix_and_counts, metrics

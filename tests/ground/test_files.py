@@ -17,7 +17,6 @@ from thinwire.files import (
     create_json,
     file_hash,
     has_hard_links,
-    is_partial,
     remove_partial_files,
     replacing,
     replacing_folder,
@@ -25,6 +24,7 @@ from thinwire.files import (
     write_jsonl,
     write_text,
 )
+from thinwire.partial_files import is_partial
 from thinwire.reading import read_json, read_jsonl
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)

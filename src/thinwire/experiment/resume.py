@@ -19,9 +19,10 @@ from thinwire.errors import ThinwireError, UsageError
 from thinwire.experiment.plan import Planned, ResumePoint
 from thinwire.experiment.resume_points import Committed
 from thinwire.experiment.run_claims import WORKERS_FOLDER
-from thinwire.files import content_hash, is_partial, make_folder, remove_file, writing
+from thinwire.files import content_hash, make_folder, remove_file, writing
 from thinwire.model.language_model import LanguageModel
 from thinwire.output_path import check_output_folder
+from thinwire.partial_files import is_partial
 from thinwire.results.arm_record import ArmRecord, QuestionHashes, has_arm_record, read_arm_record
 from thinwire.results.experiment_file import has_experiment_file, read_experiment_file
 from thinwire.results.integrity import check_checkpoint, check_codec, check_file

@@ -92,7 +92,7 @@ def train(
         )
         micro_batches = GraphedMicroBatches(loss, loader.buckets, lm.device)
         if is_tried and done.epoch < training.epochs:
-            with _dropout(lora, seed, epoch=0), _without_stride_warning():
+            with _dropout(lora, lm.devices, seed, epoch=0), _without_stride_warning():
                 _warm_up(micro_batches, loader, arms, k_tokens, lm.device)
         return loader, micro_batches, tokens
 
@@ -112,7 +112,7 @@ def train(
         for arm in run.active():
             arm.trained_together = max(arm.trained_together, len(arms))
         try:
-            with interruption.deferred(), _dropout(lora, seed, epoch), _without_stride_warning():
+            with interruption.deferred(), _dropout(lora, lm.devices, seed, epoch), _without_stride_warning():
                 if first and before is not None and before.random:
                     restore_generators(before.random, lm.devices)
                 batches = (batch.to(lm.device) for batch in loader.batches(epoch, first))
@@ -234,9 +234,9 @@ def _train_epoch(
 
 
 @contextmanager
-def _dropout(lora: StackedLora | None, seed: int, epoch: int) -> Iterator[None]:
+def _dropout(lora: StackedLora | None, devices: Sequence[torch.device], seed: int, epoch: int) -> Iterator[None]:
     """Switch LoRA dropout on within the block, seeded by the epoch, so that masks do not depend on earlier epochs."""
-    with seeded(seed, "dropout", epoch):
+    with seeded(seed, "dropout", epoch, devices=devices):
         if lora:
             lora.set_dropout(True)
         yield

@@ -17,11 +17,12 @@ import psutil
 import pytest
 import torch
 
-from thinwire import claims
+from thinwire import claim_owners, claims
 from thinwire.errors import StorageError, ThinwireError, UsageError
 from thinwire.experiment.executors import ray as executor
 from thinwire.experiment.executors.peer import ask
-from thinwire.experiment.executors.ray import Stop, Worker, connected
+from thinwire.experiment.executors.ray import connected
+from thinwire.experiment.executors.ray_actors import Stop, Worker
 from thinwire.experiment.group_queue import claim_name
 from thinwire.experiment.run_claims import RunClaims
 from thinwire.experiment.sweep import run_sweep
@@ -268,7 +269,8 @@ def test_workers_of_one_slurm_job_on_several_nodes_leave_each_other_their_claims
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.delenv("SLURM_RESTART_COUNT", raising=False)
     with claims.take(tmp_path / "claim"):
-        monkeypatch.setattr(claims, "_machine", lambda: "another node")
+        for module in (claims, claim_owners):
+            monkeypatch.setattr(module, "machine", lambda: "another node")
         assert claims.take(tmp_path / "claim") is None
         monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
         assert claims.look(tmp_path / "claim").is_gone, "the job was requeued: its first run is over"
