@@ -17,7 +17,8 @@ settings = xllamacpp.CommonParams()
 settings.model.path = file
 settings.n_ctx, settings.n_parallel, settings.warmup = 1024, 1, False
 settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = 1
-# Keys and values in the cache are float16 by default.
+# Attention is computed, and keys and values are cached, in float16 by default.
+settings.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
 settings.cache_type_k = settings.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
 server = xllamacpp.Server(settings)
 for path, body in requests:
