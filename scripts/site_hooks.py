@@ -7,7 +7,22 @@ docstrings; links between files become links between pages, or to the repository
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
-from site_pages import API, MADE_FROM, ROOT, github_slug, notebook_page, repository_url, site_markdown
+from site_pages import (
+    API,
+    MADE_FROM,
+    REPORT,
+    REPORT_PAGE,
+    REPORT_RECORD,
+    REPORT_TEXT,
+    ROOT,
+    github_slug,
+    notebook_page,
+    repository_url,
+    site_markdown,
+)
+
+from thinwire.report.html.page import render
+from thinwire.report.markdown.sweep_record import read_sweep_record
 
 _WITHOUT_HEADING = "    options: {show_root_heading: false, show_root_toc_entry: false}"
 
@@ -27,6 +42,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for page, (title, module, names) in API.items():
         wanted = [f"::: {module}.{name}" for name in names] or [f"::: {module}\n{_WITHOUT_HEADING}"]
         files.append(File.generated(config, page, content="\n\n".join([f"# {title}", *wanted]) + "\n"))
+    files.append(File.generated(config, REPORT_PAGE, content=REPORT_TEXT))
+    files.append(File.generated(config, REPORT, content=render(read_sweep_record(ROOT / REPORT_RECORD), None)))
     return files
 
 

@@ -28,20 +28,54 @@ API = {
 }
 """Pages made from docstrings: title, module, and the names in it (all public ones if none is given)."""
 
+REPORT = "results/phase1a_lora_report.html"
+"""Where the site has the report of a sweep, as ``thinwire report`` writes it."""
+REPORT_RECORD = "docs/results/records/phase1a_lora.json"
+"""The sweep record that it is made from."""
+REPORT_PAGE = "results/report.md"
+"""The page that shows it."""
+REPORT_TEXT = """---
+hide: [toc]
+---
+# A report
+
+This is the page that `thinwire report` writes when a sweep has ended: one file, which needs no network. It is that of
+[the plan's sweep](main_sweep.md), made by this site's build from [its record](records/phase1a_lora.json). What only the
+sweep's folder holds is missing here: training curves, reconstruction by token frequency, and the answers to each
+question.
+
+[Open the report as a page of its own](phase1a_lora_report.html)
+
+<iframe class="report" src="../phase1a_lora_report.html" title="The report of the plan's sweep"></iframe>
+"""
+"""Its text."""
+
 _LINK = re.compile(r"(\]\()([^)\s]+)(\))")
 _COMMENT = re.compile(r"^ *<!--.*?-->\n?", flags=re.M | re.S)
+_ROW = re.compile(r"^ *\|.*$", flags=re.M)
+_HELD_TOGETHER = re.compile(r"(?<=\d) (?:(to) (?=[+-]?\d)|(?=%))")
 _FENCE = re.compile(r"(^ *```.*?^ *```$)", flags=re.M | re.S)
 
 
 def site_markdown(markdown: str, uri: str, repository: str) -> str:
-    """Rewrite a page's links and leave out its comments, which would split lists; code blocks stay as they are."""
+    """Return a page of the repository as the site needs it; code blocks stay as they are.
+
+    Links are rewritten; comments, which would split lists, are left out. In tables, the two ends of an interval stay
+    on one line, and so do a number and its %.
+    """
     source = MADE_FROM.get(uri, f"docs/{uri}")
+
+    def adapted(part: str) -> str:
+        part = _ROW.sub(_without_breaks, _COMMENT.sub("", part))
+        return _LINK.sub(lambda link: link[1] + site_link(link[2], uri, source, repository) + link[3], part)
+
     parts = _FENCE.split(markdown)
-    parts[::2] = [
-        _LINK.sub(lambda link: link[1] + site_link(link[2], uri, source, repository) + link[3], _COMMENT.sub("", part))
-        for part in parts[::2]
-    ]
+    parts[::2] = map(adapted, parts[::2])
     return "".join(parts)
+
+
+def _without_breaks(row: re.Match[str]) -> str:
+    return _HELD_TOGETHER.sub(lambda space: f"&nbsp;{space[1]}&nbsp;" if space[1] else "&nbsp;", row[0])
 
 
 def site_link(link: str, uri: str, source: str, repository: str) -> str:

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from llama_cpp_server import ask_llama_cpp
 from thinwire.assets import is_fetched
 from thinwire.checkpoints.load import find_arm
 from thinwire.experiment.sweep import run_sweep
@@ -56,14 +57,19 @@ def run(tmp_path_factory):
     return folder / "run"
 
 
-@pytest.mark.parametrize("form", ["transformers", "gguf"])
-def test_the_default_model_answers_alike_in_transformers(run, form, tmp_path):
-    made = export(find_arm(run / "baseline", device="cpu"), tmp_path / "out", form)
+def asked(run):
+    """The messages of the test questions, and the records of their answers."""
     rows = lines(run / "baseline" / "predictions.jsonl")
     document = json.loads((run.parent / "test.json").read_text())
     (paragraph,) = document["data"][0]["paragraphs"]
     begin = "Answer the question with a short phrase from the text.\n\nText: "
-    messages = [f"{begin}{paragraph['context']}\n\nQuestion: {row['question']}" for row in rows]
+    return [f"{begin}{paragraph['context']}\n\nQuestion: {row['question']}" for row in rows], rows
+
+
+@pytest.mark.parametrize("form", ["transformers", "gguf"])
+def test_the_default_model_answers_alike_in_transformers(run, form, tmp_path):
+    made = export(find_arm(run / "baseline", device="cpu"), tmp_path / "out", form)
+    messages, rows = asked(run)
     file = next((path.name for path in made.folder.glob("*.gguf")), None)
     done = subprocess.run(
         [sys.executable, "-c", ASK],
@@ -83,3 +89,18 @@ def test_the_default_model_answers_alike_in_transformers(run, form, tmp_path):
     assert "license: apache-2.0\n" in card
     # The embedding matrix, 49,152 rows of 576 float32 numbers, stands beside the original in the head.
     assert f"{49_152 * 576 * 4 / 1e6:.1f} MB more" in made.notes[0] == made.notes[-1]
+
+
+def test_the_default_model_answers_alike_in_llama_cpp(run, tmp_path):
+    made = export(find_arm(run / "baseline", device="cpu"), tmp_path / "out", "gguf")
+    messages, rows = asked(run)
+    (file,) = made.folder.glob("*.gguf")
+    chats = [[{"role": "user", "content": message}] for message in messages]
+    found = ask_llama_cpp(
+        file, [("/v1/chat/completions", {"messages": chat, "temperature": 0, "max_tokens": 16}) for chat in chats]
+    )
+    choices = [answer["choices"][0] for answer in found]
+    assert [choice["message"]["content"] for choice in choices] == [row["raw_text"] for row in rows]
+    ended = [row["stop_reason"] == "end" for row in rows]
+    assert any(ended)
+    assert [choice["finish_reason"] == "stop" for choice in choices] == ended

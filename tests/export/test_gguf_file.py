@@ -1,4 +1,4 @@
-"""An arm as a GGUF file: read again by transformers, and by llama.cpp where its Python package is installed."""
+"""An arm as a GGUF file: read again by transformers, and by llama.cpp where the package xllamacpp is installed."""
 
 import numpy as np
 import pytest
@@ -6,12 +6,13 @@ import torch
 from gguf import GGUFReader
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from llama_cpp_server import ask_llama_cpp
 from thinwire.checkpoints.load import find_arm, load_arm
 from thinwire.errors import UsageError
 from thinwire.export.gguf_layout import GgufLayout, check_layout
 from thinwire.export.write import export
 from tiny_gguf import interleaved, tiny_gguf_llama, write_tiny_gguf
-from tiny_models import END_ID
+from tiny_models import END_ID, SPECIAL
 
 
 @pytest.fixture(scope="module")
@@ -95,28 +96,33 @@ def test_a_layout_that_is_not_that_of_the_base_file_is_refused(tmp_path):
         check_layout(GgufLayout(model, "llama"), model, tensors, "tiny.gguf")
 
 
-def test_llama_cpp_gives_the_answers_of_transformers(gguf_run, exported):
-    llama_cpp = pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
+def test_llama_cpp_gives_the_answers_of_transformers(exported):
     read = AutoModelForCausalLM.from_pretrained(exported, gguf_file=FILE, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(exported, gguf_file=FILE)
-    full = llama_cpp.GGML_TYPE_F32  # of keys and values in the cache, which are float16 by default
-    llama = llama_cpp.Llama(
-        str(exported / FILE), n_ctx=1024, n_threads=1, logits_all=True, type_k=full, type_v=full, verbose=False
-    )
-    for question in ("How many mills has town 1-2?", "Is the bath then where the weather is?"):
-        chat = tokenizer.apply_chat_template([{"role": "user", "content": question}], tokenize=False)
-        ids = tokenizer(chat, add_special_tokens=False).input_ids
-        assert llama.tokenize(chat.encode(), add_bos=False, special=True) == ids
-        llama.reset()
-        llama.eval(ids)
+    chats = [[{"role": "user", "content": text}] for text in ("How many mills has town 1-2?", "Is the bath then here?")]
+    prompts = [tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True) for chat in chats]
+    ids = [tokenizer(prompt, add_special_tokens=False).input_ids for prompt in prompts]
+    num_tokens = read.config.vocab_size
+    # The model says one byte after another, and the server holds back what is no text yet. So only ASCII may be chosen;
+    # the log-probabilities are those of all tokens.
+    banned = [i for i in range(num_tokens) if i < len(SPECIAL) or not tokenizer.decode([i]).isascii()]
+    greedy = {"n_predict": 12, "temperature": 0, "return_tokens": True, "n_probs": num_tokens, "cache_prompt": False}
+    greedy["logit_bias"] = [[token, False] for token in banned]
+    asked = [("/apply-template", {"messages": chat}) for chat in chats]
+    asked += [("/tokenize", {"content": prompt, "add_special": False, "parse_special": True}) for prompt in prompts]
+    asked += [("/completion", {"prompt": prompt, **greedy}) for prompt in ids]
+    *answers, properties = ask_llama_cpp(exported / FILE, [*asked, ("/props", None)])
+    assert [answer["prompt"] for answer in answers[:2]] == prompts
+    assert [answer["tokens"] for answer in answers[2:4]] == ids
+    for prompt, answer in zip(ids, answers[4:], strict=True):
+        settings = {"do_sample": False, "max_new_tokens": 12, "suppress_tokens": banned}
+        expected = read.generate(torch.tensor([prompt]), **settings)[0]
+        assert answer["tokens"] == expected[len(prompt) :].tolist()
         with torch.no_grad():
-            expected = read(input_ids=torch.tensor([ids])).logits[0]
-        np.testing.assert_allclose(llama.scores[: len(ids)], expected.numpy(), atol=2e-3, rtol=1e-3)
-        greedy = read.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=12, eos_token_id=END_ID)[0]
-        found = []
-        for token in llama.generate(ids, temp=0.0, reset=True):
-            found.append(token)
-            if len(found) == len(greedy) - len(ids):
-                break
-        assert found == greedy[len(ids) :].tolist()
-    assert llama.token_eos() == END_ID
+            logits = read(input_ids=expected[None, :-1]).logits[0, len(prompt) - 1 :]
+        found = torch.full((12, num_tokens), torch.nan)
+        for position, token in enumerate(answer["completion_probabilities"]):
+            for entry in token["top_logprobs"]:
+                found[position, entry["id"]] = entry["logprob"]
+        torch.testing.assert_close(found, logits.log_softmax(dim=-1), atol=1e-4, rtol=1e-4)
+    assert properties["eos_token"] == tokenizer.decode([END_ID])

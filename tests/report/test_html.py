@@ -335,6 +335,20 @@ def test_a_page_with_parts_missing_is_whole_and_invents_nothing(what):
     assert not re.search(r"\b(nan|NaN|None|inf)\b", page.visible.replace("loss> is nan", ""))
 
 
+def test_without_series_their_sections_and_the_links_to_them_are_left_out():
+    whole, short = Page(html.render(example(), series())), Page(html.render(example(), None))
+
+    def sections(page):
+        return [attributes["id"] for tag, attributes in page.elements if tag == "section"]
+
+    left_out = ["training", "frequency", "questions"]
+    assert sections(short) == [name for name in sections(whole) if name not in left_out]
+    assert len(sections(whole)) == len(sections(short)) + 3
+    links = [attributes["href"] for tag, attributes in short.elements if tag == "a"]
+    assert links[: len(sections(short))] == [f"#{name}" for name in sections(short)]
+    assert short.open == []
+
+
 def test_a_lone_surrogate_does_not_keep_the_page_from_being_written():
     found = series()
     found["questions"][1]["best"]["text"] = "broken \ud800 answer"

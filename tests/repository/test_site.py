@@ -35,10 +35,11 @@ def entries(nav):
 def test_the_navigation_names_every_page_once():
     in_docs = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
     nav = entries(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"])
-    assert sorted(nav) == sorted(in_docs | set(site_pages.MADE_FROM) | set(site_pages.API))
+    assert sorted(nav) == sorted(in_docs | set(site_pages.MADE_FROM) | set(site_pages.API) | {site_pages.REPORT_PAGE})
 
 
 def test_pages_are_made_from_files_and_modules_that_exist():
+    assert (ROOT / site_pages.REPORT_RECORD).is_file()
     assert [source for source in site_pages.MADE_FROM.values() if not (ROOT / source).is_file()] == []
     modules = {module for _, module, _ in site_pages.API.values()}
     paths = [ROOT / "src" / module.replace(".", "/") for module in modules]
@@ -78,6 +79,12 @@ def test_code_blocks_keep_their_links_and_comments():
     assert site_pages.site_markdown(page, "plan.md", REPOSITORY) == expected
 
 
+def test_intervals_and_percentages_in_tables_are_not_broken():
+    page = "+1.0 (-0.5 to +2.5)\n\n| a | +1.0 (-0.5 to +2.5), 82 % of 3 to a |\n"
+    expected = page.replace("| a | +1.0 (-0.5 to +2.5), 82 %", "| a | +1.0 (-0.5&nbsp;to&nbsp;+2.5), 82&nbsp;%")
+    assert site_pages.site_markdown(page, "plan.md", REPOSITORY) == expected
+
+
 def test_a_notebook_becomes_its_text_its_code_and_its_outputs():
     shown = {"output_type": "execute_result", "data": {"text/html": ["<b>2</b>"], "text/plain": ["2"]}}
     printed = {"output_type": "stream", "name": "stdout", "text": ["a\n", "b\n"]}
@@ -99,6 +106,12 @@ def test_the_repositorys_address_is_that_of_the_metadata():
     assert [entry["link"] for entry in social] == [site_pages.repository_url()]
 
 
+def markdown_of(page):
+    """The text of the file in docs/results that a page of the site is made from, empty if there is none."""
+    file = ROOT / "docs" / "results" / f"{page.parent.name}.md"
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
+
+
 @pytest.mark.slow
 def test_the_site_builds_strictly_and_its_pages_load_nothing_from_elsewhere(tmp_path):
     for module in ("mkdocs", "material", "mkdocstrings_handlers.python"):
@@ -108,5 +121,12 @@ def test_the_site_builds_strictly_and_its_pages_load_nothing_from_elsewhere(tmp_
     assert result.returncode == 0, result.stderr
     pages = list((tmp_path / "site").rglob("*.html"))
     assert len(pages) > 50
+    report = (tmp_path / "site" / site_pages.REPORT).read_text(encoding="utf-8")
+    assert "<h1>LoRA gains: strong" in report
+    assert 'src="../phase1a_lora_report.html"' in (tmp_path / "site/results/report/index.html").read_text("utf-8")
+    for page in (tmp_path / "site/results").glob("*/index.html"):
+        figures = re.findall(r'<img [^>]*?src="?([^" >]+)', page.read_text(encoding="utf-8"))
+        assert [figure for figure in figures if not (page.parent / figure).is_file()] == []
+        assert figures or "(../images/" not in markdown_of(page)
     outside = re.compile(r'<(?:script|img|iframe|link)\b[^>]*\b(?:src|href)="?(?:https?:)?//[^">]*')
     assert {found for page in pages for found in outside.findall(page.read_text(encoding="utf-8"))} == set()

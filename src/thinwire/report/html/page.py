@@ -28,33 +28,36 @@ MAX_BYTES = 3_000_000
 """A page may not be larger: it is mailed, and opened on phones."""
 
 
-def render(analysis: Analysis, series: Mapping[str, Any]) -> str:
+def render(analysis: Analysis, series: Mapping[str, Any] | None) -> str:
     """The whole page as text (to be written as UTF-8).
 
     Args:
         analysis: every metric of the report; missing is None.
-        series: training curves, reconstruction by token frequency, and the answers to each question.
+        series: training curves, reconstruction by token frequency, and the answers to each question. None leaves out
+            the sections on them: a sweep record has only the analysis.
     """
     style, script = page_styles() + _resource("report.css"), _resource("report.js")
     sections = [
-        meaning(analysis),
-        arms_section(analysis),
-        settings(analysis),
-        training(analysis, series),
-        reconstruction(analysis, series),
-        collapse(analysis),
-        extractors(analysis),
-        questions(analysis, series),
-        bytes_(analysis),
-        provenance(analysis),
+        ("meaning", "Meaning", meaning(analysis)),
+        ("arms", "Arms", arms_section(analysis)),
+        ("settings", "Settings", settings(analysis)),
+        ("training", "Training", series and training(analysis, series)),
+        ("frequency", "Reconstruction", series and reconstruction(analysis, series)),
+        ("collapse", "Collapse", collapse(analysis)),
+        ("extractors", "Extraction", extractors(analysis)),
+        ("questions", "Questions", series and questions(analysis, series)),
+        ("bytes", "Bytes", bytes_(analysis)),
+        ("provenance", "Provenance", provenance(analysis)),
     ]
+    shown = [(anchor, name, section) for anchor, name, section in sections if section]
     page = Template(_resource("template.html")).substitute(
         policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'",
         title=text(f"{analysis.sweep.name}: {analysis.verdict.headline}"),
         style=style,
         verdict=verdict(analysis),
-        sections="\n".join(sections),
+        links=" ".join(f'<a href="#{anchor}">{name}</a>' for anchor, name, _ in shown),
+        sections="\n".join(section for _, _, section in shown),
         version=text(analysis.sweep.environment.thinwire),
         script=script,
     )
