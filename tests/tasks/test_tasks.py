@@ -10,7 +10,7 @@ import pytest
 from thinwire.data.prompt_template import prompt_templates
 from thinwire.errors import UsageError
 from thinwire.stats.tiers import Tiers
-from thinwire.tasks.table import TASKS
+from thinwire.tasks.table import TASKS, checked_task
 from thinwire.tasks.task import TaskName
 
 
@@ -71,3 +71,9 @@ def test_texts_of_given_words_are_not_compared():
 def test_the_table_loads_neither_torch_nor_a_metric():
     code = "import sys, thinwire.tasks.table; sys.exit(bool({'torch', 'torchmetrics'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_task_that_there_is_not_is_refused_with_the_nearest():
+    assert checked_task("perplexity") == "perplexity"
+    with pytest.raises(UsageError, match=r"no task called 'classify'.*there are: extractive_qa, short_answer, "):
+        checked_task("classify")

@@ -42,6 +42,7 @@ def evaluate(
         typer.Option(help="Write {question id: answer} here.", callback=output_file("predictions file")),
     ] = None,
     style: Annotated[str, typer.Option(help="Prompt style of a bare model: auto, chat or plain.")] = "auto",
+    task: Annotated[str, typer.Option(help="Task of a bare model; an arm has its own.")] = "extractive_qa",
     device: Device = "auto",
     unanswerable: Unanswerable = "refuse",
     mismatched: Mismatched = "refuse",
@@ -50,6 +51,7 @@ def evaluate(
 ) -> None:
     """Score an arm's checkpoint, or a bare model, on any questions."""
     from thinwire.checkpoints.evaluate import evaluate_target
+    from thinwire.tasks.table import checked_task
 
     check_path(target, "model or arm's folder")
     if samples != "all" and not re.fullmatch(r"0*[1-9]\d{0,11}", samples, re.ASCII):
@@ -63,6 +65,7 @@ def evaluate(
             model=build(ModelConfig, {"name": target, "device": device}, where="model"),
             prompt=build(PromptConfig, {"style": style}, where="prompt"),
             evaluation=EvaluationConfig(),
+            task=checked_task(task),
             unanswerable=unanswerable_choice(unanswerable),
             mismatched=mismatched_choice(mismatched),
             columns=chosen_columns(columns),
