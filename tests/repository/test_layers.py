@@ -35,8 +35,7 @@ GROUND = [
 ]
 LAYERS = (
     GROUND,
-    ["tasks"],
-    ["ops", "results", "stats"],
+    ["ops", "results", "stats", "tasks"],
     ["codecs"],
     ["config", "data", "items"],
     ["adapter", "model"],
@@ -64,7 +63,7 @@ TORCH_FREE = [
     ],
     "assets",
     *["codecs.settings", "config.settings", "data.sources", "data.splits", "data.prompts"],
-    *["tasks.squad_metric", "evaluation.extractors", "evaluation.answer_metrics", "evaluation.degeneration"],
+    *["tasks.table", "tasks.squad_metric", "evaluation.extractors", "evaluation.answer_metrics", "evaluation.degeneration"],
     *[
         "stats.bootstrap",
         "stats.ceiling",
