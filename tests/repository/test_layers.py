@@ -62,7 +62,7 @@ TORCH_FREE = [
         "cache",
     ],
     "assets",
-    *["codecs.settings", "config.settings", "data.sources", "data.splits", "data.prompts"],
+    *["codecs.settings", "config.settings", "config.lora_settings", "data.sources", "data.splits", "data.prompts"],
     *["evaluation.scoring", "evaluation.extractors", "evaluation.answer_metrics", "evaluation.degeneration"],
     *[
         "stats.bootstrap",
