@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from thinwire.config.experiment import ArmConfig
-from thinwire.config.settings import LoraSettings
+from thinwire.config.lora_settings import LoraSettings
 from thinwire.data.order import epoch_batches
 from thinwire.data.prompts import Encoded
 from thinwire.evaluation.answering import Prediction, score_answer

@@ -15,7 +15,8 @@ from sweep_folder import replace_arm_record
 from thinwire.adapter.input_embeddings import InputEmbeddings
 from thinwire.checkpoints.load import find_arm, load_arm, starting_factors
 from thinwire.config.experiment import ArmConfig
-from thinwire.config.settings import LoraSettings, ModelConfig
+from thinwire.config.lora_settings import LoraSettings
+from thinwire.config.settings import ModelConfig
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.experiment import artifact_cache
 from thinwire.experiment.dry_run import dry_run

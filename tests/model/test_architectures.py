@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from architectures import REFUSED, SUPPORTED, tiny_model_of
-from thinwire.config.settings import LoraSettings
+from thinwire.config.lora_settings import LoraSettings
 from thinwire.errors import UsageError
 from thinwire.evaluation.generation import StopRule, greedy
 from thinwire.model.lora import attached

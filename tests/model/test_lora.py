@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from thinwire.config.settings import LoraSettings
+from thinwire.config.lora_settings import LoraSettings
 from thinwire.determinism import seeded
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.model.lora import attached, factor_layout

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from thinwire.config.settings import AUTO_MAP, LoraSettings, ModelConfig
+from thinwire.config.lora_settings import LoraSettings
+from thinwire.config.settings import AUTO_MAP, ModelConfig
 from thinwire.errors import UsageError
 from thinwire.evaluation.generation import StopRule, greedy
 from thinwire.model.language_model import LanguageModel

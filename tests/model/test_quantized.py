@@ -8,7 +8,8 @@ from transformers import AutoModelForCausalLM
 
 from thinwire.checkpoints.load import find_arm, load_arm
 from thinwire.config.auto import resolved
-from thinwire.config.settings import LoraSettings, ModelConfig
+from thinwire.config.lora_settings import LoraSettings
+from thinwire.config.settings import ModelConfig
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.experiment.plan import plan
 from thinwire.experiment.resume import finished_record

@@ -62,8 +62,9 @@ TORCH_FREE = [
         "cache",
     ],
     "assets",
-    *["codecs.settings", "config.settings", "data.sources", "data.splits", "data.prompts"],
-    *["tasks.table", "tasks.squad_metric", "evaluation.extractors", "evaluation.answer_metrics", "evaluation.degeneration"],
+    *["codecs.settings", "config.settings", "config.lora_settings", "data.sources", "data.splits", "data.prompts"],
+    *["tasks.table", "tasks.squad_metric", "evaluation.extractors", "evaluation.answer_metrics"],
+    "evaluation.degeneration",
     *[
         "stats.bootstrap",
         "stats.ceiling",

@@ -13,7 +13,8 @@ from thinwire.checkpoints.save import ADAPTER_FILE, LORA_FOLDER, checkpoint_file
 from thinwire.codecs.base import Codec
 from thinwire.codecs.table import codec_class
 from thinwire.config.experiment import ArmConfig
-from thinwire.config.settings import LoraSettings, ModelConfig
+from thinwire.config.lora_settings import LoraSettings
+from thinwire.config.settings import ModelConfig
 from thinwire.data.prompts import PromptEncoder
 from thinwire.data.text_tokens import Tokenizer
 from thinwire.determinism import generator

@@ -13,12 +13,12 @@ from pydantic import Field, field_validator, model_validator
 
 from thinwire.codecs.table import AnyCodecConfig
 from thinwire.config.idle import AFFECT_NO_RESULT
+from thinwire.config.lora_settings import LoraSettings
 from thinwire.config.report_settings import ReportConfig
 from thinwire.config.settings import (
     AdapterConfig,
     DataConfig,
     EvaluationConfig,
-    LoraSettings,
     ModelConfig,
     PromptConfig,
     ReconstructionConfig,

@@ -9,7 +9,8 @@ from thinwire.checkpoints.load import check_arm, check_same_lora, find_arm
 from thinwire.codecs.table import codec_class
 from thinwire.config.auto import resolved
 from thinwire.config.experiment import ArmConfig, Experiment
-from thinwire.config.settings import ColumnsConfig, LoraSettings
+from thinwire.config.lora_settings import LoraSettings
+from thinwire.config.settings import ColumnsConfig
 from thinwire.data.prompt_template import SLOTS, prompt_templates, template_for
 from thinwire.data.splits import Splits
 from thinwire.errors import ThinwireError, UsageError

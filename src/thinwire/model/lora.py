@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from thinwire.config.settings import LoraSettings
+from thinwire.config.lora_settings import LoraSettings
 from thinwire.determinism import generator
 from thinwire.files import write_json
 from thinwire.model.lora_modules import adapted_modules, depth_of, linear_modules, target_names, widths

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from thinwire.config.settings import LoraSettings
+from thinwire.config.lora_settings import LoraSettings
 from thinwire.errors import UsageError
 
 LAYER = re.compile(r"\.(?:layers|h|blocks)\.(\d+)\.")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thinwire.config.settings import LoraSettings
+from thinwire.config.lora_settings import LoraSettings
 from thinwire.errors import ThinwireError
 from thinwire.model.lora_modules import LAYER, depth_of, is_named, target_names
 from thinwire.reading import read_json
