@@ -61,13 +61,16 @@ _FENCE = re.compile(r"(^ *```.*?^ *```$)", flags=re.M | re.S)
 
 
 def page_titles(nav: Any) -> dict[str, str]:
-    """Return the titles that the navigation of mkdocs.yml gives to pages, by page."""
-    if isinstance(nav, dict):
-        titles = {page: title for title, page in nav.items() if isinstance(page, str)}
-        return titles | page_titles([part for part in nav.values() if not isinstance(part, str)])
+    """Return the titles of pages in the navigation of mkdocs.yml, by page; a section's own page has the section's."""
     if isinstance(nav, list):
         return {page: title for part in nav for page, title in page_titles(part).items()}
-    return {}
+    if not isinstance(nav, dict):
+        return {}
+    titles = {}
+    for title, below in nav.items():
+        own = [below] if isinstance(below, str) else [page for page in below if isinstance(page, str)]
+        titles |= dict.fromkeys(own, title) | page_titles(below)
+    return titles
 
 
 def site_markdown(markdown: str, uri: str, repository: str, titles: Mapping[str, str]) -> str:

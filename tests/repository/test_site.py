@@ -82,9 +82,9 @@ def test_code_blocks_keep_their_links_and_comments():
 def test_a_link_named_as_a_file_gets_the_title_of_its_page():
     nav = [{"Home": "index.md"}, {"Guide": ["guide/README.md", {"Data": "guide/data.md"}]}, {"Plan": "plan.md"}]
     titles = site_pages.page_titles(nav)
-    assert titles == {"index.md": "Home", "guide/data.md": "Data", "plan.md": "Plan"}
-    page = "[data.md](data.md#a), [docs/plan.md](../plan.md), [the data](data.md), [README.md](README.md), `[a.md](b)`"
-    expected = "[Data](data.md#a), [Plan](../plan.md), [the data](data.md), [README.md](README.md), `[a.md](b)`"
+    assert titles == {"index.md": "Home", "guide/README.md": "Guide", "guide/data.md": "Data", "plan.md": "Plan"}
+    page = "[data.md](data.md#a), [docs/plan.md](../plan.md), [the data](data.md), [README.md](README.md), [a.md](a.md)"
+    expected = "[Data](data.md#a), [Plan](../plan.md), [the data](data.md), [Guide](README.md), [a.md](a.md)"
     assert site_pages.site_markdown(page, "guide/models.md", REPOSITORY, titles) == expected
 
 
