@@ -17,6 +17,7 @@ from site_pages import (
     ROOT,
     github_slug,
     notebook_page,
+    page_titles,
     repository_url,
     site_markdown,
 )
@@ -52,4 +53,4 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     uri = page.file.src_uri
     if uri == "index.md":
         page.meta["hide"] = ["navigation"]  # it has one entry
-    return markdown if uri in API else site_markdown(markdown, uri, repository_url())
+    return markdown if uri in API else site_markdown(markdown, uri, repository_url(), page_titles(config.nav))

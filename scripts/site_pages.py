@@ -4,7 +4,9 @@ import json
 import os
 import posixpath
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 
@@ -51,23 +53,42 @@ question.
 """Its text."""
 
 _LINK = re.compile(r"(\]\()([^)\s]+)(\))")
+_NAMED_AS_FILE = re.compile(r"\[[\w./-]+\.md\](?=\(([^)#\s]+)[^)\s]*\))")
 _COMMENT = re.compile(r"^ *<!--.*?-->\n?", flags=re.M | re.S)
 _ROW = re.compile(r"^ *\|.*$", flags=re.M)
 _HELD_TOGETHER = re.compile(r"(?<=\d) (?:(to) (?=[+-]?\d)|(?=%))")
 _FENCE = re.compile(r"(^ *```.*?^ *```$)", flags=re.M | re.S)
 
 
-def site_markdown(markdown: str, uri: str, repository: str) -> str:
+def page_titles(nav: Any) -> dict[str, str]:
+    """Return the titles of pages in the navigation of mkdocs.yml, by page; a section's own page has the section's."""
+    if isinstance(nav, list):
+        return {page: title for part in nav for page, title in page_titles(part).items()}
+    if not isinstance(nav, dict):
+        return {}
+    titles = {}
+    for title, below in nav.items():
+        own = [below] if isinstance(below, str) else [page for page in below if isinstance(page, str)]
+        titles |= dict.fromkeys(own, title) | page_titles(below)
+    return titles
+
+
+def site_markdown(markdown: str, uri: str, repository: str, titles: Mapping[str, str]) -> str:
     """Return a page of the repository as the site needs it; code blocks stay as they are.
 
-    Links are rewritten; comments, which would split lists, are left out. In tables, the two ends of an interval stay
-    on one line, and so do a number and its %.
+    Links are rewritten, and those named as a file get the title of its page. Comments, which would split lists, are
+    left out. In tables, the two ends of an interval stay on one line, and so do a number and its %.
     """
     source = MADE_FROM.get(uri, f"docs/{uri}")
 
+    def named(link: re.Match[str]) -> str:
+        title = titles.get(posixpath.normpath(posixpath.join(posixpath.dirname(uri), link[1])))
+        return f"[{title}]" if title else link[0]
+
     def adapted(part: str) -> str:
         part = _ROW.sub(_without_breaks, _COMMENT.sub("", part))
-        return _LINK.sub(lambda link: link[1] + site_link(link[2], uri, source, repository) + link[3], part)
+        part = _LINK.sub(lambda link: link[1] + site_link(link[2], uri, source, repository) + link[3], part)
+        return _NAMED_AS_FILE.sub(named, part)
 
     parts = _FENCE.split(markdown)
     parts[::2] = map(adapted, parts[::2])

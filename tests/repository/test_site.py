@@ -69,20 +69,29 @@ def test_pages_are_made_from_files_and_modules_that_exist():
     ],
 )
 def test_a_link_leads_to_a_page_or_else_to_the_repository(page, link, expected):
-    assert site_pages.site_markdown(f"[a]({link})", page, REPOSITORY) == f"[a]({expected})"
+    assert site_pages.site_markdown(f"[a]({link})", page, REPOSITORY, {}) == f"[a]({expected})"
 
 
 def test_code_blocks_keep_their_links_and_comments():
     code = "```markdown\n[a](../LICENSE)\n<!-- kept -->\n```\n"
     page = f"- a\n  <!-- figures: 1\n  2 -->\n- b\n\n{code}\n[c](../LICENSE)\n"
     expected = f"- a\n- b\n\n{code}\n[c]({REPOSITORY}/blob/main/LICENSE)\n"
-    assert site_pages.site_markdown(page, "plan.md", REPOSITORY) == expected
+    assert site_pages.site_markdown(page, "plan.md", REPOSITORY, {}) == expected
+
+
+def test_a_link_named_as_a_file_gets_the_title_of_its_page():
+    nav = [{"Home": "index.md"}, {"Guide": ["guide/README.md", {"Data": "guide/data.md"}]}, {"Plan": "plan.md"}]
+    titles = site_pages.page_titles(nav)
+    assert titles == {"index.md": "Home", "guide/README.md": "Guide", "guide/data.md": "Data", "plan.md": "Plan"}
+    page = "[data.md](data.md#a), [docs/plan.md](../plan.md), [the data](data.md), [README.md](README.md), [a.md](a.md)"
+    expected = "[Data](data.md#a), [Plan](../plan.md), [the data](data.md), [Guide](README.md), [a.md](a.md)"
+    assert site_pages.site_markdown(page, "guide/models.md", REPOSITORY, titles) == expected
 
 
 def test_intervals_and_percentages_in_tables_are_not_broken():
     page = "+1.0 (-0.5 to +2.5)\n\n| a | +1.0 (-0.5 to +2.5), 82 % of 3 to a |\n"
     expected = page.replace("| a | +1.0 (-0.5 to +2.5), 82 %", "| a | +1.0 (-0.5&nbsp;to&nbsp;+2.5), 82&nbsp;%")
-    assert site_pages.site_markdown(page, "plan.md", REPOSITORY) == expected
+    assert site_pages.site_markdown(page, "plan.md", REPOSITORY, {}) == expected
 
 
 def test_a_notebook_becomes_its_text_its_code_and_its_outputs():
