@@ -27,8 +27,8 @@ NO_JSON = {
     "infinity": (b'{"score": -Infinity}', "-Infinity is no JSON"),
     "beyond floats": (b'{"score": 1e999}', "'1e999' is beyond all numbers"),
     "5,000 digits": (b'{"n": ' + b"7" * 5000 + b"}", "Exceeds the limit"),
-    "a key twice": (b'{"score": 0.5, "score": 0.6}', "the key 'f1' stands twice in one object"),
-    "a key twice inside": (b'{"a": [{"score": 0.5, "score": 0.5}]}', "the key 'f1' stands twice in one object"),
+    "a key twice": (b'{"score": 0.5, "score": 0.6}', "the key 'score' stands twice in one object"),
+    "a key twice inside": (b'{"a": [{"score": 0.5, "score": 0.5}]}', "the key 'score' stands twice in one object"),
     "nested": (b"[" * 100_000 + b"]" * 100_000, "nested too deep"),
     "nested objects": (b'{"a":' * 100_000, "nested too deep"),
     "half a character": (b'{"a": "\\ud800"}', "is no Unicode text"),
@@ -66,7 +66,7 @@ class Row(TypedDict):
 
 def test_a_row_of_another_type_is_an_error_that_names_line_entry_and_value(tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"id": "a", "score": 1}\n{"id": "b", "score": "high"}\n')
-    with pytest.raises(ThinwireError, match=r"rows\.jsonl, line 2: f1: Input should be a valid number.*, got 'high'"):
+    with pytest.raises(ThinwireError, match=r"rows\.jsonl, line 2: score: Input should be a valid number.*, got 'high'"):
         read_rows(tmp_path / "rows.jsonl", TypeAdapter(list[Row]))
 
 
