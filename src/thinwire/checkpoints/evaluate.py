@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from thinwire.adapter.input_embeddings import InputEmbeddings
-from thinwire.checkpoints.load import find_arm, load_arm
+from thinwire.checkpoints.load import FinishedArm, find_arm, load_arm
 from thinwire.config.settings import ColumnsConfig, EvaluationConfig, ModelConfig, PromptConfig
 from thinwire.data.prompts import PromptEncoder
 from thinwire.data.sources import check_columns_apply, load_questions
@@ -19,8 +19,27 @@ from thinwire.progress import Display
 from thinwire.results.arm_record import Scores, has_arm_record
 from thinwire.results.layout import run_of
 from thinwire.results.sweep_header import has_header
+from thinwire.tasks.table import TASKS
+from thinwire.tasks.task import Task
 
 _DEFAULT_COLUMNS = ColumnsConfig()
+
+
+def task_of(target: str) -> Task:
+    """Return the task that ``evaluate_target`` scores: the arm's, or extractive question answering of a bare model.
+
+    Raises:
+        UsageError: ``target`` is a folder of a sweep that contains no finished arm.
+        ThinwireError: its record is damaged, or that of another arm.
+    """
+    arm = _find(Path(target), "cpu")
+    return TASKS["extractive_qa"] if arm is None else arm.record.task
+
+
+def _find(folder: Path, device: str) -> FinishedArm | None:
+    """Find an arm; None if ``folder`` is the name of a model, as none lies in a sweep's folder, or is one."""
+    is_arm = has_arm_record(folder) or has_header(folder) or has_header(run_of(folder.resolve()))
+    return find_arm(folder, device) if is_arm else None
 
 
 def evaluate_target(
@@ -48,9 +67,7 @@ def evaluate_target(
     """
     check_columns_apply(columns, data)
     folder = Path(target)
-    # No model lies in a sweep's folder, or is one.
-    is_arm = has_arm_record(folder) or has_header(folder) or has_header(run_of(folder.resolve()))
-    arm = find_arm(folder, model.device) if is_arm else None
+    arm, asked = _find(folder, model.device), task_of(target)
     choose_device(model.device)
     examples = load_questions(data, "test", unanswerable, mismatched, columns)  # before the model, which takes longer
     if arm is not None:
@@ -61,16 +78,17 @@ def evaluate_target(
         lm = load(model)
         inputs, encoder = InputEmbeddings(lm.embedding_matrix), PromptEncoder(lm.tokenizer, prompt)
     questions = [encoder.encode(example) for example in draw_examples(examples, num or len(examples), seed, "test")]
-    with display.task("answering") as task:
+    with display.task("answering") as shown:
         predictions = answer_questions(
             lm,
             inputs.matrix(lm.dtype),
             encoder,
             questions,
+            task=asked,
             max_new_tokens=evaluation.max_new_tokens,
             batch_tokens=decoding_batch_tokens(lm, evaluation.batch_tokens),
             stop=evaluation.stop,
             score=evaluation.score,
-            on_progress=task.update,
+            on_progress=shown.update,
         )
     return summarize(predictions), {prediction.id: prediction.text for prediction in predictions}

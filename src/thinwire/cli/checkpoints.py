@@ -49,7 +49,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score an arm's checkpoint, or a bare model, on any questions."""
-    from thinwire.checkpoints.evaluate import evaluate_target
+    from thinwire.checkpoints.evaluate import evaluate_target, task_of
 
     check_path(target, "model or arm's folder")
     if samples != "all" and not re.fullmatch(r"0*[1-9]\d{0,11}", samples, re.ASCII):
@@ -77,7 +77,9 @@ def evaluate(
     if as_json:
         typer.echo(scores.model_dump_json())
     else:
-        typer.echo(f"F1 {100 * scores.score:.2f}  EM {100 * scores.exact_match:.2f}  {scores.n} questions")
+        task = task_of(target)
+        exact = f"  EM {100 * scores.exact_match:.2f}" if task.shows_exact_match else ""
+        typer.echo(f"{task.label} {100 * scores.score:.2f}{exact}  {scores.n} questions")
 
 
 @checkpoints_app.command(cls=Command)

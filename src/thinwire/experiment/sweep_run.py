@@ -44,6 +44,7 @@ from thinwire.results.layout import CODEC_FOLDER, SUMMARY_FILE, arm_folder
 from thinwire.results.provenance import environment, now
 from thinwire.results.search_record import read_search_record
 from thinwire.results.sweep_header import FORMAT, SweepHeader, SweepModel, has_header, read_header, write_header
+from thinwire.tasks.table import TASKS
 from thinwire.tracking.trackers import Trackers
 
 logger = logging.getLogger(__name__)
@@ -309,6 +310,8 @@ class SweepRun:
             test_questions=self._splits.num_test_questions,
             shared_paragraphs=self._splits.num_shared_paragraphs,
             epochs=experiment.training.epochs,
+            task=experiment.task,
+            metric=TASKS[experiment.task].label,
             environment=environment(lm.device),
             started_at=before.started_at if before else now(),
             finished_at=None,

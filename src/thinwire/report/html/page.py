@@ -27,6 +27,20 @@ from thinwire.report.html.verdict import meaning, verdict
 MAX_BYTES = 3_000_000
 """A page may not be larger: it is mailed, and opened on phones."""
 
+_LINKS = {
+    "meaning": "Meaning",
+    "arms": "Arms",
+    "settings": "Settings",
+    "training": "Training",
+    "frequency": "Reconstruction",
+    "collapse": "Collapse",
+    "extractors": "Extraction",
+    "questions": "Questions",
+    "bytes": "Bytes",
+    "provenance": "Provenance",
+}
+"""What the links to the sections are called, by their ids."""
+
 
 def render(analysis: Analysis, series: Mapping[str, Any]) -> str:
     """The whole page as text (to be written as UTF-8).
@@ -51,10 +65,15 @@ def render(analysis: Analysis, series: Mapping[str, Any]) -> str:
     page = Template(_resource("template.html")).substitute(
         policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'",
+        links=" ".join(
+            f'<a href="#{name}">{label}</a>'
+            for name, label in _LINKS.items()
+            if any(f'<section id="{name}"' in one for one in sections)
+        ),
         title=text(f"{analysis.sweep.name}: {analysis.verdict.headline}"),
         style=style,
         verdict=verdict(analysis),
-        sections="\n".join(sections),
+        sections="\n".join(filter(None, sections)),
         version=text(analysis.sweep.environment.thinwire),
         script=script,
     )
