@@ -51,6 +51,16 @@ def test_best_of_the_baseline_alone_has_no_gain(tmp_path, thinwire):
     assert thinwire("best", alone) == (0, "baseline: F1 37.5, EM 25.0\n", "")
 
 
+def test_scores_have_the_name_of_their_task_and_extractors_are_for_answers_that_are_decoded(tmp_path, thinwire):
+    run = write_run(tmp_path / "run", task="classification", metric="accuracy")
+    assert thinwire("best", run) == (0, "r16_a32_full: accuracy 68.8, +31.2 to the baseline\n", "")
+    code, out, _ = thinwire("compare", run)
+    assert (code, out.split()[2], "EM" in out, "F1" in out) == (0, "accuracy", False, False)
+    code, out, err = thinwire("postprocess", run)
+    assert (code, out) == (2, "")
+    assert "is scored by accuracy (task classification); extractors are scored by F1 and EM" in " ".join(err.split())
+
+
 def test_report_writes_four_files_and_prints_the_page(run, thinwire):
     assert thinwire("report", run) == (0, f"{run / 'report.html'}\n", "")
     assert load(run / "analysis.json")["verdict"]["best"] == "r16_a32_full"

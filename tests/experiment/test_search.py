@@ -247,17 +247,17 @@ def test_an_arm_whose_candidates_all_failed_keeps_its_own_settings_and_a_warning
     assert (choices["baseline"].chosen, choices["baseline"].edges) == (None, ())
     runs = plan(made, ["baseline"], "all")
     assert with_choices(made, runs, SearchRecord(arms=choices)) == runs
-    log_choices(choices)
+    log_choices(choices, "F1")
     assert caplog.messages == ["baseline: all its 2 candidates failed; it runs with its own settings"]
 
 
 def test_the_choice_is_logged_and_an_edge_is_a_warning(caplog):
     with caplog.at_level(logging.INFO, logger="thinwire"):
-        log_choices(scored(experiment(search={"training.adapter_lr": [1, 2, 3]}), "baseline", [0.25, 0.5, 0.125]))
-        log_choices(scored(experiment(), "baseline", [0.25, 0.5]))
+        log_choices(scored(experiment(search={"training.adapter_lr": [1, 2, 3]}), "baseline", [0.25, 0.5, 0.125]), "F1")
+        log_choices(scored(experiment(), "baseline", [0.25, 0.5]), "accuracy")
     assert [(message.levelname, message.getMessage()) for message in caplog.records] == [
         ("INFO", "baseline: training.adapter_lr 2.0, selection F1 50.0, best of 3"),
-        ("INFO", "baseline: training.adapter_lr 0.001, selection F1 50.0, best of 2"),
+        ("INFO", "baseline: training.adapter_lr 0.001, selection accuracy 50.0, best of 2"),
         (
             "WARNING",
             "baseline: its best training.adapter_lr, 0.001, is at the edge of the values searched; "

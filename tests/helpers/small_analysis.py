@@ -17,6 +17,8 @@ from thinwire.report.analysis_record import (
 )
 from thinwire.report.rows import AnalysisRow, AnswerExample, AnswerSummary, Degeneration, Difference, ShareOfCeiling
 from thinwire.results.arm_record import Environment
+from thinwire.tasks.table import TASKS
+from thinwire.tasks.task import TaskName
 
 HOSTILE = '<script>document.title="owned"</script><img src=x onerror=alert(1)> & \u2028 </script>'
 
@@ -372,3 +374,10 @@ def big_series(num: int = 10_570) -> dict[str, Any]:
         for n in range(num)
     ]
     return found
+
+
+def of_task(analysis: Analysis, name: TaskName) -> Analysis:
+    """The analysis as that of another task: without what is measured of the model's own texts where there are none."""
+    task = TASKS[name]
+    found = with_sweep(analysis, task=name, metric=task.label)
+    return found if task.has_texts else with_each(found, lambda row: {"degeneration": None, "extractors": {}})

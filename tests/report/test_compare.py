@@ -247,9 +247,9 @@ def test_a_sweep_that_has_finished_nothing_yet_can_be_looked_at(tmp_path, capsys
 
 
 def test_the_tables_end_with_the_legend(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(compare, "LEGEND", "* stands for the chosen one")
+    monkeypatch.setattr(compare, "legend", lambda scores: f"* stands for the one with the best {scores.label}")
     assert main([str(make_run(tmp_path / "run"))]) == 0
-    assert capsys.readouterr().out.endswith("\n\n* stands for the chosen one\n")
+    assert capsys.readouterr().out.endswith("\n\n* stands for the one with the best F1\n")
 
 
 def test_a_copy_runs_in_bare_python_from_anywhere_on_the_sweep_it_lies_in(tmp_path):

@@ -146,7 +146,7 @@ def test_the_standings_start_at_zero_and_are_sorted():
         ("text_zero_shot", "control"),
         ("codec_only", "control"),
     ]
-    drawn = standing.draw(items, 912).markup
+    drawn = standing.draw(items, "F1", 912).markup
     # From 16 beside the widest label, the best arm's in bold, to 862 is 0 to 0.5.
     left = text_width("r16_a32_full (best)", bold=True) + 16
     at = lambda value: left + (862 - left) * value / 0.5  # noqa: E731
@@ -352,7 +352,7 @@ def test_the_grid_averages_nothing():
         (8, "12 layers", [(8.0, 0.3125), (32.0, 0.328125)]),
         (16, "all 30 layers", [(32.0, 0.375)]),
     ]
-    drawn = grid.draw(cells, 400).markup
+    drawn = grid.draw(cells, "F1", 400).markup
     assert re.findall(r'fill-opacity="([^"]+)"', drawn) == [
         "0.08",
         "0.22",

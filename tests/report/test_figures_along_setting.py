@@ -110,7 +110,7 @@ def test_what_has_no_difference_is_on_no_line():
 
 
 def test_values_stand_at_equal_distances_and_lines_beside_each_other():
-    drawn = sensitivity.draw(curves_of(study())["codec.ratio"], 912).markup
+    drawn = sensitivity.draw(curves_of(study())["codec.ratio"], "F1", 912).markup
     # Two panels of 440 beside each other, 32 apart. The first over 46 to 430: thirds of 384, centres at 64 and each
     # 128 on. Two lines, 9 apart. Differences with intervals from -0.09375 to 0.1875, ticks from -0.1 to 0.2 over 268
     # to 48; cosines from 0.9375 to 0.984375, ticks from 0.93 to 0.99.
@@ -128,7 +128,7 @@ def test_values_stand_at_equal_distances_and_lines_beside_each_other():
 
 def test_on_a_narrow_page_the_cosine_is_below():
     found = curves_of(study())["codec.ratio"]
-    lefts = [x for x, _ in marks(sensitivity.draw(found, 342).markup)]
+    lefts = [x for x, _ in marks(sensitivity.draw(found, "F1", 342).markup)]
     assert lefts[:6] == lefts[6:]
     assert max(lefts) < 342
 
@@ -142,7 +142,7 @@ def test_many_lines_stay_beside_their_value():
     found = curves_of(with_rows(study(), [*study().rows, *more]))["codec.ratio"]
     assert len(found.lines) == 16
     # One panel over 46 to 390 at 400: values 114.67 apart, of which sixteen lines take at most 0.72.
-    x = sorted(x for x, _ in marks(sensitivity.draw(found, 400).markup)[:48])
+    x = sorted(x for x, _ in marks(sensitivity.draw(found, "F1", 400).markup)[:48])
     assert x[16] - x[15] > 0.28 * 114.6
     assert min(later - earlier for earlier, later in pairwise(x)) > 5
 

@@ -1,6 +1,6 @@
 from small_analysis import example, rows
 from sweep_folder import failed, record
-from thinwire.tracking.rows import COLUMNS, flat, logged_rows, results_of, verdict_markdown, verdict_rows
+from thinwire.tracking.rows import flat, logged_rows, results_of, verdict_columns, verdict_markdown, verdict_rows
 from tracked_runs import SCALARS, diagnostics
 
 
@@ -48,7 +48,7 @@ def test_an_arm_that_is_not_done_has_no_results():
 def test_the_verdict_table_has_a_row_for_each_arm_and_control():
     table = verdict_rows(example())
     assert [row[0] for row in table] == [row.name for row in rows()]
-    assert {len(row) for row in table} == {len(COLUMNS)}
+    assert {len(row) for row in table} == {len(verdict_columns(example().task))}
     text = verdict_markdown(example())
     assert text.startswith(example().verdict.headline)
     assert text.count("\n| ") == 2 + len(table)

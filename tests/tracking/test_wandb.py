@@ -5,7 +5,8 @@ import struct
 
 import pytest
 
-from thinwire.tracking.rows import COLUMNS
+from thinwire.tasks.table import TASKS
+from thinwire.tracking.rows import verdict_columns
 from tracked_runs import SCALARS, report_interrupted, report_sweep
 
 pytest.importorskip("wandb", reason="the package wandb is not installed")
@@ -86,4 +87,4 @@ def test_arms_are_a_group_with_the_verdict_table_and_the_reports(tmp_path):
     assert report["summary"]["headline"] == analysis.verdict.headline
     assert {"report.html", "analysis.json"} <= set(report["artifacts"])
     (table,) = (tmp_path / "run" / "wandb").glob("offline-run-*/files/media/table/verdict_*.json")
-    assert json.loads(table.read_text())["columns"] == list(COLUMNS)
+    assert json.loads(table.read_text())["columns"] == verdict_columns(TASKS["extractive_qa"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from thinwire.adapter.input_embeddings import InputEmbeddings
-from thinwire.checkpoints.load import find_arm, load_arm
+from thinwire.checkpoints.load import FinishedArm, find_arm, load_arm
 from thinwire.config.settings import ColumnsConfig, EvaluationConfig, ModelConfig, PromptConfig
 from thinwire.data.labels import check_options, labels_of, with_labels
 from thinwire.data.prompts import PromptEncoder
@@ -21,9 +21,26 @@ from thinwire.results.arm_record import Scores, has_arm_record
 from thinwire.results.layout import run_of
 from thinwire.results.sweep_header import has_header
 from thinwire.tasks.table import TASKS
-from thinwire.tasks.task import TaskName
+from thinwire.tasks.task import Task, TaskName
 
 _DEFAULT_COLUMNS = ColumnsConfig()
+
+
+def task_of(target: str, of_bare_model: TaskName) -> Task:
+    """Return the task that ``evaluate_target`` scores: the arm's, or that of a bare model.
+
+    Raises:
+        UsageError: ``target`` is a folder of a sweep that contains no finished arm.
+        ThinwireError: its record is damaged, or that of another arm.
+    """
+    arm = _find(Path(target), "cpu")
+    return TASKS[of_bare_model] if arm is None else arm.task
+
+
+def _find(folder: Path, device: str) -> FinishedArm | None:
+    """Find an arm; None if ``folder`` is the name of a model, as none lies in a sweep's folder, or is one."""
+    is_arm = has_arm_record(folder) or has_header(folder) or has_header(run_of(folder.resolve()))
+    return find_arm(folder, device) if is_arm else None
 
 
 def evaluate_target(
@@ -52,10 +69,7 @@ def evaluate_target(
     """
     check_columns_apply(columns, data)
     folder = Path(target)
-    # No model lies in a sweep's folder, or is one.
-    is_arm = has_arm_record(folder) or has_header(folder) or has_header(run_of(folder.resolve()))
-    arm = find_arm(folder, model.device) if is_arm else None
-    asked = TASKS[task] if arm is None else arm.task
+    arm, asked = _find(folder, model.device), task_of(target, task)
     choose_device(model.device)
     checked: Mismatched = mismatched if asked.answers_are_spans else "keep"
     examples = load_questions(data, "test", unanswerable, checked, columns)  # before the model, which takes longer

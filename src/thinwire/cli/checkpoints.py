@@ -50,10 +50,11 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score an arm's checkpoint, or a bare model, on any questions."""
-    from thinwire.checkpoints.evaluate import evaluate_target
+    from thinwire.checkpoints.evaluate import evaluate_target, task_of
     from thinwire.tasks.table import checked_task
 
     check_path(target, "model or arm's folder")
+    of_bare_model = checked_task(task)
     if samples != "all" and not re.fullmatch(r"0*[1-9]\d{0,11}", samples, re.ASCII):
         raise UsageError(f"--samples takes a positive number or all, got {shown(samples)}")
     with progress_display() as display:
@@ -65,7 +66,7 @@ def evaluate(
             model=build(ModelConfig, {"name": target, "device": device}, where="model"),
             prompt=build(PromptConfig, {"style": style}, where="prompt"),
             evaluation=EvaluationConfig(),
-            task=checked_task(task),
+            task=of_bare_model,
             unanswerable=unanswerable_choice(unanswerable),
             mismatched=mismatched_choice(mismatched),
             columns=chosen_columns(columns),
@@ -80,7 +81,9 @@ def evaluate(
     if as_json:
         typer.echo(scores.model_dump_json())
     else:
-        typer.echo(f"F1 {100 * scores.score:.2f}  EM {100 * scores.exact_match:.2f}  {scores.n} questions")
+        asked = task_of(target, of_bare_model)
+        exact = f"  EM {100 * scores.exact_match:.2f}" if asked.shows_exact_match else ""
+        typer.echo(f"{asked.label} {100 * scores.score:.2f}{exact}  {scores.n} questions")
 
 
 @checkpoints_app.command(cls=Command)

@@ -134,6 +134,7 @@ def _print_tables(runs: list[Path], sort: str) -> None:
     """The comparison on a terminal: the same rows and texts, in colour."""
     try:
         rows = compare_report.sort_rows([row for run in runs for row in compare_report.load_rows(run)], sort)
+        scores = compare_report.scores_of(*runs)
     except compare_report.ResultsError as error:
         raise UsageError(str(error)) from None
     screen = make_console()
@@ -141,14 +142,16 @@ def _print_tables(runs: list[Path], sort: str) -> None:
         chosen = [row for row in rows if row["kind"] == kind]
         if not chosen:
             continue
-        header, *lines = compare_report.table_cells(chosen, show_run=len(runs) > 1)
+        header, *lines = compare_report.table_cells(chosen, scores, show_run=len(runs) > 1)
         drawn = Table(title=title, box=SIMPLE_HEAD, title_justify="left")
         for name in header:
-            drawn.add_column(name, justify="left" if name in ("run", "configuration") else "right", no_wrap=True)
+            drawn.add_column(
+                escape(name), justify="left" if name in ("run", "configuration") else "right", no_wrap=True
+            )
         for row, cells in zip(chosen, lines, strict=True):
             drawn.add_row(*map(escape, cells), style="bold" if row["best"] else _COLOURS.get(row["tier"]))
         screen.print(drawn)
-    screen.print(compare_report.LEGEND, style="dim", highlight=False)
+    screen.print(compare_report.legend(scores), style="dim", highlight=False)
 
 
 _COLOURS = {
@@ -166,7 +169,7 @@ _COLOURS = {
 def best(run: Sweep, as_json: AsJson = False) -> None:
     """Name the arm that the selection split chose, with its test results."""
     try:
-        rows = compare_report.load_rows(run)
+        rows, scores = compare_report.load_rows(run), compare_report.scores_of(run)
     except compare_report.ResultsError as error:
         raise UsageError(str(error)) from None
     row = next((row for row in rows if row["best"]), None)
@@ -178,7 +181,8 @@ def best(run: Sweep, as_json: AsJson = False) -> None:
     gain = "" if row["difference"] is None else f", {100 * row['difference']:+.1f} to the baseline"
     if row["low"] is not None:
         gain += f" ({100 * row['low']:+.1f} to {100 * row['high']:+.1f}; {row['tier']})"
-    typer.echo(f"{row['name']}: F1 {100 * row['score']:.1f}, EM {100 * row['em']:.1f}{gain}")
+    exact = f", EM {100 * row['em']:.1f}" if scores.shows_exact_match else ""
+    typer.echo(f"{row['name']}: {scores.label} {100 * row['score']:.1f}{exact}{gain}")
 
 
 @results_app.command(cls=Command)
@@ -319,10 +323,17 @@ def postprocess(run: Sweep, as_json: AsJson = False) -> None:
     Scores are means over an arm's seeds. A gain that the uncompressed controls show too is one of format, not of
     understanding.
     """
-    from thinwire.evaluation.extractors import mean_extractor_scores
+    from thinwire.evaluation.extractors import EXTRACTED, mean_extractor_scores
     from thinwire.results.read import read_results
+    from thinwire.tasks.table import TASKS
 
-    groups = read_results(run).groups
+    results = read_results(run)
+    groups, task = results.groups, TASKS[results.sweep.task]
+    if task.metric not in EXTRACTED:
+        raise UsageError(
+            f"{run} is scored by {task.label} (task {task.name}); extractors are scored by F1 and EM, on answers that "
+            "are decoded"
+        )
     scores = {name: mean_extractor_scores([one.predictions for one in runs]) for name, runs in groups.items()}
     if as_json:
         typer.echo(json.dumps({name: {k: s.as_dict() for k, s in found.items()} for name, found in scores.items()}))

@@ -155,7 +155,7 @@ def status(
 
     It reads the folder, so it works from any host that sees it, and also while the run goes on.
     """
-    from thinwire.experiment.status import read_status, render_status
+    from thinwire.experiment.status import name_of_score, read_status, render_status
 
     if watch and as_json:
         raise UsageError("--watch shows a table again and again, --json prints one state; take one out")
@@ -163,14 +163,14 @@ def status(
     if as_json:
         typer.echo(json.dumps(found.as_dict()))
         return
-    out = make_console(width=120)
-    out.print(render_status(found), highlight=False)
+    out, metric = make_console(width=120), name_of_score(run)
+    out.print(render_status(found, metric), highlight=False)
     while watch and not found.is_finished:
         time.sleep(_WATCH_SECONDS)
         found = read_status(run)
         if out.is_terminal and not wants_plain():
             out.clear()
-        out.print(render_status(found), highlight=False)
+        out.print(render_status(found, metric), highlight=False)
 
 
 @workers_app.command(cls=Command)

@@ -66,6 +66,9 @@ EXTRACTORS: Mapping[str, Callable[[str], str]] = {
 }
 """Extractors by name. Clause and words are taken from the first line without leading punctuation."""
 
+EXTRACTED = frozenset({"f1", "exact_match"})
+"""Metrics of the tasks whose answers extractors are scored on: a gain in another metric they cannot show."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractorScore:

@@ -147,7 +147,7 @@ def _config_hash(experiment: Experiment, name: str) -> str:
 def choose(
     experiment: Experiment, searched: Mapping[str, Sequence[Candidate]], records: Sequence[ArmRecord]
 ) -> dict[str, ArmSearch]:
-    """Choose the values of each arm or control by the F1 of its candidates on the selection questions.
+    """Choose the values of each arm or control by the score of its candidates on the selection questions.
 
     Args:
         searched: the candidates, by arm.
@@ -186,8 +186,12 @@ def _is_edge(value: Any, grid: Sequence[Any]) -> bool:
     return len(numbers) == len(grid) and value in (min(numbers), max(numbers))
 
 
-def log_choices(searches: Mapping[str, ArmSearch]) -> None:
-    """Log what was chosen for each arm; a choice at the edge of its values, or none, is a warning."""
+def log_choices(searches: Mapping[str, ArmSearch], metric: str) -> None:
+    """Log what was chosen for each arm; a choice at the edge of its values, or none, is a warning.
+
+    Args:
+        metric: name of the score.
+    """
     for name, search in searches.items():
         if search.chosen is None:
             logger.warning(
@@ -196,7 +200,8 @@ def log_choices(searches: Mapping[str, ArmSearch]) -> None:
             continue
         values = ", ".join(f"{path} {value}" for path, value in search.chosen.items())
         best = max(candidate.selection_score or 0.0 for candidate in search.candidates)
-        logger.info("%s: %s, selection F1 %.1f, best of %d", name, values, 100 * best, len(search.candidates))
+        said = "%s: %s, selection %s %.1f, best of %d"
+        logger.info(said, name, values, metric, 100 * best, len(search.candidates))
         for path in search.edges:
             message = "%s: its best %s, %s, is at the edge of the values searched; a better one may lie beyond"
             logger.warning(message, name, path, search.chosen[path])

@@ -29,6 +29,7 @@ from thinwire.results.experiment_file import has_experiment_file, read_experimen
 from thinwire.results.layout import DIAGNOSTICS_FILE, EXPERIMENT_FILE, SEARCH_FOLDER, arm_folder
 from thinwire.results.sweep_header import SweepHeader, has_header, read_header
 from thinwire.schema import build
+from thinwire.tasks.table import TASKS
 
 State = Literal["done", "failed", "running", "lost", "stopped", "waiting"]
 """``lost``: the worker that ran it is gone, and another will go on; ``stopped``: interrupted, ``--resume`` goes on."""
@@ -42,7 +43,7 @@ class ArmStatus:
     kind: str
     state: State
     score: float | None = None
-    """F1 on the test questions, from 0 to 1; None unless it is done."""
+    """Score on the test questions, from 0 to 1; None unless it is done."""
     step: int = 0
     """Optimiser steps that it has done."""
     steps: int = 0
@@ -93,6 +94,18 @@ def read_status(folder: Path) -> RunStatus:
     search = folder / SEARCH_FOLDER
     own = _read(folder)
     return _read(folder, search=_read(search)) if has_header(search) else own
+
+
+def name_of_score(folder: Path) -> str:
+    """Return what tables call the score of the run in ``folder``.
+
+    Raises:
+        UsageError: as ``read_status``.
+        ThinwireError: as ``read_status``.
+    """
+    # Before the first worker has prepared it, a run has no header.
+    task = read_header(folder).task if has_header(folder) else read_request(folder).experiment.task
+    return TASKS[task].label
 
 
 def _unprepared(folder: Path) -> RunStatus:
@@ -184,15 +197,19 @@ def _seconds_left(arms: Sequence[ArmStatus], claims: dict[str, Seen]) -> float |
     return left / rate if rate else None
 
 
-def render_status(status: RunStatus) -> Group:
-    """Format a status for a terminal."""
+def render_status(status: RunStatus, metric: str) -> Group:
+    """Format a status for a terminal.
+
+    Args:
+        metric: name of the score.
+    """
     parts: list[Any] = []
     if status.search is not None and not status.search.is_finished:
-        parts.append(render_status(status.search))
+        parts.append(render_status(status.search, metric))
     table = Table(box=SIMPLE_HEAD)
     table.add_column("configuration", overflow="fold")
     table.add_column("state", no_wrap=True)
-    for column in ("steps", "F1"):
+    for column in ("steps", metric):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("where", overflow="fold")
     table.add_column("heartbeat", justify="right", no_wrap=True)

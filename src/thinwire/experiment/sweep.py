@@ -32,6 +32,7 @@ from thinwire.results.arm_record import ArmRecord
 from thinwire.results.layout import CODEC_FOLDER, SEARCH_FOLDER
 from thinwire.results.read import is_complete, read_results
 from thinwire.results.search_record import SearchRecord, read_search_record, write_search_record
+from thinwire.tasks.table import TASKS
 from thinwire.tracking.table import check_trackers
 from thinwire.tracking.tracker import TrackedSweep
 from thinwire.tracking.trackers import Trackers
@@ -191,7 +192,7 @@ def _run(
         search.begin(candidates)
         choices = choose(experiment, searched, search.run("search"))
         write_search_record(folder, SearchRecord(arms={**known.arms, **choices}))
-        log_choices(choices)
+        log_choices(choices, TASKS[experiment.task].label)
         _share_codecs(below / CODEC_FOLDER, folder / CODEC_FOLDER)
         sweep.begin(planned)
     return sweep.run("sweep")

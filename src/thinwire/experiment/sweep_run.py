@@ -310,6 +310,8 @@ class SweepRun:
             test_questions=self._splits.num_test_questions,
             shared_paragraphs=self._splits.num_shared_paragraphs,
             epochs=experiment.training.epochs,
+            task=experiment.task,
+            metric=TASKS[experiment.task].label,
             environment=environment(lm.device),
             started_at=before.started_at if before else now(),
             finished_at=None,

@@ -10,6 +10,7 @@ from thinwire.report import formatting
 from thinwire.report.analysis import analyse
 from thinwire.report.analysis_record import Analysis
 from thinwire.report.caveats import notes
+from thinwire.report.score_words import is_squad
 from thinwire.results.read import Finished, read_results
 from thinwire.results.rows import read_predictions
 from thinwire.stats.inference import Interval
@@ -24,18 +25,21 @@ def scores(arm: FinishedArm) -> list[str]:
     Raises:
         ThinwireError: a record of the sweep is damaged.
     """
-    test = arm.record.done.test
+    test, task = arm.record.done.test, arm.record.task
     own = Finished(record=arm.record, predictions=read_predictions(arm.folder, arm.record), folder=arm.folder)
     table = [
         f"| {test.n:,} test questions | points | 95% interval |",
         "| --- | ---: | --- |",
-        f"| F1 | {formatting.points(test.score)} | {_interval(mean_interval(own.score))} |",
-        f"| exact match | {formatting.points(test.exact_match)} | {_interval(mean_interval(own.exact_match))} |",
+        f"| {task.label} | {formatting.points(test.score)} | {_interval(mean_interval(own.score))} |",
     ]
+    if task.shows_exact_match:
+        reach = _interval(mean_interval(own.exact_match))
+        table.append(f"| exact match | {formatting.points(test.exact_match)} | {reach} |")
+    metric = "The official SQuAD metric on the first line of the answer. " if is_squad(task) else ""
     found = [
         "\n".join(table),
-        "The official SQuAD metric on the first line of the answer. The intervals are of this training: they cover "
-        "which paragraphs were asked about, not the luck of training.",
+        f"{metric}The intervals are of this training: they cover which paragraphs were asked about, not the luck of "
+        "training.",
     ]
     try:
         analysis = analyse(read_results(arm.run))
@@ -62,8 +66,8 @@ def _of_sweep(arm: FinishedArm, analysis: Analysis) -> list[str]:
             reach = f"{formatting.signed(change.low)} to {formatting.signed(change.high)}"
         paragraphs.append(
             f"Compared with the arm `{analysis.sweep.baseline}` of the sweep, `{row.name}` gains "
-            f"{formatting.signed(change.estimate)} F1 points ({reach}, {analysis.confidence:.0%} over all arms; "
-            f"{seeds})."
+            f"{formatting.signed(change.estimate)} {analysis.task.unit} ({reach}, {analysis.confidence:.0%} over all "
+            f"arms; {seeds})."
         )
     paragraphs.append(f"The sweep's verdict, which is about `{analysis.verdict.judged_by or analysis.verdict.best}`:")
     paragraphs.append(f"> {analysis.verdict.headline}. {analysis.verdict.sentence}")

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from thinwire.config.report_settings import ReportConfig
 from thinwire.config.settings import VerdictConfig
 from thinwire.evaluation.answer_metrics import AnswerMetrics, answer_metrics, gold_metrics
-from thinwire.evaluation.degeneration import Diagnosis, diagnose
-from thinwire.evaluation.extractors import mean_extractor_scores
+from thinwire.evaluation.degeneration import diagnose
+from thinwire.evaluation.extractors import EXTRACTED, mean_extractor_scores
 from thinwire.report.analysis_record import AnalysedSweep, Analysis
 from thinwire.report.caveats import fewer_questions
 from thinwire.report.choice import choose_best, mean_selection_score
@@ -31,6 +31,7 @@ from thinwire.stats.ceiling import paired_ceiling_shares
 from thinwire.stats.inference import Interval
 from thinwire.stats.pairing import Run
 from thinwire.stats.verdict import ArmVerdict, arm_verdict
+from thinwire.tasks.table import TASKS
 
 
 def analyse(results: Results) -> Analysis:
@@ -40,16 +41,17 @@ def analyse(results: Results) -> Analysis:
     report = build(ReportConfig, results.sweep.report, where=f"{header}: report")
     for record in [*(run.record for runs in results.groups.values() for run in runs), *results.unfinished]:
         check_settings(record, arm_folder(results.folder, record.name, record.kind) / RECORD_FILE)
-    score, em = _compare(results, "score", settings), _compare(results, "exact_match", settings)
+    task = TASKS[results.sweep.task]
+    score = _compare(results, "score", settings)
+    em = _compare(results, "exact_match", settings) if task.shows_exact_match else None
     best, groups = choose_best(results), results.groups
     interactions = summarize_interactions(results, settings, score)
     records = [*(runs[0].record for runs in groups.values()), *results.unfinished]
     differing = differing_settings(records, results.sweep.model.num_layers, results.searched)
-    gold = gold_metrics(results.arms[best][0].predictions)  # of all arms, as their test questions are the same
-    text = answer_metrics(results.controls[TEXT][0].predictions) if TEXT in results.controls else None
+    references = _references(results, best) if task.has_texts else None
     shares = _shares(results)
     rows = [
-        _row(results, name, found, (score, em), settings, gold, text, shares.get(name), is_best=name == best)
+        _row(results, name, found, (score, em), settings, references, shares.get(name), is_best=name == best)
         for name, found in zip(groups, differing, strict=False)
     ]
     rows += [_failed_row(results, *one) for one in zip(results.unfinished, differing[len(groups) :], strict=True)]
@@ -106,13 +108,12 @@ def _row(
     differing: Settings,
     comparisons: tuple[Comparison | None, Comparison | None],
     settings: VerdictConfig,
-    gold: AnswerMetrics,
-    text: AnswerMetrics | None,
+    references: _References | None,
     share: ShareOfCeiling | None,
     *,
     is_best: bool,
 ) -> AnalysisRow:
-    runs = results.groups[name]
+    runs, extracts = results.groups[name], TASKS[results.sweep.task].metric in EXTRACTED
     record, all_done = runs[0].record, [run.record.done for run in runs]
     done = all_done[0]
     score, em = (found.arms.get(name) if found else None for found in comparisons)
@@ -143,8 +144,8 @@ def _row(
         questions_obstacle=judged.questions.reason if judged and judged.questions else None,
         share_of_ceiling=share,
         **_reconstruction(runs),
-        degeneration=_degeneration(diagnose(runs[0].predictions, gold=gold), text, record.config["seed"]),
-        extractors=mean_extractor_scores([run.predictions for run in runs]),
+        degeneration=_degeneration(runs[0], references) if references else None,
+        extractors=mean_extractor_scores([run.predictions for run in runs]) if extracts else {},
     )
 
 
@@ -206,10 +207,25 @@ def _ends(interval: Interval | None) -> tuple[float | None, float | None]:
     return (interval.low, interval.high) if interval else (None, None)
 
 
-def _degeneration(diagnosis: Diagnosis, text: AnswerMetrics | None, seed: int) -> Degeneration:
+class _References(NamedTuple):
+    """What the form of answers is compared with."""
+
+    gold: AnswerMetrics
+    text: AnswerMetrics | None
+    """Of the model that reads text, untrained; None where that control was not run."""
+
+
+def _references(results: Results, best: str) -> _References:
+    gold = gold_metrics(results.arms[best][0].predictions)  # of all arms, as their test questions are the same
+    text = answer_metrics(results.controls[TEXT][0].predictions) if TEXT in results.controls else None
+    return _References(gold, text)
+
+
+def _degeneration(run: Finished, references: _References) -> Degeneration:
+    diagnosis, text = diagnose(run.predictions, gold=references.gold), references.text
     return Degeneration(
         finding=diagnosis.finding,
-        seed=seed,
+        seed=run.record.config["seed"],
         metrics=AnswerSummary(**asdict(diagnosis.answers)),
         gold=AnswerSummary(**asdict(diagnosis.gold)),
         text=AnswerSummary(**asdict(text)) if text else None,

@@ -7,6 +7,8 @@ from thinwire.results.arm_record import CodecMetric
 from thinwire.results.record import Record
 from thinwire.results.sweep_header import SweepIdentity
 from thinwire.stats.tiers import ResolvedTier, Tier
+from thinwire.tasks.table import TASKS
+from thinwire.tasks.task import Task
 
 TOKEN_ID = "token id"
 """The form of a token on a wire that all others are compared with."""
@@ -55,7 +57,7 @@ class VerdictSummary(Record):
 
 
 class Gain(Record):
-    """A difference between two means of F1, with its interval."""
+    """A difference between two means of the score, with its interval."""
 
     estimate: float
     low: float | None
@@ -170,6 +172,11 @@ class Analysis(Record):
     codecs: tuple[CodecSummary, ...]
     notes: tuple[str, ...]
     """What readers of any number must know."""
+
+    @property
+    def task(self) -> Task:
+        """What was asked, and what is written of its scores."""
+        return TASKS[self.sweep.task]
 
     @property
     def warnings(self) -> list[str]:

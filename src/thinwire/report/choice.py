@@ -9,7 +9,7 @@ from thinwire.results.read import Finished, Results
 
 
 def choose_best(results: Results) -> str:
-    """Name the arm with the highest selection F1, mean over its seeds, the first of equals."""
+    """Name the arm with the highest selection score, mean over its seeds, the first of equals."""
     return max(results.arms, key=lambda name: mean_selection_score(results.arms[name]))
 
 
@@ -20,5 +20,5 @@ def choose_beside_baseline(results: Results) -> str:
 
 
 def mean_selection_score(runs: Sequence[Finished]) -> float:
-    """F1 on the selection questions, mean over the seeds of an arm or control."""
+    """Score on the selection questions, mean over the seeds of an arm or control."""
     return fmean(run.record.done.selection.score for run in runs)

@@ -30,10 +30,47 @@ from typing import Any, NamedTuple
 ComparedRow = dict[str, Any]
 """One arm or control: a value for each of ``COLUMNS``; metrics are fractions, None where there is none."""
 
-LEGEND = (
-    "* chosen on the selection split; F1 and EM are test metrics in points, `vs base` against the baseline;\n"
-    "unique: share of different answers, of the first seed where a row is the mean of several"
-)
+
+class ComparedScores(NamedTuple):
+    """What the rows of a table have as scores."""
+
+    label: str = "F1"
+    """Name of the score, as the tables have it."""
+    shows_exact_match: bool = True
+    """Whether the exact match of answers says more than the score does."""
+
+    @property
+    def of_selection(self) -> str:
+        """Head of the column of scores on the selection split; a long label there would make tables too wide."""
+        return f"sel {self.label}" if len(self.label) <= 2 else "sel"
+
+
+OF_SQUAD = ComparedScores()
+"""Of sweeps from before there was a choice of tasks."""
+
+
+_WITHOUT_EXACT_MATCH = frozenset({"short_answer", "multiple_choice", "classification", "perplexity"})
+"""Tasks whose tables have no column for it."""
+
+
+def legend(scores: ComparedScores) -> str:
+    """Explain the table below it."""
+    shown = (
+        f"{scores.label} and EM are test metrics" if scores.shows_exact_match else f"{scores.label} is a test metric"
+    )
+    return (
+        f"* chosen on the selection split; {shown} in points, `vs base` against the baseline;\n"
+        "unique: share of different answers, of the first seed where a row is the mean of several"
+    )
+
+
+_EARLIER = {
+    "score": "f1",
+    "raw_score": "raw_f1",
+    "selection_score": "selection_f1",
+    "score_difference": "f1_difference",
+}
+"""What earlier versions called entries of records and analyses."""
 
 
 def code_bits(bytes_per_number: int, code_width: int, packed: int | None) -> int:
@@ -46,7 +83,8 @@ def _at(value: Any, path: str) -> Any:
     for key in filter(None, path.split(".")):
         if value is None:
             return None
-        value = value[key]
+        earlier = _EARLIER.get(key)
+        value = value[earlier if key not in value and earlier in value else key]
     return value if path else None
 
 
@@ -81,7 +119,7 @@ class ComparisonColumn(NamedTuple):
     analysis: str
     """Dotted path in a row of an analysis."""
     head: str = ""
-    """In the table; empty for what the table does not show."""
+    """In the table, with braces for names of ``ComparedScores``; empty for what the table does not show."""
     cell: Callable[[ComparedRow], str] = lambda row: "-"
     sortable: bool = False
 
@@ -104,7 +142,7 @@ COLUMNS = (
         sortable=True,
     ),
     ComparisonColumn(
-        *("score", "results.test.score", "score", "F1"),
+        *("score", "results.test.score", "score", "{0.label}"),
         cell=lambda row: _points(row["score"]) if row["status"] == "done" else row["status"],
         sortable=True,
     ),
@@ -127,7 +165,7 @@ COLUMNS = (
     ),
     ComparisonColumn("tier", "", "supported_tier", "tier", lambda row: row["tier"] or "-"),
     ComparisonColumn(
-        *("selection_score", "results.selection.score", "selection_score", "sel F1"),
+        *("selection_score", "results.selection.score", "selection_score", "{0.of_selection}"),
         cell=lambda row: _points(row["selection_score"]),
         sortable=True,
     ),
@@ -176,6 +214,19 @@ def load_rows(run: Path) -> list[ComparedRow]:
         if rows is not None:
             return _with_differences(rows, sweep["baseline"])
     return _rows_of_records(run, sweep)
+
+
+def scores_of(*runs: Path) -> ComparedScores:
+    """Read what the scores of sweeps are; those of several tasks have no name in common.
+
+    Raises:
+        ResultsError: as ``load_rows``.
+    """
+    headers = [_read(run / "sweep.json") for run in runs]
+    # Earlier versions, which had one task, do not say which it is.
+    labels = {inert(str(sweep.get("metric", "F1"))) for sweep in headers}
+    shows_exact_match = all(str(sweep.get("task")) not in _WITHOUT_EXACT_MATCH for sweep in headers)
+    return ComparedScores(labels.pop() if len(labels) == 1 else "score", shows_exact_match)
 
 
 _SEAL = "content_sha256"
@@ -304,7 +355,7 @@ def _checked(row: ComparedRow, file: Path) -> ComparedRow:
 
 
 def best_arm(rows: list[ComparedRow]) -> ComparedRow | None:
-    """The arm with the highest selection F1 (the first of equals), or None: the test split never chooses."""
+    """The arm with the highest selection score (the first of equals), or None: the test split never chooses."""
     arms = [row for row in rows if row["kind"] == "arm" and row["status"] == "done"]
     return max(arms, key=lambda row: row["selection_score"], default=None)
 
@@ -314,9 +365,9 @@ def sort_rows(rows: list[ComparedRow], column: str) -> list[ComparedRow]:
     return sorted(rows, key=lambda row: (row[column] is None, -(row[column] or 0)))
 
 
-def format_table(rows: list[ComparedRow], *, show_run: bool = False) -> str:
+def format_table(rows: list[ComparedRow], scores: ComparedScores = OF_SQUAD, *, show_run: bool = False) -> str:
     """Rows as lines of text, columns aligned."""
-    return aligned(table_cells(rows, show_run=show_run), left=2 if show_run else 1)
+    return aligned(table_cells(rows, scores, show_run=show_run), left=2 if show_run else 1)
 
 
 def aligned(lines: list[list[str]], *, left: int) -> str:
@@ -331,13 +382,17 @@ def aligned(lines: list[list[str]], *, left: int) -> str:
     )
 
 
-def table_cells(rows: list[ComparedRow], *, show_run: bool = False) -> list[list[str]]:
-    """Write a header and a line for each row. F1 and EM are points (0 to 100); ``*`` marks the arm that selection
-    chose. Where codes differ in size, there is a column for it: bits a token."""
+def table_cells(
+    rows: list[ComparedRow], scores: ComparedScores = OF_SQUAD, *, show_run: bool = False
+) -> list[list[str]]:
+    """Write a header and a line for each row. Scores are points (0 to 100); ``*`` marks the arm that selection chose.
+    Where codes differ in size, there is a column for it: bits a token."""
     codes_differ = len({row["code_bits"] for row in rows if row["code_bits"] is not None}) > 1
     hidden = {*(() if codes_differ else ("code_bits",)), *(() if show_run else ("run",))}
+    hidden |= set() if scores.shows_exact_match else {"em"}
     columns = [column for column in COLUMNS if column.head and column.key not in hidden]
-    return [[column.head for column in columns], *([column.cell(row) for column in columns] for row in rows)]
+    heads = [column.head.format(scores) for column in columns]
+    return [heads, *([column.cell(row) for column in columns] for row in rows)]
 
 
 def format_csv(rows: list[ComparedRow]) -> str:
@@ -378,6 +433,7 @@ def main(arguments: list[str] | None = None) -> int:
     runs = options.runs or [Path(__file__).resolve().parent]
     try:
         rows = sort_rows([row for run in runs for row in load_rows(run)], options.sort)
+        scores = scores_of(*runs)
     except ResultsError as error:
         print(inert(f"cannot read the results: {error}"), file=sys.stderr)
         return 1
@@ -386,7 +442,7 @@ def main(arguments: list[str] | None = None) -> int:
     elif options.csv and rows:
         text = format_csv(rows)
     else:
-        text = _text(rows, show_run=len(runs) > 1)
+        text = _text(rows, scores, show_run=len(runs) > 1)
     try:
         print(text if options.json else inert(text), flush=True)
     except BrokenPipeError:  # `| head` has seen enough
@@ -394,13 +450,13 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _text(rows: list[ComparedRow], *, show_run: bool) -> str:
+def _text(rows: list[ComparedRow], scores: ComparedScores, *, show_run: bool) -> str:
     arms = [row for row in rows if row["kind"] == "arm"]
     controls = [row for row in rows if row["kind"] == "control"]
-    parts = [format_table(arms, show_run=show_run) if arms else "no arm is finished yet"]
+    parts = [format_table(arms, scores, show_run=show_run) if arms else "no arm is finished yet"]
     if controls:
-        parts.append("Controls\n" + format_table(controls, show_run=show_run))
-    return "\n\n".join([*parts, LEGEND])
+        parts.append("Controls\n" + format_table(controls, scores, show_run=show_run))
+    return "\n\n".join([*parts, legend(scores)])
 
 
 if __name__ == "__main__":

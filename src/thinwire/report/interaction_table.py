@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from thinwire.report.analysis_record import InteractionSummary
 from thinwire.report.interaction_words import measured
+from thinwire.tasks.task import Task
 
 HEADS = ("gain", "reference gain", "difference", "adjusted p")
-LEGEND = (
-    "Gain and reference gain: each of an arm over its own baseline; difference: gain less reference gain. In F1 "
-    "points; the intervals of the differences hold for all interactions at once, and p is adjusted over them (Holm)."
-)
+
+
+def legend(task: Task) -> str:
+    """Explain the columns."""
+    return (
+        "Gain and reference gain: each of an arm over its own baseline; difference: gain less reference gain. In "
+        f"{task.unit}; the intervals of the differences hold for all interactions at once, and p is adjusted over "
+        "them (Holm)."
+    )
 
 
 def members(found: InteractionSummary) -> str:

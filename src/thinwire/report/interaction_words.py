@@ -47,7 +47,7 @@ def _range(gains: Sequence[Gain]) -> str:
 
 
 def sentences_of_all(found: Sequence[InteractionSummary], judged: tuple[str, str]) -> str:
-    """Write the interactions that a verdict speaks of, with their numbers, in F1 points.
+    """Write the interactions that a verdict speaks of, with their numbers, in points.
 
     Args:
         judged: the arm and baseline whose gain was said before, which is not said again.
@@ -86,7 +86,7 @@ def headline(found: InteractionSummary, judged_by: str, *, about_lora: bool) -> 
 
 
 def sentence(found: InteractionSummary, judged: tuple[str, str] | None = None) -> str:
-    """Write an interaction as a sentence with its numbers, all in F1 points.
+    """Write an interaction as a sentence with its numbers, all in points.
 
     Args:
         judged: the arm and baseline whose gain was said before, which is not said again.
@@ -137,6 +137,6 @@ def _negated(found: Gain) -> Gain:
 
 
 def measured(found: Gain, unit: str = "") -> str:
-    """Write a gain in F1 points with its interval, if it has one."""
+    """Write a gain in points with its interval, if it has one."""
     ends = "" if found.low is None else f" ({points(found.low, '+')} to {points(found.high, '+')})"
     return f"{points(found.estimate, '+')}{unit}{ends}"

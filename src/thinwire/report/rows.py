@@ -1,6 +1,6 @@
 """A row of the analysis: all that reports say of one arm or control.
 
-F1, EM, shares and differences are fractions; renderings show points. What is missing is None.
+Scores, shares and differences are fractions; renderings show points. What is missing is None.
 """
 
 from __future__ import annotations
@@ -145,20 +145,20 @@ class AnalysisRow(Record):
     minutes: float
     """Time of all its trainings, evaluation included."""
     score: float | None = Field(default=None, validation_alias=once("score", "f1"))
-    """F1 and EM on the test questions."""
+    """The task's score and EM on the test questions."""
     em: float | None = None
     raw_score: float | None = Field(default=None, validation_alias=once("raw_score", "raw_f1"))
     """Of whole answers, before their first line was taken."""
     raw_em: AnalysisOnly[float | None] = None
     selection_score: float | None = Field(default=None, validation_alias=once("selection_score", "selection_f1"))
-    """F1 on the selection split, which chooses the epoch and the best arm."""
+    """Score on the selection split, which chooses the epoch and the best arm."""
     score_difference: Difference | None = Field(
         default=None, validation_alias=once("score_difference", "f1_difference")
     )
     """To the baseline; None for controls and for the baseline itself."""
     em_difference: Difference | None = None
     observed_tier: ResolvedTier | None = None
-    """Of the point estimate of the difference in F1."""
+    """Of the point estimate of the difference in the score."""
     supported_tier: SupportedTier | None = None
     questions_needed: int | None = None
     """Test questions that would resolve what is unresolved, if the estimate is right."""
@@ -175,10 +175,10 @@ class AnalysisRow(Record):
     nearest_row_accuracy: float | None = None
     degeneration: Degeneration | None = None
     extractors: AnalysisOnly[dict[str, ExtractorScore]] = Field(default={})
-    """Scores of the answers under each extractor, by its name: means over the seeds, as F1 is."""
+    """Scores of the answers under each extractor, by its name: means over the seeds, as the score is."""
 
     @property
     def done_score(self) -> float:
-        """F1 of a training that is done."""
+        """Score of a training that is done."""
         assert self.score is not None, f"{self.name} is {self.status}"
         return self.score

@@ -10,19 +10,25 @@ from thinwire.errors import ThinwireError
 from thinwire.report import interaction_table
 from thinwire.report.analysis_record import Analysis, InteractionSummary
 from thinwire.report.caveats import BELOW_TIERS, first_seed, model_name, notes, overlap
-from thinwire.report.compare import ComparedRow, ResultsError, aligned, format_table, inert, load_rows, sort_rows
+from thinwire.report.compare import (
+    ComparedRow,
+    ComparedScores,
+    ResultsError,
+    aligned,
+    format_table,
+    inert,
+    load_rows,
+    scores_of,
+    sort_rows,
+)
+from thinwire.report.score_words import is_squad, names
 from thinwire.results.arm_record import Environment
 from thinwire.results.sweep_header import SweepHeader, read_header
 from thinwire.stats.words import count
+from thinwire.tasks.table import TASKS
+from thinwire.tasks.task import Task
 
 _WIDTH = 100
-_LEGEND = (
-    "F1, EM: test questions, official SQuAD metric on the first line of the answer, in points. vs base: difference "
-    "in F1 to the baseline arm. interval: simultaneous over all arms. p: adjusted (Holm). tier: what the "
-    f"interval's lower end supports; {BELOW_TIERS}. "
-    "sel F1: on held-out training articles; chooses epoch and arm (*). trained: parameters. unique: share of "
-    "different answers{seed}. min: minutes in all."
-)
 
 
 def summary_text(run: Path, analysis: Analysis | None = None) -> str:
@@ -36,9 +42,12 @@ def summary_text(run: Path, analysis: Analysis | None = None) -> str:
     except ResultsError as error:
         raise ThinwireError(str(error)) from None
     seed = first_seed(analysis) if analysis else ""
-    parts = [_header(read_header(run), rows), _tables(rows), _wrap(_LEGEND.format(seed=seed))]
+    sweep = read_header(run)
+    task = TASKS[sweep.task]
+    scores = scores_of(run)
+    parts = [_header(sweep, rows), _tables(rows, scores), _wrap(_legend(task, scores, seed))]
     if analysis:
-        parts += _interactions(analysis.interactions)
+        parts += _interactions(analysis.interactions, task)
         parts += _findings(analysis, seed)
         parts += _verdict(analysis)
         parts += [_wrap(f"Warning: {warning}.") for warning in analysis.warnings]
@@ -68,21 +77,32 @@ def commit(environment: Environment) -> str:
     return (environment.git_commit or "unknown")[:12] + (" with changes" if environment.git_dirty else "")
 
 
-def _tables(rows: list[ComparedRow]) -> str:
+def _legend(task: Task, scores: ComparedScores, seed: str) -> str:
+    metric = ", official SQuAD metric on the first line of the answer" if is_squad(task) else ""
+    unique = f"unique: share of different answers{seed}. " if task.has_texts else ""
+    return (
+        f"{names(task, ', ')}: test questions{metric}, in points. vs base: difference in {task.label} to the baseline "
+        "arm. interval: simultaneous over all arms. p: adjusted (Holm). tier: what the interval's lower end supports; "
+        f"{BELOW_TIERS}. {scores.of_selection}: on held-out training articles; chooses epoch and arm (*). trained: "
+        f"parameters. {unique}min: minutes in all."
+    )
+
+
+def _tables(rows: list[ComparedRow], scores: ComparedScores) -> str:
     arms, controls = ([row for row in rows if row["kind"] == kind] for kind in ("arm", "control"))
-    tables = [format_table(sort_rows(arms, "score")) if arms else "No arm was run."]
+    tables = [format_table(sort_rows(arms, "score"), scores) if arms else "No arm was run."]
     if controls:
-        tables.append("Controls\n" + format_table(sort_rows(controls, "score")))
+        tables.append("Controls\n" + format_table(sort_rows(controls, "score"), scores))
     return "\n\n".join(tables)
 
 
-def _interactions(found: Sequence[InteractionSummary]) -> list[str]:
+def _interactions(found: Sequence[InteractionSummary], task: Task) -> list[str]:
     if not found:
         return []
     rows = [[one.name, *interaction_table.numbers(one)] for one in found]
     drawn = aligned([["interaction", *interaction_table.HEADS], *rows], left=1)
     members = [_wrap(f"{one.name}: {interaction_table.members(one)}", "    ") for one in found]
-    return ["\n".join(["Interactions", drawn, *members, _wrap(interaction_table.LEGEND)])]
+    return ["\n".join(["Interactions", drawn, *members, _wrap(interaction_table.legend(task))])]
 
 
 def _findings(analysis: Analysis, seed: str) -> list[str]:

@@ -14,6 +14,8 @@ from thinwire.report.interactions import adds_lora_alone, is_uncompressed
 from thinwire.results.read import TEXT, Results
 from thinwire.stats.bootstrap import Comparison
 from thinwire.stats.verdict import ARM_IS_BETTER, LORA_GAINS, RUN_AGAIN, Addition, arm_verdict, sweep_verdict
+from thinwire.stats.words import Words
+from thinwire.tasks.table import TASKS
 
 
 def summarize_verdict(
@@ -40,6 +42,7 @@ def summarize_verdict(
         next_steps=report.next_steps,
         power=settings.power,
         available=results.sweep.test_questions,
+        words=Words(points=TASKS[results.sweep.task].unit),
     )
     return VerdictSummary(
         headline=found.headline,
@@ -132,12 +135,12 @@ def _missing(results: Results) -> str:
 
 
 def _baseline_check(results: Results, expected: ExpectedBaseline | None) -> str:
-    """Set the baseline's F1 against what is expected of it, or against the text control."""
+    """Set the baseline's score against what is expected of it, or against the text control."""
     if results.sweep.baseline not in results.arms:
         return "no baseline arm"
     score = fmean(run.record.done.test.score for run in results.arms[results.sweep.baseline])
     text = results.controls.get(TEXT)
-    found = f"baseline F1 {100 * score:.1f}"
+    found = f"baseline {TASKS[results.sweep.task].label} {100 * score:.1f}"
     if expected and expected.applies_to(results.sweep.model.name):
         verb = "matches" if expected.is_met_by(score) else "does not match"
         return f"{found} {verb} the expected {expected.f1:.0f} (within {expected.tolerance:.0f} points)"

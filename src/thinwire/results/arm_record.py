@@ -2,7 +2,7 @@
 
 Its existence says that the arm is done, failed or was cancelled. The types here are also what the stages return:
 training makes a ``TrainingResult``, evaluation ``Scores``, and neither is copied into another form on its way to disk.
-Missing is null; F1, EM and shares are fractions, 0 to 1.
+Missing is null; scores and shares are fractions, 0 to 1.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class Finished:
 
     @cached_property
     def score(self) -> Run:
-        """F1 of each test question."""
+        """Score of each test question."""
         return self._run("score")
 
     @cached_property

@@ -20,7 +20,7 @@ class CandidateScore(Record):
     values: dict[str, Any]
     """By the setting's path."""
     selection_score: Annotated[float | None, Field(validation_alias=once("selection_score", "selection_f1"))]
-    """F1 on the selection questions, as a fraction; null if the training failed."""
+    """Score on the selection questions, as a fraction; null if the training failed."""
 
 
 class ArmSearch(Record):
@@ -30,7 +30,7 @@ class ArmSearch(Record):
     """Of the arm's settings before the search: a choice holds for them alone."""
     candidates: tuple[CandidateScore, ...]
     chosen: dict[str, Any] | None
-    """The values with the highest selection F1, the first of equals; null if all candidates failed."""
+    """The values with the highest selection score, the first of equals; null if all candidates failed."""
     edges: tuple[str, ...]
     """Settings whose chosen value is the smallest or the largest of the numbers searched, so that a better one may lie
     beyond; none where all candidates score alike."""

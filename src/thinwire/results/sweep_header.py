@@ -15,6 +15,7 @@ from thinwire.results.arm_record import Environment, Kind
 from thinwire.results.interactions import Interaction
 from thinwire.results.layout import HEADER_FILE, NAME
 from thinwire.results.record import Record, hash_missing, parse_record, unsealed, write_record
+from thinwire.tasks.task import TaskName
 
 FORMAT = 3
 """Of the header and of the arm records beside it. Since 3, files carry hashes of their content."""
@@ -61,6 +62,10 @@ class SweepIdentity(Record):
     environment: Environment
     started_at: Time
     finished_at: Time | None
+    task: TaskName = "extractive_qa"
+    """What was asked; earlier versions did not record it, and had this one alone."""
+    metric: str = "F1"
+    """What tables call the task's score; for what reads the file without this package."""
 
 
 class SweepHeader(SweepIdentity):

@@ -223,6 +223,7 @@ def sweep_verdict(
     next_steps: Mapping[Tier, Sequence[str]] | None = None,
     power: float = 0.8,
     available: int | None = None,
+    words: Words = QUESTIONS,
 ) -> SweepVerdict:
     """Judge a sweep by ``best``, the arm (never the baseline) that was chosen on the selection split.
 
@@ -235,16 +236,17 @@ def sweep_verdict(
         next_steps: what the experiment plans for each tier; a tier that is missing has none.
         power: see ``arm_verdict``.
         available: see ``arm_verdict``.
+        words: what the sentences call questions and points.
 
     Raises:
         UsageError: there is no such arm.
     """
     tiers, addition, planned = tiers or Tiers(), addition or Addition(), next_steps or {}
-    judged = judge(comparison, best, tiers, claim=claim, power=power, available=available)
+    judged = judge(comparison, best, tiers, claim=claim, power=power, available=available, words=words)
     verdict, remarks = judged.verdict, [addition.remark]
     if addition.refusal:
         supported, headline = None, f"Not resolved: {addition.refusal}"
-        lesson = f"{claim.unresolved.format(arm=best)}: {_gain(comparison, best, QUESTIONS)}."
+        lesson = f"{claim.unresolved.format(arm=best)}: {_gain(comparison, best, words)}."
         steps: tuple[str, ...] = (RUN_AGAIN,)
     else:
         supported = verdict.supported

@@ -19,7 +19,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 from thinwire.report.analysis_record import Analysis
 from thinwire.results.arm_record import ArmRecord
 from thinwire.tracking.marks import run_of_tracker
-from thinwire.tracking.rows import COLUMNS, flat, results_of, verdict_markdown, verdict_rows
+from thinwire.tracking.rows import flat, results_of, verdict_columns, verdict_markdown, verdict_rows
 from thinwire.tracking.tracker import LoggedRow, TrackedArm, TrackedSweep
 
 _STATUS = {"done": "FINISHED", "failed": "FAILED", "cancelled": "KILLED"}
@@ -76,7 +76,8 @@ class MlflowTracker:
         parent, verdict = self._parent(), analysis.verdict
         for name, value in {"headline": verdict.headline, "best": verdict.best, "tier": verdict.supported_tier}.items():
             self._client.set_tag(parent, f"thinwire.{name}", str(value))
-        rows = [dict(zip(COLUMNS, row, strict=True)) for row in verdict_rows(analysis)]
+        columns = verdict_columns(analysis.task)
+        rows = [dict(zip(columns, row, strict=True)) for row in verdict_rows(analysis)]
         self._client.log_dict(parent, {"rows": rows}, "verdict.json")
         self._client.log_text(parent, verdict_markdown(analysis), "verdict.md")
         for report in reports:

@@ -8,6 +8,7 @@ from typing import Any
 
 from thinwire.report.analysis_record import Analysis
 from thinwire.results.arm_record import ArmRecord
+from thinwire.tasks.task import Task
 from thinwire.tracking.tracker import LoggedRow
 
 _OTHER = re.compile(r"[^\w/.-]", re.ASCII)
@@ -44,19 +45,21 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def results_of(record: ArmRecord) -> dict[str, float]:
-    """Return an arm's scores by name, fractions of 1; none if it is not done."""
+    """Return an arm's scores by name, fractions of 1; none if it is not done. The task's own score on the test
+    questions has its own name: ``test_f1``."""
     if record.results is None:
         return {}
-    selection, test = record.results.selection, record.results.test
-    return {
+    selection, test, task = record.results.selection, record.results.test, record.task
+    found = {
         "selection_score": selection.score,
         "selection_em": selection.exact_match,
-        "test_f1": test.score,
+        f"test_{task.metric}": test.score,
         "test_em": test.exact_match,
     }
+    return {name: value for name, value in found.items() if task.shows_exact_match or not name.endswith("_em")}
 
 
-COLUMNS = (
+_COLUMNS = (
     "name",
     "kind",
     "status",
@@ -70,16 +73,21 @@ COLUMNS = (
     "supported_tier",
     "trained_parameters",
 )
-"""Of the verdict table; scores and differences are fractions of 1."""
+
+
+def verdict_columns(task: Task) -> list[str]:
+    """Return the names of the verdict table's columns; scores and differences in them are fractions of 1."""
+    return [name for name in _COLUMNS if name != "em" or task.shows_exact_match]
 
 
 def verdict_rows(analysis: Analysis) -> list[tuple[str | float | int | bool | None, ...]]:
-    """Return the verdict table, with the columns ``COLUMNS``: a row for each arm and control."""
+    """Return the verdict table, with the columns ``verdict_columns``: a row for each arm and control."""
     found: list[tuple[str | float | int | bool | None, ...]] = []
     for row in analysis.rows:
         gain = row.score_difference
         ends = (gain.estimate, gain.low, gain.high) if gain else (None, None, None)
-        own = (row.name, row.kind, row.status, row.best, row.score, row.em, row.selection_score)
+        scores = (row.score, row.em) if analysis.task.shows_exact_match else (row.score,)
+        own = (row.name, row.kind, row.status, row.best, *scores, row.selection_score)
         found.append((*own, *ends, row.supported_tier, row.params))
     return found
 
@@ -91,6 +99,7 @@ def verdict_markdown(analysis: Analysis) -> str:
         text = "" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
         return text.replace("|", "\\|")
 
-    lines = [COLUMNS, ("---",) * len(COLUMNS), *verdict_rows(analysis)]
+    columns = verdict_columns(analysis.task)
+    lines = [columns, ["---"] * len(columns), *verdict_rows(analysis)]
     table = "\n".join(f"| {' | '.join(map(cell, line))} |" for line in lines)
     return f"{analysis.verdict.headline}\n\n{analysis.verdict.sentence}\n\n{table}\n"

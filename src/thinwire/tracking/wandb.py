@@ -13,7 +13,7 @@ import wandb
 from thinwire.report.analysis_record import Analysis
 from thinwire.results.arm_record import ArmRecord
 from thinwire.tracking.marks import run_of_tracker
-from thinwire.tracking.rows import COLUMNS, results_of, verdict_rows
+from thinwire.tracking.rows import results_of, verdict_columns, verdict_rows
 from thinwire.tracking.tracker import LoggedRow, TrackedArm, TrackedSweep
 
 _FINISH_SECONDS = 60.0
@@ -47,7 +47,8 @@ class WandbTracker:
 
     def sweep_ended(self, analysis: Analysis, reports: Sequence[Path]) -> None:
         run = self._begin(("report",), f"{self._sweep.name}: report", "report", {})
-        run.log({"verdict": wandb.Table(columns=list(COLUMNS), data=[list(row) for row in verdict_rows(analysis)])})
+        data = [list(row) for row in verdict_rows(analysis)]
+        run.log({"verdict": wandb.Table(columns=verdict_columns(analysis.task), data=data)})
         verdict = analysis.verdict
         run.summary.update({"headline": verdict.headline, "best": verdict.best, "tier": verdict.supported_tier})
         artifact = wandb.Artifact(f"report-{run.id}", type="report")

@@ -12,11 +12,12 @@ from thinwire.report.figures.svg.figure import Drawing, Figure
 from thinwire.report.figures.svg.labels import stacked
 from thinwire.report.figures.svg.text import clipped, text_width
 from thinwire.report.formatting import interval, points, signed, step
+from thinwire.report.score_words import begins
 
-TITLE = "F1 of each arm against the baseline"
-AXIS = "difference in F1 to the baseline (points)"
-_COLUMNS = {"F1": 44.0, "difference [{}]": 176.0, "supported": 92.0}
-"""Widths of the columns by their names."""
+TITLE = "{} of each arm against the baseline"
+AXIS = "difference in {} to the baseline (points)"
+_COLUMNS = (44.0, 176.0, 92.0)
+"""Widths of the columns: the score, the difference, the tier."""
 _HEAD = 50
 """Height of the head of the figure, with labels on three levels."""
 _LEVEL = 14
@@ -38,14 +39,14 @@ def figure(analysis: Analysis) -> Figure | None:
         + ", ".join(f"{name} from {signed(value)}" for name, value in found.thresholds)
         + ". The diamond is the arm chosen on the selection split."
     )
-    return Figure("differences", TITLE, caption, lambda width: draw(found, width))
+    return Figure("differences", TITLE.format(begins(found.metric)), caption, lambda width: draw(found, width))
 
 
 def draw(forest: Forest, width: float) -> Drawing:
     """The figure; under 600 pixels its columns move above the intervals."""
     narrow = width < 600
     left = 8.0 if narrow else min(220.0, max(text_width(row.name, bold=row.best) for row in forest.rows) + 18)
-    right = width - 8.0 if narrow else width - sum(_COLUMNS.values()) - 14
+    right = width - 8.0 if narrow else width - sum(_COLUMNS) - 14
     row_height = 42 if narrow else 27 if len(forest.rows) <= _MANY else 21
     ticks = nice_ticks(*forest.span(), 4 if narrow else 7)
     scale = Scale(ticks[0], ticks[-1], left + 8, right - 8)
@@ -58,18 +59,18 @@ def draw(forest: Forest, width: float) -> Drawing:
         strips = [(head + n * row_height + 20.0, head + (n + 1) * row_height) for n in range(len(forest.rows))]
     parts = [_thresholds(forest, labels, head, scale, strips)]
     parts += [line(scale(0), top, scale(0), end, "zero") for top, end in strips]
-    parts.append(x_axis(scale, labelled(ticks, step), (left, right), bottom, AXIS))
+    parts.append(x_axis(scale, labelled(ticks, step), (left, right), bottom, AXIS.format(forest.metric)))
     for number, row in enumerate(forest.rows):
         top = head + number * row_height
         y = top + (row_height - 11.0 if narrow else row_height / 2)
-        parts.append(_interval(row, forest.confidence, scale, y))
+        parts.append(_interval(row, forest, scale, y))
         if narrow:
             parts.append(above(row.name, "0" if row.is_baseline else _difference(row), width, y - 14, row.best))
         else:
             parts.append(_beside(row, left, right, y))
     if not narrow:
-        heads = [name.format(forest.confidence) for name in _COLUMNS]
-        parts.append(columns(list(_COLUMNS.values()), heads, right + 14, head - 10, "tick"))
+        heads = [forest.metric, f"difference [{forest.confidence}]", "supported"]
+        parts.append(columns(_COLUMNS, heads, right + 14, head - 10, "tick"))
     return Drawing(width, bottom + 46, describe(forest), "".join(parts))
 
 
@@ -113,7 +114,7 @@ def _thresholds(forest: Forest, labels: Sequence[_Label], head: float, scale: Sc
     return "".join(shades + parts)
 
 
-def _interval(row: Compared, confidence: str, scale: Scale, y: float) -> str:
+def _interval(row: Compared, forest: Forest, scale: Scale, y: float) -> str:
     css = "best" if row.best else "ink"
     parts = []
     if row.outer:
@@ -123,13 +124,13 @@ def _interval(row: Compared, confidence: str, scale: Scale, y: float) -> str:
     if row.inner:
         parts.append(line(scale(row.inner[0]), y, scale(row.inner[1]), y, f"inner {css}"))
     shape = "square" if row.is_baseline else "diamond" if row.best else "circle"
-    return "".join([*parts, mark(shape, scale(row.estimate), y, css, 4.5, _sentence(row, confidence))])
+    return "".join([*parts, mark(shape, scale(row.estimate), y, css, 4.5, _sentence(row, forest))])
 
 
 def _beside(row: Compared, left: float, right: float, y: float) -> str:
     weight = " strong" if row.best else ""
     name = text_at(clipped(row.name, left - 14, row.best), left - 10, y + 4.5, f"label{weight}", "end")
-    return name + columns(list(_COLUMNS.values()), _texts(row), right + 14, y + 4.5, f"value{weight}")
+    return name + columns(_COLUMNS, _texts(row), right + 14, y + 4.5, f"value{weight}")
 
 
 def _texts(row: Compared) -> tuple[str, str, str]:
@@ -142,12 +143,12 @@ def _difference(row: Compared) -> str:
     return signed(row.estimate) + (f" {interval(*row.outer)}" if row.outer else "")
 
 
-def _sentence(row: Compared, confidence: str) -> str:
+def _sentence(row: Compared, forest: Forest) -> str:
     if row.is_baseline:
-        return f"{row.name}: F1 {points(row.score)}, the baseline"
-    text = f"{row.name}: F1 {points(row.score)}, {signed(row.estimate)}"
+        return f"{row.name}: {forest.metric} {points(row.score)}, the baseline"
+    text = f"{row.name}: {forest.metric} {points(row.score)}, {signed(row.estimate)}"
     if row.outer:
-        text += f", simultaneous {confidence} {interval(*row.outer)}"
+        text += f", simultaneous {forest.confidence} {interval(*row.outer)}"
     if row.inner:
         text += f", pointwise {interval(*row.inner)}"
     return text
@@ -155,7 +156,7 @@ def _sentence(row: Compared, confidence: str) -> str:
 
 def describe(forest: Forest) -> str:
     """The figure in words, largest difference first."""
-    lines = [_sentence(row, forest.confidence) for row in forest.rows]
+    lines = [_sentence(row, forest) for row in forest.rows]
     lines += [f"threshold {name}: {signed(value)}" for name, value in forest.thresholds]
     if forest.ceiling is not None:
         lines.append(f"ceiling: {signed(forest.ceiling)}")

@@ -12,7 +12,7 @@ from thinwire.report.figures.svg.palette import look
 from thinwire.report.figures.svg.text import clipped, text_width
 from thinwire.report.formatting import interval, signed, step
 
-AXIS = "gain in F1 over its own baseline (points)"
+AXIS = "gain in {} over its own baseline (points)"
 _HEAD = "difference [{}]"
 _COLUMN = 190.0
 _ROW_HEIGHT = 44.0
@@ -29,10 +29,11 @@ def figure(analysis: Analysis) -> Figure | None:
     title = "LoRA's gain on compressed and on uncompressed input" if of_compression else "Gains and reference gains"
     keys = ("compressed input", "uncompressed input") if of_compression else ("gain", "reference gain")
     caption = f"Lines: {level} intervals. Which gain is larger, the interval of their difference decides."
-    return Figure("gains", title, caption, lambda width: draw(found, keys, level, width))
+    axis = AXIS.format(analysis.task.label)
+    return Figure("gains", title, caption, lambda width: draw(found, keys, level, axis, width))
 
 
-def draw(found: Sequence[InteractionSummary], keys: Sequence[str], level: str, width: float) -> Drawing:
+def draw(found: Sequence[InteractionSummary], keys: Sequence[str], level: str, axis: str, width: float) -> Drawing:
     """A row for each interaction: its gain above its reference gain, and their difference as a number."""
     narrow = width < 600
     drawn_keys, rows = legend(keys, width)
@@ -55,7 +56,7 @@ def draw(found: Sequence[InteractionSummary], keys: Sequence[str], level: str, w
             parts.append(columns([_COLUMN], [_written(one.difference)], right + 14, y + 4.5, "value"))
     if not narrow:
         parts.append(columns([_COLUMN], [_HEAD.format(level)], right + 14, top - 12, "tick"))
-    parts.append(x_axis(scale, labelled(ticks, step), (left, right), bottom, AXIS))
+    parts.append(x_axis(scale, labelled(ticks, step), (left, right), bottom, axis))
     return Drawing(width, bottom + 46, describe(found, keys), "".join(parts))
 
 

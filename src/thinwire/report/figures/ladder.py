@@ -10,10 +10,10 @@ from thinwire.report.figures.svg.text import clipped, text_width
 from thinwire.report.formatting import interval, points, signed
 
 TITLE = "What each change does to the baseline"
-AXIS = "F1 (points)"
+AXIS = "{} (points)"
 COMBINED = "several changes at once"
-_COLUMNS = {"F1": 44.0, "difference [{}]": 176.0}
-"""Widths of the columns by their names."""
+_COLUMNS = (44.0, 176.0)
+"""Widths of the columns: the score, the difference."""
 _HEAD, _GAP, _BAR = 32.0, 34.0, 9.0
 _MANY = 16
 """From more rows than this on, they are closer together."""
@@ -25,19 +25,19 @@ def figure(analysis: Analysis) -> Figure | None:
     if found is None:
         return None
     caption = (
-        f"Bars go from the baseline's F1 to the arm's, with simultaneous {found.confidence} intervals of the "
-        "difference; grey: the interval holds zero."
+        f"Bars go from the baseline's {found.metric} to the arm's, with simultaneous {found.confidence} intervals of "
+        "the difference; grey: the interval holds zero."
     )
     caption += " Each arm above the line changes one thing alone." if found.combined else ""
     return Figure("ladder", TITLE, caption, lambda width: draw(found, width))
 
 
 def draw(found: Ladder, width: float) -> Drawing:
-    """Bars from the baseline's F1 to each arm's; under 600 pixels names and numbers stand above the bars."""
+    """Bars from the baseline's score to each arm's; under 600 pixels names and numbers stand above the bars."""
     narrow = width < 600
     row = 42.0 if narrow else 27.0 if len(found.rungs) <= _MANY else 22.0
     left = 8.0 if narrow else min(330.0, max(text_width(rung.label, bold=rung.arm.best) for rung in found.rungs) + 18)
-    right = width - 8.0 if narrow else width - sum(_COLUMNS.values()) - 14
+    right = width - 8.0 if narrow else width - sum(_COLUMNS) - 14
     ticks = nice_ticks(*found.span(), 4 if narrow else 6)
     scale = Scale(ticks[0], ticks[-1], left + 8, right - 8)
     apart = _HEAD + row * len(found.single) + _GAP  # where combinations begin
@@ -60,10 +60,14 @@ def draw(found: Ladder, width: float) -> Drawing:
     centre = min(max(scale(found.score), half), right + 8 - half)
     parts += [text_at(label, centre, _HEAD - 16, "value", "middle")]
     parts += [line(scale(found.score), _HEAD - 11, scale(found.score), _HEAD, "zero")]
-    parts.append(x_axis(scale, labelled(ticks, lambda value: f"{100 * value:g}"), (left, right), bottom, AXIS))
+    parts.append(
+        x_axis(
+            scale, labelled(ticks, lambda value: f"{100 * value:g}"), (left, right), bottom, AXIS.format(found.metric)
+        )
+    )
     if not narrow:
-        heads = [name.format(found.confidence) for name in _COLUMNS]
-        parts.append(columns(list(_COLUMNS.values()), heads, right + 14, _HEAD - 16, "tick"))
+        heads = [found.metric, f"difference [{found.confidence}]"]
+        parts.append(columns(_COLUMNS, heads, right + 14, _HEAD - 16, "tick"))
     return Drawing(width, bottom + 46, describe(found), "".join(parts))
 
 
@@ -91,7 +95,7 @@ def _beside(rung: Rung, left: float, right: float, y: float) -> str:
     name = clipped(rung.label, left - 14, rung.arm.best)
     label = text_at(name, left - 10, y + 4.5, f"label{weight}", "end", tip(rung.changes))
     texts = (points(rung.arm.score), _difference(rung))
-    return label + columns(list(_COLUMNS.values()), texts, right + 14, y + 4.5, f"value{weight}")
+    return label + columns(_COLUMNS, texts, right + 14, y + 4.5, f"value{weight}")
 
 
 def _difference(rung: Rung) -> str:
@@ -99,12 +103,13 @@ def _difference(rung: Rung) -> str:
 
 
 def _sentence(rung: Rung, found: Ladder) -> str:
-    text = f"{rung.arm.name} ({rung.changes}): F1 {points(rung.arm.score)}, {signed(rung.arm.estimate)}"
+    text = f"{rung.arm.name} ({rung.changes}): {found.metric} {points(rung.arm.score)}, {signed(rung.arm.estimate)}"
     return text + (f", simultaneous {found.confidence} {interval(*rung.arm.outer)}" if rung.arm.outer else "")
 
 
 def describe(found: Ladder) -> str:
     """The figure in words: the baseline, single changes, combinations."""
-    parts = [f"{found.baseline}: F1 {points(found.score)}, the baseline", *(_sentence(r, found) for r in found.single)]
+    parts = [f"{found.baseline}: {found.metric} {points(found.score)}, the baseline"]
+    parts += [_sentence(rung, found) for rung in found.single]
     parts += [f"{COMBINED}: {_sentence(found.combined[0], found)}"] if found.combined else []
     return "; ".join([*parts, *(_sentence(rung, found) for rung in found.combined[1:])]) + "."

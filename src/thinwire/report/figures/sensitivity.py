@@ -1,4 +1,4 @@
-"""What one setting does with all else equal: to F1 and, where it moves, to the reconstruction."""
+"""What one setting does with all else equal: to the score and, where it moves, to the reconstruction."""
 
 from functools import partial
 
@@ -10,8 +10,9 @@ from thinwire.report.figures.svg.elements import line, mark, path
 from thinwire.report.figures.svg.figure import HALF, WIDE, Drawing, Figure
 from thinwire.report.figures.svg.palette import look
 from thinwire.report.formatting import decimal, interval, signed, step
+from thinwire.report.score_words import begins
 
-Y_AXIS = "difference in F1 to the baseline (points)"
+Y_AXIS = "difference in {} to the baseline (points)"
 COSINE_AXIS = "cosine of rebuilt and true embeddings"
 _HEIGHT = 220
 _APART = 9.0
@@ -22,13 +23,13 @@ _SHARE = 0.72
 
 def figures(analysis: Analysis) -> list[Figure]:
     """A figure for each setting with lines along it; half as wide where the cosine stays the same."""
-    level = confidence(analysis)
+    level, metric = confidence(analysis), analysis.task.label
     return [
         Figure(
             f"by_{found.path.replace('.', '_')}",
-            f"F1 by {found.path}, all else equal",
+            f"{begins(metric)} by {found.path}, all else equal",
             _caption(found, level),
-            partial(draw, found),
+            partial(draw, found, metric),
             WIDE if found.has_cosine else HALF,
         )
         for found in along_settings(analysis)
@@ -40,8 +41,12 @@ def _caption(found: AlongSetting, level: str) -> str:
     return caption + (f" All with {found.shared}." if found.shared else "")
 
 
-def draw(found: AlongSetting, width: float) -> Drawing:
-    """A line for each group of arms, with simultaneous intervals; a second panel beside or below for the cosine."""
+def draw(found: AlongSetting, metric: str, width: float) -> Drawing:
+    """A line for each group of arms, with simultaneous intervals; a second panel beside or below for the cosine.
+
+    Args:
+        metric: name of the score.
+    """
     labels = [item.label for item in found.lines] if len(found.lines) > 1 else []
     keys, rows = legend(labels, width, dashed=True)
     beside = found.has_cosine and width >= 600
@@ -49,30 +54,32 @@ def draw(found: AlongSetting, width: float) -> Drawing:
     top = 48.0 + rows
     arms = [point.arm for item in found.lines for point in item.points]
     ends = [0.0, *(value for arm in arms for value in (arm.estimate, *(arm.outer or ())))]
-    parts = [keys, _panel(found, 0, top, size, ends, is_cosine=False)]
+    parts = [keys, _panel(found, 0, top, size, ends, Y_AXIS.format(metric))]
     bottom = top + _HEIGHT
     if found.has_cosine:
         shift = 0.0 if beside else _HEIGHT + 88.0
         cosines = [value for item in found.lines for point in item.points if (value := point.cosine) is not None]
-        parts.append(_panel(found, width - size if beside else 0, top + shift, size, cosines, is_cosine=True))
+        parts.append(_panel(found, width - size if beside else 0, top + shift, size, cosines, COSINE_AXIS))
         bottom += shift
     return Drawing(width, bottom + 46, describe(found), "".join(parts))
 
 
-def _panel(found: AlongSetting, left: float, top: float, size: float, values: list[float], is_cosine: bool) -> str:
+def _panel(found: AlongSetting, left: float, top: float, size: float, values: list[float], axis: str) -> str:
     """All lines, those at the same value moved apart so that their intervals can be told.
 
     Args:
         values: what the vertical axis covers.
-        is_cosine: whether the cosine is drawn; else the difference in F1, with its intervals and the line of zero.
+        axis: name of the vertical axis. Unless it is that of the cosine, the difference in the score is drawn, with its
+            intervals and the line of zero.
     """
+    is_cosine = axis == COSINE_AXIS
     ticks = nice_ticks(min(values), max(values), 5)
     x = Scale(-0.5, len(found.values) - 0.5, left + 46, left + size - 10)
     y = Scale(ticks[0], ticks[-1], top + _HEIGHT, top)
     # Values are in order, and their distances say nothing.
     x_name, x_ticks = f"{found.path}, at equal distances", [(float(i), written(v)) for i, v in enumerate(found.values)]
     y_ticks = labelled(ticks, (lambda value: f"{value:g}") if is_cosine else step)
-    parts = [Axes(x, y, x_name, COSINE_AXIS if is_cosine else Y_AXIS, x_ticks, y_ticks, left).draw()]
+    parts = [Axes(x, y, x_name, axis, x_ticks, y_ticks, left).draw()]
     parts += [] if is_cosine else [line(x.start, y(0), x.end, y(0), "zero")]
     apart = min(_APART, _SHARE * (x(1) - x(0)) / len(found.lines))
     for number, item in enumerate(found.lines):

@@ -1,4 +1,4 @@
-"""F1 against what an arm takes: does a larger one buy more?"""
+"""The score against what an arm takes: does a larger one buy more?"""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -13,7 +13,7 @@ from thinwire.report.figures.svg.palette import look
 from thinwire.report.figures.svg.text import text_width
 from thinwire.report.formatting import points, short, whole
 
-Y_AXIS = "F1 (points)"
+Y_AXIS = "{} (points)"
 LONE = {
     (True, True): ("square", "best"),
     (True, False): ("square", "ink"),
@@ -68,12 +68,12 @@ def draw(found: Tradeoff, width: float) -> Drawing:
     bottom = float(top + height)
     x, y = Scale(ticks[0], ticks[-1], left, right, log), Scale(y_ticks[0], y_ticks[-1], bottom, top)
     y_labels = labelled(y_ticks, lambda value: f"{100 * value:g}")
-    parts = [keys, Axes(x, y, found.axis, Y_AXIS, labelled(ticks, short), y_labels).draw()]
+    parts = [keys, Axes(x, y, found.axis, Y_AXIS.format(found.metric), labelled(ticks, short), y_labels).draw()]
     marks = {point.name: (x(point.size), y(point.score)) for point in found.points}
     lines = [[marks[name] for name in names] for names in found.lines]
     references, taken = _references(found, x, y, list(marks.values()))
     parts += [references, *(_line(number, spots) for number, spots in enumerate(lines))]
-    parts += [_mark(point, found.groups, found.unit, marks[point.name]) for point in found.points]
+    parts += [_mark(point, found, marks[point.name]) for point in found.points]
     parts += [_labels(found, marks, lines, taken, (left - 6, 0, right + 20, bottom))]
     return Drawing(width, bottom + 46, describe(found), "".join(parts))
 
@@ -108,10 +108,10 @@ def _line(number: int, spots: list[Spot]) -> str:
     return path(spots, f"curve c{colour}", stroke_dasharray=dash or None)
 
 
-def _mark(point: Point, groups: list[str], unit: str, spot: Spot) -> str:
-    tip = f"{point.name}: F1 {points(point.score)}, {whole(point.size)} {unit}"
+def _mark(point: Point, found: Tradeoff, spot: Spot) -> str:
+    tip = f"{point.name}: {found.metric} {points(point.score)}, {whole(point.size)} {found.unit}"
     if point.group:
-        colour, shape, _ = look(groups.index(point.group))
+        colour, shape, _ = look(found.groups.index(point.group))
         return mark(shape, *spot, f"c{colour}", 5.5, tip)
     shape, css = LONE[point.is_baseline, point.best]
     return mark(shape, *spot, css, 5, tip)
@@ -142,8 +142,9 @@ def label_of(point: Point) -> str:
 
 def describe(found: Tradeoff) -> str:
     """The figure in words, smallest arm first."""
-    text = "; ".join(f"{p.name}: {whole(p.size)} {found.unit}, F1 {points(p.score)}" for p in found.points)
-    text += "" if found.ceiling is None else f"; ceiling: F1 {points(found.ceiling)}"
+    metric = found.metric
+    text = "; ".join(f"{p.name}: {whole(p.size)} {found.unit}, {metric} {points(p.score)}" for p in found.points)
+    text += "" if found.ceiling is None else f"; ceiling: {metric} {points(found.ceiling)}"
     if found.reference is None:
         return f"{text}."
     name, size = found.reference

@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from thinwire.evaluation.extractors import EXTRACTED
 from thinwire.report.analysis_record import Analysis
 from thinwire.report.caveats import first_seed
 from thinwire.report.formatting import MISSING, decimal, percent, points, whole
 from thinwire.report.html.embed import count, filters, questions_script
 from thinwire.report.html.markup import HtmlCell, HtmlColumn, paragraph, section, table, text
 from thinwire.report.rows import AnalysisRow, AnswerSummary, Degeneration
+from thinwire.report.score_words import with_article
 
 _FINDINGS = {"healthy": "good", "format only": "fair", "collapsed": "bad"}
 
 
 def collapse(analysis: Analysis) -> str:
-    """The finding for each arm and control with its numbers, then the reasons and examples."""
+    """The finding for each arm and control with its numbers, then the reasons and examples; empty where a task's
+    answers are no texts of the model's own."""
+    if not analysis.task.has_texts:
+        return ""
     rows = [(row, row.degeneration) for row in analysis.rows if row.degeneration]
     if not rows:
         return section("collapse", "Collapse and format", paragraph("No answers to diagnose.", "empty"))
@@ -33,7 +38,7 @@ def collapse(analysis: Analysis) -> str:
         body.append(("control", [*named, *_metrics(gold, names)]))
     intro = (
         "A collapsed model says the same whatever it reads. A format fault is milder: the answer is there, among other "
-        "words. Both would hide behind a low F1, so each arm is examined for them."
+        f"words. Both would hide behind a low {analysis.task.label}, so each arm is examined for them."
     )
     if seed := first_seed(analysis):
         intro += f" All of this section is{seed}."
@@ -90,7 +95,10 @@ def _examples(row: AnalysisRow, found: Degeneration) -> str:
 
 
 def extractors(analysis: Analysis) -> str:
-    """F1 and EM of every row under every extractor: a gain that text shares is format, not understanding."""
+    """F1 and EM of every row under every extractor: a gain that text shares is format, not understanding. Empty where a
+    task is scored by neither."""
+    if analysis.task.metric not in EXTRACTED:
+        return ""
     rows = [row for row in analysis.rows if row.extractors]
     title = "What extraction alone would gain"
     if not rows:
@@ -131,15 +139,21 @@ def questions(analysis: Analysis, series: Mapping[str, Any]) -> str:
     """The table of questions; its rows are made by the page's script, a page at a time, from the data inlined here."""
     found = series["questions"]
     best = analysis.verdict.best
+    label = analysis.task.label
+    if analysis.task.answered_by == "likelihood":
+        nothing = f"Nothing is answered: the score of a text, {label}, is how likely the model finds its words."
+        return section("questions", "Questions", paragraph(nothing, "empty"))
     if not found:
         return section("questions", "Questions", paragraph("No predictions were kept.", "empty"))
     names = {"text_control": "text", "baseline": analysis.sweep.baseline, "best": best or "best arm"}
     intro = (
-        "Right means an F1 of 1. Fixed: the baseline's answer was not right and the best arm's is. "
+        f"Right means {with_article(label)} of 1. Fixed: the baseline's answer was not right and the best arm's is. "
         "Broken: the other way round."
     )
     if seed := first_seed(analysis):
-        intro += f" The answers are those{seed}, so their mean is not an arm's F1, which is the mean over its seeds."
+        intro += (
+            f" The answers are those{seed}, so their mean is not an arm's {label}, which is the mean over its seeds."
+        )
     controls = (
         '<div class="tools"><input type="search" id="search" placeholder="Search questions and answers" '
         'aria-label="Search questions and answers" autocomplete="off">'

@@ -10,12 +10,11 @@ from thinwire.report.figures.data.rows import confidence
 from thinwire.report.formatting import MISSING, decimal, interval, p_value, percent, plain, points, signed, whole
 from thinwire.report.html.markup import HtmlCell, HtmlColumn, figure, paragraph, section, table, text
 from thinwire.report.rows import AnalysisRow, Difference, ShareOfCeiling
+from thinwire.report.score_words import begins, is_squad
+from thinwire.tasks.task import Task
 
 _NAME = HtmlColumn(name="configuration", numeric=False)
-_SCORES = [
-    _NAME,
-    HtmlColumn(name="F1", hint="official SQuAD F1 on the test questions, points"),
-    HtmlColumn(name="ΔF1", hint="difference to the baseline, points"),
+_COMPARISON = [
     HtmlColumn(name="interval", hint="simultaneous over all arms, points"),
     HtmlColumn(name="p", hint="adjusted for all arms (Holm)"),
     HtmlColumn(name="observed", numeric=False, hint="tier of the point estimate"),
@@ -29,11 +28,6 @@ _SCORES = [
     HtmlColumn(name="interval", hint="of the share of the ceiling"),
 ]
 _DETAILS = [
-    _NAME,
-    HtmlColumn(name="EM", hint="official exact match on the test questions, points"),
-    HtmlColumn(name="ΔEM", hint="difference to the baseline, points"),
-    HtmlColumn(name="interval", hint="simultaneous over all arms, points"),
-    HtmlColumn(name="selection F1", hint="on held-out training articles; chooses epoch and best arm"),
     HtmlColumn(name="cosine", hint="of rebuilt and true embeddings, weighted by use"),
     HtmlColumn(name="rank"),
     HtmlColumn(name="alpha"),
@@ -49,6 +43,31 @@ def arms_section(analysis: Analysis) -> str:
     empty = paragraph("No arm has a difference to the baseline, so there is nothing to compare.", "empty")
     asked = "What LoRA gains" if analysis.verdict.about_lora else "The arms against the baseline"
     return section("arms", asked, figure(found) if found else empty, _tables(analysis), _interactions(analysis))
+
+
+def _score_columns(task: Task) -> list[HtmlColumn]:
+    official = "official SQuAD " if is_squad(task) else ""
+    return [
+        _NAME,
+        HtmlColumn(name=task.label, hint=f"{official}{task.label} on the test questions, points"),
+        HtmlColumn(name=f"Δ{task.label}", hint="difference to the baseline, points"),
+        *_COMPARISON,
+    ]
+
+
+def _detail_columns(task: Task) -> list[HtmlColumn]:
+    official = "official " if is_squad(task) else ""
+    exact = [
+        HtmlColumn(name="EM", hint=f"{official}exact match on the test questions, points"),
+        HtmlColumn(name="ΔEM", hint="difference to the baseline, points"),
+        HtmlColumn(name="interval", hint="simultaneous over all arms, points"),
+    ]
+    return [
+        _NAME,
+        *(exact if task.shows_exact_match else []),
+        HtmlColumn(name=f"selection {task.label}", hint="on held-out training articles; chooses epoch and best arm"),
+        *_DETAILS,
+    ]
 
 
 def _interactions(analysis: Analysis) -> str:
@@ -69,26 +88,29 @@ def _interactions(analysis: Analysis) -> str:
             cells.append(HtmlCell(markup=signed(gain.estimate), value=gain.estimate))
             cells.append(HtmlCell(markup=interval(gain.low, gain.high), value=gain.low))
         rows.append(("", [*cells, HtmlCell(markup=text(p_value(one.p_adjusted)), value=one.p_adjusted)]))
-    return f"{figure(found)}{table(columns, rows, interaction_table.LEGEND)}"
+    return f"{figure(found)}{table(columns, rows, interaction_table.legend(analysis.task))}"
 
 
 def _tables(analysis: Analysis) -> str:
-    """F1 against the baseline, then everything else of each arm; each table fits a page."""
+    """The score against the baseline, then everything else of each arm; each table fits a page."""
+    task = analysis.task
     rows = sorted(analysis.rows, key=lambda row: (row.kind != "arm", row.score is None, -(row.score or 0)))
     scores = (
-        "F1 against the baseline, in points (0 to 100) on the test questions, means over an arm's seeds; ◆ marks the "
-        f"arm chosen on the selection split. Intervals of ΔF1 hold at {confidence(analysis)} for all arms at once. "
-        f"Supported: the highest tier that the interval's lower end reaches; {BELOW_TIERS}. "
+        f"{begins(task.label)} against the baseline, in points (0 to 100) on the test questions, means over an arm's "
+        f"seeds; ◆ marks the arm chosen on the selection split. Intervals of Δ{task.label} hold at "
+        f"{confidence(analysis)} for all arms at once. Supported: the highest tier that the interval's lower end "
+        f"reaches; {BELOW_TIERS}. "
     )
     shares = [row.share_of_ceiling for row in rows if row.share_of_ceiling]
     if shares:
         reasons = dict.fromkeys(share.reason for share in shares if share.reason)
         scores += f"Of ceiling: {CEILING_SCALE}" + "".join(f"; no interval: {reason}" for reason in reasons) + ". "
     scores += "A column's heading sorts by it."
-    details = "Exact match, F1 on the selection split, reconstruction, LoRA and training of the same arms."
+    details = f"{task.label} on the selection split, reconstruction, LoRA and training of the same arms."
+    details = f"Exact match, {details}" if task.shows_exact_match else begins(details)
     classes = [f"{row.kind}{' chosen' if row.best else ''}" for row in rows]
-    return table(_SCORES, zip(classes, map(_scores, rows), strict=True), scores, "sortable") + table(
-        _DETAILS, zip(classes, map(_details, rows), strict=True), details, "sortable"
+    return table(_score_columns(task), zip(classes, map(_scores, rows), strict=True), scores, "sortable") + table(
+        _detail_columns(task), zip(classes, (_details(row, task) for row in rows), strict=True), details, "sortable"
     )
 
 
@@ -116,13 +138,12 @@ def _scores(row: AnalysisRow) -> list[HtmlCell]:
     ]
 
 
-def _details(row: AnalysisRow) -> list[HtmlCell]:
+def _details(row: AnalysisRow, task: Task) -> list[HtmlCell]:
     em = row.em_difference
+    exact = [_number(row, "em", points(row.em)), _difference(em, "em_difference"), _ends(em, "em_difference")]
     return [
         _name(row),
-        _number(row, "em", points(row.em)),
-        _difference(em, "em_difference"),
-        _ends(em, "em_difference"),
+        *(exact if task.shows_exact_match else []),
         _number(row, "selection_score", points(row.selection_score)),
         _number(row, "cosine", decimal(row.cosine)),
         _number(row, "rank", plain(row.rank or None)),

@@ -44,7 +44,7 @@ def questions_script(questions: Sequence[Mapping[str, Any]], names: Mapping[str,
 
 
 def _row(question: Mapping[str, Any], clip: int) -> list[Any]:
-    """One question as a list, as names would be most of its size: id, question, golds, then text and F1 of each."""
+    """One question as a list, as names would be most of its size: id, question, golds, then text and score of each."""
     golds = [_clipped(gold, clip) for gold in dict.fromkeys(question["golds"])]
     row: list[Any] = [question["id"], _clipped(question["question"], clip), golds]
     for name in _ANSWERS:
@@ -62,7 +62,7 @@ def _rounded(score: float | None) -> float | None:
 
 
 def count(questions: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """How many questions the best arm fixed and broke: right is an F1 of 1 in the page's filters too."""
+    """How many questions the best arm fixed and broke: right is a score of 1 in the page's filters too."""
     pairs_ = [(q["baseline"], q["best"]) for q in questions if q["baseline"] and q["best"]]
     scored = [
         (a["score"] == 1, b["score"] == 1) for a, b in pairs_ if a["score"] is not None and b["score"] is not None

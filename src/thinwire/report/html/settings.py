@@ -9,7 +9,7 @@ from thinwire.report.html.markup import figure, paragraph, section
 
 
 def settings(analysis: Analysis) -> str:
-    """Single changes, lines along one setting, F1 against sizes, rank and layers: wide figures first."""
+    """Single changes, lines along one setting, the score against sizes, rank and layers: wide figures first."""
     along = sensitivity.figures(analysis)
     wide = [ladder.figure(analysis), *(one for one in along if one.width == WIDE), *tradeoff.figures(analysis)]
     half = [grid.figure(analysis), *(one for one in along if one.width < WIDE)]

@@ -57,7 +57,8 @@ def _eyebrow(analysis: Analysis) -> str:
 
 
 def _numbers(analysis: Analysis) -> str:
-    """The best arm's difference with its interval, its F1 and the baseline's, the tiers, the share of the ceiling."""
+    """The best arm's difference with its interval, its score and the baseline's, the tiers, the share of the
+    ceiling."""
     found = analysis.verdict
     judged = found.judged_by or found.best  # another than the best, where that is the baseline itself
     best = next((row for row in analysis.rows if row.name == judged), None)
@@ -67,7 +68,8 @@ def _numbers(analysis: Analysis) -> str:
     parts = []
     if difference := best.score_difference:
         ends = interval(difference.low, difference.high)
-        parts.append(f"<strong>{signed(difference.estimate)} F1</strong> <span>{confidence(analysis)} {ends}</span>")
+        gain = f"{signed(difference.estimate)} {text(analysis.task.label)}"
+        parts.append(f"<strong>{gain}</strong> <span>{confidence(analysis)} {ends}</span>")
     against = f" against {points(base.score)}" if base is not None and base is not best else ""
     parts.append(f"<b>{text(best.name)}</b> {points(best.score)}{against}")
     parts.append(f"observed <b>{text(found.tier)}</b>, supported <b>{text(found.supported_tier)}</b>")

@@ -20,7 +20,7 @@ def interactions(analysis: Analysis) -> str:
             for one in analysis.interactions
         ),
     ]
-    return "\n".join(["Interactions:", "", *lines, "", interaction_table.LEGEND])
+    return "\n".join(["Interactions:", "", *lines, "", interaction_table.legend(analysis.task)])
 
 
 def findings(analysis: Analysis) -> str:

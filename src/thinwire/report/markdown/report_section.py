@@ -9,39 +9,38 @@ from thinwire.report.caveats import CEILING_SCALE, first_seed, model_name, notes
 from thinwire.report.markdown.details import findings, interactions
 from thinwire.report.markdown.tables import (
     CONFIGURATION,
-    EM,
-    F1,
-    FINDING,
     GAIN,
     P_VALUE,
     TIER,
     TRAINED,
+    MarkdownColumn,
+    finding_columns,
     inert_markdown,
     interval,
     one_line,
     points,
+    score_columns,
     table,
 )
 from thinwire.report.rows import AnalysisRow
+from thinwire.tasks.task import Task
 
 _ALPHA, _DELTA = "\u03b1", "\u0394"
-
-_COLUMNS = (CONFIGURATION, TRAINED, F1, EM, GAIN, P_VALUE, TIER, FINDING)
 
 
 def section(analysis: Analysis) -> str:
     """Write the section as Markdown, under the experiment's own heading if it has one."""
     sweep, verdict = analysis.sweep, analysis.verdict
     controls = [row for row in analysis.rows if row.kind == "control"]
-    shared = overlap(sweep.shared_paragraphs)
+    shared, columns = overlap(sweep.shared_paragraphs), _columns(analysis.task)
     parts = [
         f"### {one_line(sweep.heading or sweep.name)}",
         f"**{shared}.**" if shared else "",
         f"**Motivation**: {sweep.motivation}" if sweep.motivation else "",
         _design(analysis),
         "**Results**:\n" + "\n".join(_results(analysis)),
-        table([row for row in analysis.rows if row.kind == "arm"], _COLUMNS),
-        f"Controls:\n\n{table(controls, _COLUMNS)}" if controls else "",
+        table([row for row in analysis.rows if row.kind == "arm"], columns),
+        f"Controls:\n\n{table(controls, columns)}" if controls else "",
         interactions(analysis),
         findings(analysis),
         f"**Lesson Learned**: {verdict.headline}. {verdict.sentence}",
@@ -52,6 +51,10 @@ def section(analysis: Analysis) -> str:
         f"commit {sweep.environment.git_commit or 'unknown'}.",
     ]
     return inert_markdown("\n\n".join(part for part in parts if part) + "\n")
+
+
+def _columns(task: Task) -> tuple[MarkdownColumn, ...]:
+    return (CONFIGURATION, TRAINED, *score_columns(task), GAIN, P_VALUE, TIER, *finding_columns(task))
 
 
 def _design(analysis: Analysis) -> str:
@@ -65,18 +68,18 @@ def _design(analysis: Analysis) -> str:
 
 
 def _results(analysis: Analysis) -> list[str]:
-    verdict = analysis.verdict
+    verdict, label = analysis.verdict, analysis.task.label
     rows = {row.name: row for row in analysis.rows if row.kind == "arm" and row.score is not None}
     lines = []
     baseline = next((row for row in rows.values() if row.is_baseline), None)
     if baseline:
         name = "no LoRA" if verdict.about_lora else baseline.name
-        lines.append(f"- Baseline ({name}): {points(baseline.score)}% F1 ({verdict.baseline_check})")
+        lines.append(f"- Baseline ({name}): {points(baseline.score)}% {label} ({verdict.baseline_check})")
     best = rows[verdict.judged_by or verdict.best]
     difference = best.score_difference
     gain = f" ({_DELTA}={points(difference.estimate, '+')}%, {interval(difference)})" if difference else ""
     said = f"LoRA ({_configuration(best)})" if verdict.about_lora else f"arm ({best.name})"
-    lines.append(f"- Best {said}: {points(best.score)}% F1{gain}")
+    lines.append(f"- Best {said}: {points(best.score)}% {label}{gain}")
     if share := best.share_of_ceiling:
         ends = share.reason or "no interval" if share.low is None else f"{share.low:.0%} to {share.high:.0%}"
         lines.append(f"- Share of the ceiling ({CEILING_SCALE}): {share.estimate:.0%} ({ends})")

@@ -11,37 +11,39 @@ from thinwire.report.markdown.details import findings, interactions
 from thinwire.report.markdown.origin import bits, codec_metric, data_in_words, date, model_in_words, origin
 from thinwire.report.markdown.tables import (
     CONFIGURATION,
-    EM,
-    F1,
-    FINDING,
     GAIN,
     P_VALUE,
     TIER,
     TRAINED,
     MarkdownColumn,
+    finding_columns,
     inert_markdown,
     line,
     percent,
     points,
+    score_columns,
     table,
 )
 from thinwire.report.rows import AnalysisRow
+from thinwire.report.score_words import begins, names
 from thinwire.results.arm_record import Kind
 from thinwire.results.read import CEILING, CODEC
+from thinwire.tasks.task import Task
 
 
 def section(record: Analysis) -> str:
     """Write everything: verdict, origin, arms, controls, reconstruction and degeneration of the answers, codecs."""
     arms, controls = (_rows(record, kind) for kind in _KINDS)
-    shared = (CONFIGURATION, TRAINED, F1, EM, _difference(record))
+    shared = (CONFIGURATION, TRAINED, *score_columns(record.task), _difference(record))
+    last = (_selection(record.task), *finding_columns(record.task))
     parts = [
         _overlap(record),
         _verdict(record),
         origin(record),
         f"```bash\n{record.command}\n```" if record.command else "",
-        table(arms, (*shared, P_VALUE, TIER, _CEILING, *_sizes(arms), _SELECTION, FINDING)),
+        table(arms, (*shared, P_VALUE, TIER, _CEILING, *_sizes(arms), *last)),
         "Controls:" if controls else "",
-        table(controls, (*shared, _SELECTION, FINDING)),
+        table(controls, (*shared, *last)),
         _legend(record, arms),
         interactions(record),
         *_reconstruction_and_answers(record, [*arms, *controls]),
@@ -56,13 +58,14 @@ def short_section(record: Analysis) -> str:
     """Write the arm that was chosen, the baseline and the controls, with the verdict."""
     named = {record.verdict.best, record.verdict.judged_by}
     rows = [row for row in record.rows if row.kind == "control" or row.is_baseline or row.name in named]
-    columns = (_in_words(record), F1, EM, _difference(record))
+    scores = begins(names(record.task, " and "))
+    columns = (_in_words(record), *score_columns(record.task), _difference(record))
     parts = [
         _overlap(record),
         _verdict(record),
         table([row for row in rows if row.status == "done"], columns),
         f"{model_in_words(record)}; {data_in_words(record)}; {record.sweep.environment.device}, {date(record)}. "
-        f"F1 and EM in points; the interval is {record.confidence:.0%}, simultaneous over all arms compared.",
+        f"{scores} in points; the interval is {record.confidence:.0%}, simultaneous over all arms compared.",
         f"Limits of the numbers: {'; '.join(found)}." if (found := limits(record)) else "",
     ]
     return inert_markdown("\n\n".join(part for part in parts if part) + "\n")
@@ -104,11 +107,13 @@ def _difference(record: Analysis) -> MarkdownColumn:
 
 
 def _legend(record: Analysis, arms: list[AnalysisRow]) -> str:
-    said = ["F1 and EM are points on the test questions."]
+    label = record.task.label
+    both = names(record.task, " and ")
+    said = [f"{begins(both)} {'are points' if both != label else 'is in points'} on the test questions."]
     if num_compared := sum(row.score_difference is not None for row in arms):
         tiers = ", ".join(f"{tier} {points(gain, '+').removesuffix('.0')}" for tier, gain in record.thresholds.items())
         said.append(
-            f"To the baseline: difference in F1, with its {record.confidence:.0%} interval, simultaneous over all "
+            f"To the baseline: difference in {label}, with its {record.confidence:.0%} interval, simultaneous over all "
             f"arms compared ({num_compared}), from {record.resamples:,} paired resamples of paragraphs; p is "
             f"adjusted after Holm. Tier: the highest that the interval's lower end supports ({tiers}); {BELOW_TIERS}."
         )
@@ -124,10 +129,11 @@ def _legend(record: Analysis, arms: list[AnalysisRow]) -> str:
             if not of_one
             else "the share of the ceiling and what is said of the answers are"
         )
-        said.append(f"Metrics are means over an arm's seeds, but {alone}{first_seed(record)}.")
+        but = f", but {alone}{first_seed(record)}" if record.task.has_texts else ""
+        said.append(f"Metrics are means over an arm's seeds{but}.")
     said.append(
-        "Selection F1, on held-out training articles, chose each arm's epoch and the arm in bold; its questions are "
-        "others, so it is not to be compared with F1. Trained: parameters."
+        f"Selection {label}, on held-out training articles, chose each arm's epoch and the arm in bold; its questions "
+        f"are others, so it is not to be compared with {label}. Trained: parameters."
     )
     return " ".join(said)
 
@@ -181,7 +187,12 @@ _MATRIX_BYTES = MarkdownColumn(
     "MB for the matrix", lambda row: "" if row.matrix_bytes is None else f"{row.matrix_bytes / 1e6:.1f}"
 )
 _CODE_BITS = MarkdownColumn("bits a token", lambda row: "" if row.code_bits is None else bits(row.code_bits))
-_SELECTION = MarkdownColumn("selection F1", lambda row: points(row.selection_score))
+
+
+def _selection(task: Task) -> MarkdownColumn:
+    return MarkdownColumn(f"selection {task.label}", lambda row: points(row.selection_score))
+
+
 _CEILING = MarkdownColumn("of the ceiling", _of_ceiling, numeric=False)
 
 
@@ -209,7 +220,12 @@ def _cut(row: AnalysisRow) -> str:
 def _reconstruction_and_answers(record: Analysis, rows: list[AnalysisRow]) -> list[str]:
     # Records of earlier versions do not say how rare rows are rebuilt.
     says_rare = any(row.rare_cosine is not None for row in rows)
-    columns = [column for column in _ANSWERS if column is not _RARE or says_rare]
+    rebuilt = [column for column in _RECONSTRUCTION if column is not _RARE or says_rare]
+    if not record.task.has_texts:
+        rare = " (rare: the mean over rows that occur 1 to 9 times in the training prompts)" if says_rare else ""
+        return [f"Reconstruction{rare}:", table(rows, [CONFIGURATION, *rebuilt])]
+    raw = MarkdownColumn(f"raw {record.task.label}", lambda row: points(row.raw_score))
+    columns = [CONFIGURATION, *rebuilt, raw, *_ANSWERS, *finding_columns(record.task)]
     rare = "rare: the mean over rows that occur 1 to 9 times in the training prompts; " if says_rare else ""
     return [
         f"Reconstruction, and degeneration of the answers{first_seed(record)} ({rare}cut: those that the length limit "
@@ -219,18 +235,17 @@ def _reconstruction_and_answers(record: Analysis, rows: list[AnalysisRow]) -> li
 
 
 _RARE = MarkdownColumn("rare cosine", lambda row: _decimal(row.rare_cosine))
-_ANSWERS = (
-    CONFIGURATION,
+_RECONSTRUCTION = (
     MarkdownColumn("cosine at start", lambda row: _decimal(row.cosine_at_start)),
     MarkdownColumn("cosine", lambda row: _decimal(row.cosine)),
     _RARE,
     MarkdownColumn("relative MSE", lambda row: _decimal(row.relative_mse)),
     MarkdownColumn("nearest row", lambda row: percent(row.nearest_row_accuracy)),
-    MarkdownColumn("raw F1", lambda row: points(row.raw_score)),
+)
+_ANSWERS = (
     MarkdownColumn("different answers", _distinct),
     MarkdownColumn("first word", _first_word, numeric=False),
     MarkdownColumn("cut", _cut),
-    FINDING,
 )
 
 

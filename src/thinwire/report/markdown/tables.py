@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from thinwire.report.compare import inert
 from thinwire.report.rows import AnalysisRow, Difference
+from thinwire.tasks.task import Task
 
 _TAG = re.compile("<(?=[A-Za-z/!?])")
 _LINK = re.compile(r"\](\(|\[|:)")
@@ -56,10 +57,10 @@ CONFIGURATION = MarkdownColumn("configuration", lambda row: f"**{row.name}**" if
 TRAINED = MarkdownColumn("trained", lambda row: f"{row.params:,}")
 
 
-F1 = MarkdownColumn("F1", lambda row: points(row.score))
-
-
-EM = MarkdownColumn("EM", lambda row: points(row.em))
+def score_columns(task: Task) -> tuple[MarkdownColumn, ...]:
+    """The task's score, and EM where it says more."""
+    exact = (MarkdownColumn("EM", lambda row: points(row.em)),) if task.shows_exact_match else ()
+    return (MarkdownColumn(task.label, lambda row: points(row.score)), *exact)
 
 
 GAIN = MarkdownColumn("to the baseline", _gain, numeric=False)
@@ -71,11 +72,16 @@ P_VALUE = MarkdownColumn("adjusted p", _p_value)
 TIER = MarkdownColumn("tier", lambda row: row.supported_tier or "", numeric=False)
 
 
-FINDING = MarkdownColumn("answers", lambda row: row.degeneration.finding if row.degeneration else "", numeric=False)
+_FINDING = MarkdownColumn("answers", lambda row: row.degeneration.finding if row.degeneration else "", numeric=False)
+
+
+def finding_columns(task: Task) -> tuple[MarkdownColumn, ...]:
+    """What was found of the answers' form, where they are texts of the model's own."""
+    return (_FINDING,) if task.has_texts else ()
 
 
 def table(rows: Sequence[AnalysisRow], columns: Sequence[MarkdownColumn]) -> str:
-    """Write rows as a Markdown table, the highest F1 first; one that failed shows its status and no number."""
+    """Write rows as a Markdown table, the highest score first; one that failed shows its status and no number."""
     if not rows:
         return ""
     lines = [line(column.head for column in columns), line("---:" if one.numeric else "---" for one in columns)]

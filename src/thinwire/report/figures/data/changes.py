@@ -33,6 +33,8 @@ class Ladder:
     single: list[Rung]
     combined: list[Rung]
     confidence: str
+    metric: str
+    """Name of the score."""
 
     @property
     def rungs(self) -> list[Rung]:
@@ -40,7 +42,7 @@ class Ladder:
         return self.single + self.combined
 
     def span(self) -> tuple[float, float]:
-        """The least and the greatest F1 that must be seen; an interval may reach below zero, F1 does not."""
+        """The least and the greatest score that must be seen; an interval may reach below zero, a score does not."""
         ends = [self.score + end for rung in self.rungs for end in (rung.arm.estimate, *(rung.arm.outer or ()))]
         return max(0.0, min(self.score, *ends)), max(self.score, *ends)
 
@@ -69,7 +71,7 @@ def ladder(analysis: Analysis) -> Ladder | None:
         return None
     for rungs in (single, combined):
         rungs.sort(key=lambda rung: -rung.arm.estimate)
-    return Ladder(base.name, base.done_score, single, combined, confidence(analysis))
+    return Ladder(base.name, base.done_score, single, combined, confidence(analysis), analysis.task.label)
 
 
 def _changes(settings: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:

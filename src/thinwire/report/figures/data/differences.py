@@ -1,4 +1,4 @@
-"""Arms by their difference in F1 to the baseline, and where baseline, best arm and controls stand."""
+"""Arms by their difference in the score to the baseline, and where baseline, best arm and controls stand."""
 
 from __future__ import annotations
 
@@ -33,12 +33,14 @@ class Compared:
 
 @dataclass(frozen=True)
 class Forest:
-    """Arms by their difference in F1, largest first, against the thresholds and the ceiling."""
+    """Arms by their difference in the score, largest first, against the thresholds and the ceiling."""
 
     rows: list[Compared]
     thresholds: list[tuple[str, float]]
     ceiling: float | None
     confidence: str
+    metric: str
+    """Name of the score."""
 
     def span(self) -> tuple[float, float]:
         """The least and the greatest value that must be seen."""
@@ -60,7 +62,7 @@ class Standing:
 
 
 def compared(row: AnalysisRow) -> Compared | None:
-    """The row's difference in F1, None where there is none; the baseline's to itself is zero."""
+    """The row's difference in the score, None where there is none; the baseline's to itself is zero."""
     difference = row.score_difference
     if difference is None and not row.is_baseline:
         return None
@@ -84,11 +86,11 @@ def forest(analysis: Analysis) -> Forest | None:
     top, base = ceiling(analysis), baseline(analysis)
     reach = top - base.done_score if top is not None and base is not None else None
     rows.sort(key=lambda row: (-row.estimate, row.is_baseline))
-    return Forest(rows, thresholds(analysis), reach, confidence(analysis))
+    return Forest(rows, thresholds(analysis), reach, confidence(analysis), analysis.task.label)
 
 
 def standings(analysis: Analysis) -> list[Standing]:
-    """Baseline, best arm and controls, highest F1 first."""
+    """Baseline, best arm and controls, highest score first."""
     found = []
     for row in arms(analysis) + arms(analysis, "control"):
         role = "best" if row.best else "baseline" if row.is_baseline else "control"

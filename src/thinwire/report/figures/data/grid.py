@@ -10,7 +10,7 @@ from thinwire.report.figures.data.rows import arms, differ_in_lora_alone, layer_
 
 @dataclass(frozen=True)
 class GridCell:
-    """All arms of one rank on the same layers, as (alpha, F1, name), by alpha."""
+    """All arms of one rank on the same layers, as (alpha, score, name), by alpha."""
 
     rank: int
     layers: str

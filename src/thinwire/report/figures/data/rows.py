@@ -20,7 +20,7 @@ def confidence(analysis: Analysis) -> str:
 
 
 def arms(analysis: Analysis, kind: str = "arm") -> list[AnalysisRow]:
-    """Rows of one kind that have an F1."""
+    """Rows of one kind that have a score."""
     return [row for row in analysis.rows if row.kind == kind and row.score is not None]
 
 
@@ -36,7 +36,7 @@ def baseline(analysis: Analysis) -> AnalysisRow | None:
 
 
 def ceiling(analysis: Analysis) -> float | None:
-    """F1 of the model that reads text with LoRA, if it was run: what no arm can be expected to pass."""
+    """Score of the model that reads text with LoRA, if it was run: what no arm can be expected to pass."""
     return next((row.score for row in arms(analysis, "control") if row.name == CEILING), None)
 
 

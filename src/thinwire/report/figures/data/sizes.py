@@ -1,4 +1,4 @@
-"""F1 of each arm against its trained parameters, bytes in place of the embedding matrix, and bits of a code."""
+"""Score of each arm against its trained parameters, bytes in place of the embedding matrix, and bits of a code."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from thinwire.report.figures.data.rows import (
 )
 from thinwire.report.figures.data.settings import SettingLine, along_settings, words
 from thinwire.report.rows import AnalysisRow
+from thinwire.report.score_words import begins
 
 _ENOUGH = 3
 """Different sizes: of two, the differences say which is better."""
@@ -51,6 +52,8 @@ class Tradeoff:
     lines: list[list[str]]
     """For each group the names of the arms on its line, smallest first; none where groups are no lines."""
     ceiling: float | None
+    metric: str
+    """Name of the score."""
     reference: tuple[str, float] | None
     """What the sizes are to be compared with, and its own size, where they reach it."""
 
@@ -61,16 +64,16 @@ class Tradeoff:
 
 
 _SIZES = (
-    ("params", "parameters", "F1 against trainable parameters", "trainable parameters, adapter and LoRA", "parameters"),
-    ("matrix_bytes", "bytes", "F1 against bytes", "bytes in place of the embedding matrix", "bytes"),
-    ("code_bits", "bits", "F1 against bits a token", "bits a token's code takes", "bits"),
+    ("params", "parameters", "trainable parameters", "trainable parameters, adapter and LoRA", "parameters"),
+    ("matrix_bytes", "bytes", "bytes", "bytes in place of the embedding matrix", "bytes"),
+    ("code_bits", "bits", "bits a token", "bits a token's code takes", "bits"),
 )
 
 
 def tradeoffs(analysis: Analysis) -> list[Tradeoff]:
     """A figure for each size of which the arms have at least three."""
     found = []
-    for field, key, title, axis, unit in _SIZES:
+    for field, key, size_name, axis, unit in _SIZES:
         sized = [(float(size), row) for row in arms(analysis) if (size := getattr(row, field))]
         sized.sort(key=lambda pair: pair[0])
         rows = [row for _, row in sized]
@@ -80,7 +83,9 @@ def tradeoffs(analysis: Analysis) -> list[Tradeoff]:
         labels, groups, lines = _labels(analysis, rows, sizes)
         points = [_point(row, sizes[row.name], *labels[row.name]) for row in rows]
         reference = _reference(analysis, key, points)
-        found.append(Tradeoff(key, title, axis, unit, points, groups, lines, ceiling(analysis), reference))
+        label = analysis.task.label
+        title = f"{begins(label)} against {size_name}"
+        found.append(Tradeoff(key, title, axis, unit, points, groups, lines, ceiling(analysis), label, reference))
     return found
 
 
