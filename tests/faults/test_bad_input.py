@@ -501,7 +501,7 @@ DATA_FILES = [
     ("a.csv", CELLS + '"Ada" was here,Who?,Ada\n', ["a.csv, line 3: no table"]),
     ("a.csv", CELLS + '"Ada was here,Who?,Ada\n', ["a.csv, line 3: no table"]),
     ("a.csv", CELLS + '"' + "x" * 200_000, ["a.csv, line 3: a cell has more than 131,072 characters"]),
-    ("a.csv", CELLS + "x" * (1 << 24), ["a.csv, line 3: has more than 16,777,216 bytes"]),
+    ("a.csv", CELLS + "x" * ((1 << 24) + 1), ["a.csv, line 3: has more than 16,777,216 bytes"]),
     ("a.csv", CELLS + "Ada, ,Ada\n", ["a.csv, line 3, question: found a blank text"]),
     ("a.csv", CELLS + ",Who?,Ada\n", ["a.csv, line 3, context: found a blank text"]),
     ("a.csv", CELLS + "Ada,Who?, \n", ["a.csv, line 3, answers[0]: found a blank text"]),

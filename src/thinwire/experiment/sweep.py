@@ -78,8 +78,8 @@ def run_sweep(
         track=check_trackers(track),
         session=secrets.token_hex(8),
     )
-    log_left_out(experiment, only, controls)
     planned, splits = _checked(request, folder, splits, resume=resume)  # before anything is written, claims included
+    log_left_out(experiment, only, controls)
     with exclusive(folder):
         check_folder(folder, experiment, resume)
         claims = RunClaims(folder)
