@@ -112,17 +112,7 @@ MODELS = {
     "t5": lambda: hf.T5ForConditionalGeneration(
         hf.T5Config(vocab_size=V, d_model=32, d_kv=8, d_ff=48, num_layers=1, num_heads=4)
     ),
-    "mamba": lambda: hf.MambaForCausalLM(hf.MambaConfig(vocab_size=V, hidden_size=32, num_hidden_layers=2)),
     "rwkv": lambda: hf.RwkvForCausalLM(hf.RwkvConfig(vocab_size=V, hidden_size=32, num_hidden_layers=2)),
-    "lfm2": lambda: hf.Lfm2ForCausalLM(hf.Lfm2Config(**SIZES, layer_types=["conv", "full_attention"])),
-    "stablelm": lambda: hf.StableLmForCausalLM(hf.StableLmConfig(**SIZES)),
-    "bloom": lambda: hf.BloomForCausalLM(hf.BloomConfig(vocab_size=V, hidden_size=32, n_layer=2, n_head=4)),
-    "gemma 2, capped logits": lambda: hf.Gemma2ForCausalLM(hf.Gemma2Config(**SIZES, head_dim=16)),
-    "gpt-oss, sinks": lambda: hf.GptOssForCausalLM(
-        hf.GptOssConfig(
-            **SIZES, head_dim=8, num_local_experts=4, num_experts_per_tok=2, layer_types=["full_attention"] * 2
-        )
-    ),
     "gemma 3, multimodal": lambda: hf.Gemma3ForConditionalGeneration(
         hf.Gemma3Config(
             text_config={**SIZES, "head_dim": 8},
@@ -461,6 +451,22 @@ WORKS = {
     ),
     "cohere, scaled logits": other_model(lambda: hf.CohereForCausalLM(hf.CohereConfig(**SIZES))),
     "smollm 3": other_model(lambda: hf.SmolLM3ForCausalLM(hf.SmolLM3Config(**SIZES))),
+    "mamba": other_model(
+        lambda: hf.MambaForCausalLM(hf.MambaConfig(vocab_size=V, hidden_size=32, num_hidden_layers=2))
+    ),
+    "lfm2": other_model(lambda: hf.Lfm2ForCausalLM(hf.Lfm2Config(**SIZES, layer_types=["conv", "full_attention"]))),
+    "stablelm": other_model(lambda: hf.StableLmForCausalLM(hf.StableLmConfig(**SIZES))),
+    "bloom": other_model(
+        lambda: hf.BloomForCausalLM(hf.BloomConfig(vocab_size=V, hidden_size=32, n_layer=2, n_head=4))
+    ),
+    "gemma 2, capped logits": other_model(lambda: hf.Gemma2ForCausalLM(hf.Gemma2Config(**SIZES, head_dim=16))),
+    "gpt-oss, sinks": other_model(
+        lambda: hf.GptOssForCausalLM(
+            hf.GptOssConfig(
+                **SIZES, head_dim=8, num_local_experts=4, num_experts_per_tok=2, layer_types=["full_attention"] * 2
+            )
+        )
+    ),
     "gemma 3, text": other_model(lambda: hf.Gemma3ForCausalLM(hf.Gemma3TextConfig(**{**SIZES, "head_dim": 16}))),
 }
 """Changes with which a model still works."""

@@ -66,9 +66,7 @@ class Row(TypedDict):
 
 def test_a_row_of_another_type_is_an_error_that_names_line_entry_and_value(tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"id": "a", "score": 1}\n{"id": "b", "score": "high"}\n')
-    with pytest.raises(
-        ThinwireError, match=r"rows\.jsonl, line 2: score: .* valid number.*, got 'high'"
-    ):
+    with pytest.raises(ThinwireError, match=r"rows\.jsonl, line 2: score: .* valid number.*, got 'high'"):
         read_rows(tmp_path / "rows.jsonl", TypeAdapter(list[Row]))
 
 

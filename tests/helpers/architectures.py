@@ -1,4 +1,4 @@
-"""Tiny random models of many architectures: those that Thinwire runs, and those that it refuses."""
+"""Tiny random models of many architectures: those that Thinwire packs, those that it pads, those that it refuses."""
 
 import torch
 import transformers
@@ -29,14 +29,38 @@ SUPPORTED = {
     "SmolLM3": _LLAMA,
     "Starcoder2": _LLAMA,
 }
-"""Sizes of each, by the name that transformers gives to the configuration."""
+"""Sizes of those that are packed, by the name that transformers gives to the configuration."""
 
-REFUSED = {
+PADDED = {
+    "Bloom": ({**_VOCABULARY, "hidden_size": 32, "n_layer": 2, "n_head": 4}, "does not let its attention be replaced"),
     "Falcon": (_SIZES, "does not let its attention be replaced"),
-    "Gemma2": ({**_LLAMA, "head_dim": 8}, "caps its attention scores"),
+    "Gemma2": (
+        {**_LLAMA, "head_dim": 8, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0},
+        "caps its attention scores",
+    ),
+    "GptOss": ({**_LLAMA, "head_dim": 8, "num_local_experts": 2, "num_experts_per_tok": 1}, "attention sinks"),
     "Lfm2": ({**_LLAMA, "full_attn_idxs": [1]}, "layers of the kind conv"),
     "Mamba": ({**_VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2}, "linear_attention|recurrent state"),
+    "MiniMax": (
+        {**_LLAMA, "num_local_experts": 2, "layer_types": ["linear_attention", "full_attention"]},
+        "layers of the kind linear_attention.*only prompts of equal length together",
+    ),
     "StableLm": (_LLAMA, "does not pass a model's extra arguments on to attention"),
+}
+"""Sizes of those that run in padded batches, and a part of what the log says of the reason."""
+
+WITHOUT_ATTENTION = frozenset({"Mamba"})
+
+REFUSED = {
+    "Bert": (_SIZES, "looks at later tokens"),
+    "RecurrentGemma": (
+        {**_LLAMA, "lru_width": 32, "block_types": ["recurrent", "attention"], "attention_window_size": 64},
+        "logits are not output head x last hidden state",
+    ),
+    "Rwkv": (
+        {**_VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2, "rescale_every": 1},
+        "changes its weights when it runs",
+    ),
 }
 """Sizes of each, and a part of the reason."""
 

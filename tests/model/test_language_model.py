@@ -89,9 +89,10 @@ def test_a_model_that_scales_or_caps_its_logits_is_refused_in_every_type(change,
         check_model(lm)
 
 
-def test_a_model_whose_attention_is_not_plain_is_refused():
+def test_a_model_whose_attention_is_not_plain_is_not_packed(caplog):
     lm = tiny_lm()
-    check_model(lm)
+    assert check_model(lm) is lm
+    assert lm.packs
     for layer in lm.model.model.layers:
         # As if the model's own attention had a scale that patched attention does not get.
         layer.self_attn.register_forward_pre_hook(
@@ -99,8 +100,8 @@ def test_a_model_whose_attention_is_not_plain_is_refused():
                 module, "scaling", 8**-0.5 if lm.model.config._attn_implementation == "thinwire_segments" else 1.0
             )
         )
-    with pytest.raises(UsageError, match="attention other than causal softmax attention"):
-        check_model(lm)
+    assert check_model(lm).batching == "padded"
+    assert "attention other than causal softmax attention" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -191,12 +192,37 @@ def test_the_window_and_the_positions_are_the_configurations(changes, window, po
     assert (lm.window, lm.most_positions) == (window, positions)
 
 
-def test_a_models_extra_argument_of_attention_is_refused_by_name():
+def test_a_model_with_an_extra_argument_of_attention_is_not_packed_and_the_log_names_it(caplog):
     lm = tiny_lm()
     for layer in lm.model.model.layers:
         layer.self_attn.register_forward_pre_hook(
             lambda _, args, kwargs: (args, {**kwargs, "position_bias": 0.0 if "blocks" in kwargs else None}),
             with_kwargs=True,
         )
-    with pytest.raises(UsageError, match="tiny: the model's attention takes position_bias, which is not supported yet"):
+    assert check_model(lm).batching == "padded"
+    assert "tiny: the model's attention takes position_bias, which packed sequences cannot have yet; so" in caplog.text
+
+
+def test_a_model_that_runs_neither_packed_nor_padded_is_refused_with_both_causes():
+    lm = tiny_lm()
+
+    def refuse(_, __, kwargs):
+        if kwargs.get("inputs_embeds") is not None:
+            raise ValueError("give input_ids")
+
+    lm.model.get_decoder().register_forward_pre_hook(refuse, with_kwargs=True)
+    with pytest.raises(UsageError, match=r"tiny: .* packed sequences \(give input_ids\); nor .* \(give input_ids\)"):
+        check_model(lm)
+
+
+def test_a_model_whose_own_generate_gives_other_logits_than_it_is_refused():
+    lm = tiny_lm()
+    lm.model.set_attn_implementation = lambda _: None  # so it cannot be packed
+
+    def change(_, __, kwargs, out):
+        if kwargs["use_cache"]:  # only in generate()
+            out.logits = out.logits.flip(-1)
+
+    lm.model.register_forward_hook(change, with_kwargs=True)
+    with pytest.raises(UsageError, match=r"generate\(\) has other logits than the model"):
         check_model(lm)

@@ -136,6 +136,11 @@ def test_a_micro_batch_takes_its_share_of_the_free_memory_within_limits(tokens, 
     each = {in_training: 2368, decoding_batch_tokens: 256}[tokens]
     free["bytes"] = each * 1000 / 0.6 + 1
     assert tokens(in_bfloat16(on_gpu()), "auto") == 1000
+    # Padded, attention keeps three times 384 weights for each head: 2 x 4 x (14 x 32 + 3 x 48 + 3 x 384 x 4) in
+    # training; in decoding, a layer's share of that beside keys and values, 512 + 4 x (14 x 32 + 3 x 48 + 3 x 384 x 4).
+    each = {in_training: 41_600, decoding_batch_tokens: 512 + 20_800}[tokens]
+    free["bytes"] = each * 1000 / 0.6 + 1
+    assert tokens(dataclasses.replace(tiny_lm(), batching="padded"), "auto") == 1000
 
 
 def test_compiled_layers_take_less_memory(monkeypatch):
@@ -185,10 +190,17 @@ def test_auto_uses_cuda_graphs_on_a_gpu_with_a_small_model(monkeypatch):
 
 @pytest.mark.parametrize(
     "lm",
-    [in_bfloat16(tiny_lm()), on_gpu(), dataclasses.replace(in_bfloat16(on_gpu()), base_bits=8)],
-    ids=["on a CPU", "in float32", "quantised"],
+    [
+        in_bfloat16(tiny_lm()),
+        on_gpu(),
+        dataclasses.replace(in_bfloat16(on_gpu()), base_bits=8),
+        dataclasses.replace(in_bfloat16(on_gpu()), batching="padded"),
+    ],
+    ids=["on a CPU", "in float32", "quantised", "padded"],
 )
 def test_cuda_graphs_that_cannot_be_captured_are_off_or_refused_if_asked_for(lm):
     assert not uses_cuda_graphs(lm, "auto")
-    with pytest.raises(UsageError, match="needs a CUDA device, and a model in bfloat16 that is not quantised"):
+    with pytest.raises(
+        UsageError, match="needs a CUDA device, and a model in bfloat16 that packs prompts, is not quan"
+    ):
         uses_cuda_graphs(lm, True)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from thinwire.errors import UsageError
 from thinwire.evaluation.kv_cache import KeyValueCache, PackedKeyValues
+from thinwire.evaluation.own_decoding import own_continuations
 from thinwire.model.language_model import LanguageModel
 from thinwire.ops.cuda_graphs import GraphPool
 from thinwire.ops.packing import Packed, pack
@@ -74,9 +75,14 @@ def greedy_batches(
     """Decode one batch after the other, each as ``greedy`` does.
 
     While a GPU runs the prefill of a batch, the CPU yields the batch before and lays out the next one, so that the GPU
-    does not wait for either.
+    does not wait for either. A model that cannot pack prompts decodes each batch with its own ``generate()``.
     """
     batches = within_positions(lm, batches, rule.max_new_tokens)
+    if not lm.packs:
+        ends, most = rule.end_ids | rule.newline_ids, rule.max_new_tokens
+        for prompts in batches:
+            yield cut_at_stop(own_continuations(lm, matrix, prompts, max_new_tokens=most, end_ids=ends), rule)
+        return
     max_chunk_tokens = PREFILL_TOKENS["cuda" if lm.device.type == "cuda" else "cpu"]
     room = rule.max_new_tokens - 1
     layouts = (lay_out_prompts(prompts, room=room, prefill_tokens=max_chunk_tokens) for prompts in batches)

@@ -29,7 +29,7 @@ def compiled_layers(lm: LanguageModel, setting: bool | Auto, num_tokens: int) ->
     if setting == "auto":
         parameters = sum(parameter.numel() for layer in lm.layers for parameter in layer.parameters())
         kind = "cuda" if lm.device.type == "cuda" else "cpu"
-        can = lm.base_bits is None and not lm.is_divided and _can_compile(kind)
+        can = lm.packs and lm.base_bits is None and not lm.is_divided and _can_compile(kind)
         setting = can and 4.0 * parameters * num_tokens > _LEAST_FLOPS[kind]
     if not setting:
         yield False

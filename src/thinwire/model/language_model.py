@@ -8,17 +8,23 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from thinwire.config.settings import AUTO_MAP
 from thinwire.ops.packing import Segments
+from thinwire.ops.padding import padded_states
 from thinwire.ops.segment_attention import packed_arguments, patched_attention
 from thinwire.results.arm_record import ModelIdentity
 
 logger = logging.getLogger(__name__)
+
+Batching = Literal["packed", "padded", "equal"]
+"""How sequences of several lengths are computed together: ``packed`` into one row, with attention of Thinwire's own;
+or by the model's own forward pass and ``generate()``, in training padded on the right, in decoding padded on the left
+(``padded``) or only those of equal length together (``equal``)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +42,8 @@ class LanguageModel:
     """Bits per weight of quantised linear layers (``ModelConfig.base_bits``); None if they are not quantised."""
     quantisation: str | None = None
     """How the file that the weights were read from stores most of them if it is quantised (``Q4_1``); else None."""
+    batching: Batching = "packed"
+    """What ``thinwire.model.support.check_model`` finds that the model can do."""
 
     def identity(self) -> ModelIdentity:
         """Return the model's entry in arm records."""
@@ -76,7 +84,10 @@ class LanguageModel:
 
     @property
     def window(self) -> int | None:
-        """The sliding window of some layers, in tokens; None if all layers attend to all earlier tokens."""
+        """The sliding window of some layers, in tokens, that packed sequences have to fit; None if all layers attend to
+        all earlier tokens, or sequences are not packed: the model's own attention has its window."""
+        if not self.packs:
+            return None
         config = self.model.config.get_text_config()
         kinds = getattr(config, "layer_types", None)
         # A model that does not list the kinds of its layers uses the window in all of them (Mistral).
@@ -139,22 +150,27 @@ class LanguageModel:
 
     @property
     def num_heads(self) -> int:
-        """Number of query heads in a layer."""
-        return int(self.model.config.get_text_config().num_attention_heads)
+        """Number of query heads in a layer; 0 in a model without attention."""
+        return int(getattr(self.model.config.get_text_config(), "num_attention_heads", 0))
 
     @property
     def num_key_heads(self) -> int:
         """Number of key-value heads in a layer; each serves an equal number of query heads."""
-        config = self.model.config.get_text_config()
-        return int(getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
+        return int(getattr(self.model.config.get_text_config(), "num_key_value_heads", None) or self.num_heads)
+
+    @property
+    def packs(self) -> bool:
+        """Whether sequences are packed."""
+        return self.batching == "packed"
 
     @property
     def has_fixed_steps(self) -> bool:
         """Whether inputs of the same shapes always run the same kernels of one device, without waiting for a value on
-        the CPU. That fails if rotary embeddings change with the length or quantised layers search for outliers."""
+        the CPU. That fails if rotary embeddings change with the length, quantised layers search for outliers, or the
+        model's own forward pass computes padded batches."""
         rotary = str(getattr(self.model.config.get_text_config(), "rope_parameters", None))
         changes = any(kind in rotary for kind in ("dynamic", "longrope"))
-        return self.base_bits is None and not changes and not self.is_divided
+        return self.packs and self.base_bits is None and not changes and not self.is_divided
 
     def embedding_hash(self) -> str:
         """Return the SHA-256 of the embedding matrix's bytes, the cache key of everything derived from it."""
@@ -169,11 +185,13 @@ class LanguageModel:
                 same ``T`` packed tokens; variants do not attend to each other.
             positions: ``[T]`` int64, each token's position in its own sequence.
             segments: which of the ``T`` tokens attend to which.
-            cache: transformers' ``Cache``; stores each layer's keys and values for decoding.
+            cache: transformers' ``Cache``; stores each layer's keys and values for decoding. Only if the model packs.
 
         Returns:
             ``[A, T, D]``: the last hidden state.
         """
+        if not self.packs:
+            return padded_states(self._own_states, embeddings.to(self.dtype), segments)
         own = segments.to(self.device).repeated(len(embeddings))
         with patched_attention(self.model):
             out = self.model.get_decoder()(
@@ -184,6 +202,12 @@ class LanguageModel:
                 use_cache=cache is not None,
                 **packed_arguments(own, self.dtype),
             )
+        hidden: Tensor = out.last_hidden_state
+        return hidden.to(self.device)
+
+    def _own_states(self, embeddings: Tensor) -> Tensor:
+        """Run the decoder with its own attention over ``[B, T, D]``; returns its last hidden state, ``[B, T, D]``."""
+        out = self.model.get_decoder()(inputs_embeds=embeddings, use_cache=False)
         hidden: Tensor = out.last_hidden_state
         return hidden.to(self.device)
 
@@ -215,8 +239,9 @@ class LanguageModel:
     def logits(self, hidden: Tensor) -> Tensor:
         """Apply the output head, and the model's scale and cap of logits: hidden states ``[..., D]`` to logits
         ``[..., V]`` in float32."""
-        head: Tensor = self.model.get_output_embeddings()(hidden)
-        logits = head.float().to(self.device)
+        head = self.model.get_output_embeddings()
+        # Mamba's hidden state is float32, whatever the weights are.
+        logits: Tensor = head(hidden.to(head.weight.dtype)).float().to(self.device)
         if self._logit_scale != 1:
             logits = logits * self._logit_scale
         cap = getattr(self.model.config.get_text_config(), "final_logit_softcapping", None)

@@ -91,7 +91,7 @@ def load(config: ModelConfig) -> LanguageModel:
         quantisation=quantisation(gguf, folder) if gguf else None,
     )
     check_placement(lm, config.device)
-    check_model(lm)
+    lm = check_model(lm)
     # A local folder has no commit; it is identified by its embedding matrix.
     return lm if lm.revision else replace(lm, revision=f"matrix-{lm.embedding_hash()}")
 

@@ -49,7 +49,7 @@ class _StackedLinear(nn.Module):
         self.up = up.requires_grad_()
         """``[n, out, r]`` float32."""
         self.scale = scale
-        """``[n, 1, 1]`` float32: alpha over rank; zero for an arm that does not adapt this module."""
+        """``[A, 1, 1]`` float32: alpha over rank; zero for an arm that does not adapt this module."""
         self.dropout = dropout
         self.target = target
         """The module's own name, such as ``q_proj``."""
@@ -61,7 +61,8 @@ class _StackedLinear(nn.Module):
         """The only arm whose update is added, to any input; None: each arm's update to its own."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``[A, T, in]`` to ``[A, T, out]``; any shape ``[..., in]`` if updates are off or of one arm alone."""
+        """Map ``[A, T, in]`` to ``[A, T, out]``; the same with ``A * b`` for ``b`` sequences of each arm, those of an
+        arm together; any shape ``[..., in]`` if updates are off or of one arm alone."""
         out: Tensor = self.base(x)
         if self.alone is None and not self.active:
             return out
@@ -70,12 +71,13 @@ class _StackedLinear(nn.Module):
         if self.alone is not None:
             down, up = down[self.alone], up[self.alone] * scale[self.alone]
             return out + nn.functional.linear(nn.functional.linear(x, down.to(x.dtype)), up.to(x.dtype))
-        num_arms = len(scale)
-        own = x[:num_arms]
+        num_arms = len(down)
+        rows = x if x.dim() == 3 and len(x) == len(scale) else x.reshape(len(scale), -1, x.shape[-1])
+        own = rows[:num_arms]
         kept = own * keep_mask(own, self.dropout, self.target) * (1 / (1 - self.dropout)) if self.dropping else own
         small = torch.bmm(kept, down.to(x.dtype).transpose(1, 2))
-        update = torch.bmm(small, (up * scale).to(x.dtype).transpose(1, 2))
-        return out + nn.functional.pad(update, (0, 0, 0, 0, 0, len(x) - num_arms))
+        update = torch.bmm(small, (up * scale[:num_arms]).to(x.dtype).transpose(1, 2))
+        return out + nn.functional.pad(update, (0, 0, 0, 0, 0, len(rows) - num_arms)).view(out.shape)
 
     def merged(self, arm: int) -> Tensor:
         """Return the weight with one arm's update added, in the base's dtype, rounded as peft rounds it."""
@@ -285,7 +287,7 @@ def _stack(
         own = frozenset(arm for arm, modules in enumerate(wanted) if name in modules)
         # At least two if there are two arms: torch compiles again for a dimension of 1.
         num = max(max(own) + 1, min(2, len(arms)))
-        scales = [arms[arm].alpha / arms[arm].rank if arm in own else 0.0 for arm in range(num)]
+        scales = [settings.alpha / settings.rank if arm in own else 0.0 for arm, settings in enumerate(arms)]
         linear = _StackedLinear(
             linears[name],
             values[:num, downs].view(num, rank, num_in),

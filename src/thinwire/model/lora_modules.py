@@ -24,13 +24,21 @@ def depth_of(model: Any) -> int:
     return int(model.config.get_text_config().num_hidden_layers)
 
 
+_MAMBA = frozenset({"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"})
+"""Types of models whose ``out_proj`` peft does not adapt."""
+
+
 def linear_modules(model: Any) -> dict[str, nn.Module]:
-    """Return the linear modules of the model's numbered layers, by name, in the model's order. GPT-2's ``Conv1D`` is
-    one, with a transposed weight."""
+    """Return the linear modules of the model's numbered layers that can be adapted, by name, in the model's order.
+    GPT-2's ``Conv1D`` is one, with a transposed weight."""
+    # Mamba's layers multiply by these weights themselves, so factors beside them would have no effect.
+    read_directly = {"dt_proj", "out_proj"} if model.config.model_type in _MAMBA else {"dt_proj"}
     return {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D) and LAYER.search(name)
+        if isinstance(module, nn.Linear | Conv1D)
+        and LAYER.search(name)
+        and name.rpartition(".")[2] not in read_directly
     }
 
 

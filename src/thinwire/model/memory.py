@@ -47,13 +47,17 @@ def training_bytes_per_token(lm: LanguageModel, *, compiled: bool) -> float:
     Per token, a decoder layer keeps for its backward pass 14 activations of the hidden width and 3 of the MLP's width.
     That is the measured peak of models 576 and 4,096 wide with LoRA on attention, in bfloat16, not compiled; compiled
     layers keep three quarters of it. Attention block by block keeps its attention weights beside them, here counted for
-    ``MOST_KEPT_KEYS`` keys. LoRA on more modules takes more: on a GPU the size is tried before training
-    (``halved_until_it_fits``).
+    ``MOST_KEPT_KEYS`` keys. A model that does not pack may compute attention without a fused kernel, which keeps three
+    tensors of scores and weights, and a scan of recurrent states, which keeps four in float32. LoRA on more modules
+    takes more: on a GPU the size is tried before training (``halved_until_it_fits``).
     """
     config = lm.model.config.get_text_config()
     mlp_width = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     numbers = (0.75 if compiled else 1.0) * (14 * config.hidden_size + 3 * mlp_width)
-    if not is_flash(lm.device, lm.dtype):
+    if not lm.packs:
+        scanned = mlp_width * getattr(config, "state_size", 0)
+        numbers += 3 * lm.num_heads * MOST_KEPT_KEYS + 4 * scanned * torch.float32.itemsize / lm.dtype.itemsize
+    elif not is_flash(lm.device, lm.dtype):
         numbers += lm.num_heads * MOST_KEPT_KEYS
     return float(lm.dtype.itemsize * lm.num_layers * numbers)
 
@@ -61,15 +65,18 @@ def training_bytes_per_token(lm: LanguageModel, *, compiled: bool) -> float:
 def decoding_batch_tokens(lm: LanguageModel, setting: int | str, share: float = 1.0) -> int:
     """Resolve the size of a decoding batch, in padded tokens.
 
-    A token takes the keys and values of all layers, twice: the cache is copied when finished rows are removed.
+    A token takes the keys and values of all layers, twice: the cache is copied when finished rows are removed. A model
+    that does not pack reads all prompts of a batch at once, which takes what a layer keeps in training.
 
     Args:
         setting: ``evaluation.batch_tokens``.
         share: the part of the free memory that this process may take.
     """
     config = lm.model.config.get_text_config()
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    bytes_per_token = 2 * 2 * lm.dtype.itemsize * lm.num_layers * lm.num_key_heads * head_dim
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // max(1, lm.num_heads)
+    bytes_per_token = 2.0 * 2 * lm.dtype.itemsize * lm.num_layers * lm.num_key_heads * head_dim
+    if not lm.packs:
+        bytes_per_token += training_bytes_per_token(lm, compiled=False) / lm.num_layers
     return _resolve(lm, setting, bytes_per_token, {"cuda": 1_048_576, "cpu": 32_768}, share)
 
 

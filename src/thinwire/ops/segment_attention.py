@@ -52,7 +52,7 @@ def patched_attention(model: Any) -> Iterator[None]:
     if model.config._attn_implementation != _NAME:
         raise UsageError(
             f"{type(model).__name__} does not let its attention be replaced (transformers' AttentionInterface), "
-            "which packed sequences need; choose a model that does, such as Llama, Qwen, Mistral or SmolLM"
+            "which packed sequences need"
         )
     try:
         yield
@@ -99,7 +99,7 @@ def _attend(
         if not key_masks:
             raise UsageError(
                 f"{type(module).__name__} does not pass a model's extra arguments on to attention, which packed "
-                "sequences need; choose a model that does, such as Llama, Qwen, Mistral or SmolLM"
+                "sequences need"
             )
         return _next_tokens(query, key, value, key_masks, scale), None
     q, k, v = (tensor.transpose(1, 2).flatten(0, 1) for tensor in (query, key, value))
@@ -117,14 +117,16 @@ def _refuse_unsupported(
     """Raise ``UsageError`` if the layer's attention is not plain softmax attention over ``longest`` keys."""
     unknown = sorted(name for name, value in others.items() if value is not None and name not in _WITHOUT_EFFECT)
     if unknown:
-        raise UsageError(f"the model's attention takes {', '.join(unknown)}, which is not supported yet")
+        raise UsageError(f"the model's attention takes {', '.join(unknown)}, which packed sequences cannot have yet")
     if sliding_window is not None and sliding_window < longest:
         raise UsageError(
             f"the model attends to the last {sliding_window} tokens alone, but a prompt has {longest}; "
             "shorten prompts with prompt.max_tokens"
         )
     if softcap is not None or s_aux is not None:
-        raise UsageError("the model caps its attention scores or has attention sinks, which is not supported yet")
+        raise UsageError(
+            "the model caps its attention scores or has attention sinks, which packed sequences cannot have yet"
+        )
 
 
 def _next_tokens(query: Tensor, key: Tensor, value: Tensor, key_masks: Sequence[Tensor], scale: float) -> Tensor:

@@ -29,7 +29,7 @@ def uses_cuda_graphs(lm: LanguageModel, setting: bool | str) -> bool:
     can = lm.has_fixed_steps and is_flash(lm.device, lm.dtype)
     if setting is True and not can:
         raise UsageError(
-            "model.cuda_graphs=true needs a CUDA device, and a model in bfloat16 that is not quantised "
+            "model.cuda_graphs=true needs a CUDA device, and a model in bfloat16 that packs prompts, is not quantised "
             "(model.base_bits) and whose rotary embeddings do not change with the length; leave it at auto"
         )
     return can and leaves_a_gpu_idle(lm) if setting == "auto" else bool(setting)
