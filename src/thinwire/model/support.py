@@ -3,6 +3,7 @@ refuse all others with the cause."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,9 +11,11 @@ import torch
 from torch import Tensor
 
 from thinwire.errors import UsageError, foreign
-from thinwire.model.language_model import LanguageModel, logger
+from thinwire.model.language_model import LanguageModel
 from thinwire.model.own_generation import generate
 from thinwire.ops.packing import pack
+
+logger = logging.getLogger(__name__)
 
 _TOLERANCE = {torch.bfloat16: 0.15, torch.float32: 1e-3}
 """Largest relative difference of logits that is taken for rounding; in bf16 two kernels differ by a few per cent."""
