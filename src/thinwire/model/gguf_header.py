@@ -120,7 +120,7 @@ def check_converted(header: GgufHeader, model: Any, gguf: Path) -> None:
     config = model.config.get_text_config()
     numbers = sum(parameter.numel() for parameter in model.parameters())
     rows = len(model.get_input_embeddings().weight)
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // getattr(config, "num_attention_heads", 1)
     compared = {"numbers": (header.num_numbers, numbers), "tokens": (header.value("vocab_size") or rows, rows)}
     compared |= {name: (header.value(name) or width, width) for name in _HEAD_WIDTHS}
     for name, (file, made) in compared.items():

@@ -58,7 +58,7 @@ def check_model(lm: LanguageModel) -> LanguageModel:
             _check_packed(lm, sequences, logits)
         except UsageError as error:
             found = _in_padded_batches(lm, sequences, logits, str(error))
-            together = "" if found.batching == "padded" else ", and of these only prompts of equal length together"
+            together = "" if found.batching == "padded" else " (only prompts of equal length together)"
             logger.warning(
                 "%s: %s; so it runs in padded batches by its own forward pass and generate()%s, which is slower",
                 *(lm.name, error, together),
