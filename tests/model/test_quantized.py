@@ -20,7 +20,7 @@ from thinwire.model.loading import load
 from thinwire.model.lora import attached
 from thinwire.results.arm_record import read_arm_record
 from tiny_models import save_sweep_inputs
-from tiny_sweeps import evaluate, experiment
+from tiny_sweeps import evaluate, experiment, lines
 
 pytest.importorskip("bitsandbytes")
 
@@ -81,12 +81,17 @@ def test_an_arm_alone_over_quantised_weights_gives_the_logits_of_its_factors(qua
 
 
 @pytest.mark.parametrize("name", ["baseline", "r2"])
-def test_a_loaded_arm_gives_the_metrics_of_its_record(run, made, name):
+def test_a_loaded_arm_gives_the_answers_of_its_run(run, made, name):
     record = read_arm_record(run / name)
     assert record.status == "done", record.error
     assert record.model.base_bits == 8
-    metrics, _ = evaluate(run / name, run.parent / "test.json", model=made.model)
-    assert metrics == record.done.test
+    _, answers = evaluate(run / name, run.parent / "test.json", model=made.model)
+    predicted = {row["id"]: row["text"] for row in lines(run / name / "predictions.jsonl")}
+    assert predicted.keys() == answers.keys()
+    # On some processors the sums of a process with other threads round otherwise, and 8 bits turn a near tie of the tiny
+    # model's untrained words.
+    assert sum(answers[id_] != text for id_, text in predicted.items()) <= 1
+    assert len(set(answers.values())) > 1
 
 
 def test_an_exported_arm_is_merged_into_the_weights_that_were_quantised(run, tmp_path):
