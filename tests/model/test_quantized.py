@@ -88,8 +88,8 @@ def test_a_loaded_arm_gives_the_answers_of_its_run(run, made, name):
     _, answers = evaluate(run / name, run.parent / "test.json", model=made.model)
     predicted = {row["id"]: row["text"] for row in lines(run / name / "predictions.jsonl")}
     assert predicted.keys() == answers.keys()
-    # On some processors the sums of a process with other threads round otherwise, and 8 bits turn a near tie of the tiny
-    # model's untrained words.
+    # On some processors a process with other threads rounds otherwise, and 8 bits turn a near tie of the tiny
+    # model, whose words are all alike likely.
     assert sum(answers[id_] != text for id_, text in predicted.items()) <= 1
     assert len(set(answers.values())) > 1
 
