@@ -1,10 +1,10 @@
 """Whole sweeps of every task on the tiny model: what they write, and the same scores again from the saved arm."""
 
-import json
 from statistics import fmean
 
 import pytest
 
+from task_rows import columns_of, task_rows, write_rows
 from thinwire.experiment.sweep import run_sweep
 from thinwire.results.arm_record import read_arm_record
 from thinwire.results.read import read_results
@@ -12,35 +12,20 @@ from thinwire.tasks.table import TASKS
 from tiny_models import save_tiny
 from tiny_sweeps import evaluate, experiment, lines
 
-TOWNS = ("Aldor", "Bree", "Combe", "Dale")
-
-
-def rows(task):
-    """Eighteen rows that fit the task, each about a text of its own."""
-    for number in range(18):
-        town = TOWNS[number % 4]
-        context = f"{town} has {number} mills on the river and one market."
-        row = {"id": f"q{number}", "context": context, "question": f"How many mills has {town}?"}
-        answers = {
-            "short_answer": str(number),
-            "generation": f"The town {town} has {number} mills.",
-            "multiple_choice": number % 3,
-            "classification": "even" if number % 2 == 0 else "odd",
-            "perplexity": f"Each of the {number} mills grinds wheat.",
-        }
-        choices = {"choices": [f"option {place}" for place in range(3)]} if task == "multiple_choice" else {}
-        yield {**row, **choices, "answer": answers[task]}
-
 
 @pytest.mark.parametrize("task", [name for name in TASKS if name != "extractive_qa"])
 def test_a_sweep_of_each_task_is_scored_judged_and_evaluated_again(task, tmp_path, monkeypatch):
     monkeypatch.setenv("THINWIRE_CACHE", str(tmp_path / "cache"))
     save_tiny(tmp_path / "model")
-    data = tmp_path / "rows.jsonl"
-    data.write_text("\n".join(map(json.dumps, rows(task))))
-    columns = {"choices": "choices"} if task == "multiple_choice" else {}
-    source = {"train": str(data), "test_articles": 6, "selection_articles": 4, "samples": 8, "columns": columns}
-    made = experiment(tmp_path, task=task, data=source, evaluation={"samples": 6, "selection_samples": 4})
+    data = write_rows(tmp_path / "rows.jsonl", task_rows(task, range(18)))
+    source = {
+        "train": str(data),
+        "test_articles": 2,
+        "selection_articles": 1,
+        "samples": 8,
+        "columns": columns_of(task),
+    }
+    made = experiment(tmp_path, task=task, data=source, evaluation={"samples": 6, "selection_samples": 3})
     run = tmp_path / "run"
     run_sweep(made, run, controls="all")
     record, predictions = read_arm_record(run / "r2"), lines(run / "r2" / "predictions.jsonl")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from task_rows import task_rows, write_rows
 from thinwire.config.load import load_experiment
 from thinwire.config.strict_yaml import parse_yaml
 from thinwire.experiment.dry_run import dry_run
@@ -49,7 +50,13 @@ def toy(file, inputs):
         "codec.autoencoder.hidden": 8,
     }
     loaded = load_experiment(file)
-    small |= {"data.test_articles": 1} if loaded.data.test_articles else {"data.test": inputs / "test.json"}
+    if loaded.task != "extractive_qa":
+        for split, numbers in (("train", range(9)), ("test", range(20, 24))):
+            small[f"data.{split}"] = write_rows(inputs / f"{file.stem}.{split}.jsonl", task_rows(loaded.task, numbers))
+    elif loaded.data.test_articles:
+        small["data.test_articles"] = 1
+    else:
+        small["data.test"] = inputs / "test.json"
     small["seeds"] = list(loaded.seeds[:2])
     small |= {f"search.{path}": list(values[:2]) for path, values in loaded.search.items()}
     for name, changes in loaded.controls.items():
