@@ -24,7 +24,8 @@ from thinwire.data.prompts import Encoded, PromptEncoder
 from thinwire.data.sources import load_questions
 from thinwire.data.splits import draw_examples
 from thinwire.determinism import deterministic_kernels
-from thinwire.evaluation.answering import Prediction, answer_questions, summarize
+from thinwire.evaluation.answering import answer_questions
+from thinwire.evaluation.prediction import Prediction, summarize
 from thinwire.files import write_json
 from thinwire.model.language_model import LanguageModel
 from thinwire.model.loading import load
@@ -68,7 +69,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="write the results as JSON")
     args = parser.parse_args()
     answers: dict[str, list[Prediction]] = {}
-    record: dict[str, Any] = {"model": Path(args.model).name, "questions": args.questions, "score": {}, "differing": {}}
+    record: dict[str, Any] = {"model": Path(args.model).name, "questions": args.questions, "f1": {}, "differing": {}}
     for dtype in ("bfloat16", "float32"):
         lm = load(ModelConfig(name=args.model, dtype=dtype))
         encoder = PromptEncoder(lm.tokenizer, PromptConfig())
@@ -77,7 +78,7 @@ def main() -> None:
         for name, answer_with in (("Thinwire", batched), ("generate()", one_by_one)):
             started = time.perf_counter()
             found = answers[f"{name} {dtype}"] = answer_with(lm, encoder, questions)
-            f1 = record["score"][f"{name} {dtype}"] = summarize(found).score
+            f1 = record["f1"][f"{name} {dtype}"] = summarize(found).score
             print(f"{name} {dtype}: F1 {100 * f1:.2f}, {time.perf_counter() - started:.0f} s", flush=True)
     for one, other in combinations(answers, 2):
         differing = sum(a.text != b.text for a, b in zip(answers[one], answers[other], strict=True))

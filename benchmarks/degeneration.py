@@ -62,7 +62,7 @@ class Pool:
 
     gold: Answers
     sets: dict[str, Answers]
-    score: dict[str, float]
+    f1: dict[str, float]
     """Mean F1 of each set; a fraction."""
 
     @classmethod
@@ -73,7 +73,7 @@ class Pool:
         return cls(
             gold=Answers.of(golds, texts, words, paragraphs),
             sets={name: Answers.of(rows, texts, words, paragraphs) for name, rows in rows_of.items()},
-            score={name: float(np.mean([row["score"] for row in rows])) for name, rows in rows_of.items()},
+            f1={name: float(np.mean([row["f1"] for row in rows])) for name, rows in rows_of.items()},
         )
 
 
@@ -144,7 +144,7 @@ def judge_healthy(name: str, pool: Pool, sizes: Sequence[int], num_draws: int, r
         cells.append(
             {
                 "answers": name,
-                "score": pool.score[name],
+                "f1": pool.f1[name],
                 "n": size,
                 "draws": draws,
                 "collapsed": tally.made["collapsed"] / draws,

@@ -26,7 +26,7 @@ from thinwire.data.splits import draw_examples
 from thinwire.determinism import deterministic_kernels
 from thinwire.errors import UsageError
 from thinwire.evaluation.answering import Prediction, answer_questions
-from thinwire.evaluation.answering import summarize as scores
+from thinwire.evaluation.prediction import summarize as scores
 from thinwire.files import write_json
 from thinwire.model.loading import load
 from thinwire.model.memory import decoding_batch_tokens
@@ -90,7 +90,7 @@ def main() -> None:
         "arm": args.arm.name,
         "questions": len(questions),
         "plain_batch": args.batch,
-        "score": {name: scores(predictions).score for name, predictions in last.items()},
+        "f1": {name: scores(predictions).score for name, predictions in last.items()},
         "share_of_answers_that_differ": sum(one.text != other.text for one, other in pairs) / len(questions),
         "environment": environment(lm.device).model_dump(mode="json"),
     }
@@ -101,7 +101,7 @@ def main() -> None:
         start = time.perf_counter()
         thinwire(everything)
         record["all"] = {"questions": len(everything), "seconds": time.perf_counter() - start}
-        record["all"] |= {"score": scores(last["thinwire"]).score}
+        record["all"] |= {"f1": scores(last["thinwire"]).score}
         print(f"all {len(everything)} questions: {record['all']}")
     if args.output:
         write_json(args.output, record)

@@ -109,6 +109,6 @@ def prediction(example: Example, answer: str) -> Row:
         "raw_text": answer,
         "text": answer,
         "exact_match": exact,
-        "score": f1,
+        "f1": f1,
         "stop_reason": "length" if len(answer.split()) >= LENGTH_LIMIT else "end",
     }

@@ -33,8 +33,10 @@ from thinwire.config.experiment import ArmConfig
 from thinwire.config.lora_settings import LoraSettings
 from thinwire.data.order import epoch_batches
 from thinwire.data.prompts import Encoded
-from thinwire.evaluation.answering import Prediction, score_answer
+from thinwire.evaluation.answering import score_answer
+from thinwire.evaluation.prediction import Prediction
 from thinwire.model.lora_modules import target_names
+from thinwire.tasks.extractive_qa import TASK as EXTRACTIVE_QA
 
 IGNORED = -100
 """The label that transformers leaves out of its loss."""
@@ -222,5 +224,5 @@ def answer(
         ended = torch.isin(out, torch.tensor(stops, device=device)).any(1).tolist()
         texts = tokenizer.batch_decode(out, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         for i, text, has_ended in zip(chosen, texts, ended, strict=True):
-            predictions[i] = score_answer(questions[i], text, "end" if has_ended else "length")
+            predictions[i] = score_answer(questions[i], text, "end" if has_ended else "length", EXTRACTIVE_QA)
     return [predictions[i] for i in range(len(questions))]

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from thinwire.config.settings import PromptConfig
 from thinwire.data.prompts import Encoded, PromptEncoder
 from thinwire.evaluation import answering
-from thinwire.evaluation.answering import EXTRACTIVE_QA, answer_questions, decoding_batches, score_answer
+from thinwire.evaluation.answering import answer_questions, decoding_batches, score_answer
+from thinwire.tasks.extractive_qa import TASK as EXTRACTIVE_QA
 from tiny_models import example, tiny_lm
 
 LM = tiny_lm()

@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 _SHARES = (
-    *("score", "em", "raw_score", "selection_score", "score_difference", "em_difference", "share_of_ceiling"),
+    *("f1", "score", "em", "raw_score", "selection_score", "score_difference", "em_difference", "share_of_ceiling"),
     *("gain", "reference_gain", "difference"),  # of an interaction
     *("nearest_row_accuracy", "distinct_share", "top_first_word_share", "run_on_share"),
     *("share", "predicted", "covered", "refused", "false_no_help", "limit_of_a_true_5_percent"),  # of the benchmarks
@@ -70,7 +70,7 @@ def number_at(record: Any, path: str) -> float:
     """
     found = field(record, path)
     if isinstance(found, dict):
-        for name in ("score", "difference", "estimate"):
+        for name in ("score", "f1", "difference", "estimate"):
             if name in found:
                 return number_at(record, f"{path}.{name}")
         if "value" in found:  # a codec's metric
