@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from thinwire.adapter.input_embeddings import InputEmbeddings, make_input_embeddings
+from thinwire.adapter.input_embeddings import InputEmbeddings
+from thinwire.adapter.making import make_input_embeddings
 from thinwire.codecs.pca import PCACodec
 from thinwire.codecs.reconstruction_loss import matrix_mean_square
 from thinwire.codecs.settings import CodecConfig

@@ -1,7 +1,7 @@
 """Input embeddings of the language model, one class for each value of the setting ``input``.
 
 They map each token id to an embedding, independently of other tokens. So they equal an embedding matrix, ``matrix()``;
-all decoding uses that matrix, and export writes it into the model.
+all decoding uses that matrix, and export writes it into the model. Those of blocks are in ``block_embeddings.py``.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 from thinwire.adapter.adapter import Adapter
 from thinwire.codecs.base import Codec
-from thinwire.config.experiment import ArmConfig
-from thinwire.determinism import generator
 
 _BLOCK_ROWS = 16384
 
@@ -64,23 +62,3 @@ class AdapterEmbeddings(InputEmbeddings):
     def forward(self, tokens: Tensor) -> Tensor:
         out: Tensor = self.adapter(self.codec.features(self.source[tokens]))
         return out
-
-
-def make_input_embeddings(
-    config: ArmConfig, matrix: Tensor, codec: Codec | None = None, codes: Tensor | None = None
-) -> InputEmbeddings:
-    """Make the input embeddings of an arm; an adapter has its initial values.
-
-    Args:
-        matrix: the model's embedding matrix, ``[V, D]``.
-        codec: on the device of ``matrix``; only needed if ``input`` is not ``text``.
-        codes: ``codec.encode(matrix)``, ``[V, K]``, if already computed.
-    """
-    if config.input == "text":
-        return InputEmbeddings(matrix)
-    assert codec is not None, f"input={config.input} needs a codec"
-    codes = codec.encode(matrix) if codes is None else codes
-    if config.input == "codec":
-        return CodecEmbeddings(codes, codec)
-    adapter = Adapter(codec, config.adapter, generator("cpu", config.seed, "adapter"))
-    return AdapterEmbeddings(codes, codec, adapter.to(matrix.device))

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thinwire.checkpoints.load import find_arm, load_arm
+from thinwire.checkpoints.load import check_has_matrix, find_arm, load_arm
 from thinwire.config.experiment import ArmConfig
 from thinwire.data.prompts import Encoded, PromptEncoder
 from thinwire.data.squad import Example
@@ -46,6 +46,7 @@ class CompressedLM:
             ThinwireError: a file is missing or damaged.
         """
         found = find_arm(Path(arm), device)
+        check_has_matrix(found)
         lm, inputs = load_arm(found)
         encoder = found.prompt_encoder(lm.tokenizer)
         return cls(lm=lm, config=found.config, matrix=lm.as_exported(inputs.matrix(lm.dtype)), encoder=encoder)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from thinwire.adapter.block_embeddings import BlockEmbeddings
 from thinwire.adapter.input_embeddings import InputEmbeddings
 from thinwire.checkpoints.load import FinishedArm, find_arm, load_arm
 from thinwire.config.settings import ColumnsConfig, EvaluationConfig, ModelConfig, PromptConfig
+from thinwire.data.blocks import in_blocks
 from thinwire.data.labels import check_options, labels_of, with_labels
 from thinwire.data.prompts import PromptEncoder
 from thinwire.data.sources import check_columns_apply, load_questions
@@ -83,6 +85,9 @@ def evaluate_target(
         lm = load(model)
         inputs, encoder = InputEmbeddings(lm.embedding_matrix), PromptEncoder(lm.tokenizer, prompt, asked)
     questions = [encoder.encode(example) for example in draw_examples(examples, num or len(examples), seed, "test")]
+    if isinstance(inputs, BlockEmbeddings):
+        (questions,), _, blocks = in_blocks([questions], [], inputs.size, len(lm.embedding_matrix))
+        inputs = inputs.with_blocks(blocks)
     with display.task("answering") as progress:
         predictions = answer_questions(
             lm,

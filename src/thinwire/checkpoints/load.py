@@ -8,8 +8,10 @@ from pathlib import Path
 from torch import Tensor
 
 from thinwire.adapter.adapter import Adapter
-from thinwire.adapter.input_embeddings import AdapterEmbeddings, InputEmbeddings, make_input_embeddings
-from thinwire.checkpoints.save import ADAPTER_FILE, LORA_FOLDER, checkpoint_files, is_saved
+from thinwire.adapter.block_embeddings import BlockEmbeddings
+from thinwire.adapter.input_embeddings import AdapterEmbeddings, InputEmbeddings
+from thinwire.adapter.making import make_input_embeddings
+from thinwire.checkpoints.save import ADAPTER_FILE, ENCODER_FILE, LORA_FOLDER, checkpoint_files, is_saved
 from thinwire.codecs.base import Codec
 from thinwire.codecs.table import codec_class
 from thinwire.config.experiment import ArmConfig
@@ -129,7 +131,7 @@ def check_arm(arm: FinishedArm) -> Codec | None:
     if arm.config.lora.rank > 0 and is_saved(arm.config):
         check_saved_lora(arm.checkpoint / LORA_FOLDER, arm.config.lora, model.num_layers, arm.run)
     file = check_codec(arm.folder, arm.record)
-    if (file is None) != (arm.config.input == "text"):
+    if (file is None) == arm.config.uses_codec:
         raise arm.damaged(f"input is {arm.config.input}, and it names {'no' if file is None else 'a'} codec")
     if file is None:
         return None
@@ -137,6 +139,19 @@ def check_arm(arm: FinishedArm) -> Codec | None:
     if arm.config.input == "adapter":
         check_layout(arm.adapter_file, read_layout(arm.adapter_file, arm.run), _adapter_layout(arm, codec))
     return codec
+
+
+def check_has_matrix(arm: FinishedArm) -> None:
+    """Refuse an arm whose input is not an embedding for each token id.
+
+    Raises:
+        UsageError: its input is blocks.
+    """
+    if arm.config.input == "blocks":
+        raise UsageError(
+            f"{arm.folder} reads blocks of tokens, for which no embedding matrix of token ids can stand; `thinwire "
+            "evaluate` scores it, but it can neither be exported nor teach nor be used as a CompressedLM yet"
+        )
 
 
 def load_arm(arm: FinishedArm) -> tuple[LanguageModel, InputEmbeddings]:
@@ -186,6 +201,9 @@ def load_parts(arm: FinishedArm) -> ArmParts:
             "get that revision of the model"
         )
     inputs = make_input_embeddings(arm.config, lm.embedding_matrix, codec.to(lm.device) if codec else None)
+    if isinstance(inputs, BlockEmbeddings) and arm.config.has_trained_input:
+        file = arm.checkpoint / ENCODER_FILE
+        inputs.encoder.load_state_dict(read_tensors(file, layout_of(dict(inputs.encoder.named_parameters())), arm.run))
     if isinstance(inputs, AdapterEmbeddings):
         inputs.adapter.load_state_dict(
             read_tensors(arm.adapter_file, layout_of(dict(inputs.adapter.named_parameters())), arm.run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from thinwire.adapter.block_embeddings import BlockEmbeddings
 from thinwire.adapter.input_embeddings import AdapterEmbeddings, InputEmbeddings
 from thinwire.config.experiment import ArmConfig
 from thinwire.files import make_folder
@@ -13,6 +14,7 @@ from thinwire.results.arm_record import TrainableParameters
 from thinwire.results.tensor_file import write_tensors
 
 ADAPTER_FILE = "adapter.safetensors"
+ENCODER_FILE = "block_encoder.safetensors"
 LORA_FOLDER = "lora"
 
 
@@ -22,6 +24,8 @@ def save_checkpoint(folder: Path, inputs: InputEmbeddings, lora: StackedLora | N
     make_folder(folder)
     if isinstance(inputs, AdapterEmbeddings):
         write_tensors(folder / ADAPTER_FILE, dict(inputs.adapter.named_parameters()))
+    elif isinstance(inputs, BlockEmbeddings) and (encoder := dict(inputs.encoder.named_parameters())):
+        write_tensors(folder / ENCODER_FILE, encoder)
     if lora is not None and lora.factors(arm):
         lora.save(arm, folder / LORA_FOLDER)
 
@@ -29,16 +33,17 @@ def save_checkpoint(folder: Path, inputs: InputEmbeddings, lora: StackedLora | N
 def is_saved(config: ArmConfig) -> bool:
     """Whether an arm of these settings leaves a checkpoint: it trains, or has an adapter or LoRA from its start."""
     starts_from = config.lora.rank > 0 and config.lora.start_from is not None
-    return config.has_trainable or config.input == "adapter" or starts_from
+    return config.has_trainable or config.has_trained_input or starts_from
 
 
 def checkpoint_files(config: ArmConfig) -> frozenset[str]:
     """Return the files that an arm of these settings leaves, by path in its checkpoint."""
     if not is_saved(config):
         return frozenset()
-    adapter = {ADAPTER_FILE} if config.input == "adapter" else set()
+    file = ENCODER_FILE if config.input == "blocks" else ADAPTER_FILE
+    trained = {file} if config.has_trained_input else set()
     lora = {f"{LORA_FOLDER}/{name}" for name in (CONFIG_FILE, FACTORS_FILE)} if config.lora.rank > 0 else set()
-    return frozenset(adapter | lora)
+    return frozenset(trained | lora)
 
 
 def trainable_parameters(inputs: InputEmbeddings, lora: StackedLora | None, arm: int) -> TrainableParameters:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from thinwire.codecs.table import AnyCodecConfig
+from thinwire.config.block_settings import BlocksConfig
 from thinwire.config.idle import AFFECT_NO_RESULT
 from thinwire.config.lora_settings import LoraSettings
 from thinwire.config.report_settings import ReportConfig
@@ -63,9 +64,9 @@ class ArmConfig(Section):
         | {"verdict", "report", "arms", "controls", "interactions"}
     )
 
-    input: Literal["adapter", "codec", "text"] = "adapter"
+    input: Literal["adapter", "codec", "text", "blocks"] = "adapter"
     """Where the input embeddings come from: the adapter's reconstruction of the codes, the codec's own reconstruction,
-    or the text itself."""
+    the text itself, or blocks of the context's tokens, which take one position each."""
     context: bool = True
     """Whether the prompt contains the paragraph; false leaves the question alone."""
     task: TaskName = "extractive_qa"
@@ -77,6 +78,7 @@ class ArmConfig(Section):
     prompt: PromptConfig = PromptConfig()
     codec: AnyCodecConfig = AnyCodecConfig()
     adapter: AdapterConfig = AdapterConfig()
+    blocks: BlocksConfig = BlocksConfig()
     reconstruction: ReconstructionConfig = ReconstructionConfig()
     supervision: SupervisionConfig = SupervisionConfig()
     lora: LoraSettings = LoraSettings()
@@ -100,9 +102,32 @@ class ArmConfig(Section):
         return None
 
     @property
+    def uses_codec(self) -> bool:
+        """Whether the input comes from a codec's codes."""
+        return self.input in ("adapter", "codec")
+
+    @property
+    def has_trained_input(self) -> bool:
+        """Whether what makes the input embeddings has parameters that can be trained."""
+        return self.input == "adapter" or (self.input == "blocks" and self.blocks.is_trained)
+
+    @property
     def has_trainable(self) -> bool:
         """Whether any parameter of this arm is trained."""
-        return self.training.epochs > 0 and (self.input == "adapter" or self.lora.is_trained)
+        return self.training.epochs > 0 and (self.has_trained_input or self.lora.is_trained)
+
+    @model_validator(mode="after")
+    def _blocks_learn_from_answers(self) -> ArmConfig:
+        if self.input != "blocks":
+            return self
+        if self.supervision.kd_weight > 0:
+            raise ValueError(
+                "input is blocks and supervision.kd_weight > 0, but a teacher reads tokens at other positions; "
+                "set it to 0"
+            )
+        if self.has_trainable and not self.is_supervised:
+            raise ValueError("input is blocks, but all weights of supervision are 0: nothing would train the encoder")
+        return self
 
 
 class Experiment(ArmConfig):

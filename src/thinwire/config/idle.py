@@ -11,9 +11,10 @@ AFFECT_NO_RESULT = frozenset({"checkpoint_minutes"})
 """Settings of ``training`` that change no result, so that they may differ between a run and its resumption."""
 
 _IDLE_BY_INPUT: Mapping[str, tuple[str, ...]] = {
-    "adapter": (),
-    "codec": ("adapter.", "reconstruction.", "training.adapter_lr"),
-    "text": ("codec.", "adapter.", "reconstruction.", "training.adapter_lr"),
+    "adapter": ("blocks.",),
+    "codec": ("blocks.", "adapter.", "reconstruction.", "training.adapter_lr"),
+    "text": ("blocks.", "codec.", "adapter.", "reconstruction.", "training.adapter_lr"),
+    "blocks": ("codec.", "adapter.", "reconstruction."),
 }
 """Beginnings of the paths of settings without effect, by ``input``."""
 
@@ -35,8 +36,8 @@ def effective_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         idle.append("lora.position")
     if not has_lora or not found.get("lora.trained", True):
         idle.append("training.lora_lr")
-        if found["input"] != "adapter":  # nothing is trained
-            idle += ["supervision.", "training.", "prompt.answer_form"]
+        if found["input"] != "adapter" and (found["input"] != "blocks" or found["blocks.encoder"] == "mean"):
+            idle += ["supervision.", "training.", "prompt.answer_form"]  # nothing is trained
     if found["supervision.kd_weight"] == 0:
         idle.append("supervision.teacher")
         if found["supervision.ce_weight"] == 0:
@@ -47,6 +48,10 @@ def effective_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     idle += [f"codec.{kind}." for kind in kinds if kind != found["codec.kind"]]
     if found["codec.compress_dim"] is not None:
         idle.append("codec.ratio")
+    if found["input"] == "blocks" and found["blocks.encoder"] != "mlp":
+        idle.append("blocks.hidden")
+        if found["blocks.encoder"] == "mean":
+            idle.append("training.adapter_lr")
     if found["prompt.style"] == "chat":
         idle.append("prompt.cue")
     return {path: value for path, value in found.items() if not path.startswith(tuple(idle))}

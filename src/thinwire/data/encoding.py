@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from thinwire.config.settings import AnswerForm
+from thinwire.data.blocks import Blocks, in_blocks
 from thinwire.data.prompts import Encoded, PromptEncoder
 from thinwire.data.splits import Questions
 from thinwire.results.arm_record import QuestionHashes
@@ -41,10 +42,19 @@ class EncodedQuestions:
         )
         return EncodedQuestions(encoder=encoder, hashes=self.hashes, train=train, selection=selection, test=test)
 
+    def in_blocks(self, size: int, vocabulary: int) -> tuple[EncodedQuestions, Blocks]:
+        """Return the same questions with their contexts in blocks of ``size`` tokens, and the blocks.
+
+        Args:
+            vocabulary: number of token ids; those of blocks follow.
+        """
+        (selection, test), train, blocks = in_blocks([self.selection, self.test], self.train, size, vocabulary)
+        return replace(self, train=train, selection=selection, test=test), blocks
+
     def text_bits_per_token(self) -> float:
         """Return the size of the training prompts as UTF-8, in bits per token."""
         num_bytes = sum(len(self.encoder.render(question.example).encode()) for question in self.train)
-        return 8 * num_bytes / sum(len(question.prompt_ids) + question.dropped for question in self.train)
+        return 8 * num_bytes / sum(question.num_tokens + question.dropped for question in self.train)
 
 
 def encode_questions(questions: Questions, encoder: PromptEncoder) -> EncodedQuestions:

@@ -35,6 +35,15 @@ class Encoded:
     """The first gold answer and the end token; supervision uses its first k tokens."""
     dropped: int
     """Number of tokens that truncation removed: only of the context, unless ``prompt.truncation`` is ``right``."""
+    context: range = range(0)
+    """Where the context's own tokens, or its blocks, stand in the prompt, after truncation."""
+    in_blocks: int = 0
+    """How many positions the prompt takes fewer than it has tokens (``thinwire.data.blocks``)."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Number of tokens in the prompt, those in blocks counted."""
+        return len(self.prompt_ids) + self.in_blocks
 
 
 class PromptEncoder:
@@ -120,16 +129,21 @@ class PromptEncoder:
         except UsageError as error:
             raise UsageError(f"question {example.id}: {error}") from None
         ids, offsets = [*self._beginning, *ids], [*((0, 0) for _ in self._beginning), *offsets]
+        place = 0
+        if filled.context_at is not None:
+            stripped = len(filled.text) - len(filled.text.lstrip()) if around.strips else 0
+            place = begin + filled.context_at - stripped
+        has_context, length = filled.context_at is not None, len(example.context.strip())
+        inside = [i for i, (a, b) in enumerate(offsets) if has_context and place <= a < b <= place + length]
+        context = range(inside[0], inside[-1] + 1) if inside else range(0)
         excess = max(0, len(ids) - self.config.max_tokens)
         if excess and self.config.truncation == "right":
             ids = ids[: self.config.max_tokens]
+            context = range(min(context.start, len(ids)), min(context.stop, len(ids)))
         elif excess:
-            place = None
-            if filled.context_at is not None:
-                stripped = len(filled.text) - len(filled.text.lstrip()) if around.strips else 0
-                place = begin + filled.context_at - stripped
-            ids = self._shorten(ids, offsets, example, place, excess, keep_answer=keep_answer)
-        return Encoded(example=example, prompt_ids=tuple(ids), answer_ids=(), dropped=excess)
+            ids = self._shorten(ids, offsets, example, place, inside, excess, keep_answer=keep_answer)
+            context = context[: len(context) - excess]
+        return Encoded(example=example, prompt_ids=tuple(ids), answer_ids=(), dropped=excess, context=context)
 
     def with_answer_in(self, form: AnswerForm, question: Encoded) -> Encoded:
         """Return ``question`` with the tokens of its first gold answer in this form, and the end token."""
@@ -198,21 +212,22 @@ class PromptEncoder:
         ids: list[int],
         offsets: Sequence[tuple[int, int]],
         example: Example,
-        begin: int | None,
+        begin: int,
+        inside: Sequence[int],
         excess: int,
         *,
         keep_answer: bool,
     ) -> list[int]:
-        """Take ``excess`` tokens out of the context, which begins at ``begin`` in the text; None if it is not there."""
-        context = example.context.strip()
-        is_inside = [begin is not None and begin <= a < b <= begin + len(context) for a, b in offsets]
-        inside = [i for i, one in enumerate(is_inside) if one]
+        """Take ``excess`` tokens out of the context, which begins at ``begin`` in the text.
+
+        Args:
+            inside: the places of the context's tokens; none if it is not there.
+        """
         if excess > len(inside):
             raise UsageError(
                 f"question {example.id}: the prompt takes {len(ids) - len(inside)} tokens without any context, "
                 f"more than prompt.max_tokens={self.config.max_tokens}; raise it"
             )
-        assert begin is not None, "there is a context"
         kept = len(inside) - excess
         first = 0
         if keep_answer and example.answer_start >= 0:

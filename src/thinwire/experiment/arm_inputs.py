@@ -11,6 +11,7 @@ from thinwire.adapter.input_embeddings import InputEmbeddings
 from thinwire.adapter.metrics import measure_reconstruction
 from thinwire.codecs.base import Codec
 from thinwire.config.experiment import ArmConfig
+from thinwire.data.blocks import Blocks
 from thinwire.data.encoding import EncodedQuestions
 from thinwire.results.arm_record import AnswerFormDecision, Reconstruction
 from thinwire.training.microbatch_loss import Teacher
@@ -29,6 +30,8 @@ class PreparedQuestions:
     """Count-weighted mean square of the embedding matrix, the unit of the squared error."""
     answer_form: AnswerFormDecision
     """The form of the supervised answers, and why."""
+    blocks: Blocks | None
+    """The blocks that the prompts are made of; None if they are made of tokens alone."""
 
     def training_tokens(self, arm: ArmConfig) -> int:
         """Return the number of prompt tokens that ``arm`` trains on, over all epochs."""
@@ -53,7 +56,7 @@ class ArmInputs:
     config: ArmConfig
     questions: PreparedQuestions
     fitted: FittedCodec | None
-    """None if the input is the text itself."""
+    """None if the input is not made of codes."""
     embeddings: InputEmbeddings
     """The arm's own, trained in place."""
     reconstruction_at_start: Reconstruction | None

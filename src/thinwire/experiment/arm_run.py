@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext
+from statistics import fmean
 
 from torch import Tensor
 
@@ -19,7 +20,7 @@ from thinwire.model.compile import uncompiled
 from thinwire.model.lora import StackedLora
 from thinwire.model.memory import decoding_batch_tokens
 from thinwire.progress import Task, clock
-from thinwire.results.arm_record import ArmResults, CodecRecord, TrainableParameters, TrainingResult
+from thinwire.results.arm_record import ArmResults, CodecRecord, PromptSizes, TrainableParameters, TrainingResult
 from thinwire.results.integrity import hash_of
 from thinwire.results.layout import CHECKPOINT_FOLDER
 from thinwire.tasks.table import TASKS
@@ -101,6 +102,7 @@ class ArmRun:
             test=scores,
             seconds_test=seconds,
             answer_form=inputs.questions.answer_form,
+            prompts=_sizes(inputs.questions.encoded.test),
             labels=inputs.questions.encoded.test[0].example.choices if self._task.name == "classification" else None,
         )
 
@@ -165,3 +167,10 @@ class ArmRun:
             warnings=codec.warnings(),
             sha256=hash_of(file, file.parent),
         )
+
+
+def _sizes(questions: list[Encoded]) -> PromptSizes:
+    return PromptSizes(
+        tokens=fmean(question.num_tokens for question in questions),
+        positions=fmean(len(question.prompt_ids) for question in questions),
+    )

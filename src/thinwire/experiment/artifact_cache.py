@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 
 import thinwire
-from thinwire.adapter.input_embeddings import AdapterEmbeddings, InputEmbeddings, make_input_embeddings
+from thinwire.adapter.input_embeddings import AdapterEmbeddings, InputEmbeddings
+from thinwire.adapter.making import make_input_embeddings
 from thinwire.adapter.metrics import measure_reconstruction
 from thinwire.adapter.pretraining import train_reconstruction
 from thinwire.adapter.starting import StartingAdapter
-from thinwire.checkpoints.load import find_arm, load_arm, starting_factors
+from thinwire.checkpoints.load import check_has_matrix, find_arm, load_arm, starting_factors
 from thinwire.claims import waiting
 from thinwire.codecs.base import Codec
 from thinwire.codecs.reconstruction_loss import matrix_mean_square
@@ -32,6 +33,7 @@ from thinwire.codecs.token_weights import token_counts
 from thinwire.config.experiment import ArmConfig, Experiment
 from thinwire.config.settings import PromptConfig
 from thinwire.data.answer_form import decide_answer_form, describe_decision
+from thinwire.data.blocks import describe_blocks
 from thinwire.data.encoding import EncodedQuestions, encode_questions
 from thinwire.data.prompts import PromptEncoder
 from thinwire.data.splits import Splits
@@ -49,7 +51,7 @@ from thinwire.training.microbatch_loss import Teacher
 logger = logging.getLogger(__name__)
 
 
-_PromptKey = tuple[PromptConfig, bool, object, object]
+_PromptKey = tuple[PromptConfig, bool, int | None, object, object]
 """The settings that determine an arm's token ids, besides the experiment's data and seed."""
 
 
@@ -85,9 +87,9 @@ class ArtifactCache:
         teacher, starting_lora = self._teacher(arm), self._starting_lora(arm)
         prepared = self.questions(arm)
         matrix = self._lm.embedding_matrix
-        fitted = None if arm.input == "text" else self.codec(arm)
+        fitted = self.codec(arm) if arm.uses_codec else None
         if fitted is None:
-            embeddings, at_start = make_input_embeddings(arm, matrix), None
+            embeddings, at_start = make_input_embeddings(arm, matrix, blocks=prepared.blocks), None
         else:
             embeddings = make_input_embeddings(arm, matrix, fitted.codec, fitted.codes)
             at_start = self._reconstruction_at_start(arm, embeddings, fitted)
@@ -108,7 +110,7 @@ class ArtifactCache:
             StorageError: one cannot be written.
         """
         for arm in arms:
-            if arm.input != "text":
+            if arm.uses_codec:
                 try:
                     self.arm_inputs(arm)
                 except StorageError:
@@ -136,12 +138,17 @@ class ArtifactCache:
             encoded = encoded.with_answer_form(decision.form)
             counts = token_counts([question.prompt_ids for question in encoded.train], len(self._lm.embedding_matrix))
             mean_square = matrix_mean_square(self._lm.embedding_matrix, counts)
+            blocks = None
+            if arm.input == "blocks":
+                encoded, blocks = encoded.in_blocks(arm.blocks.size, len(self._lm.embedding_matrix))
+                logger.info("%s", describe_blocks(encoded.test, blocks, arm.blocks.size))
             self._prepared[key] = PreparedQuestions(
                 encoded=encoded,
                 counts=counts,
                 counts_hash=hashlib.sha256(counts.numpy().tobytes()).hexdigest(),
                 mean_square=mean_square,
                 answer_form=decision,
+                blocks=blocks,
             )
         self._refuse_prompts_beyond_the_window(self._prepared[key].encoded, arm)
         return self._prepared[key]
@@ -235,7 +242,9 @@ class ArtifactCache:
             return None
         if folder not in self._teachers:
             logger.info("opening %s, which teaches", folder)
-            lm, inputs = load_arm(find_arm(Path(folder), device=self._lm.device_setting))
+            finished = find_arm(Path(folder), device=self._lm.device_setting)
+            check_has_matrix(finished)
+            lm, inputs = load_arm(finished)
             teacher_size, own_size = len(lm.embedding_matrix), len(self._lm.embedding_matrix)
             if teacher_size != own_size:
                 raise UsageError(
@@ -278,4 +287,5 @@ class ArtifactCache:
 
 
 def _prompt_key(arm: ArmConfig) -> _PromptKey:
-    return arm.prompt, arm.context, arm.evaluation.samples, arm.evaluation.selection_samples
+    block_size = arm.blocks.size if arm.input == "blocks" else None
+    return arm.prompt, arm.context, block_size, arm.evaluation.samples, arm.evaluation.selection_samples

@@ -122,7 +122,7 @@ def _fault_of_lora(lora: LoraSettings, lm: LanguageModel) -> str | None:
 
 def _fault_of_sizes(config: ArmConfig, lm: LanguageModel, free: int) -> str | None:
     try:
-        if config.input != "text":
+        if config.uses_codec:
             codec_class(config.codec).check_fits(config.codec, *reversed(lm.embedding_matrix.shape))
         needed = _least_bytes(config, lm)
     except UsageError as error:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from thinwire.checkpoints.load import FinishedArm
+from thinwire.checkpoints.load import FinishedArm, check_has_matrix
 from thinwire.errors import UsageError, shown
 from thinwire.export.card import model_card
 from thinwire.export.gguf_file import base_gguf, write_gguf
@@ -59,6 +59,7 @@ def export(arm: FinishedArm, target: Path, form: Format = "transformers") -> Exp
     """
     if target.exists():
         raise UsageError(f"{target} exists, and nothing is overwritten; choose another folder")
+    check_has_matrix(arm)
     if form == "gguf":
         base_gguf(arm.record.model.name)
     if form == "peft":

@@ -56,8 +56,12 @@ def summarize_interactions(
 
 
 def is_uncompressed(results: Results, name: str) -> bool:
-    """Return whether an arm or control reads the text itself, or codes that keep every number of an embedding."""
-    codec = results.groups[name][0].record.done.codec
+    """Return whether an arm or control reads the text itself, codes that keep every number of an embedding, or blocks
+    of one token."""
+    record = results.groups[name][0].record
+    if record.config["input"] == "blocks":
+        return bool(record.config["blocks"]["size"] == 1)
+    codec = record.done.codec
     return codec is None or keeps_all_numbers(codec, results.sweep.model)
 
 

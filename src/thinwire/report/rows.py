@@ -118,7 +118,7 @@ class AnalysisRow(Record):
     best: bool = False
     """Whether the selection split chose this arm."""
     is_baseline: bool = False
-    input: Literal["adapter", "codec", "text"]
+    input: Literal["adapter", "codec", "text", "blocks"]
     """The setting of this name: what stands in for the embedding matrix."""
     rank: int | None = None
     """Rank, alpha and layers are None without LoRA."""

@@ -198,6 +198,15 @@ class AnswerFormDecision(Record):
     space: AnswerFormMeasures
 
 
+class PromptSizes(Record):
+    """Means over the test prompts."""
+
+    tokens: float
+    """Tokens, those in blocks counted."""
+    positions: float
+    """Positions that the model computes and keeps keys and values of."""
+
+
 class ArmResults(Record):
     """What an arm that is done has to show."""
 
@@ -212,6 +221,8 @@ class ArmResults(Record):
     seconds_test: float
     answer_form: AnswerFormDecision | None = None
     """None in records from before there was a choice."""
+    prompts: PromptSizes | None = None
+    """None in records from before there were blocks."""
     labels: tuple[str, ...] | None = None
     """The labels of a classification; None of other tasks."""
 

@@ -52,6 +52,7 @@ class MicroBatchLoss:
             )
         )
         self._k_tokens = torch.tensor([config.supervision.num_tokens for config in configs], device=lm.device)
+        self._rebuilds = any(rebuilds)
         self._supervised = any(config.is_supervised for config in configs)
         self._distilled = any(config.supervision.kd_weight > 0 for config in configs)
         self._failed = torch.zeros(len(configs), dtype=torch.bool, device=lm.device)
@@ -67,8 +68,10 @@ class MicroBatchLoss:
             totals: ``Batch.totals`` of its batch.
         """
         rows = torch.stack([embed(micro_batch.tokens) for embed in self._inputs])
-        target = self._lm.embedding_matrix[micro_batch.tokens]
-        cosines, errors = reconstruction_terms(rows, target, micro_batch.prompt_counts, self._mean_square)
+        cosines = errors = rows.new_zeros(self.num_arms)
+        if self._rebuilds:
+            target = self._lm.embedding_matrix[micro_batch.tokens]
+            cosines, errors = reconstruction_terms(rows, target, micro_batch.prompt_counts, self._mean_square)
         distances = self._cosine_weight * (micro_batch.prompt_counts.sum() - cosines) + self._mse_weight * errors
         losses = distances / totals[0]
         ce = first_token_ce = kd = torch.zeros_like(losses)

@@ -113,7 +113,14 @@ def extractors(analysis: Analysis) -> str:
     )
     caption = "F1 / EM under each rule; bold: best F1"
     body = [
-        (row.kind, [_name(row), HtmlCell(markup="text" if row.input == "text" else "codes"), *_scores(row, names)])
+        (
+            row.kind,
+            [
+                _name(row),
+                HtmlCell(markup=row.input if row.input in ("text", "blocks") else "codes"),
+                *_scores(row, names),
+            ],
+        )
         for row in rows
     ]
     return section("extractors", title, paragraph(intro), table(columns, body, caption))

@@ -158,6 +158,8 @@ def _in_words(record: Analysis) -> MarkdownColumn:
 
 
 def _input(record: Analysis, row: AnalysisRow) -> str:
+    if row.input == "blocks":
+        return "blocks of tokens"
     if row.input == "text":
         return "the question alone" if row.name == "no_context" else "text"
     codec = next((codec for codec in record.codecs if row.name in codec.arms), None)
@@ -171,7 +173,7 @@ def _lora(row: AnalysisRow) -> str:
     if row.rank:
         layers = "all layers" if row.layers == "all" else f"{row.position} {row.layers} layers"
         return f"LoRA r{row.rank}, {layers}"
-    return "no LoRA" if row.input == "adapter" else "untrained"
+    return "no LoRA" if row.input in ("adapter", "blocks") else "untrained"
 
 
 def _sizes(arms: list[AnalysisRow]) -> list[MarkdownColumn]:

@@ -1,0 +1,50 @@
+"""Contexts in blocks of tokens: which ids they have, what they hold, and where prompts are cut."""
+
+import pytest
+
+from thinwire.config.settings import PromptConfig
+from thinwire.data.blocks import MISSING, describe_blocks, in_blocks
+from thinwire.data.prompts import Encoded, PromptEncoder
+from tiny_models import example, tiny_tokenizer
+
+
+def encoded(ids, start, stop):
+    return Encoded(example=example(0), prompt_ids=tuple(ids), answer_ids=(1,), dropped=0, context=range(start, stop))
+
+
+def test_blocks_are_numbered_behind_the_vocabulary_those_of_scored_prompts_first():
+    trained = [encoded([9, 1, 2, 5, 6, 9], 1, 5)]
+    scored = [encoded([9, 1, 2, 3, 4, 5, 9, 9], 1, 6)]
+    (found,), train, blocks = in_blocks([scored], trained, 2, 100)
+    # [1 2], [3 4] and [5] in the scored prompt; the trained one has [1 2] too, and [5 6].
+    assert found[0].prompt_ids == (9, 100, 101, 102, 9, 9)
+    assert train[0].prompt_ids == (9, 100, 103, 9)
+    assert blocks.members.tolist() == [[1, 2], [3, 4], [5, MISSING], [5, 6]]
+    assert blocks.num_scored == 3
+    assert (found[0].context, found[0].num_tokens, found[0].answer_ids) == (range(1, 4), 8, (1,))
+    assert describe_blocks(found, blocks, 2) == (
+        "blocks of 2 tokens: test prompts of 8 tokens take 6 positions on average; 4 different blocks in all"
+    )
+
+
+def test_blocks_of_one_token_change_no_length_and_a_prompt_without_a_context_nothing():
+    (found,), _, blocks = in_blocks([[encoded([7, 8, 8], 1, 3), encoded([7, 8], 0, 0)]], [], 1, 10)
+    assert [one.prompt_ids for one in found] == [(7, 10, 10), (7, 8)]
+    assert blocks.members.tolist() == [[8]]
+
+
+@pytest.mark.parametrize(("max_tokens", "truncation"), [(1024, "context"), (120, "context"), (90, "right")])
+@pytest.mark.parametrize("style", ["chat", "plain"])
+def test_the_contexts_place_holds_the_contexts_tokens_and_no_others(style, max_tokens, truncation):
+    tokenizer = tiny_tokenizer()
+    encoder = PromptEncoder(tokenizer, PromptConfig(style=style, max_tokens=max_tokens, truncation=truncation))
+    question = example(0, context="  Ada came and wrote to the town. " * 3)
+    found = encoder.encode(question)
+    inside = tokenizer.decode([found.prompt_ids[place] for place in found.context]).strip()
+    assert inside
+    assert question.context.strip().startswith(inside)
+    if not found.dropped:
+        assert inside == question.context.strip()
+    assert len(found.prompt_ids) <= max_tokens
+    alone = PromptEncoder(tokenizer, PromptConfig(style=style), with_context=False).encode(question)
+    assert alone.context == range(0)

@@ -1,0 +1,79 @@
+"""A sweep whose arms read blocks of tokens: trained, saved, scored again, and refused where tokens are needed."""
+
+import pytest
+
+from thinwire.api import CompressedLM
+from thinwire.checkpoints.load import find_arm
+from thinwire.config.experiment import ArmConfig
+from thinwire.errors import UsageError
+from thinwire.experiment.sweep import run_sweep
+from thinwire.export.write import export
+from thinwire.results.arm_record import read_arm_record
+from thinwire.schema import build
+from tiny_sweeps import LORA, evaluate, experiment, lines
+
+ARMS = {
+    "k2": {"blocks": {"size": 2}},
+    "k2_lora": {"blocks": {"size": 2}, "lora": LORA},
+    "k3_weighted": {"blocks": {"size": 3, "encoder": "weighted_mean"}},
+    "k2_mean_lora": {"blocks": {"size": 2, "encoder": "mean"}, "lora": LORA},
+}
+CONTROLS = {
+    "k1_mean": {"blocks": {"size": 1, "encoder": "mean"}},
+    "text": {"input": "text"},
+}
+TRAINED = {"k2": "blocks", "k2_lora": "both", "k3_weighted": "blocks", "k2_mean_lora": "lora"}
+
+
+@pytest.fixture(scope="module")
+def run(folder):
+    made = experiment(
+        folder,
+        input="blocks",
+        blocks={"hidden": 16},
+        baseline="k2",
+        supervision={"ce_weight": 1.0},
+        training={"epochs": 2, "batch_size": 4, "adapter_lr": 0.01, "lora_lr": 0.05},
+        arms=ARMS,
+        controls=CONTROLS,
+    )
+    records = run_sweep(made, folder / "blocks", controls="all")
+    assert {record.name: record.error for record in records if record.status != "done"} == {}
+    return folder / "blocks"
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_what_is_trained_is_saved_and_gives_the_same_answers_again(name, run, folder):
+    record = read_arm_record(run / name)
+    own = record.done.trainable_parameters
+    assert (own.adapter > 0, own.lora > 0) == (TRAINED[name] != "lora", TRAINED[name] != "blocks")
+    losses = [row["loss"] for row in lines(run / name / "diagnostics.jsonl") if row["event"] == "step"]
+    assert losses[-1] < losses[0]
+    files = {path.name for path in (run / name / "checkpoint").iterdir()}
+    assert ("block_encoder.safetensors" in files) == (TRAINED[name] != "lora")
+    metrics, answers = evaluate(run / name, folder / "test.json")
+    assert metrics == record.done.test
+    assert answers == {row["id"]: row["text"] for row in lines(run / name / "predictions.jsonl")}
+
+
+def test_prompts_take_fewer_positions_and_blocks_of_one_token_read_what_text_reads(run):
+    sizes = {name: read_arm_record(run / name).done.prompts for name in ARMS}
+    one, text = (read_arm_record(run / "controls" / name).done for name in CONTROLS)
+    assert one.prompts.positions == one.prompts.tokens == text.prompts.positions == sizes["k2"].tokens
+    assert sizes["k3_weighted"].positions < sizes["k2"].positions < sizes["k2"].tokens
+    rows = [lines(run / "controls" / name / "predictions.jsonl") for name in CONTROLS]
+    assert [row["raw_text"] for row in rows[0]] == [row["raw_text"] for row in rows[1]]
+
+
+def test_such_an_arm_cannot_be_exported_or_used_as_a_language_model_yet(run, tmp_path):
+    with pytest.raises(UsageError, match="reads blocks of tokens, for which no embedding matrix"):
+        export(find_arm(run / "k2"), tmp_path / "exported")
+    with pytest.raises(UsageError, match="reads blocks of tokens"):
+        CompressedLM.from_run(run / "k2", device="cpu")
+
+
+def test_blocks_without_supervision_or_with_a_teacher_are_refused():
+    with pytest.raises(UsageError, match="nothing would train the encoder"):
+        build(ArmConfig, {"input": "blocks", "supervision": {"ce_weight": 0}}, where="arms.a")
+    with pytest.raises(UsageError, match="a teacher reads tokens"):
+        build(ArmConfig, {"input": "blocks", "supervision": {"kd_weight": 1}}, where="arms.a")
