@@ -46,7 +46,8 @@ def draw(forest: Forest, width: float) -> Drawing:
     """The figure; under 600 pixels its columns move above the intervals."""
     narrow = width < 600
     left = 8.0 if narrow else min(220.0, max(text_width(row.name, bold=row.best) for row in forest.rows) + 18)
-    right = width - 8.0 if narrow else width - sum(_COLUMNS) - 14
+    beside = width - sum(_COLUMNS)  # where the columns begin, which a long name of the score needs more room before
+    right = width - 8.0 if narrow else beside - max(14.0, text_width(forest.metric) - _COLUMNS[0] + 28)
     row_height = 42 if narrow else 27 if len(forest.rows) <= _MANY else 21
     ticks = nice_ticks(*forest.span(), 4 if narrow else 7)
     scale = Scale(ticks[0], ticks[-1], left + 8, right - 8)
@@ -67,10 +68,10 @@ def draw(forest: Forest, width: float) -> Drawing:
         if narrow:
             parts.append(above(row.name, "0" if row.is_baseline else _difference(row), width, y - 14, row.best))
         else:
-            parts.append(_beside(row, left, right, y))
+            parts.append(_beside(row, left, beside, y))
     if not narrow:
         heads = [forest.metric, f"difference [{forest.confidence}]", "supported"]
-        parts.append(columns(_COLUMNS, heads, right + 14, head - 10, "tick"))
+        parts.append(columns(_COLUMNS, heads, beside, head - 10, "tick"))
     return Drawing(width, bottom + 46, describe(forest), "".join(parts))
 
 
@@ -127,10 +128,10 @@ def _interval(row: Compared, forest: Forest, scale: Scale, y: float) -> str:
     return "".join([*parts, mark(shape, scale(row.estimate), y, css, 4.5, _sentence(row, forest))])
 
 
-def _beside(row: Compared, left: float, right: float, y: float) -> str:
+def _beside(row: Compared, left: float, begin: float, y: float) -> str:
     weight = " strong" if row.best else ""
     name = text_at(clipped(row.name, left - 14, row.best), left - 10, y + 4.5, f"label{weight}", "end")
-    return name + columns(_COLUMNS, _texts(row), right + 14, y + 4.5, f"value{weight}")
+    return name + columns(_COLUMNS, _texts(row), begin, y + 4.5, f"value{weight}")
 
 
 def _texts(row: Compared) -> tuple[str, str, str]:

@@ -37,7 +37,8 @@ def draw(found: Ladder, width: float) -> Drawing:
     narrow = width < 600
     row = 42.0 if narrow else 27.0 if len(found.rungs) <= _MANY else 22.0
     left = 8.0 if narrow else min(330.0, max(text_width(rung.label, bold=rung.arm.best) for rung in found.rungs) + 18)
-    right = width - 8.0 if narrow else width - sum(_COLUMNS) - 14
+    beside = width - sum(_COLUMNS)  # where the columns begin, which a long name of the score needs more room before
+    right = width - 8.0 if narrow else beside - max(14.0, text_width(found.metric) - _COLUMNS[0] + 28)
     ticks = nice_ticks(*found.span(), 4 if narrow else 6)
     scale = Scale(ticks[0], ticks[-1], left + 8, right - 8)
     apart = _HEAD + row * len(found.single) + _GAP  # where combinations begin
@@ -52,7 +53,7 @@ def draw(found: Ladder, width: float) -> Drawing:
         if narrow:  # what was changed needs the room; the interval is drawn, and in the text behind the mark
             parts.append(above(rung.label, signed(rung.arm.estimate), width, top + 16, rung.arm.best))
         else:
-            parts.append(_beside(rung, left, right, top + row / 2))
+            parts.append(_beside(rung, left, beside, top + row / 2))
     if found.combined:
         parts += [line(0, apart - _GAP + 8, width, apart - _GAP + 8, "axis"), text_at(COMBINED, 8, apart - 6, "name")]
     label = f"{found.baseline} {points(found.score)}"
@@ -67,7 +68,7 @@ def draw(found: Ladder, width: float) -> Drawing:
     )
     if not narrow:
         heads = [found.metric, f"difference [{found.confidence}]"]
-        parts.append(columns(_COLUMNS, heads, right + 14, _HEAD - 16, "tick"))
+        parts.append(columns(_COLUMNS, heads, beside, _HEAD - 16, "tick"))
     return Drawing(width, bottom + 46, describe(found), "".join(parts))
 
 
@@ -90,12 +91,12 @@ def _bar(rung: Rung, found: Ladder, scale: Scale, y: float) -> str:
     return "".join([*parts, mark(shape, scale(rung.arm.score), y, css(rung), 4.5, text)])
 
 
-def _beside(rung: Rung, left: float, right: float, y: float) -> str:
+def _beside(rung: Rung, left: float, begin: float, y: float) -> str:
     weight = " strong" if rung.arm.best else ""
     name = clipped(rung.label, left - 14, rung.arm.best)
     label = text_at(name, left - 10, y + 4.5, f"label{weight}", "end", tip(rung.changes))
     texts = (points(rung.arm.score), _difference(rung))
-    return label + columns(_COLUMNS, texts, right + 14, y + 4.5, f"value{weight}")
+    return label + columns(_COLUMNS, texts, begin, y + 4.5, f"value{weight}")
 
 
 def _difference(rung: Rung) -> str:
