@@ -36,7 +36,8 @@ def short_answers(examples: Sequence[Example], random: Random) -> Iterator[Row]:
 def questions_to_write(examples: Sequence[Example], random: Random) -> Iterator[Row]:
     """The sentence that holds an answer, and the answer; what is to be written is the question."""
     for one in examples:
-        if sentence := sentence_at(one.context, one.answer_start):
+        sentence = sentence_at(one.context, one.answer_start)
+        if len(sentence.split()) >= 6:  # "Dr." is none
             task = f"Write a question about the text whose answer is: {one.answers[0]}"
             yield {**identity(one), "context": sentence, "question": task, "answers": [one.question]}
 
