@@ -154,13 +154,17 @@ class _Keeper:
         return time.monotonic() - self._last > self._seconds
 
     def keep(self, position: Position, random: list[Tensor] | None = None) -> None:
-        """Save the resume points at ``position``; within an epoch, with the states of the generators."""
+        """Save the resume points at ``position``; within an epoch, with the states of the generators.
+
+        A signal that comes meanwhile interrupts afterwards: else what was trained since the last ones would be lost.
+        """
         tokens = self._micro_batch_tokens
-        self._save_states(
-            (arm.number, arm.state(position, self._optimizer, micro_batch_tokens=tokens, random=random or []))
-            for arm in self._arms
-        )
-        self.kept, self._last = position, time.monotonic()
+        with interruption.deferred():
+            self._save_states(
+                (arm.number, arm.state(position, self._optimizer, micro_batch_tokens=tokens, random=random or []))
+                for arm in self._arms
+            )
+            self.kept, self._last = position, time.monotonic()
 
 
 def _warm_up(
