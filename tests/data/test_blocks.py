@@ -22,7 +22,7 @@ def test_blocks_are_numbered_behind_the_vocabulary_those_of_scored_prompts_first
     assert blocks.members.tolist() == [[1, 2], [3, 4], [5, MISSING], [5, 6]]
     assert blocks.num_scored == 3
     assert (found[0].context, found[0].num_tokens, found[0].answer_ids) == (range(1, 4), 8, (1,))
-    assert describe_blocks(found, blocks, 2) == (
+    assert describe_blocks(found, blocks) == (
         "blocks of 2 tokens: test prompts of 8 tokens take 6 positions on average; 4 different blocks in all"
     )
 

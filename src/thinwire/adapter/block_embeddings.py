@@ -48,7 +48,9 @@ class BlockEmbeddings(InputEmbeddings):
 
     def matrix(self, dtype: torch.dtype) -> Tensor:
         """Return the embeddings of all token ids and of the blocks that are scored, ``[V + B, D]`` in ``dtype``."""
-        return self.rows(torch.arange(len(self.source) + self._num_scored, device=self.source.device), dtype)
+        first = len(self.source)
+        blocks = torch.arange(first, first + self._num_scored, device=self.source.device)
+        return torch.cat([self.source.to(dtype), self.rows(blocks, dtype)])
 
 
 class BlockEncoder(nn.Module):

@@ -9,7 +9,7 @@ from thinwire.adapter.input_embeddings import InputEmbeddings
 from thinwire.checkpoints.load import FinishedArm, find_arm, load_arm
 from thinwire.config.settings import ColumnsConfig, EvaluationConfig, ModelConfig, PromptConfig
 from thinwire.data.blocks import in_blocks
-from thinwire.data.labels import check_options, labels_of, with_labels
+from thinwire.data.labels import with_options
 from thinwire.data.prompts import PromptEncoder
 from thinwire.data.sources import check_columns_apply, load_questions
 from thinwire.data.splits import draw_examples
@@ -71,13 +71,12 @@ def evaluate_target(
     """
     check_columns_apply(columns, data)
     folder = Path(target)
-    arm, asked = _find(folder, model.device), task_of(target, task)
+    arm = _find(folder, model.device)
+    asked = TASKS[task] if arm is None else arm.task
     choose_device(model.device)
     checked: Mismatched = mismatched if asked.answers_are_spans else "keep"
     examples = load_questions(data, "test", unanswerable, checked, columns)  # before the model, which takes longer
-    if asked.name == "classification":
-        examples = with_labels(examples, (arm and arm.record.done.labels) or labels_of(examples))
-    check_options(asked, examples)
+    examples = with_options(asked, examples, None if arm is None else arm.record.done.labels)
     if arm is not None:
         lm, inputs = load_arm(arm)
         encoder, evaluation = arm.prompt_encoder(lm.tokenizer), arm.config.evaluation

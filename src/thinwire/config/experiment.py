@@ -107,6 +107,11 @@ class ArmConfig(Section):
         return self.input in ("adapter", "codec")
 
     @property
+    def block_size(self) -> int | None:
+        """Tokens of the context in a position; None where every token has its own."""
+        return self.blocks.size if self.input == "blocks" else None
+
+    @property
     def has_trained_input(self) -> bool:
         """Whether what makes the input embeddings has parameters that can be trained."""
         return self.input == "adapter" or (self.input == "blocks" and self.blocks.is_trained)

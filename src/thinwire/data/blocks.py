@@ -35,10 +35,11 @@ def no_blocks(size: int) -> Blocks:
     return Blocks(members=np.zeros((0, size), dtype=np.int64), num_scored=0)
 
 
-def describe_blocks(questions: Sequence[Encoded], blocks: Blocks, size: int) -> str:
+def describe_blocks(questions: Sequence[Encoded], blocks: Blocks) -> str:
     """Say in a sentence how many positions the prompts of ``questions`` (at least one) take, and of how many tokens."""
     tokens = fmean(question.num_tokens for question in questions)
     positions = fmean(len(question.prompt_ids) for question in questions)
+    size = blocks.members.shape[1]
     return (
         f"blocks of {size} tokens: test prompts of {tokens:,.0f} tokens take {positions:,.0f} positions on average; "
         f"{len(blocks.members):,} different blocks in all"
@@ -66,7 +67,7 @@ class BlockTable:
             question,
             prompt_ids=(*ids[: context.start], *blocks, *ids[context.stop :]),
             context=range(context.start, context.start + len(blocks)),
-            in_blocks=len(context) - len(blocks),
+            positions_saved=len(context) - len(blocks),
         )
 
     def _id(self, members: tuple[int, ...]) -> int:

@@ -45,6 +45,21 @@ def with_labels(examples: Sequence[Example], labels: tuple[str, ...]) -> list[Ex
     return [replace(example, choices=labels) for example in examples]
 
 
+def with_options(task: Task, examples: Sequence[Example], labels: tuple[str, ...] | None) -> list[Example]:
+    """Return the questions with the options that the task needs.
+
+    Args:
+        labels: those of the training questions; not used by tasks without labels.
+
+    Raises:
+        UsageError: a question has no option to be chosen, or an answer that is no label.
+    """
+    if task.has_labels:
+        return with_labels(examples, labels or labels_of(examples))
+    check_options(task, examples)
+    return list(examples)
+
+
 def check_options(task: Task, examples: Sequence[Example]) -> None:
     """Refuse questions without options where one is to be chosen.
 

@@ -37,13 +37,13 @@ class Encoded:
     """Number of tokens that truncation removed: only of the context, unless ``prompt.truncation`` is ``right``."""
     context: range = range(0)
     """Where the context's own tokens, or its blocks, stand in the prompt, after truncation."""
-    in_blocks: int = 0
+    positions_saved: int = 0
     """How many positions the prompt takes fewer than it has tokens (``thinwire.data.blocks``)."""
 
     @property
     def num_tokens(self) -> int:
         """Number of tokens in the prompt, those in blocks counted."""
-        return len(self.prompt_ids) + self.in_blocks
+        return len(self.prompt_ids) + self.positions_saved
 
 
 class PromptEncoder:

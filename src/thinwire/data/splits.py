@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from thinwire.config.settings import DataConfig, EvaluationConfig
-from thinwire.data.labels import check_options, labels_of, with_labels
+from thinwire.data.labels import labels_of, with_options
 from thinwire.data.overlap import Overlap, shared_paragraphs
 from thinwire.data.sources import check_columns_apply, load_questions, load_test_questions
 from thinwire.data.squad import Example
@@ -142,13 +142,9 @@ class Splits:
     def _all(self) -> tuple[list[Example], list[Example], list[Example]]:
         """All questions of each split, with their options where the task has any."""
         splits = self._read()
-        if self._task.name == "classification":
-            labels = labels_of(splits[0])
-            train, held_out, test = (with_labels(split, labels) for split in splits)
-            return train, held_out, test
-        for split in splits:
-            check_options(self._task, split)
-        return splits
+        labels = labels_of(splits[0]) if self._task.has_labels else None
+        train, held_out, test = (with_options(self._task, split, labels) for split in splits)
+        return train, held_out, test
 
     def _read(self) -> tuple[list[Example], list[Example], list[Example]]:
         data = self._data

@@ -12,7 +12,7 @@ from thinwire.data.prompts import Encoded, PromptEncoder
 from thinwire.errors import foreign
 from thinwire.evaluation.extractors import first_line
 from thinwire.evaluation.generation import StopRule, greedy_batches
-from thinwire.evaluation.prediction import AnswerEnd, Prediction
+from thinwire.evaluation.prediction import AnswerEnd, Prediction, TextScores, make_prediction
 from thinwire.evaluation.undecoded import OnProgress, choose_options, rate_texts
 from thinwire.model.language_model import LanguageModel
 from thinwire.ops.packing import sort_key
@@ -124,23 +124,10 @@ def score_answer(
 ) -> Prediction:
     """Score a decoded answer, both raw and as ``scored`` selects its text."""
     example, text = question.example, first_line(raw_text) if scored == "first_line" else raw_text
-    raw_score, raw_exact_match = task.score_text(raw_text, example.answers)
+    raw_scores = TextScores(*task.score_text(raw_text, example.answers))
     # Most answers of a trained arm are one line, which is scored once.
-    one_line = text == raw_text
-    score, exact_match = (raw_score, raw_exact_match) if one_line else task.score_text(text, example.answers)
-    return Prediction(
-        id=example.id,
-        paragraph_id=example.paragraph_id,
-        question=example.question,
-        golds=example.answers,
-        raw_text=raw_text,
-        text=text,
-        score=score,
-        exact_match=exact_match,
-        raw_score=raw_score,
-        raw_exact_match=raw_exact_match,
-        stop_reason=stop_reason,
-    )
+    scores = raw_scores if text == raw_text else TextScores(*task.score_text(text, example.answers))
+    return make_prediction(example, raw_text, raw_scores, stop_reason, text=text, scores=scores)
 
 
 @lru_cache(maxsize=2)

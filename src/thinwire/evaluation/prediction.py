@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from thinwire.data.squad import Example
 from thinwire.evaluation.answer_metrics import degeneration_metrics
@@ -42,20 +42,40 @@ class Prediction:
         return dict(vars(self))
 
 
-def undecoded(example: Example, text: str, score: float, exact_match: float, reason: AnswerEnd) -> Prediction:
-    """Return the prediction of an answer that was not decoded, so that its whole text is its scored one."""
+class TextScores(NamedTuple):
+    """The scores of one text."""
+
+    score: float
+    exact_match: float
+
+
+def make_prediction(
+    example: Example,
+    raw_text: str,
+    raw_scores: TextScores,
+    end: AnswerEnd,
+    *,
+    text: str | None = None,
+    scores: TextScores | None = None,
+) -> Prediction:
+    """Return the prediction of an answer.
+
+    Args:
+        text: the scored part of ``raw_text``, with its ``scores``; by default all of it.
+    """
+    text, scores = raw_text if text is None else text, scores or raw_scores
     return Prediction(
         id=example.id,
         paragraph_id=example.paragraph_id,
         question=example.question,
         golds=example.answers,
-        raw_text=text,
+        raw_text=raw_text,
         text=text,
-        score=score,
-        exact_match=exact_match,
-        raw_score=score,
-        raw_exact_match=exact_match,
-        stop_reason=reason,
+        score=scores.score,
+        exact_match=scores.exact_match,
+        raw_score=raw_scores.score,
+        raw_exact_match=raw_scores.exact_match,
+        stop_reason=end,
     )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from thinwire.data.prompts import Encoded, PromptEncoder
 from thinwire.evaluation.answer_likelihood import log_likelihoods
-from thinwire.evaluation.prediction import Prediction, undecoded
+from thinwire.evaluation.prediction import Prediction, TextScores, make_prediction
 from thinwire.model.language_model import LanguageModel
 from thinwire.tasks.task import Task
 
@@ -44,8 +44,8 @@ def choose_options(
         values = found[start : start + count]
         start += count
         text = question.example.choices[values.index(max(values))]
-        score, exact_match = task.score_text(text, question.example.answers)
-        predictions.append(undecoded(question.example, text, score, exact_match, "choice"))
+        scores = TextScores(*task.score_text(text, question.example.answers))
+        predictions.append(make_prediction(question.example, text, scores, "choice"))
     return predictions
 
 
@@ -66,6 +66,11 @@ def rate_texts(
     texts = [replace(question, answer_ids=question.answer_ids[:-1][:max_tokens]) for question in questions]
     found = log_likelihoods(lm, matrix, texts, on_progress=lambda done: on_progress(done, len(texts)))
     return [
-        undecoded(text.example, "", min(1.0, math.exp(value / len(text.answer_ids))), 0.0, "likelihood")
+        make_prediction(
+            text.example,
+            "",
+            TextScores(min(1.0, math.exp(value / len(text.answer_ids))), exact_match=0.0),
+            "likelihood",
+        )
         for text, value in zip(texts, found, strict=True)
     ]

@@ -103,7 +103,7 @@ class ArmRun:
             seconds_test=seconds,
             answer_form=inputs.questions.answer_form,
             prompts=_sizes(inputs.questions.encoded.test),
-            labels=inputs.questions.encoded.test[0].example.choices if self._task.name == "classification" else None,
+            labels=inputs.questions.encoded.test[0].example.choices if self._task.has_labels else None,
         )
 
     def _answer(self, split: Split, questions: list[Encoded], epoch: int) -> tuple[list[Prediction], float]:

@@ -139,9 +139,9 @@ class ArtifactCache:
             counts = token_counts([question.prompt_ids for question in encoded.train], len(self._lm.embedding_matrix))
             mean_square = matrix_mean_square(self._lm.embedding_matrix, counts)
             blocks = None
-            if arm.input == "blocks":
-                encoded, blocks = encoded.in_blocks(arm.blocks.size, len(self._lm.embedding_matrix))
-                logger.info("%s", describe_blocks(encoded.test, blocks, arm.blocks.size))
+            if arm.block_size is not None:
+                encoded, blocks = encoded.in_blocks(arm.block_size, len(self._lm.embedding_matrix))
+                logger.info("%s", describe_blocks(encoded.test, blocks))
             self._prepared[key] = PreparedQuestions(
                 encoded=encoded,
                 counts=counts,
@@ -287,5 +287,4 @@ class ArtifactCache:
 
 
 def _prompt_key(arm: ArmConfig) -> _PromptKey:
-    block_size = arm.blocks.size if arm.input == "blocks" else None
-    return arm.prompt, arm.context, block_size, arm.evaluation.samples, arm.evaluation.selection_samples
+    return arm.prompt, arm.context, arm.block_size, arm.evaluation.samples, arm.evaluation.selection_samples

@@ -18,5 +18,6 @@ TASK = Task(
         context="Choose the label of the text.\n\nText: {{ context }}\n\nLabels:\n{{ choices }}",
     ),
     cue="\n\nLabel:",
+    has_labels=True,
     thresholds=Thresholds(marginal=2.0, significant=5.0, strong=10.0),
 )

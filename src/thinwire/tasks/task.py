@@ -57,6 +57,8 @@ class Task:
     templates: Templates
     cue: str
     """What a prompt in the plain style ends with."""
+    has_labels: bool = False
+    """Whether the options of every question are the answers that the training questions have."""
     answers_are_spans: bool = False
     """Whether the gold answers stand in the context, which is checked when questions are read."""
     is_plain: bool = False
