@@ -4,13 +4,24 @@ import numpy as np
 import pytest
 import torch
 
-from thinwire.adapter.block_embeddings import BlockEmbeddings, encoder_parameters, make_block_encoder
-from thinwire.config.block_settings import BlocksConfig
-from thinwire.data.blocks import MISSING, Blocks, no_blocks
+from thinwire.adapter import block_embeddings
+from thinwire.adapter.block_embeddings import BlockEmbeddings
+from thinwire.adapter.block_encoders import encoder_parameters, make_block_encoder
+from thinwire.config.block_settings import BlockKind, BlocksConfig
+from thinwire.data.blocks import MISSING, Blocks, BlockTable, no_blocks
+from thinwire.data.prompts import Encoded
+from tiny_models import example
 
 MATRIX = torch.tensor([[1.0, 0.0], [3.0, 2.0], [5.0, 8.0]])
-BLOCKS = Blocks(members=np.array([[0, 1], [2, MISSING], [1, 1]]), num_scored=2)
-ENCODERS = ("mean", "weighted_mean", "mlp")
+KIND = BlockKind(2, reads_context=False)
+BLOCKS = Blocks(
+    kind=KIND,
+    members=np.array([[0, 1], [2, MISSING], [1, 1]]),
+    contexts=np.array([0, 0, 1]),
+    places=np.array([0, 1, 0]),
+    num_scored=2,
+)
+ENCODERS = ("mean", "weighted_mean", "mlp", "transformer")
 
 
 def embeddings(encoder, blocks=BLOCKS):
@@ -42,17 +53,49 @@ def test_the_matrix_has_rows_for_tokens_and_scored_blocks(encoder):
     matrix = made.matrix(torch.float32)
     assert matrix.shape == (3 + 2, 2)
     assert torch.equal(matrix, made(torch.arange(5)))
-    assert embeddings(encoder, no_blocks(2)).matrix(torch.float32).tolist() == MATRIX.tolist()
-    assert torch.equal(embeddings(encoder, no_blocks(2)).with_blocks(BLOCKS).matrix(torch.float32), matrix)
+    assert embeddings(encoder, no_blocks(KIND)).matrix(torch.float32).tolist() == MATRIX.tolist()
+    assert torch.equal(embeddings(encoder, no_blocks(KIND)).with_blocks(BLOCKS).matrix(torch.float32), matrix)
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_parameters_are_counted_and_each_gets_a_gradient(encoder):
     made = embeddings(encoder)
     number = sum(parameter.numel() for parameter in made.parameters())
-    # Weighted: 2 x 2 weights and padding of 2. MLP: padding 2, 2 x 4 + 2, 4 x 4 + 4, 2 x 4 + 2.
-    assert number == {"mean": 0, "weighted_mean": 6, "mlp": 42}[encoder]
+    # Weighted: 2 x 2 weights and padding of 2. MLP: padding 2, 2 x 4 + 2, 4 x 4 + 4, 2 x 4 + 2. Transformer: padding 2,
+    # twice 2 x 4 + 2, a norm of 4 and two layers of attention 4 x (2 x 2 + 2), 4 x 2 + 4, 2 x 4 + 2 and norms of 8.
+    assert number == {"mean": 0, "weighted_mean": 6, "mlp": 42, "transformer": 26 + 2 * 54}[encoder]
     assert encoder_parameters(BlocksConfig(size=2, encoder=encoder, hidden=4), 2) == number
     if number:
         made(torch.tensor([0, 3, 4])).square().sum().backward()
         assert all(parameter.grad is not None for parameter in made.parameters())
+
+
+def transformer(blocks):
+    """A transformer of random weights over a matrix of width 8."""
+    matrix = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
+    config = BlocksConfig(size=2, encoder="transformer", hidden=16)
+    made = make_block_encoder(config, matrix, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        made.output.weight.normal_(generator=torch.Generator().manual_seed(1))
+    return BlockEmbeddings(matrix, made, blocks)
+
+
+def test_a_transformer_reads_the_context_of_a_block_and_no_other():
+    made = transformer(BLOCKS)  # the blocks are ids 4 and 5 in a context, and 6 in another
+    rows = made(torch.arange(7))
+    assert torch.allclose(made(torch.tensor([0, 4, 5])), rows[[0, 4, 5]], atol=1e-5), "one context alone"
+    assert torch.allclose(made(torch.tensor([6])), rows[6:], atol=1e-5), "the other alone"
+    assert not torch.allclose(made(torch.tensor([4])), rows[4:5], atol=1e-2), "without the block after it"
+    moved = Blocks(kind=KIND, members=BLOCKS.members[:1], contexts=np.array([0]), places=np.array([5]), num_scored=1)
+    assert not torch.allclose(made.with_blocks(moved)(torch.tensor([4])), made(torch.tensor([4])), atol=1e-2)
+
+
+def test_the_matrix_of_blocks_that_read_contexts_keeps_each_context_whole(monkeypatch):
+    monkeypatch.setattr(block_embeddings, "_TOGETHER", 2)
+    table = BlockTable(BlockKind(2, reads_context=True), 4)
+    for length in (6, 2, 4, 10, 3):
+        ids = tuple(length * place % 4 for place in range(length))
+        encoded = Encoded(example=example(0), prompt_ids=ids, answer_ids=(), dropped=0, context=range(length))
+        table.in_blocks([encoded])
+    made = transformer(table.blocks(num_scored=len(table)))
+    assert torch.allclose(made.matrix(torch.float32), made(torch.arange(4 + len(table))), atol=1e-5)

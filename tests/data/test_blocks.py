@@ -2,6 +2,7 @@
 
 import pytest
 
+from thinwire.config.block_settings import BlockKind
 from thinwire.config.settings import PromptConfig
 from thinwire.data.blocks import MISSING, describe_blocks, in_blocks
 from thinwire.data.prompts import Encoded, PromptEncoder
@@ -15,7 +16,7 @@ def encoded(ids, start, stop):
 def test_blocks_are_numbered_behind_the_vocabulary_those_of_scored_prompts_first():
     trained = [encoded([9, 1, 2, 5, 6, 9], 1, 5)]
     scored = [encoded([9, 1, 2, 3, 4, 5, 9, 9], 1, 6)]
-    (found,), train, blocks = in_blocks([scored], trained, 2, 100)
+    (found,), train, blocks = in_blocks([scored], trained, BlockKind(2, reads_context=False), 100)
     # [1 2], [3 4] and [5] in the scored prompt; the trained one has [1 2] too, and [5 6].
     assert found[0].prompt_ids == (9, 100, 101, 102, 9, 9)
     assert train[0].prompt_ids == (9, 100, 103, 9)
@@ -28,9 +29,19 @@ def test_blocks_are_numbered_behind_the_vocabulary_those_of_scored_prompts_first
 
 
 def test_blocks_of_one_token_change_no_length_and_a_prompt_without_a_context_nothing():
-    (found,), _, blocks = in_blocks([[encoded([7, 8, 8], 1, 3), encoded([7, 8], 0, 0)]], [], 1, 10)
+    prompts = [encoded([7, 8, 8], 1, 3), encoded([7, 8], 0, 0)]
+    (found,), _, blocks = in_blocks([prompts], [], BlockKind(1, reads_context=False), 10)
     assert [one.prompt_ids for one in found] == [(7, 10, 10), (7, 8)]
     assert blocks.members.tolist() == [[8]]
+
+
+def test_blocks_of_a_kind_that_reads_contexts_are_the_same_in_the_same_context_alone():
+    prompts = [encoded([9, 1, 2, 3, 9], 1, 4), encoded([8, 1, 2, 3, 4], 1, 4), encoded([9, 1, 2, 1, 2], 1, 5)]
+    (found,), _, blocks = in_blocks([prompts], [], BlockKind(2, reads_context=True), 100)
+    assert [one.prompt_ids for one in found] == [(9, 100, 101, 9), (8, 100, 101, 4), (9, 102, 103)]
+    assert blocks.members.tolist() == [[1, 2], [3, MISSING], [1, 2], [1, 2]]
+    assert blocks.contexts.tolist() == [0, 0, 1, 1]
+    assert blocks.places.tolist() == [0, 1, 0, 1]
 
 
 @pytest.mark.parametrize(("max_tokens", "truncation"), [(1024, "context"), (120, "context"), (90, "right")])

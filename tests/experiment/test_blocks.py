@@ -30,7 +30,7 @@ def run(folder):
     made = experiment(
         folder,
         input="blocks",
-        blocks={"hidden": 16},
+        blocks={"hidden": 16, "reconstruction": {"passages": 12, "batch_size": 4}},
         baseline="k2",
         supervision={"ce_weight": 1.0},
         training={"epochs": 2, "batch_size": 4, "adapter_lr": 0.01, "lora_lr": 0.05},

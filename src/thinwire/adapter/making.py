@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from thinwire.adapter.adapter import Adapter
-from thinwire.adapter.block_embeddings import BlockEmbeddings, make_block_encoder
+from thinwire.adapter.block_embeddings import BlockEmbeddings
+from thinwire.adapter.block_encoders import make_block_encoder
 from thinwire.adapter.input_embeddings import AdapterEmbeddings, CodecEmbeddings, InputEmbeddings
 from thinwire.codecs.base import Codec
 from thinwire.config.experiment import ArmConfig
@@ -30,7 +31,7 @@ def make_input_embeddings(
     """
     if config.input == "blocks":
         encoder = make_block_encoder(config.blocks, matrix, generator("cpu", config.seed, "block encoder"))
-        return BlockEmbeddings(matrix, encoder, blocks or no_blocks(config.blocks.size))
+        return BlockEmbeddings(matrix, encoder, blocks or no_blocks(config.blocks.kind))
     if config.input == "text":
         return InputEmbeddings(matrix)
     assert codec is not None, f"input={config.input} needs a codec"

@@ -1,11 +1,11 @@
-"""Cache of pretrained adapters and their metrics, shared by all arms and sweeps with the same start."""
+"""Cache of what arms start from, pretrained adapters or encoders, shared by all arms and sweeps with the same start."""
 
 from __future__ import annotations
 
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,45 +13,52 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from thinwire.adapter.input_embeddings import AdapterEmbeddings
 from thinwire.cache import cache_dir, locked
 from thinwire.errors import ThinwireError
-from thinwire.results.arm_record import Reconstruction
-from thinwire.results.record import read_record, write_record
+from thinwire.results.record import Record, read_record, write_record
 from thinwire.results.tensor_file import layout_of, read_tensors, write_tensors
 
 logger = logging.getLogger(__name__)
 
 Entry = TypeVar("Entry")
+Measures = TypeVar("Measures", bound=Record)
 
 
 @dataclass(frozen=True)
-class StartingAdapter:
-    """The adapter that arms start from. ``key`` is the hash of everything that determines its weights."""
+class StartingPoint:
+    """What arms start from. ``key`` is the hash of everything that determines its weights."""
 
     key: str
 
-    def weights(self, inputs: AdapterEmbeddings, train: Callable[[AdapterEmbeddings], None]) -> dict[str, Tensor]:
-        """Return the weights by name, on the CPU: from the cache, or of ``inputs`` after ``train`` has trained it in
-        place. A damaged entry of the cache is made again, with a warning."""
+    def weights(self, like: Mapping[str, Tensor], train: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """Return the weights by name, on the CPU: from the cache, or those that ``train`` returns. A damaged entry of
+        the cache is made again, with a warning.
+
+        Args:
+            like: tensors of the names, types and shapes that the weights have.
+        """
         path = self._path(".safetensors")
-        read = partial(read_tensors, path, layout_of(dict(inputs.adapter.named_parameters())), needs_hash=True)
+        read = partial(read_tensors, path, layout_of(dict(like)), needs_hash=True)
         if (weights := _from_cache(path, read)) is not None:
-            logger.info("starting adapter: cached")
+            logger.info("starting weights: cached")
             return weights
         with locked(path.with_suffix("")):
             if (weights := _from_cache(path, read)) is not None:  # another process has made it meanwhile
                 return weights
-            train(inputs)
+            trained = train()
             _remove(path)
-            write_tensors(path, dict(inputs.adapter.named_parameters()))
+            write_tensors(path, dict(trained))
         return read()
 
-    def reconstruction(self, measure: Callable[[], Reconstruction]) -> Reconstruction:
-        """Return the adapter's reconstruction metrics: from the cache, or from ``measure``. A damaged entry of the
-        cache is made again, with a warning."""
+    def measures(self, kind: type[Measures], what: str, measure: Callable[[], Measures]) -> Measures:
+        """Return what was measured of the weights, a record of this ``kind``: from the cache, or from ``measure``. A
+        damaged entry of the cache is made again, with a warning.
+
+        Args:
+            what: the name of the record in messages.
+        """
         path = self._path(".json")
-        read = partial(read_record, Reconstruction, path, "reconstruction", path.parent, needs_hash=lambda _: True)
+        read = partial(read_record, kind, path, what, path.parent, needs_hash=lambda _: True)
         if (measured := _from_cache(path, read)) is not None:
             return measured
         with locked(path.with_suffix("")):

@@ -85,7 +85,7 @@ def evaluate_target(
         inputs, encoder = InputEmbeddings(lm.embedding_matrix), PromptEncoder(lm.tokenizer, prompt, asked)
     questions = [encoder.encode(example) for example in draw_examples(examples, num or len(examples), seed, "test")]
     if isinstance(inputs, BlockEmbeddings):
-        (questions,), _, blocks = in_blocks([questions], [], inputs.size, len(lm.embedding_matrix))
+        (questions,), _, blocks = in_blocks([questions], [], inputs.kind, len(lm.embedding_matrix))
         inputs = inputs.with_blocks(blocks)
     with display.task("answering") as progress:
         predictions = answer_questions(

@@ -2,11 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
-from thinwire.schema import Section, Width
+from thinwire.schema import Auto, ByDevice, PositiveInt, Rate, Section, Width
+
+
+class BlockKind(NamedTuple):
+    """What makes two blocks the same one."""
+
+    size: int
+    """Tokens in a block."""
+    reads_context: bool
+    """Whether a block's embedding depends on its context and its place there, and not on its own tokens alone."""
+
+
+class TextReconstructionConfig(Section):
+    """Training of encoder and LoRA before the questions: the model writes texts out of their blocks. It needs no
+    answers, and its texts are the paragraphs of the training articles, whether or not their questions were drawn."""
+
+    mode: Literal["autoencoding", "continuation", "both"] = "autoencoding"
+    """``autoencoding``: the model repeats the text that the blocks stand for. ``continuation``: it goes on where they
+    end, as the paragraph does. ``both``: each passage one or the other, drawn by seed. Every token is supervised by its
+    cross-entropy."""
+    passages: Annotated[PositiveInt | Auto | Literal[0], ByDevice(cuda=40_000, cpu=500)] = "auto"
+    """Passages to train on; once all paragraphs have been seen they are seen again, with other blocks. ``auto`` is
+    40,000 on a GPU and 500 on a CPU; 0 leaves this training out."""
+    batch_size: Annotated[int, Field(gt=0, le=1_000_000)] = 32
+    """Passages per optimiser step."""
+    encoder_lr: Rate = 3e-4
+    """Peak learning rate of AdamW for the encoder."""
+    lora_lr: Rate = 1e-3
+    """Peak learning rate of AdamW for LoRA, where the arm has it."""
 
 
 class BlocksConfig(Section):
@@ -15,12 +43,20 @@ class BlocksConfig(Section):
 
     size: Annotated[int, Field(ge=1, le=64)] = 2
     """Tokens in a block; 1 changes nothing but what is trained."""
-    encoder: Literal["mean", "weighted_mean", "mlp"] = "mlp"
+    encoder: Literal["mean", "weighted_mean", "mlp", "transformer"] = "mlp"
     """What makes one embedding of those of a block: their ``mean``, which is not trained; a ``weighted_mean`` with a
-    weight for each place and dimension; or an ``mlp`` of one hidden layer beside a linear map. Both begin as the mean.
-    """
+    weight for each place and dimension; an ``mlp`` of one hidden layer beside a linear map; or a ``transformer`` beside
+    a linear map, in which a context's tokens attend to each other in both directions. All begin as the mean."""
     hidden: Width = 2304
-    """Width of the hidden layer of the ``mlp``."""
+    """Width of the hidden layer of the ``mlp``, or of those of the ``transformer``."""
+    layers: Annotated[int, Field(ge=1, le=64)] = 2
+    """Layers of the ``transformer``."""
+    reconstruction: TextReconstructionConfig = TextReconstructionConfig()
+
+    @property
+    def kind(self) -> BlockKind:
+        """What makes two blocks the same one."""
+        return BlockKind(self.size, self.encoder == "transformer")
 
     @property
     def is_trained(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from thinwire.codecs.table import AnyCodecConfig
-from thinwire.config.block_settings import BlocksConfig
+from thinwire.config.block_settings import BlockKind, BlocksConfig
 from thinwire.config.idle import AFFECT_NO_RESULT
 from thinwire.config.lora_settings import LoraSettings
 from thinwire.config.report_settings import ReportConfig
@@ -107,9 +107,9 @@ class ArmConfig(Section):
         return self.input in ("adapter", "codec")
 
     @property
-    def block_size(self) -> int | None:
-        """Tokens of the context in a position; None where every token has its own."""
-        return self.blocks.size if self.input == "blocks" else None
+    def block_kind(self) -> BlockKind | None:
+        """The blocks of tokens that contexts are put into; None where every token has its own position."""
+        return self.blocks.kind if self.input == "blocks" else None
 
     @property
     def has_trained_input(self) -> bool:
@@ -120,6 +120,11 @@ class ArmConfig(Section):
     def has_trainable(self) -> bool:
         """Whether any parameter of this arm is trained."""
         return self.training.epochs > 0 and (self.has_trained_input or self.lora.is_trained)
+
+    @property
+    def reconstructs_text(self) -> bool:
+        """Whether the encoder of blocks, or LoRA, is trained to write texts before it is trained on answers."""
+        return self.input == "blocks" and self.has_trainable and self.blocks.reconstruction.passages != 0
 
     @model_validator(mode="after")
     def _blocks_learn_from_answers(self) -> ArmConfig:

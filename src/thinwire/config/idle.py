@@ -48,10 +48,14 @@ def effective_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     idle += [f"codec.{kind}." for kind in kinds if kind != found["codec.kind"]]
     if found["codec.compress_dim"] is not None:
         idle.append("codec.ratio")
-    if found["input"] == "blocks" and found["blocks.encoder"] != "mlp":
-        idle.append("blocks.hidden")
+    if found["input"] == "blocks" and found["blocks.encoder"] != "transformer":
+        idle.append("blocks.layers")
+        if found["blocks.encoder"] != "mlp":
+            idle.append("blocks.hidden")
         if found["blocks.encoder"] == "mean":
             idle.append("training.adapter_lr")
+    if found.get("blocks.reconstruction.passages") == 0:
+        idle += [path for path in found if path.startswith("blocks.reconstruction.") and "passages" not in path]
     if found["prompt.style"] == "chat":
         idle.append("prompt.cue")
     return {path: value for path, value in found.items() if not path.startswith(tuple(idle))}

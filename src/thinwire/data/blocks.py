@@ -13,6 +13,7 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
+from thinwire.config.block_settings import BlockKind
 from thinwire.data.prompts import Encoded
 
 Members = NDArray[np.int64]
@@ -25,14 +26,19 @@ MISSING = -1
 class Blocks:
     """The different blocks of some prompts."""
 
+    kind: BlockKind
     members: Members
+    contexts: NDArray[np.int64]
+    """``[B]``: the number of each block's context, ascending, if that matters to their kind; else 0."""
+    places: NDArray[np.int64]
+    """``[B]``: the place of each in its context, from 0, if that matters; else 0."""
     num_scored: int
     """How many of them, the first ones, occur in prompts that are answered: these get a row of the embedding matrix."""
 
 
-def no_blocks(size: int) -> Blocks:
-    """Return no blocks of ``size`` tokens."""
-    return Blocks(members=np.zeros((0, size), dtype=np.int64), num_scored=0)
+def no_blocks(kind: BlockKind) -> Blocks:
+    """Return no blocks of this kind."""
+    return BlockTable(kind, 0).blocks(num_scored=0)
 
 
 def describe_blocks(questions: Sequence[Encoded], blocks: Blocks) -> str:
@@ -47,14 +53,19 @@ def describe_blocks(questions: Sequence[Encoded], blocks: Blocks) -> str:
 
 
 class BlockTable:
-    """Numbers blocks of ``size`` tokens behind a vocabulary of ``vocabulary`` ids."""
+    """Numbers blocks of one kind behind a vocabulary of ``vocabulary`` ids."""
 
-    def __init__(self, size: int, vocabulary: int) -> None:
-        self._size, self._vocabulary = size, vocabulary
+    def __init__(self, kind: BlockKind, vocabulary: int) -> None:
+        self._kind, self._vocabulary = kind, vocabulary
         self._numbers: dict[tuple[int, ...], int] = {}
+        """The number of a block by its tokens; of a kind that reads contexts, of a context's first by all its tokens.
+        """
+        self._members: list[tuple[int, ...]] = []
+        self._places: list[tuple[int, int]] = []
+        """The number of each block's context and its place there."""
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self._members)
 
     def in_blocks(self, questions: Iterable[Encoded]) -> list[Encoded]:
         """Return the questions with their contexts in blocks; a context's last block may have fewer tokens."""
@@ -62,7 +73,7 @@ class BlockTable:
 
     def _in_blocks(self, question: Encoded) -> Encoded:
         ids, context = question.prompt_ids, question.context
-        blocks = [self._id(ids[at : min(at + self._size, context.stop)]) for at in context[:: self._size]]
+        blocks = [self._vocabulary + number for number in self._numbered(ids[context.start : context.stop])]
         return replace(
             question,
             prompt_ids=(*ids[: context.start], *blocks, *ids[context.stop :]),
@@ -70,21 +81,36 @@ class BlockTable:
             positions_saved=len(context) - len(blocks),
         )
 
-    def _id(self, members: tuple[int, ...]) -> int:
-        return self._vocabulary + self._numbers.setdefault(members, len(self._numbers))
+    def _numbered(self, context: tuple[int, ...]) -> Sequence[int]:
+        """Return the numbers of a context's blocks; those that are new are added."""
+        size = self._kind.size
+        blocks = [context[at : at + size] for at in range(0, len(context), size)]
+        if not self._kind.reads_context:
+            return [self._number(block, [block], 0) for block in blocks]
+        first = self._number(context, blocks, len(self._numbers))
+        return range(first, first + len(blocks))
 
-    def members(self) -> Members:
-        """Return the tokens of all blocks so far."""
-        found = np.full((len(self._numbers), self._size), MISSING, dtype=np.int64)
-        for members, number in self._numbers.items():
-            found[number, : len(members)] = members
-        return found
+    def _number(self, key: tuple[int, ...], blocks: list[tuple[int, ...]], context: int) -> int:
+        """Return the number of the first of ``blocks``, which are added together if ``key`` is new."""
+        first = self._numbers.setdefault(key, len(self._members))
+        if first == len(self._members):
+            self._members += blocks
+            self._places += [(context, place) for place in range(len(blocks))]
+        return first
+
+    def blocks(self, num_scored: int) -> Blocks:
+        """Return all blocks so far, of which the first ``num_scored`` occur in prompts that are answered."""
+        members = np.full((len(self), self._kind.size), MISSING, dtype=np.int64)
+        for number, tokens in enumerate(self._members):
+            members[number, : len(tokens)] = tokens
+        contexts, places = np.array(self._places, dtype=np.int64).reshape(-1, 2).T
+        return Blocks(kind=self._kind, members=members, contexts=contexts, places=places, num_scored=num_scored)
 
 
 def in_blocks(
-    scored: Sequence[Sequence[Encoded]], trained: Sequence[Encoded], size: int, vocabulary: int
+    scored: Sequence[Sequence[Encoded]], trained: Sequence[Encoded], kind: BlockKind, vocabulary: int
 ) -> tuple[list[list[Encoded]], list[Encoded], Blocks]:
-    """Put the contexts of all questions into blocks of ``size`` tokens.
+    """Put the contexts of all questions into blocks.
 
     Args:
         scored: questions that are answered, as several splits; their blocks come first.
@@ -94,8 +120,8 @@ def in_blocks(
     Returns:
         Both with their contexts in blocks, and the blocks.
     """
-    table = BlockTable(size, vocabulary)
+    table = BlockTable(kind, vocabulary)
     splits = [table.in_blocks(split) for split in scored]
     num_scored = len(table)
     train = table.in_blocks(trained)
-    return splits, train, Blocks(members=table.members(), num_scored=num_scored)
+    return splits, train, table.blocks(num_scored)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from thinwire.config.block_settings import BlockKind
 from thinwire.config.settings import AnswerForm
 from thinwire.data.blocks import Blocks, in_blocks
 from thinwire.data.prompts import Encoded, PromptEncoder
@@ -42,13 +43,13 @@ class EncodedQuestions:
         )
         return EncodedQuestions(encoder=encoder, hashes=self.hashes, train=train, selection=selection, test=test)
 
-    def in_blocks(self, size: int, vocabulary: int) -> tuple[EncodedQuestions, Blocks]:
-        """Return the same questions with their contexts in blocks of ``size`` tokens, and the blocks.
+    def in_blocks(self, kind: BlockKind, vocabulary: int) -> tuple[EncodedQuestions, Blocks]:
+        """Return the same questions with their contexts in blocks of this kind, and the blocks.
 
         Args:
             vocabulary: number of token ids; those of blocks follow.
         """
-        (selection, test), train, blocks = in_blocks([self.selection, self.test], self.train, size, vocabulary)
+        (selection, test), train, blocks = in_blocks([self.selection, self.test], self.train, kind, vocabulary)
         return replace(self, train=train, selection=selection, test=test), blocks
 
     def text_bits_per_token(self) -> float:

@@ -82,6 +82,16 @@ class Splits:
         """
         self._refuse_overlaps()
 
+    def training_and_selection(self) -> tuple[list[Example], list[Example]]:
+        """Return all questions of the training articles and of the selection articles, drawn or not.
+
+        Raises:
+            UsageError: as ``drawn``.
+        """
+        self.check()
+        train, held_out, _ = self._all
+        return train, held_out
+
     @property
     def num_test_questions(self) -> int:
         """Number of test questions in the data, of which an arm may draw fewer."""

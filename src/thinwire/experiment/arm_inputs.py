@@ -13,7 +13,7 @@ from thinwire.codecs.base import Codec
 from thinwire.config.experiment import ArmConfig
 from thinwire.data.blocks import Blocks
 from thinwire.data.encoding import EncodedQuestions
-from thinwire.results.arm_record import AnswerFormDecision, Reconstruction
+from thinwire.results.arm_record import AnswerFormDecision, Reconstruction, TextReconstruction
 from thinwire.training.microbatch_loss import Teacher
 
 
@@ -64,6 +64,8 @@ class ArmInputs:
     """The finished arm that serves as the teacher; None if none is named or nothing is distilled."""
     starting_lora: dict[str, Tensor] | None
     """The factors that LoRA starts from, by their names in peft's format; None if it starts without effect."""
+    text_reconstruction: TextReconstruction | None = None
+    """What encoder and LoRA had learned of texts before the questions; None if they were not trained on any."""
 
     def reconstruction(self, matrix: Tensor) -> Reconstruction:
         """Measure how well the current embeddings rebuild ``matrix`` ``[V, D]``."""

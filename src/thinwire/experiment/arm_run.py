@@ -103,6 +103,7 @@ class ArmRun:
             seconds_test=seconds,
             answer_form=inputs.questions.answer_form,
             prompts=_sizes(inputs.questions.encoded.test),
+            text_reconstruction=inputs.text_reconstruction,
             labels=inputs.questions.encoded.test[0].example.choices if self._task.has_labels else None,
         )
 

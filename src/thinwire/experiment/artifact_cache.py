@@ -22,7 +22,7 @@ from thinwire.adapter.input_embeddings import AdapterEmbeddings, InputEmbeddings
 from thinwire.adapter.making import make_input_embeddings
 from thinwire.adapter.metrics import measure_reconstruction
 from thinwire.adapter.pretraining import train_reconstruction
-from thinwire.adapter.starting import StartingAdapter
+from thinwire.adapter.starting import StartingPoint
 from thinwire.checkpoints.load import check_has_matrix, find_arm, load_arm, starting_factors
 from thinwire.claims import waiting
 from thinwire.codecs.base import Codec
@@ -30,6 +30,7 @@ from thinwire.codecs.reconstruction_loss import matrix_mean_square
 from thinwire.codecs.settings import CodecConfig
 from thinwire.codecs.table import codec_class
 from thinwire.codecs.token_weights import token_counts
+from thinwire.config.block_settings import BlockKind
 from thinwire.config.experiment import ArmConfig, Experiment
 from thinwire.config.settings import PromptConfig
 from thinwire.data.answer_form import decide_answer_form, describe_decision
@@ -37,6 +38,7 @@ from thinwire.data.blocks import describe_blocks
 from thinwire.data.encoding import EncodedQuestions, encode_questions
 from thinwire.data.prompts import PromptEncoder
 from thinwire.data.splits import Splits
+from thinwire.data.squad import Example
 from thinwire.errors import StorageError, ThinwireError, UsageError
 from thinwire.evaluation.answer_likelihood import log_likelihoods
 from thinwire.experiment.arm_inputs import ArmInputs, FittedCodec, PreparedQuestions
@@ -51,7 +53,7 @@ from thinwire.training.microbatch_loss import Teacher
 logger = logging.getLogger(__name__)
 
 
-_PromptKey = tuple[PromptConfig, bool, int | None, object, object]
+_PromptKey = tuple[PromptConfig, bool, BlockKind | None, object, object]
 """The settings that determine an arm's token ids, besides the experiment's data and seed."""
 
 
@@ -139,8 +141,8 @@ class ArtifactCache:
             counts = token_counts([question.prompt_ids for question in encoded.train], len(self._lm.embedding_matrix))
             mean_square = matrix_mean_square(self._lm.embedding_matrix, counts)
             blocks = None
-            if arm.block_size is not None:
-                encoded, blocks = encoded.in_blocks(arm.block_size, len(self._lm.embedding_matrix))
+            if arm.block_kind is not None:
+                encoded, blocks = encoded.in_blocks(arm.block_kind, len(self._lm.embedding_matrix))
                 logger.info("%s", describe_blocks(encoded.test, blocks))
             self._prepared[key] = PreparedQuestions(
                 encoded=encoded,
@@ -152,6 +154,15 @@ class ArtifactCache:
             )
         self._refuse_prompts_beyond_the_window(self._prepared[key].encoded, arm)
         return self._prepared[key]
+
+    def contexts(self) -> tuple[list[Example], list[Example]]:
+        """Return the questions of the training articles and of the selection articles, drawn or not, which hold all
+        contexts that may be learned from, and held-out ones.
+
+        Raises:
+            UsageError: they cannot be read.
+        """
+        return self._splits.training_and_selection()
 
     def _refuse_prompts_beyond_the_window(self, questions: EncodedQuestions, arm: ArmConfig) -> None:
         """Refuse prompts longer than the model's attention window or positions before training; decoding and attention
@@ -208,14 +219,17 @@ class ArtifactCache:
     def _start(self, arm: ArmConfig, embeddings: AdapterEmbeddings, fitted: FittedCodec) -> Reconstruction:
         """Load the starting adapter's weights into ``embeddings``; returns its reconstruction metrics."""
         questions, matrix = self.questions(arm), self._lm.embedding_matrix
-        starting = StartingAdapter(content_hash(self._adapter_key(arm, fitted.codec)))
+        starting = StartingPoint(content_hash(self._adapter_key(arm, fitted.codec)))
         if starting.key not in self._starting:
             weights = {}
             if arm.reconstruction.steps != 0:
-                weights = starting.weights(embeddings, lambda inputs: self._pretrain(arm, inputs, questions))
+                own = dict(embeddings.adapter.named_parameters())
+                weights = starting.weights(own, lambda: self._pretrain(arm, embeddings, questions))
                 embeddings.adapter.load_state_dict(weights)
-            reconstruction = starting.reconstruction(
-                lambda: measure_reconstruction(embeddings, matrix, questions.counts, questions.mean_square)
+            reconstruction = starting.measures(
+                Reconstruction,
+                "reconstruction",
+                lambda: measure_reconstruction(embeddings, matrix, questions.counts, questions.mean_square),
             )
             self._starting[starting.key] = weights, reconstruction
         weights, reconstruction = self._starting[starting.key]
@@ -223,7 +237,7 @@ class ArtifactCache:
             embeddings.adapter.load_state_dict(weights)
         return reconstruction
 
-    def _pretrain(self, arm: ArmConfig, inputs: AdapterEmbeddings, questions: PreparedQuestions) -> None:
+    def _pretrain(self, arm: ArmConfig, inputs: AdapterEmbeddings, questions: PreparedQuestions) -> dict[str, Tensor]:
         with self._display.task("reconstruction") as task:
             train_reconstruction(
                 inputs,
@@ -235,6 +249,7 @@ class ArtifactCache:
                 arm.seed,
                 lambda step, total, cosine: task.update(step, total, f"cosine {cosine:.3f}"),
             )
+        return dict(inputs.adapter.named_parameters())
 
     def _teacher(self, arm: ArmConfig) -> Teacher | None:
         folder = arm.supervision.teacher
@@ -287,4 +302,4 @@ class ArtifactCache:
 
 
 def _prompt_key(arm: ArmConfig) -> _PromptKey:
-    return arm.prompt, arm.context, arm.block_size, arm.evaluation.samples, arm.evaluation.selection_samples
+    return arm.prompt, arm.context, arm.block_kind, arm.evaluation.samples, arm.evaluation.selection_samples

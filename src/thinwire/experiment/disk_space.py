@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from thinwire.adapter.block_embeddings import encoder_parameters
+from thinwire.adapter.block_encoders import encoder_parameters
 from thinwire.config.experiment import ArmConfig
 from thinwire.errors import StorageError, UsageError
 from thinwire.experiment.plan import Planned

@@ -22,6 +22,7 @@ from thinwire.experiment.plan import Planned
 from thinwire.experiment.resume import resume_key, set_aside, with_resume_point
 from thinwire.experiment.resume_points import commit, committed
 from thinwire.experiment.runtime import Runtime
+from thinwire.experiment.text_start import with_text_start
 from thinwire.files import make_folder, remove_file, writing
 from thinwire.model.compile import compiled_layers
 from thinwire.model.lora import StackedLora, attached
@@ -182,7 +183,7 @@ def _prepared(
         with _failing([journal]):
             config = journal.planned.config
             adapted_modules(runtime.lm.model, config.lora)  # raises if the model lacks the modules to adapt
-            prepared.append((journal, artifacts.arm_inputs(config), state))
+            prepared.append((journal, with_text_start(runtime, artifacts, artifacts.arm_inputs(config)), state))
     share = (time.perf_counter() - started) / len(journals)
     for journal in journals:
         journal.seconds += share

@@ -105,7 +105,7 @@ def _shared(arm: ArmConfig) -> Hashable | None:
         return None
     may_differ = {"adapter_lr", "lora_lr", "warmup_steps", "weight_decay", "clip_norm"}
     training = arm.training.model_dump(exclude=may_differ | AFFECT_NO_RESULT)
-    return arm.seed, arm.context, arm.prompt, arm.block_size, tuple(training.items())
+    return arm.seed, arm.context, arm.prompt, arm.block_kind, tuple(training.items())
 
 
 @dataclass(frozen=True)

@@ -29,16 +29,21 @@ def leaves_a_gpu_idle(lm: LanguageModel) -> bool:
     return small and lm.device.type == "cuda"
 
 
-def training_micro_batch_tokens(lm: LanguageModel, setting: int | str, *, compiled: bool, share: float = 1.0) -> int:
+def training_micro_batch_tokens(
+    lm: LanguageModel, setting: int | str, *, compiled: bool, share: float = 1.0, predicts_all: bool = False
+) -> int:
     """Resolve the size of a training micro-batch, in tokens of all arms that train together.
 
     Args:
         setting: ``training.micro_batch_tokens``.
         share: the part of the free memory that this process may take.
+        predicts_all: count logits at every position, in float32, with their probabilities and gradient; without, those
+            of a few tokens of each answer are not counted.
     """
-    return _resolve(
-        lm, setting, training_bytes_per_token(lm, compiled=compiled), {"cuda": 524_288, "cpu": 8_192}, share
-    )
+    needed = training_bytes_per_token(lm, compiled=compiled)
+    if predicts_all:
+        needed += 3 * torch.float32.itemsize * len(lm.embedding_matrix)
+    return _resolve(lm, setting, needed, {"cuda": 524_288, "cpu": 8_192}, share)
 
 
 def training_bytes_per_token(lm: LanguageModel, *, compiled: bool) -> float:

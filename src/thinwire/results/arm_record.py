@@ -131,6 +131,19 @@ class Reconstruction(Record):
     by_frequency: tuple[FrequencyBucket, ...]
 
 
+class TextReconstruction(Record):
+    """How well held-out texts are written out of their blocks, each token after the right ones before it."""
+
+    passages: int
+    """Held-out texts."""
+    tokens: int
+    """Their tokens, and an end token each."""
+    cross_entropy: float
+    """Mean of a token, in nats."""
+    accuracy: Fraction
+    """Share of the tokens that are the likeliest."""
+
+
 class DegenerationMetrics(Record):
     """How varied a set of answers is. Shares are fractions of all answers, 0 to 1."""
 
@@ -223,6 +236,8 @@ class ArmResults(Record):
     """None in records from before there was a choice."""
     prompts: PromptSizes | None = None
     """None in records from before there were blocks."""
+    text_reconstruction: TextReconstruction | None = None
+    """Before the questions; None unless the arm was trained to write texts out of their blocks."""
     labels: tuple[str, ...] | None = None
     """The labels of a classification; None of other tasks."""
 

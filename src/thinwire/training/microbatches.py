@@ -129,7 +129,7 @@ def make_batch(
         fits: a micro-batch of several questions that it refuses is halved.
     """
     ordered = sorted(questions, key=lambda question: question.prompt_ids)
-    lengths = [len(question.prompt_ids) + k_tokens for question in ordered]
+    lengths = [len(question.prompt_ids) + min(k_tokens, len(question.answer_ids)) for question in ordered]
 
     def fitting(part: Sequence[Encoded]) -> Iterator[MicroBatch]:
         micro_batch = make_micro_batch(part, k_tokens, share=share)

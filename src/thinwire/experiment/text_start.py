@@ -1,0 +1,166 @@
+"""Start an arm that reads blocks from an encoder, and LoRA, that have learned to write texts out of their blocks."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import thinwire
+from thinwire.adapter.block_embeddings import BlockEmbeddings
+from thinwire.adapter.starting import StartingPoint
+from thinwire.config.experiment import ArmConfig
+from thinwire.data.blocks import in_blocks
+from thinwire.data.passages import Request, draw_passages, encode_contexts, repeated
+from thinwire.data.prompts import Encoded
+from thinwire.errors import UsageError
+from thinwire.experiment.arm_inputs import ArmInputs
+from thinwire.experiment.artifact_cache import ArtifactCache
+from thinwire.experiment.runtime import Runtime
+from thinwire.files import content_hash
+from thinwire.model.compile import compiled_layers
+from thinwire.model.lora import StackedLora, attached
+from thinwire.model.memory import training_micro_batch_tokens
+from thinwire.ops.device import fast_dtype
+from thinwire.results.arm_record import TextReconstruction
+from thinwire.training.autotune import is_tried
+from thinwire.training.job import StepMetrics
+from thinwire.training.text_reconstruction import measure_writing, train_to_write
+
+logger = logging.getLogger(__name__)
+
+_MEASURED_PASSAGES = 200
+
+_ENCODER, _LORA = "encoder.", "lora."
+"""What the names of the weights in the cache begin with."""
+
+
+def with_text_start(runtime: Runtime, artifacts: ArtifactCache, inputs: ArmInputs) -> ArmInputs:
+    """Return the inputs with trained encoder and LoRA, if they are to be trained on texts first: out of the cache, or
+    trained now.
+
+    Raises:
+        UsageError: there is no text to learn from.
+        ThinwireError: the training diverges.
+    """
+    arm, embeddings, lm = inputs.config, inputs.embeddings, runtime.lm
+    if not isinstance(embeddings, BlockEmbeddings) or not arm.reconstructs_text:
+        return inputs
+    contexts, held_out = _contexts(artifacts, arm)
+    start = StartingPoint(content_hash(_key(runtime, inputs, contexts)))
+    with attached(lm.model, [arm.lora], [arm.seed]) as lora:
+        if lora and inputs.starting_lora:
+            lora.start(0, inputs.starting_lora)
+        own = _weights(embeddings, lora)
+
+        def trained() -> dict[str, Tensor]:
+            _train(runtime, arm, embeddings, lora, contexts, inputs.questions.encoded.encoder.end_id)
+            return own
+
+        def measured() -> TextReconstruction:
+            (passages,), _, blocks = in_blocks([held_out], [], embeddings.kind, len(embeddings.source))
+            return measure_writing(lm, embeddings.with_blocks(blocks), passages)
+
+        for name, weight in start.weights(own, trained).items():
+            own[name].copy_(weight)
+        found = start.measures(TextReconstruction, "text reconstruction", measured)
+        factors = {name: factor.clone() for name, factor in lora.factors(0).items()} if lora else None
+    logger.info(
+        "texts written out of blocks of %d tokens: %.1f %% of held-out tokens right, %.2f nats a token",
+        embeddings.kind.size,
+        100 * found.accuracy,
+        found.cross_entropy,
+    )
+    return replace(inputs, starting_lora=factors, text_reconstruction=found)
+
+
+Contexts = dict[Request, list[Encoded]]
+"""The encoded contexts of the training articles, by what is asked of them."""
+
+
+def _contexts(artifacts: ArtifactCache, arm: ArmConfig) -> tuple[Contexts, list[Encoded]]:
+    """Return the contexts to learn from, and held-out texts to measure on."""
+    mode, encoder = arm.blocks.reconstruction.mode, artifacts.questions(arm).encoded.encoder
+    train, held_out = artifacts.contexts()
+    wanted: tuple[Request, ...] = ("autoencoding", "continuation") if mode == "both" else (mode,)
+    contexts: Contexts = {request: encode_contexts(train, encoder, request) for request in wanted}
+    measured = encode_contexts(held_out, encoder, "autoencoding")[:_MEASURED_PASSAGES]
+    if not measured or not all(contexts.values()):
+        raise UsageError(
+            "training or selection questions have no contexts of 8 tokens or more to be written out of blocks; leave "
+            "this training out: blocks.reconstruction.passages=0"
+        )
+    return contexts, [repeated(passage, encoder.end_id) for passage in measured]
+
+
+def _train(
+    runtime: Runtime,
+    arm: ArmConfig,
+    embeddings: BlockEmbeddings,
+    lora: StackedLora | None,
+    contexts: Contexts,
+    end_id: int,
+) -> None:
+    """Train the encoder of ``embeddings`` and LoRA in place."""
+    lm, setting = runtime.lm, arm.training.micro_batch_tokens
+    drawn = list(draw_passages(contexts, arm.blocks.reconstruction, embeddings.kind.size, end_id, arm.seed))
+    _, passages, blocks = in_blocks([], drawn, embeddings.kind, len(embeddings.source))
+    num_tokens = sum(len(passage.prompt_ids) + len(passage.answer_ids) for passage in passages)
+    logger.info(
+        "learning to write texts out of blocks of %d tokens: %d passages, %d positions",
+        embeddings.kind.size,
+        len(passages),
+        num_tokens,
+    )
+    with (
+        runtime.display.task("text reconstruction") as task,
+        compiled_layers(lm, runtime.compile_layers, num_tokens) as compiled,
+    ):
+
+        def on_step(metrics: StepMetrics, total: int) -> None:
+            numbers = f"{metrics.loss:.2f} nats  {metrics.tokens_per_second:,.0f} tokens/s"
+            task.update(metrics.step, total, numbers)
+            logger.debug("text reconstruction step %d/%d  %s", metrics.step, total, numbers)
+
+        train_to_write(
+            lm,
+            embeddings.with_blocks(blocks),
+            lora,
+            arm,
+            passages,
+            micro_batch_tokens=training_micro_batch_tokens(
+                lm, setting, compiled=compiled, share=runtime.memory_share, predicts_all=True
+            ),
+            is_tried=is_tried(lm.device, setting),
+            use_cuda_graphs=runtime.use_cuda_graphs,
+            on_step=on_step,
+        )
+
+
+def _weights(embeddings: BlockEmbeddings, lora: StackedLora | None) -> dict[str, Tensor]:
+    """Return all trained tensors by their names in the cache: those in use, no copies."""
+    encoder = {f"{_ENCODER}{name}": parameter.data for name, parameter in embeddings.encoder.named_parameters()}
+    factors = lora.factors(0) if lora else {}
+    return encoder | {f"{_LORA}{name}": factor for name, factor in factors.items()}
+
+
+def _key(runtime: Runtime, inputs: ArmInputs, contexts: Contexts) -> dict[str, Any]:
+    """Return everything that determines the weights, except for rounding."""
+    arm, lm = inputs.config, runtime.lm
+    start = inputs.starting_lora or {}
+    return {
+        "model": lm.identity().model_dump(),
+        "matrix": lm.embedding_hash(),
+        "made_by": [thinwire.__version__, torch.__version__, lm.device.type, str(fast_dtype(lm.device))],
+        "contexts": {request: [one.prompt_ids for one in found] for request, found in contexts.items()},
+        "end": inputs.questions.encoded.encoder.end_id,
+        "blocks": arm.blocks.model_dump(),
+        "lora": arm.lora.model_dump(),
+        "lora_start": [hashlib.sha256(factor.cpu().numpy().tobytes()).hexdigest() for factor in start.values()],
+        "clip_norm": arm.training.clip_norm,
+        "seed": arm.seed,
+    }
