@@ -1,9 +1,11 @@
 """Measure how often simultaneous intervals hold the truth, in samples from tiny to ordinary.
 
-Four parts, each of simulated sweeps whose true differences are known (see lib/latent_scores.py):
+Five parts, each of simulated sweeps whose true differences are known (see lib/latent_scores.py):
 
 - cells: one seed; from 2 to 50 paragraphs, of one question each, of five, or very unequal (40 / rank questions); scores
   of four kinds; one arm or ten. Every second arm is truly 3 points better (0.09 where arms nearly equal the baseline).
+- interactions: one seed; four groups, whose two gains differ truly or do not, through the function that judges a
+  sweep's interactions; or four interactions with one reference.
 - rare: an arm with a true gain of 3 points where the baseline gets 1 % right; "no help" must not be said.
 - seeds: one arm or ten without effect, several seeds each, whose luck has a known standard deviation, the same in all
   groups or larger in the baseline.
@@ -21,6 +23,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
@@ -29,9 +32,11 @@ from lib.latent_scores import F1, Scores, draw_latent
 from scipy.special import roots_hermitenorm
 
 from thinwire.stats.ceiling import paired_ceiling_shares
+from thinwire.stats.contrasts import compare_contrasts
 from thinwire.stats.inference import Uncertainty, infer
 from thinwire.stats.pairing import Panel, Run
 from thinwire.stats.resampling import Design
+from thinwire.stats.small_samples import LEAST_PARAGRAPHS
 
 EFFECT, MARGINAL = 0.03, 0.02
 KEPT = 0.97
@@ -137,6 +142,85 @@ def count(found: list[tuple[list[Uncertainty], np.ndarray]]) -> dict[str, object
     }
 
 
+# Interactions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gains:
+    """True gains of simulated arms, in fractions."""
+
+    scores: Scores
+    """Of the baselines."""
+    reference_level: float
+    """Of the reference's baseline above the others."""
+    gain: float
+    """Of every arm over its own baseline; an arm whose interaction is not zero gains ``EFFECT`` more."""
+
+
+GAINS = {
+    "0/1": Gains(scores=SCORES["0/1"], reference_level=0.13, gain=0.16),
+    "continuous": Gains(
+        # The squares of uniform numbers, in 100 steps: most scores are low, and few are equal.
+        scores=Scores(zeros=0.0, ones=0.0, between=tuple(((i + 0.5) / 100) ** 2 for i in range(100))),
+        reference_level=0.13,
+        gain=0.16,
+    ),
+    "95 % zeros": Gains(scores=SCORES["95 % zeros"], reference_level=0.01, gain=0.02),
+}
+"""Levels and gains as in the plan's sweep (docs/results/main_sweep.md), smaller where hardly any score is above 0."""
+
+
+def true_interactions(num: int, effect: float) -> np.ndarray:
+    """Return each interaction's true value: of several, every second one, from the first, is not zero."""
+    return np.where(np.arange(num) % 2 == 0, effect, 0.0)
+
+
+def simulate_interactions(
+    rng: np.random.Generator, num_sweeps: int, sizes: np.ndarray, gains: Gains, truth: np.ndarray
+) -> np.ndarray:
+    """Return ``[sweeps, questions, groups]`` scores: the baselines of the reference and of each arm, then the arms."""
+    baselines = [gains.reference_level, *[0.0] * len(truth)]
+    levels = [*baselines, *(np.array(baselines) + gains.gain + [0.0, *truth])]
+    paragraphs = np.repeat(np.arange(len(sizes)), sizes)
+    latent = draw_latent(rng, num_sweeps, paragraphs, len(baselines), num_baselines=len(baselines))
+    return gains.scores.of(latent + [gains.scores.shift_for(level) for level in levels])
+
+
+def measure_interactions(
+    num_paragraphs: int, size: str, kind: str, num: int, effect: float, num_sweeps: int, num_resamples: int, seed: int
+) -> dict[str, object]:
+    """Simulate one cell of sweeps with ``num`` interactions, which have the same reference."""
+    sizes, truth = paragraph_sizes(size, num_paragraphs), true_interactions(num, effect)
+    rng = np.random.default_rng(
+        [seed, num_paragraphs, SIZES.index(size), list(GAINS).index(kind), num, round(1e4 * effect)]
+    )
+    ids = tuple(f"q{i}" for i in range(sizes.sum()))
+    of = tuple(f"p{p}" for p in np.repeat(np.arange(len(sizes)), sizes))
+    names = [f"baseline{k}" for k in range(num + 1)] + [f"arm{k}" for k in range(num + 1)]  # 0 is the reference
+    weights = {
+        str(k): {f"arm{k}": 1.0, f"baseline{k}": -1.0, "arm0": -1.0, "baseline0": 1.0} for k in range(1, num + 1)
+    }
+    found: list[tuple[list[Uncertainty], np.ndarray]] = []
+    for chunk in in_chunks(num_sweeps, 200):
+        for scores in simulate_interactions(rng, chunk, sizes, GAINS[kind], truth):
+            columns = zip(names, scores.T.tolist(), strict=True)
+            runs = {name: [Run(ids=ids, paragraph_ids=of, scores=tuple(column))] for name, column in columns}
+            compared = compare_contrasts(runs, weights, num_resamples=num_resamples, rng=rng)
+            found.append((list(compared.contrasts.values()), truth))
+    counted = count(found)
+    counted.pop("false_no_help", None)  # a tier of arms; interactions have none
+    described = {"paragraphs": num_paragraphs, "sizes": size, "questions": int(sizes.sum()), "scores": kind}
+    return {**described, "interactions": num, "effect": effect, **counted, "false_claims": false_claims(found)}
+
+
+def false_claims(found: list[tuple[list[Uncertainty], np.ndarray]]) -> float | None:
+    """Return the share of sweeps, of all, that claim of an interaction which is truly zero that it is not."""
+    if not (found[0][1] == 0).any():
+        return None
+    ends = ([one.simultaneous for one, true in zip(ones, truth, strict=True) if not true] for ones, truth in found)
+    return float(np.mean([any(e is not None and (e.low > 0 or e.high < 0) for e in each) for each in ends]))
+
+
 # Several seeds
 
 
@@ -217,6 +301,12 @@ PARTS = {
         for size, num, kind, arms in product(SIZES, PARAGRAPHS, SCORES, (1, 10))
     ),
     "rare": lambda a: (measure_cell(num, "one", "rare", 1, a.sweeps, a.resamples, a.seed) for num in (8, 20, 50)),
+    "interactions": lambda a: (
+        measure_interactions(num, size, kind, interactions, effect, a.interaction_sweeps, a.resamples, a.seed)
+        for size, num, kind, interactions, effect in product(
+            SIZES, [num for num in PARAGRAPHS if num >= LEAST_PARAGRAPHS], GAINS, (1, 4), (0.0, EFFECT)
+        )
+    ),
     "seeds": lambda a: (
         measure_seeds(arms, num_seeds, *lucks, a.seed_sweeps, a.resamples, a.seed)
         for arms, num_seeds, lucks in product((1, 10), (2, 3, 5), ((1.7, 1.7), (4.4, 4.4), (1.7, 4.4)))
@@ -252,6 +342,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS), help="others stay in the file")
     parser.add_argument("--sweeps", type=int, default=1_000, help="of each cell with one seed")
+    parser.add_argument("--interaction-sweeps", type=int, default=2_000, help="of each cell with interactions")
     parser.add_argument("--seed-sweeps", type=int, default=300, help="of each cell with several seeds")
     parser.add_argument("--resamples", type=int, default=499)
     parser.add_argument("--seed", type=int, default=0)

@@ -53,8 +53,10 @@ class Scores:
 F1 = Scores(zeros=0.56, ones=0.206, between=(0.18, 0.29, 0.36, 0.44, 0.5, 0.5, 0.57, 2 / 3, 2 / 3, 0.85))
 
 
-def draw_latent(rng: np.random.Generator, num_sweeps: int, paragraphs: np.ndarray, num_arms: int) -> np.ndarray:
-    """Return ``[sweeps, questions, 1 + arms]`` standard normal values, the baseline's first.
+def draw_latent(
+    rng: np.random.Generator, num_sweeps: int, paragraphs: np.ndarray, num_arms: int, num_baselines: int = 1
+) -> np.ndarray:
+    """Return ``[sweeps, questions, baselines + arms]`` standard normal values, the baselines' first.
 
     Args:
         paragraphs: ``[questions]``, the number of each question's paragraph.
@@ -65,6 +67,6 @@ def draw_latent(rng: np.random.Generator, num_sweeps: int, paragraphs: np.ndarra
         own = rng.standard_normal((num_sweeps, len(paragraphs), columns))
         return math.sqrt(share) * common + math.sqrt(1 - share) * own
 
-    loading = np.array([BASELINE_LOADING, *[ARM_LOADING] * num_arms])
+    loading = np.repeat([BASELINE_LOADING, ARM_LOADING], [num_baselines, num_arms])
     difficulty = mixed(DIFFICULTY_BY_PARAGRAPH, 1)
-    return loading * difficulty + np.sqrt(1 - loading**2) * mixed(REST_BY_PARAGRAPH, num_arms + 1)
+    return loading * difficulty + np.sqrt(1 - loading**2) * mixed(REST_BY_PARAGRAPH, len(loading))

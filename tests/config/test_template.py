@@ -29,6 +29,19 @@ def test_it_can_be_loaded_and_is_valid_by_the_schema_that_its_first_line_names(e
     jsonschema.Draft7Validator(schema).validate(yaml.safe_load(file.read_text()))
 
 
+@pytest.mark.parametrize("codec", ["kind: pca\n  ratio: 4", "kind: vq", "kind: autoencoder\n  ratio: 8"])
+def test_its_interaction_compares_with_the_same_loras_gain_where_nothing_is_compressed(codec, elsewhere):
+    text = new_experiment("mine", elsewhere / "mine.yaml")
+    assert text.count("kind: pca\n  ratio: 4") == 1
+    (elsewhere / "mine.yaml").write_text(text.replace("kind: pca\n  ratio: 4", codec))
+    made = load_experiment(Path("mine.yaml"))
+    one = made.interactions["r16"]
+    for ours, reference in zip(one.gain, one.reference_gain, strict=True):
+        changed = made.arm(reference).model_copy(update={"codec": made.arm(ours).codec})
+        assert changed == made.arm(ours), "only the codec differs"
+        assert (made.arm(reference).codec.kind, made.arm(reference).codec.ratio) == ("pca", 1)
+
+
 def test_its_comments_name_the_file_and_the_folder_of_results(elsewhere):
     text = new_experiment("mine", elsewhere / "my file.yaml")
     assert f"thinwire sweep '{elsewhere / 'my file.yaml'}' --dry-run" in text

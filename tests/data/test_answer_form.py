@@ -59,18 +59,28 @@ def test_containment_is_that_of_strings(prompt, answer):
     assert measure_copies([asked(prompt, answer)]).in_prompt_share == contained
 
 
-@pytest.mark.parametrize("style", ["chat", "plain"])
-def test_answers_inside_sentences_get_a_space_without_asking_the_model(style):
-    decision = decided(encoder(style=style), IN_SENTENCES, never)
+@pytest.mark.parametrize(
+    ("kind", "style"),
+    [
+        ("byte-level", "chat"),
+        ("byte-level", "plain"),
+        ("metaspace-first", "chat"),
+        ("metaspace-first", "plain"),
+        ("metaspace-always", "plain"),
+    ],
+)
+def test_answers_inside_sentences_get_a_space_without_asking_the_model(kind, style):
+    decision = decided(encoder(kind, style), IN_SENTENCES, never)
     assert (decision.form, decision.decided_by, decision.num_questions) == ("space", "in_prompt", 4)
     assert (decision.bare.in_prompt_share, decision.space.in_prompt_share) == (0, 1)
     assert (decision.bare.log_likelihood, decision.space.log_likelihood) == (None, None)
 
 
-def test_answers_that_begin_a_text_are_bare():
+@pytest.mark.parametrize("kind", ["byte-level", "metaspace-first"])
+def test_answers_that_begin_a_text_are_bare(kind):
     # Each paragraph begins a line with its answer, so the tokens without a space are the ones that occur.
     begins = [example(n, context="x\nParis\ny", answer="Paris") for n in range(4)]
-    decision = decided(encoder(), begins, never)
+    decision = decided(encoder(kind), begins, never)
     assert (decision.form, decision.decided_by) == ("bare", "in_prompt")
     assert (decision.bare.in_prompt_share, decision.space.in_prompt_share) == (1, 0)
 
@@ -121,9 +131,10 @@ def test_equal_likelihoods_give_a_space_unless_the_prompt_has_one(bare, space, p
     assert more_likely(bare, space, prompt_ends_in_space=prompt_ends_in_space) == form
 
 
-def test_a_tokenizer_without_spaces_gives_both_forms_the_same_tokens_and_measures():
+@pytest.mark.parametrize("kind", ["word-level", "metaspace-always"])
+def test_a_tokenizer_without_spaces_or_with_one_in_any_case_gives_both_forms_the_same_tokens_and_measures(kind):
     seen = []
-    made = encoder("word-level")
+    made = encoder(kind)  # after a chat header, "metaspace-always" adds the space itself
 
     def likelihoods(questions):
         seen.extend(question.answer_ids for question in questions)

@@ -1,12 +1,14 @@
 """What limits the reading of a sweep is said alike in every rendering."""
 
+import io
 import re
+from contextlib import redirect_stdout
 
 import pytest
 
 from small_analysis import example, interaction, series, share, with_each
 from sweep_folder import edit, edit_answers, record, write_run
-from thinwire.report import caveats
+from thinwire.report import caveats, compare
 from thinwire.report.html import page as html
 from thinwire.report.markdown import report_section, results_section
 from thinwire.report.write import write_reports
@@ -23,6 +25,14 @@ def renderings(run):
     return {name: " ".join(text.replace("&#x27;", "'").split()) for name, text in texts.items()}
 
 
+def renderings_and_table(run):
+    """The same, and the table of ``thinwire compare``, which names no model."""
+    texts, table = renderings(run), io.StringIO()
+    with redirect_stdout(table):
+        assert compare.main([str(run)]) == 0
+    return {**texts, "table": " ".join(table.getvalue().split())}
+
+
 def seeds(num):
     names = ("baseline", "r16_a32_full")
     again = [record(f"{name}-seed{n}", arm=name, config={"seed": n}) for n in range(1, num) for name in names]
@@ -34,7 +44,7 @@ def seeds(num):
     [(1, caveats.ONE_SEED), (3, "3 seeds: below 5, intervals of training luck are rough"), (5, None)],
 )
 def test_few_seeds_and_what_is_fixed_are_said_in_every_rendering(tmp_path, num, said):
-    for name, text in renderings(write_run(tmp_path / "run", seeds(num))).items():
+    for name, text in renderings_and_table(write_run(tmp_path / "run", seeds(num))).items():
         text = text.lower()
         assert caveats.FIXED in text, name
         assert said is None or said in text, name
@@ -68,11 +78,11 @@ def test_where_nothing_is_compared_there_is_nothing_to_limit():
 def test_shared_paragraphs_are_in_the_first_lines_of_every_rendering(tmp_path):
     run = write_run(tmp_path / "run", shared_paragraphs=1234)
     said = "1,234 test paragraphs also occur in the training data: scores are not of unseen text"
-    for name, text in renderings(run).items():
+    for name, text in renderings_and_table(run).items():
         start = text.index('<header id="verdict">') if name == "report.html" else 0
         assert said in text[start : start + 400], name
     edit(run / "sweep.json", lambda header: header.update(shared_paragraphs=0))
-    assert not [name for name, text in renderings(run).items() if "unseen text" in text]
+    assert not [name for name, text in renderings_and_table(run).items() if "unseen text" in text]
 
 
 def test_one_shared_paragraph_is_one():

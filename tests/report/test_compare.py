@@ -97,6 +97,7 @@ def test_a_row_holds_fractions_and_sums(tmp_path):
         "score": 0.5,
         "em": 0.375,
         "n": 1000,
+        "num_seeds": 1,
         "raw_score": 0.25,
         "difference": 0.25,  # 0.5 - 0.25
         "low": None,  # records alone hold no intervals
@@ -454,7 +455,7 @@ def test_the_summary_of_the_plans_sweep_is_at_most_100_columns_wide(tmp_path):
     rows = [
         {
             **{key: row[key] for key in ("name", "kind", "status", "error", "best", "score", "em", "n", "raw_score")},
-            **{key: row[key] for key in ("selection_score", "cosine", "params", "code_bits")},
+            **{key: row[key] for key in ("selection_score", "cosine", "params", "code_bits", "num_seeds")},
             "score_difference": {"estimate": 0.125, "low": -0.1234, "high": 0.1555, "p_adjusted": 0.0123},
             "supported_tier": "significant",
             "degeneration": {"metrics": {"distinct_share": 1.0}},

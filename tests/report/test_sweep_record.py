@@ -365,6 +365,7 @@ def test_the_short_form_has_the_chosen_arm_the_baseline_and_the_controls(publish
         "**LoRA gains: at least significant, the estimate is strong; gain on uncompressed input not"
     )
     assert f"\nLimits of the numbers: {ONE_SEED}; {FIXED}.\n" in found
+    assert f", 2026-01-02, commit {'f' * 12}: `{COMMAND}`. F1 and EM in points;" in found
 
 
 # The command
@@ -375,7 +376,7 @@ def test_folder_and_record_give_the_same_section(run, tmp_path, thinwire):
     assert thinwire("publish", run, "--record", file, "--command", COMMAND) == (0, f"{file}\n", "")
     assert load(file)["command"] == COMMAND
     assert thinwire("publish", file) == thinwire("publish", run, "--command", COMMAND)
-    assert thinwire("publish", file, "--short") == thinwire("publish", run, "--short")
+    assert thinwire("publish", file, "--short") == thinwire("publish", run, "--short", "--command", COMMAND)
     assert thinwire("publish", file)[1] == section(read_sweep_record(file))
 
 

@@ -15,6 +15,7 @@ from thinwire.config.settings import AdapterConfig, PromptConfig
 from thinwire.data.prompts import PromptEncoder
 from thinwire.model.language_model import LanguageModel
 from thinwire.schema import build
+from thinwire.stats.inference import Interval, Uncertainty
 from thinwire.training.losses import cross_entropy
 from tiny_models import END_ID, example, tiny_llama, tiny_tokenizer
 
@@ -268,6 +269,49 @@ def test_intervals_hold_the_truth_in_small_samples(size, num, kind, arms):
     assert found["refused"] == 0
     # A true 95 % shows 92 % or less in 1 of 60 samples of 300.
     assert found["covered"] >= 0.92
+    assert found["narrowest_half_width"] > 0
+
+
+@pytest.mark.parametrize("kind", ["0/1", "continuous", "95 % zeros"])
+def test_simulated_interactions_are_what_they_are_asked_to_be(kind):
+    gains, truth = coverage.GAINS[kind], coverage.true_interactions(2, 0.03)
+    assert truth.tolist() == [0.03, 0.0]
+    scores = coverage.simulate_interactions(np.random.default_rng(0), 400, np.full(100, 5), gains, truth)
+    assert scores.shape == (400, 500, 6)
+    means = scores.mean((0, 1))
+    baselines, arms = means[:3], means[3:]
+    # The standard error of a gain is about 1.5 points a sweep, that of a difference of two gains about 2.
+    assert arms - baselines == pytest.approx([gains.gain, gains.gain + 0.03, gains.gain], abs=4 * 0.015 / 400**0.5)
+    assert arms[1:] - baselines[1:] - (arms - baselines)[0] == pytest.approx(truth, abs=4 * 0.02 / 400**0.5)
+    assert baselines == pytest.approx(gains.scores.mean() + np.array([gains.reference_level, 0, 0]), abs=0.006)
+
+
+def test_only_an_interval_that_leaves_out_a_true_zero_is_a_false_claim():
+    def interval(*ends):
+        return Uncertainty(
+            outcome="compared", reason=None, simultaneous=Interval(low=ends[0], high=ends[1]) if ends else None
+        )
+
+    none, above, around = interval(), interval(0.01, 0.05), interval(-0.01, 0.05)
+    truth = np.array([0.03, 0.0])
+    sweeps = [[above, around], [above, above], [around, interval(-0.2, -0.1)], [none, none]]
+    assert coverage.false_claims([(sweep, truth) for sweep in sweeps]) == 0.5
+    assert coverage.false_claims([([above], np.array([0.03]))]) is None
+
+
+@pytest.mark.parametrize("num", [1, 4])
+def test_interactions_of_too_few_paragraphs_are_refused_and_claim_nothing(num):
+    found = coverage.measure_interactions(5, "five", "0/1", num, 0.0, 5, 200, 0)
+    assert (found["refused"], found["false_claims"]) == (1, 0)
+    assert "covered" not in found
+
+
+@pytest.mark.parametrize("num", [1, 4])
+def test_intervals_of_interactions_hold_the_truth(num):
+    found = coverage.measure_interactions(12, "unequal", "0/1", num, 0.03, 100, 199, 1)
+    # A true 95 % shows less than 89 % in 1 of 230 samples of 100.
+    assert (found["refused"], found["sweeps"]) == (0, 100)
+    assert found["covered"] >= 0.89
     assert found["narrowest_half_width"] > 0
 
 

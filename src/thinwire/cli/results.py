@@ -134,10 +134,12 @@ def _print_tables(runs: list[Path], sort: str) -> None:
     """The comparison on a terminal: the same rows and texts, in colour."""
     try:
         rows = compare_report.sort_rows([row for run in runs for row in compare_report.load_rows(run)], sort)
-        scores = compare_report.scores_of(*runs)
+        scores, warnings = compare_report.scores_of(*runs), compare_report.warnings_of(*runs)
     except compare_report.ResultsError as error:
         raise UsageError(str(error)) from None
     screen = make_console()
+    for one in warnings:
+        screen.print(escape(f"Warning: {one}."), style="yellow", highlight=False)
     for kind, title in (("arm", "Arms"), ("control", "Controls")):
         chosen = [row for row in rows if row["kind"] == kind]
         if not chosen:
@@ -152,6 +154,8 @@ def _print_tables(runs: list[Path], sort: str) -> None:
             drawn.add_row(*map(escape, cells), style="bold" if row["best"] else _COLOURS.get(row["tier"]))
         screen.print(drawn)
     screen.print(compare_report.legend(scores), style="dim", highlight=False)
+    for one in compare_report.limits(rows):
+        screen.print(escape(f"Note: {one}."), style="dim", highlight=False)
 
 
 _COLOURS = {

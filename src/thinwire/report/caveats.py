@@ -4,30 +4,17 @@ from __future__ import annotations
 
 import re
 
+from thinwire.report import compare
 from thinwire.report.analysis_record import Analysis
 from thinwire.results.sweep_header import SweepModel
 
-ENOUGH_SEEDS = 5
-"""With fewer, the spread over seeds is a rough estimate."""
-
-ONE_SEED = "one seed an arm: the intervals cover the questions, not the luck of training"
-FIXED = "training questions and codecs are fixed: the intervals do not cover another draw of training questions"
+ONE_SEED, FIXED = compare.ONE_SEED, compare.FIXED
 BELOW_TIERS = "below the tiers, harm: the interval is below 0, slight: above 0, no help: around 0"
 """What the supported tiers mean that are no gain that counts."""
 CEILING_SCALE = "0 = codec only, 100 % = text + LoRA"
 """What the ends of the scale are on which a share of the ceiling is given."""
 
-
-def overlap(shared: int) -> str | None:
-    """Say how many test paragraphs occur in the training data; None where there are none.
-
-    Args:
-        shared: their number, as the sweep's header has it.
-    """
-    if not shared:
-        return None
-    subject = "1 test paragraph also occurs" if shared == 1 else f"{shared:,} test paragraphs also occur"
-    return f"{subject} in the training data: scores are not of unseen text"
+overlap = compare.overlap
 
 
 def fewer_questions(split: str, setting: str, asked: int | str, drawn: int) -> str | None:
@@ -47,16 +34,11 @@ def limits(analysis: Analysis) -> list[str]:
     members = {name for one in analysis.interactions for pair in one.pairs for name in pair}
     trained = [row for row in analysis.rows if row.params != 0]
     compared = [row for row in trained if row.score_difference or row.is_baseline or row.name in members]
-    seeds = sorted({row.num_seeds for row in compared if row.num_seeds})
+    seeds = {row.num_seeds for row in compared if row.num_seeds}
     if not seeds or not any(row.score_difference for row in compared):
         return []
-    few = []
-    if seeds == [1]:
-        few = [ONE_SEED]
-    elif seeds[0] < ENOUGH_SEEDS:
-        numbers = " or ".join(map(str, seeds))
-        few = [f"{numbers} seeds: below {ENOUGH_SEEDS}, intervals of training luck are rough"]
-    return [*few, FIXED]
+    few = compare.few_seeds(seeds)
+    return [*([few] if few else []), FIXED]
 
 
 def notes(analysis: Analysis) -> list[str]:

@@ -23,7 +23,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,6 +62,39 @@ def legend(scores: ComparedScores) -> str:
         f"* chosen on the selection split; {shown} in points, `vs base` against the baseline;\n"
         "unique: share of different answers, of the first seed where a row is the mean of several"
     )
+
+
+ENOUGH_SEEDS = 5
+"""With fewer, the spread over seeds is a rough estimate."""
+
+ONE_SEED = "one seed an arm: the intervals cover the questions, not the luck of training"
+FIXED = "training questions and codecs are fixed: the intervals do not cover another draw of training questions"
+
+
+def few_seeds(numbers: Iterable[int]) -> str | None:
+    """Say that intervals know little of the luck of training; None where there are enough seeds.
+
+    Args:
+        numbers: of seeds of the arms that are compared, at least one.
+    """
+    seeds = sorted(set(numbers))
+    if seeds == [1]:
+        return ONE_SEED
+    if seeds[0] < ENOUGH_SEEDS:
+        return f"{' or '.join(map(str, seeds))} seeds: below {ENOUGH_SEEDS}, intervals of training luck are rough"
+    return None
+
+
+def overlap(shared: int) -> str | None:
+    """Say how many test paragraphs occur in the training data; None where there are none.
+
+    Args:
+        shared: their number, as the sweep's header has it.
+    """
+    if not shared:
+        return None
+    subject = "1 test paragraph also occurs" if shared == 1 else f"{shared:,} test paragraphs also occur"
+    return f"{subject} in the training data: scores are not of unseen text"
 
 
 _EARLIER = {
@@ -180,6 +213,7 @@ COLUMNS = (
         sortable=True,
     ),
     ComparisonColumn("n", "results.test.n", "n"),
+    ComparisonColumn("num_seeds", lambda record, sweep: 1, "num_seeds"),
     ComparisonColumn("raw_score", "results.test.raw_score", "raw_score"),
     ComparisonColumn("cosine", "results.reconstruction.overall.cosine", "cosine", sortable=True),
 )
@@ -227,6 +261,27 @@ def scores_of(*runs: Path) -> ComparedScores:
     labels = {inert(str(sweep.get("metric", "F1"))) for sweep in headers}
     shows_exact_match = all(str(sweep.get("task")) not in _WITHOUT_EXACT_MATCH for sweep in headers)
     return ComparedScores(labels.pop() if len(labels) == 1 else "score", shows_exact_match)
+
+
+def warnings_of(*runs: Path) -> list[str]:
+    """Say which sweeps tested on what they trained on; to stand above their tables.
+
+    Raises:
+        ResultsError: as ``load_rows``.
+    """
+    headers = [_read(run / "sweep.json") for run in runs]
+    shared = [(str(sweep["name"]), sweep.get("shared_paragraphs")) for sweep in headers]
+    said = [(name, overlap(number)) for name, number in shared if isinstance(number, int)]
+    return [f"{f'{name}: ' if len(runs) > 1 else ''}{what}" for name, what in said if what]
+
+
+def limits(rows: list[ComparedRow]) -> list[str]:
+    """Say what the intervals of a table cover badly and not at all; nothing where there are none."""
+    arms = [row for row in rows if row["kind"] == "arm" and row["params"] != 0 and row["num_seeds"]]
+    if not arms or all(row["low"] is None for row in rows):
+        return []
+    few = few_seeds(row["num_seeds"] for row in arms)
+    return [*([few] if few else []), FIXED]
 
 
 _SEAL = "content_sha256"
@@ -433,7 +488,7 @@ def main(arguments: list[str] | None = None) -> int:
     runs = options.runs or [Path(__file__).resolve().parent]
     try:
         rows = sort_rows([row for run in runs for row in load_rows(run)], options.sort)
-        scores = scores_of(*runs)
+        scores, warnings = scores_of(*runs), warnings_of(*runs)
     except ResultsError as error:
         print(inert(f"cannot read the results: {error}"), file=sys.stderr)
         return 1
@@ -442,7 +497,7 @@ def main(arguments: list[str] | None = None) -> int:
     elif options.csv and rows:
         text = format_csv(rows)
     else:
-        text = _text(rows, scores, show_run=len(runs) > 1)
+        text = _text(rows, scores, warnings, show_run=len(runs) > 1)
     try:
         print(text if options.json else inert(text), flush=True)
     except BrokenPipeError:  # `| head` has seen enough
@@ -450,13 +505,14 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _text(rows: list[ComparedRow], scores: ComparedScores, *, show_run: bool) -> str:
+def _text(rows: list[ComparedRow], scores: ComparedScores, warnings: list[str], *, show_run: bool) -> str:
     arms = [row for row in rows if row["kind"] == "arm"]
     controls = [row for row in rows if row["kind"] == "control"]
-    parts = [format_table(arms, scores, show_run=show_run) if arms else "no arm is finished yet"]
+    parts = ["\n".join(f"Warning: {one}." for one in warnings)] if warnings else []
+    parts.append(format_table(arms, scores, show_run=show_run) if arms else "no arm is finished yet")
     if controls:
         parts.append("Controls\n" + format_table(controls, scores, show_run=show_run))
-    return "\n\n".join([*parts, legend(scores)])
+    return "\n\n".join([*parts, "\n".join([legend(scores), *(f"Note: {one}." for one in limits(rows))])])
 
 
 if __name__ == "__main__":

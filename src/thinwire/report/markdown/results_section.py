@@ -26,6 +26,7 @@ from thinwire.report.markdown.tables import (
 )
 from thinwire.report.rows import AnalysisRow
 from thinwire.report.score_words import begins, names
+from thinwire.report.summary import commit
 from thinwire.results.arm_record import Kind
 from thinwire.results.read import CEILING, CODEC
 from thinwire.tasks.task import Task
@@ -58,14 +59,16 @@ def short_section(record: Analysis) -> str:
     """Write the arm that was chosen, the baseline and the controls, with the verdict."""
     named = {record.verdict.best, record.verdict.judged_by}
     rows = [row for row in record.rows if row.kind == "control" or row.is_baseline or row.name in named]
+    environment = record.sweep.environment
     scores = begins(names(record.task, " and "))
     columns = (_in_words(record), *score_columns(record.task), _difference(record))
     parts = [
         _overlap(record),
         _verdict(record),
         table([row for row in rows if row.status == "done"], columns),
-        f"{model_in_words(record)}; {data_in_words(record)}; {record.sweep.environment.device}, {date(record)}. "
-        f"{scores} in points; the interval is {record.confidence:.0%}, simultaneous over all arms compared.",
+        f"{model_in_words(record)}; {data_in_words(record)}; {environment.device}, {date(record)}, commit "
+        f"{commit(environment)}{f': `{record.command}`' if record.command else ''}. {scores} in points; the interval "
+        f"is {record.confidence:.0%}, simultaneous over all arms compared.",
         f"Limits of the numbers: {'; '.join(found)}." if (found := limits(record)) else "",
     ]
     return inert_markdown("\n\n".join(part for part in parts if part) + "\n")
