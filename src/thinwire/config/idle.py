@@ -54,4 +54,8 @@ def effective_settings(config: Mapping[str, Any]) -> dict[str, Any]:
             idle.append("training.adapter_lr")
     if found["prompt.style"] == "chat":
         idle.append("prompt.cue")
+    if not found["context"]:
+        idle.append("prompt.context_")
+    elif found.get("prompt.context_share", 1) == 1:
+        idle.append("prompt.context_choice")
     return {path: value for path, value in found.items() if not path.startswith(tuple(idle))}
