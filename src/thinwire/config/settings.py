@@ -149,6 +149,10 @@ class DataConfig(Section):
     allow_shared_paragraphs: bool = False
     """Whether training, selection and test questions may have paragraphs in common; by default that is an error. If
     they may, the sweep warns and records the number of shared test paragraphs."""
+    distractors: Annotated[int, Field(ge=0, le=10_000)] = 0
+    """Other paragraphs of the same article and split that stand in each context beside that of the question, in random
+    order: long contexts. They are drawn by the seed and the paragraph, so that all its questions have the same context;
+    an article with fewer paragraphs gives all that it has. ``prompt.max_tokens`` must leave room for them."""
     columns: ColumnsConfig = ColumnsConfig()
 
     @field_validator("train", "test")

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from fractions import Fraction
 from math import ceil
 
-from thinwire.config.settings import ContextChoice
+from thinwire.config.settings import ContextChoice, PromptConfig
 from thinwire.data.bm25 import bm25_scores, words
+from thinwire.errors import UsageError
 
 _BREAK = re.compile(r"""[.!?]["'\u201d\u2019\xbb)\]]*\s+|\n\s*""")
 """Where a sentence may end: a mark and white space, with closing quotes and brackets between them; or a line's end."""
@@ -25,6 +26,19 @@ def num_kept(num_tokens: int, share: float) -> int:
     ``share`` counts as the decimal number that was written: 0.1 of 30 is 3, though ``0.1 * 30 > 3`` in floating point.
     """
     return ceil(Fraction(str(share)) * num_tokens)
+
+
+def check_selects_without_question(prompt: PromptConfig) -> None:
+    """Refuse to choose from contexts about which nothing is asked.
+
+    Raises:
+        UsageError: sentences would be compared with the question.
+    """
+    if prompt.context_share < 1 and prompt.context_choice == "bm25":
+        raise UsageError(
+            "prompt.context_choice is bm25, but there is no question that sentences could be compared with; set "
+            "prompt.context_choice=beginning"
+        )
 
 
 def sentence_starts(text: str) -> list[int]:

@@ -13,7 +13,7 @@ from typing import Literal
 from thinwire.config.settings import AnswerForm, PromptConfig, Turn
 from thinwire.data.chat_template import Framing, framing, template_source
 from thinwire.data.choices import listed
-from thinwire.data.context_selection import kept_tokens
+from thinwire.data.context_selection import check_selects_without_question, kept_tokens
 from thinwire.data.continuation import Continuation
 from thinwire.data.prompt_template import Filled, PromptTemplate, Slot, prompt_templates, template_for
 from thinwire.data.squad import Example
@@ -167,11 +167,11 @@ class PromptEncoder:
         share, choice = self.config.context_share, self.config.context_choice
         if share == 1 or not context:
             return context
-        if choice == "bm25" and not example.question:
-            raise UsageError(
-                f"question {example.id}: prompt.context_choice is bm25, but there is no question that sentences could "
-                "be compared with; set prompt.context_choice=beginning"
-            )
+        if not example.question:
+            try:
+                check_selects_without_question(self.config)
+            except UsageError as error:
+                raise UsageError(f"question {example.id}: {error}") from None
         places = [(a - begin, b - begin) for a, b in offsets[context.start : context.stop]]
         kept = kept_tokens(example.context.strip(), places, example.question, share, choice)
         return [context[index] for index in kept]
