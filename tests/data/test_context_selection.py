@@ -34,7 +34,8 @@ def kept_text(encoded, style="plain"):
 
 
 @pytest.mark.parametrize(
-    ("num_tokens", "share", "kept"), [(30, 0.1, 3), (7, 0.5, 4), (8, 0.25, 2), (9, 0.25, 3), (1, 0.01, 1), (5, 1.0, 5)]
+    ("num_tokens", "share", "kept"),
+    [(100, 0.07, 7), (7, 0.5, 4), (8, 0.25, 2), (9, 0.25, 3), (1, 0.01, 1), (5, 1.0, 5)],
 )
 def test_a_share_is_rounded_up_as_the_decimal_number_that_it_is(num_tokens, share, kept):
     assert num_kept(num_tokens, share) == kept

@@ -23,7 +23,8 @@ _BREAK = re.compile(r"""[.!?]["'\u201d\u2019\xbb)\]]*\s+|\n\s*""")
 def num_kept(num_tokens: int, share: float) -> int:
     """Return how many of ``num_tokens`` are kept: ``share`` of them, rounded up, as many as blocks of ``1 / share``.
 
-    ``share`` counts as the decimal number that was written: 0.1 of 30 is 3, though ``0.1 * 30 > 3`` in floating point.
+    ``share`` counts as the decimal number that was written: 0.07 of 100 is 7, though in floating point
+    ``0.07 * 100 > 7``.
     """
     return ceil(Fraction(str(share)) * num_tokens)
 
