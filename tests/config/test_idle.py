@@ -51,6 +51,11 @@ def idle(found):
         ({"codec": {"compress_dim": 8}}, "codec.ratio", False),
         ({"prompt": {"style": "chat", "cue": ""}}, "prompt.cue", False),
         ({"prompt": {"cue": ""}}, "prompt.cue", True),
+        ({}, "prompt.context_share", True),
+        ({}, "prompt.context_choice", False),
+        ({"prompt": {"context_share": 0.5}}, "prompt.context_choice", True),
+        ({"prompt": {"context_share": 0.5}, "context": False}, "prompt.context_share", False),
+        ({"prompt": {"context_share": 0.5}, "context": False}, "prompt.context_choice", False),
     ],
 )
 def test_a_setting_has_no_effect_where_another_leaves_it_none(changes, path, has_effect):

@@ -2,15 +2,19 @@
 
 import io
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from rich.console import Console
 
-from thinwire.config.experiment import Experiment
+from thinwire.config.experiment import ArmConfig, Experiment
+from thinwire.config.settings import ColumnsConfig
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.experiment.dry_run import dry_run, render_dry_run
+from thinwire.experiment.plan import Planned
 from thinwire.experiment.sweep import run_sweep
+from thinwire.experiment.sweep_inputs import obstacles
 from thinwire.model import loading
 from thinwire.schema import build
 from tiny_models import write_squad
@@ -60,6 +64,18 @@ def test_a_template_that_cannot_be_used_is_an_obstacle_before_a_model_is_loaded(
     planned = dry_run(experiment(folder, arms=arms), tmp_path / "run")
     assert list(planned.obstacles) == ["own"]
     assert "prompt.template has no value for 'contxt' (did you mean 'context'?)" in planned.obstacles["own"]
+
+
+def test_choosing_sentences_by_no_question_is_an_obstacle_before_a_model_is_loaded():
+    arms = {"first": {"context_share": 0.5}, "best": {"context_share": 0.5, "context_choice": "bm25"}, "bare": {}}
+    planned = [
+        Planned(name=name, arm=name, kind="arm", config=build(ArmConfig, {"prompt": prompt}, where=""))
+        for name, prompt in arms.items()
+    ]
+    found = obstacles(planned, Path("run"), ColumnsConfig(question=None))
+    assert list(found) == ["best"]
+    assert "set prompt.context_choice=beginning" in found["best"]
+    assert obstacles(planned, Path("run"), ColumnsConfig()) == {}
 
 
 def test_arms_that_see_the_same_questions_in_the_same_order_are_one_group(folder, tmp_path):

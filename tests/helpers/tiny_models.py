@@ -126,21 +126,26 @@ def example(number: int = 0, *, context: str = "Ada wrote the first program in 1
     )
 
 
-def squad_document(num_articles: int = 6, questions: int = 4, first: int = 0) -> dict:
-    """Make SQuAD v1.1 JSON about made-up towns: one paragraph an article, articles numbered from ``first``."""
+def squad_document(num_articles: int = 6, questions: int = 4, first: int = 0, paragraphs: int = 1) -> dict:
+    """Make SQuAD v1.1 JSON about made-up towns: articles numbered from ``first``, and the questions of a paragraph."""
     articles = []
     for a in range(first, first + num_articles):
-        context = " ".join(f"Town {a}-{q} has {10 * a + q} mills." for q in range(questions))
-        qas = [
-            {
-                "id": f"{a}-{q}",
-                "question": f"How many mills has town {a}-{q}?",
-                "answers": [{"text": str(10 * a + q), "answer_start": context.index(f"has {10 * a + q} mills") + 4}],
-            }
-            for q in range(questions)
-        ]
-        articles.append({"title": f"Towns {a}", "paragraphs": [{"context": context, "qas": qas}]})
+        found = [_paragraph(a, range(p * questions, (p + 1) * questions)) for p in range(paragraphs)]
+        articles.append({"title": f"Towns {a}", "paragraphs": found})
     return {"version": "1.1", "data": articles}
+
+
+def _paragraph(a: int, numbers: range) -> dict:
+    context = " ".join(f"Town {a}-{q} has {10 * a + q} mills." for q in numbers)
+    qas = [
+        {
+            "id": f"{a}-{q}",
+            "question": f"How many mills has town {a}-{q}?",
+            "answers": [{"text": str(10 * a + q), "answer_start": context.index(f"has {10 * a + q} mills") + 4}],
+        }
+        for q in numbers
+    ]
+    return {"context": context, "qas": qas}
 
 
 def write_squad(path: Path, **options) -> Path:

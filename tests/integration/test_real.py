@@ -14,6 +14,7 @@ from thinwire.codecs.token_weights import token_counts
 from thinwire.config.experiment import Experiment
 from thinwire.config.settings import ModelConfig, PromptConfig
 from thinwire.data.answer_form import decide_answer_form
+from thinwire.data.distractors import with_distractors
 from thinwire.data.prompts import PromptEncoder
 from thinwire.data.sources import load_questions
 from thinwire.data.splits import draw_examples
@@ -127,6 +128,24 @@ def test_the_text_is_understood_and_a_bare_codec_at_four_to_one_is_not(lm, quest
     matrix = CodecEmbeddings(codec.encode(lm.embedding_matrix), codec).matrix(torch.float32)
     from_codes = summarize(answer_questions(lm, matrix, encoder, encoded, **options))
     assert from_text.score > from_codes.score
+
+
+@pytest.mark.parametrize(
+    ("distractors", "share", "beginning", "bm25"),
+    [(0, 0.5, 65, 91), (0, 0.25, 40, 73), (7, 0.5, 58, 97), (7, 0.25, 34, 95)],
+)
+def test_as_many_answers_are_left_in_shortened_contexts_as_docs_method_says(
+    lm, dev, distractors, share, beginning, bm25
+):
+    asked = with_distractors(draw_examples(dev, 500, 0, "test"), dev, distractors, 0)
+    for choice, expected in (("beginning", beginning), ("bm25", bm25)):
+        config = PromptConfig(max_tokens=4096, context_share=share, context_choice=choice)
+        encoder, left = PromptEncoder(lm.tokenizer, config), 0
+        for question in map(encoder.encode, asked):
+            assert question.dropped == 0
+            text = lm.tokenizer.decode([question.prompt_ids[place] for place in question.context])
+            left += any(answer in text for answer in question.example.answers)
+        assert round(left / 5) == expected
 
 
 def test_a_small_sweep_of_the_default_model(tmp_path):

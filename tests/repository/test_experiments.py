@@ -26,6 +26,8 @@ def inputs(tmp_path_factory):
     save_tiny(folder / "model", layers=16)
     write_squad(folder / "train.json", num_articles=3, questions=2)
     write_squad(folder / "test.json", num_articles=2, questions=2, first=3)
+    write_squad(folder / "long_train.json", num_articles=3, questions=2, paragraphs=3)
+    write_squad(folder / "long_test.json", num_articles=2, questions=2, paragraphs=3, first=3)
     return folder
 
 
@@ -57,6 +59,8 @@ def toy(file, inputs):
         small["data.test_articles"] = 1
     else:
         small["data.test"] = inputs / "test.json"
+    if loaded.data.distractors:  # which are other paragraphs of an article
+        small |= {f"data.{split}": inputs / f"long_{split}.json" for split in ("train", "test")}
     small["seeds"] = list(loaded.seeds[:2])
     small |= {f"search.{path}": list(values[:2]) for path, values in loaded.search.items()}
     for name, changes in loaded.controls.items():

@@ -58,4 +58,8 @@ def effective_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         idle += [path for path in found if path.startswith("blocks.reconstruction.") and "passages" not in path]
     if found["prompt.style"] == "chat":
         idle.append("prompt.cue")
+    if not found["context"]:
+        idle.append("prompt.context_")
+    elif found.get("prompt.context_share", 1) == 1:
+        idle.append("prompt.context_choice")
     return {path: value for path, value in found.items() if not path.startswith(tuple(idle))}

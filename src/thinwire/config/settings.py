@@ -149,6 +149,10 @@ class DataConfig(Section):
     allow_shared_paragraphs: bool = False
     """Whether training, selection and test questions may have paragraphs in common; by default that is an error. If
     they may, the sweep warns and records the number of shared test paragraphs."""
+    distractors: Annotated[int, Field(ge=0, le=10_000)] = 0
+    """Other paragraphs of the same article and split that stand in each context beside that of the question, in random
+    order: long contexts. They are drawn by the seed and the paragraph, so that all its questions have the same context;
+    an article with fewer paragraphs gives all that it has. ``prompt.max_tokens`` must leave room for them."""
     columns: ColumnsConfig = ColumnsConfig()
 
     @field_validator("train", "test")
@@ -170,6 +174,10 @@ class DataConfig(Section):
 
 AnswerForm = Literal["bare", "space"]
 """How a supervised answer begins: with its first word (``bare``), or with a space before it."""
+
+
+ContextChoice = Literal["beginning", "bm25"]
+"""Which tokens of a context are kept where only a share of them is."""
 
 
 class Turn(Section):
@@ -205,7 +213,13 @@ class PromptConfig(Section):
     pairs of ``user`` and ``assistant``. The chat style puts them through the chat template; a plain prompt begins with
     them as text: the system message, then each example with the cue and its answer, with an empty line after each."""
     max_tokens: Tokens = 1024
-    """Maximum prompt length in tokens."""
+    """Maximum prompt length in tokens, after ``context_share``."""
+    context_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of each context's tokens that the prompt keeps, rounded up, in training and evaluation alike: 0.5 takes as
+    many positions as blocks of 2 tokens. What is kept does not depend on the answer."""
+    context_choice: ContextChoice = "beginning"
+    """Which tokens ``context_share`` keeps: the ``beginning`` of the context, or, in their order, the sentences that
+    score highest by ``bm25`` against the question, of which the last one is cut where the tokens are used up."""
     truncation: Literal["context", "right"] = "context"
     """How a longer prompt is cut: ``context`` shortens only the context; ``right`` cuts everything after
     ``max_tokens``, question and cue included, as naive tokenisation does. ``right`` exists to measure what that fault

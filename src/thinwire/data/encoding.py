@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 from thinwire.config.block_settings import BlockKind
 from thinwire.config.settings import AnswerForm
@@ -55,7 +56,8 @@ class EncodedQuestions:
     def text_bits_per_token(self) -> float:
         """Return the size of the training prompts as UTF-8, in bits per token."""
         num_bytes = sum(len(self.encoder.render(question.example).encode()) for question in self.train)
-        return 8 * num_bytes / sum(question.num_tokens + question.dropped for question in self.train)
+        whole = (question.num_tokens + question.dropped + question.left_out for question in self.train)
+        return 8 * num_bytes / sum(whole)
 
 
 def encode_questions(questions: Questions, encoder: PromptEncoder) -> EncodedQuestions:
@@ -75,6 +77,16 @@ def encode_questions(questions: Questions, encoder: PromptEncoder) -> EncodedQue
         selection=[encoder.encode(example) for example in questions.selection],
         test=[encoder.encode(example) for example in questions.test],
     )
+    if encoder.config.context_share < 1 and encoder.with_context:
+        logger.info("%s", describe_selection(list(encoded.all())))
     if num_shortened := sum(question.dropped > 0 for question in encoded.all()):
         logger.info("%d prompts were longer than prompt.max_tokens; they were shortened", num_shortened)
     return encoded
+
+
+def describe_selection(questions: Sequence[Encoded]) -> str:
+    """Say in a sentence how many tokens of a context ``prompt.context_share`` left out of ``questions`` (at least
+    one)."""
+    left_out = fmean(question.left_out for question in questions)
+    whole = fmean(len(question.context) + question.dropped + question.left_out for question in questions)
+    return f"prompt.context_share left out {left_out:,.0f} of {whole:,.0f} tokens of a context on average"

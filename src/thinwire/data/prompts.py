@@ -13,6 +13,7 @@ from typing import Literal
 from thinwire.config.settings import AnswerForm, PromptConfig, Turn
 from thinwire.data.chat_template import Framing, framing, template_source
 from thinwire.data.choices import listed
+from thinwire.data.context_selection import check_selects_without_question, kept_tokens
 from thinwire.data.continuation import Continuation
 from thinwire.data.prompt_template import Filled, PromptTemplate, Slot, prompt_templates, template_for
 from thinwire.data.squad import Example
@@ -35,8 +36,10 @@ class Encoded:
     """The first gold answer and the end token; supervision uses its first k tokens."""
     dropped: int
     """Number of tokens that truncation removed: only of the context, unless ``prompt.truncation`` is ``right``."""
+    left_out: int = 0
+    """Number of the context's tokens that ``prompt.context_share`` left out, before truncation."""
     context: range = range(0)
-    """Where the context's own tokens, or its blocks, stand in the prompt, after truncation."""
+    """Where the context's own tokens, or its blocks, stand in the prompt: those that are kept."""
     positions_saved: int = 0
     """How many positions the prompt takes fewer than it has tokens (``thinwire.data.blocks``)."""
 
@@ -87,7 +90,7 @@ class PromptEncoder:
         return PromptEncoder(self._tokenizer, config, self.task, with_context=self.with_context)
 
     def render(self, example: Example) -> str:
-        """Return the prompt as text; in the chat style, it includes the special tokens.
+        """Return the prompt as text, with the whole context; in the chat style, it includes the special tokens.
 
         Raises:
             UsageError: there is nothing to be put into the prompt.
@@ -95,7 +98,8 @@ class PromptEncoder:
         return self._framing_of(example).around(self.message(example))
 
     def encode(self, example: Example, *, keep_answer: bool = False) -> Encoded:
-        """Encode one example; a prompt longer than ``max_tokens`` is shortened as ``prompt.truncation`` says.
+        """Encode one example, with the part of its context that ``prompt.context_share`` keeps; a prompt that is still
+        longer than ``max_tokens`` is shortened as ``prompt.truncation`` says.
 
         Its answer has the form ``form``. Control tokens that the question's texts spell are text.
 
@@ -133,9 +137,15 @@ class PromptEncoder:
         if filled.context_at is not None:
             stripped = len(filled.text) - len(filled.text.lstrip()) if around.strips else 0
             place = begin + filled.context_at - stripped
-        has_context, length = filled.context_at is not None, len(example.context.strip())
-        inside = [i for i, (a, b) in enumerate(offsets) if has_context and place <= a < b <= place + length]
+        end_of_context = place if filled.context_at is None else place + len(example.context.strip())
+        inside = _within(offsets, place, end_of_context)
         context = range(inside[0], inside[-1] + 1) if inside else range(0)
+        kept = self._kept(example, offsets, place, context)
+        if left_out := len(context) - len(kept):
+            at = [*range(context.start), *kept, *range(context.stop, len(ids))]
+            ids, offsets = [ids[i] for i in at], [offsets[i] for i in at]
+            inside = _within(offsets, place, end_of_context)
+            context = context[: len(kept)]
         excess = max(0, len(ids) - self.config.max_tokens)
         if excess and self.config.truncation == "right":
             ids = ids[: self.config.max_tokens]
@@ -143,7 +153,28 @@ class PromptEncoder:
         elif excess:
             ids = self._shorten(ids, offsets, example, place, inside, excess, keep_answer=keep_answer)
             context = context[: len(context) - excess]
-        return Encoded(example=example, prompt_ids=tuple(ids), answer_ids=(), dropped=excess, context=context)
+        return Encoded(
+            example=example, prompt_ids=tuple(ids), answer_ids=(), dropped=excess, left_out=left_out, context=context
+        )
+
+    def _kept(self, example: Example, offsets: Sequence[tuple[int, int]], begin: int, context: range) -> Sequence[int]:
+        """Return where the tokens stand that ``prompt.context_share`` keeps.
+
+        Args:
+            begin: where the context begins in the text.
+            context: where all its tokens stand.
+        """
+        share, choice = self.config.context_share, self.config.context_choice
+        if share == 1 or not context:
+            return context
+        if not example.question:
+            try:
+                check_selects_without_question(self.config)
+            except UsageError as error:
+                raise UsageError(f"question {example.id}: {error}") from None
+        places = [(a - begin, b - begin) for a, b in offsets[context.start : context.stop]]
+        kept = kept_tokens(example.context.strip(), places, example.question, share, choice)
+        return [context[index] for index in kept]
 
     def with_answer_in(self, form: AnswerForm, question: Encoded) -> Encoded:
         """Return ``question`` with the tokens of its first gold answer in this form, and the end token."""
@@ -240,6 +271,11 @@ class PromptEncoder:
                 first = min(max(0, middle - kept // 2), len(inside) - kept)
         head, tail = ids[: inside[0]], ids[inside[-1] + 1 :]
         return head + ids[inside[first] : inside[first] + kept] + tail
+
+
+def _within(offsets: Sequence[tuple[int, int]], begin: int, end: int) -> list[int]:
+    """Return which tokens stand for a part of the text's characters from ``begin`` to ``end``, and for no others."""
+    return [index for index, (a, b) in enumerate(offsets) if begin <= a < b <= end]
 
 
 def _plain(config: PromptConfig, task: Task) -> Framing:

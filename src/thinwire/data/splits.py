@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from thinwire.config.settings import DataConfig, EvaluationConfig
+from thinwire.data.distractors import check_distractors, with_distractors
 from thinwire.data.labels import labels_of, with_options
 from thinwire.data.overlap import Overlap, shared_paragraphs
 from thinwire.data.sources import check_columns_apply, load_questions, load_test_questions
@@ -58,8 +59,8 @@ class Splits:
         """Return the questions for these evaluation settings, in which ``auto`` is already resolved.
 
         Raises:
-            UsageError: the data cannot be read, or splits share paragraphs and ``data.allow_shared_paragraphs`` is not
-                set.
+            UsageError: the data cannot be read, splits share paragraphs and ``data.allow_shared_paragraphs`` is not
+                set, or there are no paragraphs for ``data.distractors``.
         """
         samples, selection = evaluation.samples, evaluation.selection_samples
         assert samples != "auto", "the arm was resolved"
@@ -68,11 +69,16 @@ class Splits:
             self.check()
             train, held_out, test = self._all
             self._drawn[samples, selection] = Questions(
-                train=draw_examples(train, self._data.samples, self._seed, "train"),
-                selection=draw_examples(held_out, selection, self._seed, "selection"),
-                test=draw_examples(test, len(test) if samples == "all" else samples, self._seed, "test"),
+                train=self._draw(train, self._data.samples, "train"),
+                selection=self._draw(held_out, selection, "selection"),
+                test=self._draw(test, len(test) if samples == "all" else samples, "test"),
             )
         return self._drawn[samples, selection]
+
+    def _draw(self, split: Sequence[Example], num: int, purpose: str) -> list[Example]:
+        drawn = draw_examples(split, num, self._seed, purpose)
+        distractors = self._data.distractors
+        return with_distractors(drawn, split, distractors, self._seed) if distractors else drawn
 
     def check(self) -> None:
         """Read and split the questions, whichever of them are drawn later.
@@ -81,6 +87,9 @@ class Splits:
             UsageError: as ``drawn``.
         """
         self._refuse_overlaps()
+        if self._data.distractors:
+            for split, questions in zip(self._all, self._names, strict=True):
+                check_distractors(self._task.name, split, questions)
 
     def training_and_selection(self) -> tuple[list[Example], list[Example]]:
         """Return all questions of the training articles and of the selection articles, drawn or not.
@@ -107,13 +116,9 @@ class Splits:
 
     @cached_property
     def overlaps(self) -> tuple[Overlap, ...]:
-        """The pairs of splits that share paragraphs, whichever questions are drawn."""
+        """The pairs of splits that share paragraphs, whichever questions are drawn; paragraphs without distractors."""
         train, held_out, test = self._all
-        training, selection, scored = (
-            f"training questions (data.train={self._data.train})",
-            f"selection questions (data.train={self._data.train})",
-            self._test_questions,
-        )
+        training, selection, scored = self._names
         pairs = (
             (training, scored, shared_paragraphs(train, test)),
             (selection, scored, shared_paragraphs(held_out, test)),
@@ -125,6 +130,12 @@ class Splits:
     def num_shared_paragraphs(self) -> int:
         """Number of test paragraphs that the training or selection questions hold too."""
         return len({text for one in self.overlaps if one.scored == self._test_questions for text in one.paragraphs})
+
+    @property
+    def _names(self) -> tuple[str, str, str]:
+        """The questions of each split, in words."""
+        source = f"(data.train={self._data.train})"
+        return f"training questions {source}", f"selection questions {source}", self._test_questions
 
     @property
     def _test_questions(self) -> str:
@@ -150,7 +161,8 @@ class Splits:
 
     @cached_property
     def _all(self) -> tuple[list[Example], list[Example], list[Example]]:
-        """All questions of each split, with their options where the task has any."""
+        """All questions of each split, with their options where the task has any, and with their own paragraphs
+        alone."""
         splits = self._read()
         labels = labels_of(splits[0]) if self._task.has_labels else None
         train, held_out, test = (with_options(self._task, split, labels) for split in splits)
