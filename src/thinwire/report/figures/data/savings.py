@@ -48,7 +48,7 @@ def curves_of_savings(analysis: Analysis) -> list[Tradeoff]:
 def _group(row: AnalysisRow) -> str:
     """What encodes the context, and LoRA."""
     encoder = row.prompt_costs.encoder if row.prompt_costs else None
-    read = f"{encoder.replace('_', ' ')} of blocks" if encoder else "text" if row.input == "text" else "codes"
+    read = f"blocks ({encoder.replace('_', ' ')})" if encoder else "text" if row.input == "text" else "codes"
     return f"{read}, LoRA r{row.rank}" if row.rank else f"{read}, no LoRA"
 
 
