@@ -4,7 +4,7 @@ Each prompt has a context of its own, of real SQuAD paragraphs put together and 
 things are timed: the first token of one prompt (its prefill), and a batch of prompts that are answered and scored. The
 embeddings of the blocks are encoded within the timed part, for the prompts at hand. Answers do not end before
 `max_new_tokens`, so that all take the same number of steps. Tokenising, and numbering the different blocks, are not
-timed with the rest; the latter is printed.
+timed with the rest; the record has the seconds of the latter.
 
     python benchmarks/positions.py --output FILE.json
     python benchmarks/positions.py --shape 8b --questions 64                      # random weights
