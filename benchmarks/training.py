@@ -55,6 +55,7 @@ SHAPES = {
         "num_attention_heads": 32,
         "num_key_value_heads": 8,
         "rope_theta": 500_000.0,
+        "max_position_embeddings": 131_072,
     },
 }
 

@@ -87,10 +87,10 @@ def measure(
         raise ValueError(f"two ways and at least 5 pairs make a comparison, not {len(works)} and {pairs}")
 
     def run(work: Work) -> Timing:
-        _wait_for(device)
+        wait_for(device)
         start = clock()
         done = work()
-        _wait_for(device)
+        wait_for(device)
         return done if isinstance(done, Timing) else Timing(seconds=clock() - start, units=done)
 
     for _ in range(warm_up):
@@ -105,7 +105,7 @@ def measure(
     return timings
 
 
-def _wait_for(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

@@ -1,5 +1,7 @@
 """A sweep whose arms read blocks of tokens: trained, saved, scored again, and refused where tokens are needed."""
 
+import json
+
 import pytest
 
 from thinwire.api import CompressedLM
@@ -63,6 +65,23 @@ def test_prompts_take_fewer_positions_and_blocks_of_one_token_read_what_text_rea
     assert sizes["k3_weighted"].positions < sizes["k2"].positions < sizes["k2"].tokens
     rows = [lines(run / "controls" / name / "predictions.jsonl") for name in CONTROLS]
     assert [row["raw_text"] for row in rows[0]] == [row["raw_text"] for row in rows[1]]
+
+
+def test_records_and_reports_say_what_is_saved(run):
+    record, text = read_arm_record(run / "k2_lora"), read_arm_record(run / "controls" / "text")
+    assert record.done.model_shape == text.done.model_shape
+    assert record.done.model_shape.num_layers == 2
+    assert record.done.prompts.encoder_flops > text.done.prompts.encoder_flops == 0
+    # The selection after the last epoch makes the embeddings that the test of that epoch is answered with.
+    made_before = record.done.training.best_epoch == 2
+    assert (record.done.seconds_embeddings > 0) == made_before
+    assert text.done.seconds_embeddings == 0
+    rows = json.loads((run / "analysis.json").read_text())["rows"]
+    costs = {row["name"]: row["prompt_costs"] for row in rows}
+    assert costs["k3_weighted"]["prefill_flops"] < costs["k2"]["prefill_flops"] < costs["text"]["prefill_flops"]
+    done = record.done
+    assert costs["k2_lora"]["seconds"] == pytest.approx(done.seconds_test + done.seconds_embeddings)
+    assert "What fewer positions save" in (run / "report.html").read_text()
 
 
 def test_such_an_arm_cannot_be_exported_or_used_as_a_language_model_yet(run, tmp_path):

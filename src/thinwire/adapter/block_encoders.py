@@ -100,7 +100,8 @@ class BlockTransformer(BlockEncoder):
         own = torch.arange(number, device=rows.device).repeat_interleave(size)
         together = (context[:, None] == context) & (context >= 0) & is_there.flatten()
         apart = ~(together | (own[:, None] == own))
-        states = self.layers(inputs, mask=apart).view(number, size * width)
+        # Else the module would look whether the mask is causal, on the CPU, which a CUDA graph cannot.
+        states = self.layers(inputs, mask=apart, is_causal=False).view(number, size * width)
         encoded: Tensor = self.linear(tokens.flatten(1)) + self.output(states)
         return encoded
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext
-from statistics import fmean
 
+import torch
 from torch import Tensor
 
 from thinwire import interruption
@@ -13,6 +13,7 @@ from thinwire.checkpoints.save import is_saved, save_checkpoint, trainable_param
 from thinwire.data.prompts import Encoded
 from thinwire.evaluation.answering import answer_questions
 from thinwire.evaluation.prediction import Prediction, summarize
+from thinwire.evaluation.prompt_costs import prompt_sizes
 from thinwire.experiment.arm_inputs import ArmInputs
 from thinwire.experiment.arm_journal import ArmJournal, Split
 from thinwire.experiment.runtime import Runtime
@@ -20,7 +21,7 @@ from thinwire.model.compile import uncompiled
 from thinwire.model.lora import StackedLora
 from thinwire.model.memory import decoding_batch_tokens
 from thinwire.progress import Task, clock
-from thinwire.results.arm_record import ArmResults, CodecRecord, PromptSizes, TrainableParameters, TrainingResult
+from thinwire.results.arm_record import ArmResults, CodecRecord, TrainableParameters, TrainingResult
 from thinwire.results.integrity import hash_of
 from thinwire.results.layout import CHECKPOINT_FOLDER
 from thinwire.tasks.table import TASKS
@@ -38,6 +39,7 @@ class ArmRun:
         self._task = TASKS[self.config.task]
         self._runtime, self._lora, self._number = runtime, lora, number
         self._last_matrix: Tensor | None = None
+        self._seconds_of_last_matrix = self._seconds_made_before = 0.0
 
     def training_job(self, task: Task, resume_from: TrainingState | None, *, arms_beside: int) -> TrainingJob:
         """Return the inputs and callbacks of ``train()``; steps are written to the journal and shown by ``task``."""
@@ -101,9 +103,15 @@ class ArmRun:
             selection=self.journal.selections[epoch - 1 if training else 0],
             test=scores,
             seconds_test=seconds,
+            seconds_embeddings=self._seconds_made_before,
             answer_form=inputs.questions.answer_form,
-            prompts=_sizes(inputs.questions.encoded.test),
             text_reconstruction=inputs.text_reconstruction,
+            prompts=prompt_sizes(
+                inputs.questions.encoded.test,
+                self.config.blocks if self.config.block_kind is not None else None,
+                self._runtime.lm.embedding_matrix.shape[1],
+            ),
+            model_shape=self._runtime.lm.shape(),
             labels=inputs.questions.encoded.test[0].example.choices if self._task.has_labels else None,
         )
 
@@ -146,11 +154,18 @@ class ArmRun:
 
         The matrix of the last epoch is kept: if that is the best one, its test follows its selection.
         """
+        self._seconds_made_before = 0.0
         if epoch < self.config.training.epochs:
             self._last_matrix = None  # two matrices might not fit into memory
             return self.inputs.embeddings.matrix(self._runtime.lm.dtype)
         if self._last_matrix is None:
+            started = time.perf_counter()
             self._last_matrix = self.inputs.embeddings.matrix(self._runtime.lm.dtype)
+            if self._last_matrix.is_cuda:
+                torch.cuda.synchronize(self._last_matrix.device)
+            self._seconds_of_last_matrix = time.perf_counter() - started
+        else:
+            self._seconds_made_before = self._seconds_of_last_matrix
         return self._last_matrix
 
     def _codec_record(self) -> CodecRecord | None:
@@ -168,10 +183,3 @@ class ArmRun:
             warnings=codec.warnings(),
             sha256=hash_of(file, file.parent),
         )
-
-
-def _sizes(questions: list[Encoded]) -> PromptSizes:
-    return PromptSizes(
-        tokens=fmean(question.num_tokens for question in questions),
-        positions=fmean(len(question.prompt_ids) for question in questions),
-    )

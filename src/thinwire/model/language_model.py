@@ -17,7 +17,7 @@ from thinwire.config.settings import AUTO_MAP
 from thinwire.ops.packing import Segments
 from thinwire.ops.padding import padded_states
 from thinwire.ops.segment_attention import packed_arguments, patched_attention
-from thinwire.results.arm_record import ModelIdentity
+from thinwire.results.arm_record import ModelIdentity, ModelShape
 
 logger = logging.getLogger(__name__)
 
@@ -135,6 +135,17 @@ class LanguageModel:
         """Whether parts of the model are on several devices."""
         return len({parameter.device for parameter in self.model.parameters()}) > 1
 
+    def shape(self) -> ModelShape:
+        """Return the sizes that the cost of a prompt follows from."""
+        return ModelShape(
+            layer_weights=sum(_num_weights(module) for layer in self.layers for module in layer.modules()),
+            num_layers=self.num_layers,
+            num_heads=self.num_heads,
+            num_key_heads=self.num_key_heads,
+            head_width=self.head_width,
+            bytes_per_number=self.dtype.itemsize,
+        )
+
     @property
     def device_setting(self) -> str:
         """The value of ``model.device`` that loads another model to where this one is."""
@@ -157,6 +168,12 @@ class LanguageModel:
     def num_key_heads(self) -> int:
         """Number of key-value heads in a layer; each serves an equal number of query heads."""
         return int(getattr(self.model.config.get_text_config(), "num_key_value_heads", None) or self.num_heads)
+
+    @property
+    def head_width(self) -> int:
+        """Numbers in a key or value of one head."""
+        config = self.model.config.get_text_config()
+        return int(getattr(config, "head_dim", None) or config.hidden_size // max(1, self.num_heads))
 
     @property
     def packs(self) -> bool:
@@ -257,3 +274,11 @@ class LanguageModel:
         """Return the tokens that end an answer: ``end_id`` and the model's own end tokens."""
         own = self.model.generation_config.eos_token_id
         return frozenset({end_id, *([] if own is None else [own] if isinstance(own, int) else own)})
+
+
+def _num_weights(module: nn.Module) -> int:
+    """Count the weights of a module's own matrices, without those of its children."""
+    inputs, outputs = getattr(module, "in_features", None), getattr(module, "out_features", None)
+    if isinstance(inputs, int) and isinstance(outputs, int):
+        return inputs * outputs  # quantised weights are packed: several in a number
+    return sum(parameter.numel() for parameter in module.parameters(recurse=False) if parameter.dim() > 1)

@@ -77,9 +77,7 @@ def decoding_batch_tokens(lm: LanguageModel, setting: int | str, share: float = 
         setting: ``evaluation.batch_tokens``.
         share: the part of the free memory that this process may take.
     """
-    config = lm.model.config.get_text_config()
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // max(1, lm.num_heads)
-    bytes_per_token = 2.0 * 2 * lm.dtype.itemsize * lm.num_layers * lm.num_key_heads * head_dim
+    bytes_per_token = 2.0 * 2 * lm.dtype.itemsize * lm.num_layers * lm.num_key_heads * lm.head_width
     if not lm.packs:
         bytes_per_token += training_bytes_per_token(lm, compiled=False) / lm.num_layers
     return _resolve(lm, setting, bytes_per_token, {"cuda": 1_048_576, "cpu": 32_768}, share)

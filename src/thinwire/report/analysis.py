@@ -18,6 +18,7 @@ from thinwire.report.caveats import fewer_questions
 from thinwire.report.choice import choose_best, mean_selection_score
 from thinwire.report.code_sizes import bits_of_code, codecs, matrix_bytes, sizes
 from thinwire.report.interactions import summarize_interactions
+from thinwire.report.prompt_savings import prompt_costs
 from thinwire.report.rows import AnalysisRow, AnswerExample, AnswerSummary, Degeneration, Difference, ShareOfCeiling
 from thinwire.report.setting_differences import Settings, check_settings, differing_settings
 from thinwire.report.verdict import summarize_verdict
@@ -68,7 +69,11 @@ def analyse(results: Results) -> Analysis:
         codecs=codecs(results),
         notes=tuple(_notes(results)),
     )
-    return found.model_copy(update={"notes": (*found.notes, *found.warnings)})
+    costs = prompt_costs(results)
+    with_costs = (
+        row.model_copy(update={"prompt_costs": costs[row.name]}) if row.name in costs else row for row in found.rows
+    )
+    return found.model_copy(update={"rows": tuple(with_costs), "notes": (*found.notes, *found.warnings)})
 
 
 def _sweep(header: SweepHeader, report: ReportConfig) -> AnalysedSweep:

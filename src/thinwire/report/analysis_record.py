@@ -83,6 +83,8 @@ class InteractionSummary(Record):
     of_compression: bool
     """Whether it is LoRA's gain on compressed input, less LoRA's gain on uncompressed input: LoRA is all that is added
     in both gains, and only the reference reads embeddings without compression."""
+    block_size: int | None = None
+    """Tokens that share a position in the contexts of ``arm``, where that is the compression; None where it is not."""
     gain: Gain
     """Of ``arm`` over ``baseline``. Where that is the sweep's baseline, the interval is the one that the arms have."""
     reference_gain: Gain

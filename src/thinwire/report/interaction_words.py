@@ -1,14 +1,69 @@
-"""An interaction in words: what may be said of LoRA's gain on compressed input, and no more."""
+"""An interaction in words: what may be said of LoRA's gain on compressed input or fewer positions, and no more."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from thinwire.report.analysis_record import Gain, InteractionSummary
 from thinwire.report.markdown.tables import points
 
-NOT_MEASURED = "gain on uncompressed input not measured"
-"""After a headline on LoRA, where no interaction says how much of its gain is the task that it learns."""
+
+class _Inputs(NamedTuple):
+    """What two gains of an interaction are on, in words that follow a gain."""
+
+    compressed: str
+    uncompressed: str
+    beside: str
+    """The first again, with the second behind it."""
+    specific: str
+    """What a part of the gain may be specific to."""
+    alone: str
+    """The second, where the first has not been said."""
+
+
+_COMPRESSED = _Inputs(
+    compressed="on compressed input",
+    uncompressed="on uncompressed input",
+    beside="on compressed",
+    specific="compressed input",
+    alone="on uncompressed input",
+)
+_SHARES = {2: "half", 3: "a third", 4: "a quarter", 5: "a fifth", 6: "a sixth", 8: "an eighth"}
+
+
+def in_positions(block_size: int) -> str:
+    """Name the share of the positions that contexts take in blocks of so many tokens: ``half of the positions``."""
+    return f"{_SHARES.get(block_size, f'1/{block_size}')} of the positions"
+
+
+def _inputs(found: Sequence[InteractionSummary]) -> _Inputs:
+    """The words for interactions of compression: of codes, or of blocks of one size or of several."""
+    sizes = {one.block_size for one in found}
+    if None in sizes:
+        return _COMPRESSED
+    share = in_positions(next(filter(None, sizes))) if len(sizes) == 1 else "fewer positions"
+    return _Inputs(
+        compressed=f"on contexts in {share}",
+        uncompressed="where every token has its own",
+        beside=f"on contexts in {share}",
+        specific="fewer positions",
+        alone=_OWN_POSITIONS,
+    )
+
+
+_OWN_POSITIONS = "where every token has its own position"
+
+
+def not_measured(*, in_blocks: bool) -> tuple[str, str]:
+    """Say after a headline, and in a sentence, that no interaction tells how much of LoRA's gain is the task that it
+    learns.
+
+    Args:
+        in_blocks: whether the arm reads several tokens in a position.
+    """
+    where = _OWN_POSITIONS if in_blocks else _COMPRESSED.alone
+    return f"gain {where} not measured", f"LoRA's gain {where} was not measured."
 
 
 def judged_interactions(found: Sequence[InteractionSummary], judged_by: str) -> Sequence[InteractionSummary]:
@@ -37,7 +92,8 @@ def headline_of_all(found: Sequence[InteractionSummary], judged_by: str, *, abou
     if not all(one.of_compression for one in found):
         return f"gains of {gains} points, of their references {references}; {relations}"
     whose = "" if about_lora else "LoRA: "
-    return f"{whose}{gains} points on compressed, {references} on uncompressed input; {relations}"
+    inputs = _inputs(found)
+    return f"{whose}{gains} points {inputs.beside}, {references} {inputs.uncompressed}; {relations}"
 
 
 def _range(gains: Sequence[Gain]) -> str:
@@ -54,7 +110,8 @@ def sentences_of_all(found: Sequence[InteractionSummary], judged: tuple[str, str
     """
     if len(found) <= 1:
         return "".join(sentence(one, judged) for one in found)
-    whose = "LoRA's gain on compressed input" if all(one.of_compression for one in found) else "The gain of an arm"
+    of_compression = all(one.of_compression for one in found)
+    whose = f"LoRA's gain {_inputs(found).compressed}" if of_compression else "The gain of an arm"
     references = dict.fromkeys((one.pairs[1], one.reference_gain) for one in found)
     named = ", ".join(f"{arm} over {base}: {measured(gain, ' points')}" for (arm, base), gain in references)
     each = "; ".join(
@@ -79,10 +136,11 @@ def headline(found: InteractionSummary, judged_by: str, *, about_lora: bool) -> 
     if not found.of_compression:
         compared = f"{relation} than" if relation else "not shown to differ from"
         return f"the gain of {found.arm} ({gain} points) is {compared} that of {found.reference_arm} ({reference})"
+    inputs = _inputs([found])
     if relation:
-        where = f"on compressed ({gain} points) than on uncompressed input ({reference})"
+        where = f"{inputs.beside} ({gain} points) than {inputs.uncompressed} ({reference})"
         return f"{whose}a {relation} gain {where}{of_arm}"
-    return f"{whose}{gain} points on compressed, {reference} on uncompressed input, no difference shown{of_arm}"
+    return f"{whose}{gain} points {inputs.beside}, {reference} {inputs.uncompressed}, no difference shown{of_arm}"
 
 
 def sentence(found: InteractionSummary, judged: tuple[str, str] | None = None) -> str:
@@ -92,6 +150,7 @@ def sentence(found: InteractionSummary, judged: tuple[str, str] | None = None) -
         judged: the arm and baseline whose gain was said before, which is not said again.
     """
     difference, bound = found.difference, f"; {found.reason}" if found.reason else ""
+    inputs = _inputs([found])
     arms = f"{found.arm} over {found.baseline}", f"{found.reference_arm} over {found.reference_baseline}"
     relation = _relation(difference)
     if relation:
@@ -101,7 +160,7 @@ def sentence(found: InteractionSummary, judged: tuple[str, str] | None = None) -
         against = f"{points(found.gain.estimate, '+')} against {points(found.reference_gain.estimate, '+')}"
         if found.of_compression:
             return (
-                f"LoRA's gain is {numbers} on compressed input than on uncompressed input ({ends}): {against} "
+                f"LoRA's gain is {numbers} {inputs.compressed} than {inputs.uncompressed} ({ends}): {against} "
                 f"({arms[0]}, {arms[1]})."
             )
         return f"The gain of {arms[0]} is {numbers} than that of {arms[1]} ({ends}): {against}."
@@ -109,9 +168,9 @@ def sentence(found: InteractionSummary, judged: tuple[str, str] | None = None) -
     if not found.of_compression:
         gains = f"The gain of {arms[0]} is {gain}, that of {arms[1]} {reference}"
     elif found.pairs[0] == judged:
-        gains = f"LoRA's gain on uncompressed input ({arms[1]}) is {reference}"
+        gains = f"LoRA's gain {inputs.alone} ({arms[1]}) is {reference}"
     else:
-        gains = f"LoRA's gain on compressed input ({arms[0]}) is {gain}, on uncompressed input ({arms[1]}) {reference}"
+        gains = f"LoRA's gain {inputs.compressed} ({arms[0]}) is {gain}, {inputs.uncompressed} ({arms[1]}) {reference}"
     return f"{gains}; the difference of the two is {measured(difference)}{_doubt(found)}{bound}."
 
 
@@ -126,7 +185,7 @@ def _doubt(found: InteractionSummary) -> str:
         return ", without an interval"
     said = ", an interval that includes 0"
     if found.of_compression and found.gain.sign > 0 and 0 < high < found.gain.estimate:
-        said += f": at most {points(high)} points of the gain are specific to compressed input"
+        said += f": at most {points(high)} points of the gain are specific to {_inputs([found]).specific}"
     return said
 
 

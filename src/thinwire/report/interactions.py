@@ -44,6 +44,7 @@ def summarize_interactions(
             name=name,
             **one.model_dump(),
             of_compression=_of_compression(results, one),
+            **_block_size(results, one),
             gain=gains[one.gain],
             reference_gain=gains[one.reference_gain],
             difference=_of(differences[name]),
@@ -81,6 +82,18 @@ def _of_compression(results: Results, one: Interaction) -> bool:
         and not is_uncompressed(results, one.arm)
         and is_uncompressed(results, one.reference_arm)
     )
+
+
+def reads_blocks(results: Results, name: str) -> bool:
+    """Return whether several tokens of an arm's or control's contexts share a position."""
+    return results.groups[name][0].record.config["input"] == "blocks" and not is_uncompressed(results, name)
+
+
+def _block_size(results: Results, one: Interaction) -> dict[str, int]:
+    """``block_size`` of an interaction where it is known to be one of fewer positions; records of others lack it."""
+    if not (_of_compression(results, one) and reads_blocks(results, one.arm)):
+        return {}
+    return {"block_size": results.groups[one.arm][0].record.config["blocks"]["size"]}
 
 
 def _contrasts(

@@ -104,6 +104,27 @@ class Degeneration(Record):
     examples: AnalysisOnly[tuple[AnswerExample, ...]] = ()
 
 
+class PromptCosts(Record):
+    """What reading a test prompt takes: means over the test prompts. None is what an earlier version did not record."""
+
+    tokens: float
+    positions: float
+    """Fewer than the tokens where several share one."""
+    prefill_flops: float | None
+    """Of the model's layers, the whole prompt computed."""
+    encoder_flops: float | None
+    """Of encoding its blocks; 0 where there are none."""
+    cache_bytes: float | None
+    """Keys and values of the prompt in all layers."""
+    seconds: float | None
+    """For all test questions, their blocks' embeddings included: a mean over the seeds, as measured in the sweep."""
+    questions_per_second: float | None
+    block_size: int | None
+    """Tokens in a block of the context; None where every position is a token."""
+    encoder: str | None
+    """What encodes the blocks (``blocks.encoder``)."""
+
+
 class AnalysisRow(Record):
     """One arm or control, with all its seeds.
 
@@ -166,6 +187,8 @@ class AnalysisRow(Record):
     """Why no number of questions would resolve what is unresolved; None where one would."""
     share_of_ceiling: ShareOfCeiling | None = None
     """None for controls, and where the controls that it needs are missing."""
+    prompt_costs: PromptCosts | None = None
+    """None in a sweep in which every prompt has as many positions as tokens."""
     cosine_at_start: float | None = None
     """Cosine of rebuilt and true embeddings, weighted by use, before the arm was trained."""
     cosine: float | None = None

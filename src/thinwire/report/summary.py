@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from thinwire.errors import ThinwireError
-from thinwire.report import interaction_table
+from thinwire.report import interaction_table, savings_table
 from thinwire.report.analysis_record import Analysis, InteractionSummary
 from thinwire.report.caveats import BELOW_TIERS, first_seed, model_name, notes, overlap
 from thinwire.report.compare import (
@@ -48,6 +48,7 @@ def summary_text(run: Path, analysis: Analysis | None = None) -> str:
     parts = [_header(sweep, rows), _tables(rows, scores), _wrap(_legend(task, scores, seed))]
     if analysis:
         parts += _interactions(analysis.interactions, task)
+        parts += _savings(analysis)
         parts += _findings(analysis, seed)
         parts += _verdict(analysis)
         parts += [_wrap(f"Warning: {warning}.") for warning in analysis.warnings]
@@ -103,6 +104,14 @@ def _interactions(found: Sequence[InteractionSummary], task: Task) -> list[str]:
     drawn = aligned([["interaction", *interaction_table.HEADS], *rows], left=1)
     members = [_wrap(f"{one.name}: {interaction_table.members(one)}", "    ") for one in found]
     return ["\n".join(["Interactions", drawn, *members, _wrap(interaction_table.legend(task))])]
+
+
+def _savings(analysis: Analysis) -> list[str]:
+    """What fewer positions save; nothing in a sweep without blocks."""
+    found = savings_table.cells(analysis)
+    if not found:
+        return []
+    return ["\n".join(["What fewer positions save", aligned(found, left=1), _wrap(savings_table.LEGEND)])]
 
 
 def _findings(analysis: Analysis, seed: str) -> list[str]:

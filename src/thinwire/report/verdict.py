@@ -10,7 +10,7 @@ from thinwire.config.settings import VerdictConfig
 from thinwire.report import interaction_words
 from thinwire.report.analysis_record import InteractionSummary, VerdictSummary
 from thinwire.report.choice import choose_beside_baseline
-from thinwire.report.interactions import adds_lora_alone, is_uncompressed
+from thinwire.report.interactions import adds_lora_alone, is_uncompressed, reads_blocks
 from thinwire.results.read import TEXT, Results
 from thinwire.stats.bootstrap import Comparison
 from thinwire.stats.verdict import ARM_IS_BETTER, LORA_GAINS, RUN_AGAIN, Addition, arm_verdict, sweep_verdict
@@ -106,8 +106,9 @@ def _addition(
     measured = any(one.of_compression for one in found)
     unmeasured = about_lora and not is_uncompressed(results, judged_by) and not measured
     if unmeasured:
-        headlines += [interaction_words.NOT_MEASURED] if gains else []
-        sentences.append("LoRA's gain on uncompressed input was not measured.")
+        headline, sentence = interaction_words.not_measured(in_blocks=reads_blocks(results, judged_by))
+        headlines += [headline] if gains else []
+        sentences.append(sentence)
     return Addition(
         headline="; ".join(filter(None, headlines)),
         sentence=" ".join(filter(None, sentences)),

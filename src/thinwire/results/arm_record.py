@@ -218,6 +218,26 @@ class PromptSizes(Record):
     """Tokens, those in blocks counted."""
     positions: float
     """Positions that the model computes and keeps keys and values of."""
+    squared_positions: float | None = None
+    """Mean square of the positions, with which attention grows; this and the next are None in records from before
+    they were measured."""
+    encoder_flops: float | None = None
+    """FLOPs of encoding a prompt's blocks; 0 where there are none."""
+
+
+class ModelShape(Record):
+    """The sizes of the model that the cost of a prompt follows from (``thinwire.evaluation.prompt_costs``)."""
+
+    layer_weights: int
+    """Weights of the layers' matrices, which each position is multiplied with; those of LoRA are merged into them."""
+    num_layers: int
+    num_heads: int
+    """Query heads of a layer; 0 in a model without attention."""
+    num_key_heads: int
+    head_width: int
+    """Numbers in a key, and in a value."""
+    bytes_per_number: int
+    """Of keys and values."""
 
 
 class ArmResults(Record):
@@ -232,12 +252,18 @@ class ArmResults(Record):
     selection: Scores
     test: Scores
     seconds_test: float
+    """For the answers to the test questions."""
+    seconds_embeddings: float | None = None
+    """For the input embeddings of those answers where ``seconds_test`` lacks it, because the selection had made them
+    before; else 0. None in records from before it was measured."""
     answer_form: AnswerFormDecision | None = None
     """None in records from before there was a choice."""
     prompts: PromptSizes | None = None
     """None in records from before there were blocks."""
     text_reconstruction: TextReconstruction | None = None
     """Before the questions; None unless the arm was trained to write texts out of their blocks."""
+    model_shape: ModelShape | None = None
+    """None in records from before it was kept."""
     labels: tuple[str, ...] | None = None
     """The labels of a classification; None of other tasks."""
 

@@ -28,6 +28,9 @@ def figure(analysis: Analysis) -> Figure | None:
     of_compression = all(one.of_compression for one in found)
     title = "LoRA's gain on compressed and on uncompressed input" if of_compression else "Gains and reference gains"
     keys = ("compressed input", "uncompressed input") if of_compression else ("gain", "reference gain")
+    if all(one.block_size for one in found):
+        title = "LoRA's gain on fewer positions and where every token has its own"
+        keys = ("fewer positions", "a position for every token")
     caption = f"Lines: {level} intervals. Which gain is larger, the interval of their difference decides."
     axis = AXIS.format(analysis.task.label)
     return Figure("gains", title, caption, lambda width: draw(found, keys, level, axis, width))

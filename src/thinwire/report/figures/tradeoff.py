@@ -26,6 +26,8 @@ _LOG_FROM = 12
 
 
 _COUNTED = {
+    "positions": ("Means over the test prompts; in text, every token has a position.", ""),
+    "speed": ("Scored test questions, their blocks encoded, as measured in this sweep.", ""),
     "bytes": ("Codes, adapter and codec together.", "The dotted line is the embedding matrix without compression."),
     "bits": ("Integers packed, floats at the size of the model's own numbers.", "The dotted line is the token id."),
 }
@@ -34,7 +36,12 @@ _COUNTED = {
 
 def figures(analysis: Analysis) -> list[Figure]:
     """A figure for each size of which the arms have at least three."""
-    return [Figure(found.key, found.title, _caption(found), partial(draw, found)) for found in tradeoffs(analysis)]
+    return [drawn(found) for found in tradeoffs(analysis)]
+
+
+def drawn(found: Tradeoff) -> Figure:
+    """The figure of arms by one size."""
+    return Figure(found.key, found.title, _caption(found), partial(draw, found))
 
 
 def _caption(found: Tradeoff) -> str:

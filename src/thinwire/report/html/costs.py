@@ -23,6 +23,8 @@ _TABLE = (
 def bytes_(analysis: Analysis) -> str:
     """Bytes of the embedding matrix before and after, and bits of a token on a wire."""
     found = analysis.bytes
+    if not found and any(row.prompt_costs for row in analysis.rows):
+        return ""  # fewer positions save nothing of the matrix: what they save has a section of its own
     if not found:
         return section("bytes", "Bytes", paragraph("Not accounted for in this run.", "empty"))
     drawn = figure(found_wire) if (found_wire := wire.figure(analysis)) else ""

@@ -20,6 +20,7 @@ from thinwire.report.html.answers import collapse, extractors, questions
 from thinwire.report.html.arms import arms_section
 from thinwire.report.html.costs import bytes_, provenance
 from thinwire.report.html.markup import text
+from thinwire.report.html.savings import savings
 from thinwire.report.html.settings import settings
 from thinwire.report.html.training import reconstruction, training
 from thinwire.report.html.verdict import meaning, verdict
@@ -40,6 +41,7 @@ def render(analysis: Analysis, series: Mapping[str, Any] | None) -> str:
     sections = [
         ("meaning", "Meaning", meaning(analysis)),
         ("arms", "Arms", arms_section(analysis)),
+        ("savings", "Savings", savings(analysis)),
         ("settings", "Settings", settings(analysis)),
         ("training", "Training", series and training(analysis, series)),
         ("frequency", "Reconstruction", series and reconstruction(analysis, series)),

@@ -73,6 +73,8 @@ def _numbers(analysis: Analysis) -> str:
     against = f" against {points(base.score)}" if base is not None and base is not best else ""
     parts.append(f"<b>{text(best.name)}</b> {points(best.score)}{against}")
     parts.append(f"observed <b>{text(found.tier)}</b>, supported <b>{text(found.supported_tier)}</b>")
+    if (costs := best.prompt_costs) and costs.positions < costs.tokens:
+        parts.append(f"<b>{whole(costs.positions)}</b> positions for {whole(costs.tokens)} tokens of a prompt")
     if share := best.share_of_ceiling:
         known = share.low is not None and share.high is not None
         said = (

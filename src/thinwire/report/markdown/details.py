@@ -1,8 +1,9 @@
-"""What both Markdown sections say below their tables of arms: interactions, and why answers are not healthy."""
+"""What both Markdown sections say below their tables of arms: interactions, what fewer positions save, and why answers
+are not healthy."""
 
 from __future__ import annotations
 
-from thinwire.report import interaction_table
+from thinwire.report import interaction_table, savings_table
 from thinwire.report.analysis_record import Analysis
 from thinwire.report.caveats import first_seed
 from thinwire.report.markdown.tables import line
@@ -21,6 +22,16 @@ def interactions(analysis: Analysis) -> str:
         ),
     ]
     return "\n".join(["Interactions:", "", *lines, "", interaction_table.legend(analysis.task)])
+
+
+def savings(analysis: Analysis) -> str:
+    """Write what fewer positions save as a table with its legend; nothing in a sweep without blocks."""
+    found = savings_table.cells(analysis)
+    if not found:
+        return ""
+    head, *rows = found
+    lines = [line(head), line(["---", *("---:" for _ in head[1:])]), *map(line, rows)]
+    return "\n".join(["What fewer positions save:", "", *lines, "", savings_table.LEGEND])
 
 
 def findings(analysis: Analysis) -> str:

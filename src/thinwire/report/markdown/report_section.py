@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from thinwire.report.analysis_record import Analysis
 from thinwire.report.caveats import CEILING_SCALE, first_seed, model_name, notes, overlap
-from thinwire.report.markdown.details import findings, interactions
+from thinwire.report.markdown.details import findings, interactions, savings
 from thinwire.report.markdown.tables import (
     CONFIGURATION,
     GAIN,
@@ -42,6 +42,7 @@ def section(analysis: Analysis) -> str:
         table([row for row in analysis.rows if row.kind == "arm"], columns),
         f"Controls:\n\n{table(controls, columns)}" if controls else "",
         interactions(analysis),
+        savings(analysis),
         findings(analysis),
         f"**Lesson Learned**: {verdict.headline}. {verdict.sentence}",
         _steps("**Next steps**:", verdict.next_steps),

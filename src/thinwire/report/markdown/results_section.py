@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from thinwire.report.analysis_record import Analysis, CodecSummary
 from thinwire.report.caveats import BELOW_TIERS, CEILING_SCALE, first_seed, limits, notes, overlap
 from thinwire.report.code_sizes import keeps_all_numbers, shown_metrics
-from thinwire.report.markdown.details import findings, interactions
+from thinwire.report.markdown.details import findings, interactions, savings
 from thinwire.report.markdown.origin import bits, codec_metric, data_in_words, date, model_in_words, origin
 from thinwire.report.markdown.tables import (
     CONFIGURATION,
@@ -47,6 +47,7 @@ def section(record: Analysis) -> str:
         table(controls, (*shared, *last)),
         _legend(record, arms),
         interactions(record),
+        savings(record),
         *_reconstruction_and_answers(record, [*arms, *controls]),
         findings(record),
         _codecs(record.codecs),
@@ -162,7 +163,8 @@ def _in_words(record: Analysis) -> MarkdownColumn:
 
 def _input(record: Analysis, row: AnalysisRow) -> str:
     if row.input == "blocks":
-        return "blocks of tokens"
+        size = row.prompt_costs.block_size if row.prompt_costs else None
+        return f"blocks of {size or 'several'} token{'' if size == 1 else 's'}"
     if row.input == "text":
         return "the question alone" if row.name == "no_context" else "text"
     codec = next((codec for codec in record.codecs if row.name in codec.arms), None)

@@ -1,0 +1,194 @@
+"""What fewer positions save: its numbers, where they are shown, its figures, and the words for gains on positions."""
+
+import json
+
+import pytest
+
+from block_runs import ANSWERS, INTERACTIONS, block_record, block_records
+from small_analysis import example, interaction, series
+from sweep_folder import write_run
+from thinwire.report import interaction_words, savings_table
+from thinwire.report.analysis import analyse
+from thinwire.report.figures import gains, savings, tradeoff
+from thinwire.report.figures.data.savings import curves_of_savings
+from thinwire.report.html import page
+from thinwire.report.markdown import report_section, results_section
+from thinwire.report.summary import summary_text
+from thinwire.report.write import write_reports
+from thinwire.results.read import read_results
+
+
+def run_of(tmp_path, records, **changes):
+    changes = {"baseline": "k2", "interactions": INTERACTIONS, **changes}
+    return write_run(tmp_path / "run", records, ANSWERS, **changes)
+
+
+@pytest.fixture
+def run(tmp_path):
+    return run_of(tmp_path, block_records())
+
+
+@pytest.fixture
+def analysis(run):
+    return analyse(read_results(run))
+
+
+def costs_of(analysis):
+    return {row.name: row.prompt_costs for row in analysis.rows}
+
+
+def test_the_costs_of_a_prompt_are_worked_out_by_hand(analysis):
+    k4, text = costs_of(analysis)["k4_lora"], costs_of(analysis)["text_lora"]
+    assert (k4.tokens, k4.positions, text.positions) == (340, 115, 340)
+    # 2 x 1,000 weights a position; 115 x 116 / 2 pairs, of 4 x 4 FLOPs in each of 2 x 3 heads.
+    assert k4.prefill_flops == 2 * 1000 * 115 + (115 * 116 / 2) * 16 * 6
+    assert k4.cache_bytes == 2 * 2 * 1 * 4 * 2 * 115
+    assert (k4.encoder_flops, text.encoder_flops) == (1.5e6, 0)
+    assert (k4.seconds, text.seconds) == (1.5, 4.0)  # the embeddings of its blocks counted
+    assert k4.questions_per_second == pytest.approx(16 / 1.5)
+    assert (k4.block_size, k4.encoder, text.block_size, text.encoder) == (4, "mlp", None, None)
+
+
+def test_every_rendering_has_a_row_for_each_arm_and_control(run):
+    analysis = write_reports(read_results(run))
+    stored = json.loads((run / "analysis.json").read_text())
+    assert {row["name"] for row in stored["rows"] if row["prompt_costs"]["positions"]} == set(ANSWERS)
+    for name in ("report.md", "sweep_summary.txt", "report.html"):
+        text = (run / name).read_text()
+        assert text.count("What fewer positions save") == 1, name
+    cells = savings_table.cells(analysis)
+    assert {row[0] for row in cells[1:]} == set(ANSWERS)
+    assert cells[1] == ["text_lora", "96.9", "340", "340", "0.00625", "0", "0.0109", "4", "4"]
+    written = report_section.section(analysis)
+    assert "| text_lora | 96.9 | 340 | 340 | 0.00625 | 0 | 0.0109 | 4 | 4 |" in written
+    assert "blocks of 2 tokens, LoRA r16, all layers" in results_section.short_section(analysis)
+    assert max(map(len, summary_text(run, analysis).splitlines())) <= 100
+
+
+def test_a_sweep_without_blocks_has_none_of_it(tmp_path):
+    analysis = analyse(read_results(write_run(tmp_path / "run")))
+    assert {row.prompt_costs for row in analysis.rows} == {None}
+    assert savings_table.cells(analysis) == []
+    assert savings.figures(analysis) == []
+    assert "fewer positions" not in page.render(analysis, None)
+    assert "fewer positions" not in report_section.section(analysis) + summary_text(tmp_path / "run", analysis)
+    assert "block_size" not in analysis.model_dump_json(exclude_unset=True)
+
+
+def test_what_earlier_records_lack_is_missing_and_not_zero(tmp_path):
+    sizes = block_record("k2").done.prompts.model_copy(update={"squared_positions": None, "encoder_flops": None})
+    old = block_record("k2", prompts=sizes, model_shape=None, seconds_embeddings=None)
+    none = block_record("text_zero_shot", prompts=None)
+    analysis = analyse(read_results(run_of(tmp_path, [old, block_record("k2_lora"), none], interactions={})))
+    found = costs_of(analysis)
+    assert found["text_zero_shot"] is None
+    assert (found["k2"].positions, found["k2"].tokens) == (190, 340)
+    missing = ("prefill_flops", "encoder_flops", "cache_bytes", "seconds", "questions_per_second")
+    assert {name: getattr(found["k2"], name) for name in missing} == dict.fromkeys(missing)
+    assert "| k2 | 37.5 | 340 | 190 |  |  |  |  |  |" in report_section.section(analysis)
+    assert 'data-key="prompt_costs.seconds">\u2013' in page.render(analysis, None)
+
+
+def test_seeds_are_averaged_in_seconds(tmp_path):
+    again = block_record("k2_lora", seconds_test=3.0).model_copy(update={"name": "k2_lora-seed1"})
+    path = write_run(
+        tmp_path / "run",
+        [*block_records("k2", "k2_lora"), again],
+        {**ANSWERS, "k2_lora-seed1": ANSWERS["k2_lora"]},
+        baseline="k2",
+    )
+    assert costs_of(analyse(read_results(path)))["k2_lora"].seconds == 3.0  # of 2.5 and 3.5
+
+
+def test_curves_join_what_the_same_encoder_reads_in_blocks_of_other_sizes(analysis):
+    positions, speed = curves_of_savings(analysis)
+    assert positions.groups == ["blocks (mlp), no LoRA", "blocks (mlp), LoRA r16", "text, LoRA r16", "text, no LoRA"]
+    assert positions.lines == [["k4", "k2", "k1"], ["k4_lora", "k2_lora", "k1_lora"], [], []]
+    assert [line[::-1] for line in speed.lines[:2]] == positions.lines[:2]
+    labels = {point.name: point.label for point in positions.points}
+    assert (labels["k4_lora"], labels["text_lora"]) == ("k=4", "text_lora")
+    assert positions.ceiling == 15.5 / 16
+    drawn = [found.draw(912) for found in savings.figures(analysis)]
+    assert "k4: 115 positions, F1 " in drawn[0].words
+    assert "text_lora: 4 questions/s, F1 96.9" in drawn[1].words
+
+
+def test_arms_that_differ_in_more_than_their_blocks_are_not_joined(analysis):
+    (row,) = (row for row in analysis.rows if row.name == "k4_lora")
+    other = row.model_copy(update={"settings": {**row.settings, "training.epochs": 9}})
+    rows = tuple(other if one.name == "k4_lora" else one for one in analysis.rows)
+    for found in curves_of_savings(analysis.model_copy(update={"rows": rows})):
+        assert found.lines == []
+        assert {point.label for point in found.points} == set(ANSWERS)
+
+
+def test_arms_that_take_the_same_have_no_curve(tmp_path):
+    records = [block_record(name, seconds_test=1.0, seconds_embeddings=0.0) for name in ("k2", "k2_lora")]
+    assert savings.figures(analyse(read_results(run_of(tmp_path, records, interactions={})))) == []
+    assert tradeoff.figures(example()) != []
+
+
+# Words
+
+
+def test_the_verdict_of_blocks_speaks_of_positions(analysis):
+    assert [one.block_size for one in analysis.interactions] == [2, 4]
+    said = f"{analysis.verdict.headline} {analysis.verdict.sentence}"
+    assert "half of the positions" in said or "quarter of the positions" in said
+    written = page.render(analysis, None) + report_section.section(analysis) + results_section.section(analysis)
+    assert "compressed input" not in said + written
+    assert "where every token has its own" in gains.figure(analysis).title
+
+
+def test_without_the_reference_the_gain_on_own_positions_is_said_to_be_missing(tmp_path):
+    path = run_of(tmp_path, block_records("k2", "k2_lora"), interactions={})
+    verdict = analyse(read_results(path)).verdict
+    assert "LoRA's gain where every token has its own position was not measured." in verdict.sentence
+    assert "compressed" not in verdict.headline
+
+
+@pytest.mark.parametrize(
+    ("size", "share"), [(2, "half"), (3, "a third"), (4, "a quarter"), (8, "an eighth"), (7, "1/7")]
+)
+def test_blocks_are_a_share_of_the_positions(size, share):
+    found = interaction("a", (0.16, 0.14, 0.18), (0.10, 0.08, 0.12), block_size=size)
+    assert interaction_words.headline(found, "a", about_lora=True) == (
+        f"a larger gain on contexts in {share} of the positions (+16.0 points) than where every token has its own "
+        "(+10.0)"
+    )
+    assert interaction_words.sentence(found).startswith(
+        f"LoRA's gain is 6.0 points larger on contexts in {share} of the positions than where every token has its own "
+        "(5.5 to 6.5): +16.0 against +10.0"
+    )
+
+
+def test_a_difference_that_is_not_shown_says_both_gains():
+    found = interaction("a", (0.16, 0.14, 0.18), (0.162, 0.14, 0.18), block_size=2)
+    assert interaction_words.headline(found, "a", about_lora=True) == (
+        "+16.0 points on contexts in half of the positions, +16.2 where every token has its own, no difference shown"
+    )
+    said = interaction_words.sentence(found)
+    assert said.startswith("LoRA's gain on contexts in half of the positions (a over baseline) is +16.0 points")
+    assert "where every token has its own (uncompressed_lora over uncompressed) +16.2 points" in said
+    assert said.endswith("at most 0.3 points of the gain are specific to fewer positions.")
+    judged = interaction_words.sentence(found, ("a", "baseline"))
+    assert judged.startswith("LoRA's gain where every token has its own position (uncompressed_lora over")
+
+
+def test_several_sizes_are_fewer_positions_and_codes_beside_blocks_are_compressed_input():
+    two, four, codes = (
+        interaction(name, (0.16, 0.14, 0.18), (0.162, 0.14, 0.18), **({"block_size": size} if size else {}))
+        for name, size in (("k2", 2), ("k4", 4), ("pca", None))
+    )
+    head = "+16.0 points on contexts in fewer positions, +16.2 where every token has its own; "
+    assert interaction_words.headline_of_all([two, four], "x", about_lora=True).startswith(head)
+    sentence = interaction_words.sentences_of_all([two, four], ("x", "y"))
+    assert sentence.startswith("LoRA's gain on contexts in fewer positions less that of its reference (")
+    mixed = interaction_words.headline_of_all([two, codes], "x", about_lora=True)
+    assert mixed.startswith("+16.0 points on compressed, +16.2 on uncompressed input; ")
+
+
+def test_the_first_screen_says_positions_and_tokens(analysis):
+    written = page.render(analysis, series())
+    assert "positions for 340 tokens of a prompt" in written
+    assert 'id="bytes"' not in written
