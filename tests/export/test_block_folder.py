@@ -11,22 +11,27 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import processors
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from card_lines import code_of, said_by
 from thinwire.adapter.block_embeddings import BlockEmbeddings, BlockEncoder, BlockMLP, make_block_encoder
 from thinwire.api import CompressedLM
 from thinwire.checkpoints.load import find_arm
+from thinwire.checkpoints.reading import as_read
 from thinwire.config.block_settings import BlocksConfig
+from thinwire.config.settings import PromptConfig
 from thinwire.data.blocks import MISSING, Blocks
+from thinwire.data.prompts import PromptEncoder
 from thinwire.data.sources import load_questions
 from thinwire.errors import ThinwireError, UsageError
+from thinwire.evaluation.extractors import first_line
 from thinwire.export.block_folder import write_block_encoder
 from thinwire.export.block_reader import SETTINGS_FILE, WEIGHTS_FILE, BlockReader
 from thinwire.export.prepared import prepare
 from thinwire.export.usage import around_context
 from thinwire.export.write import export
-from tiny_models import tiny_gemma_lm
+from tiny_models import EOS_ID, example, tiny_gemma_lm
 from tiny_sweeps import evaluate, lines
 
 ARMS = ("k2_mlp", "k3_weighted", "k4_mean")
@@ -77,35 +82,36 @@ def test_the_lines_of_the_guide_give_the_answers_that_were_scored(block_run, exp
 
 
 @pytest.mark.parametrize("name", ARMS)
-def test_embeddings_for_another_program_give_the_answers_that_were_scored(name, block_run, exports, examples, tmp_path):
+def test_embeddings_for_another_program_give_the_answers_that_were_scored(name, block_run, exports, examples):
     rows = lines(block_run / name / "predictions.jsonl")
-    asked = [(examples[row["id"]].context, row["question"]) for row in rows]
     lm = CompressedLM.from_run(block_run / name, device="cpu")
-    embeddings = lm.embed_questions(asked)
-    save_file({str(number): one for number, one in enumerate(embeddings)}, tmp_path / "prompts.safetensors")
+    embeddings = lm.embed_questions([(examples[row["id"]].context, row["question"]) for row in rows])
     model = AutoModelForCausalLM.from_pretrained(exports[name].folder, dtype="auto")
     tokenizer = AutoTokenizer.from_pretrained(exports[name].folder)
-    stored = load_file(tmp_path / "prompts.safetensors")
-    for number, row in enumerate(rows):
-        # As vLLM's server reads "prompt_embeds": a tensor by torch.save in base64, of one of these types, [T, D].
-        (found,) = served([stored[str(number)]])
-        output = model.generate(inputs_embeds=found[None])
-        text = tokenizer.decode(output[0], skip_special_tokens=True)
-        assert text.strip().split("\n")[0].strip() == row["text"].strip()
+    for found, row in zip(embeddings, rows, strict=True):
+        text = tokenizer.decode(model.generate(inputs_embeds=found[None])[0], skip_special_tokens=True)
+        assert first_line(text) == row["text"]
     positions = json.loads((block_run / name / "record.json").read_text())["results"]["prompts"]["positions"]
     assert np.mean([len(one) for one in embeddings]) == positions
 
 
-def served(embeddings):
-    """Tensors as they come out of the JSON of a request."""
-    for one in embeddings:
-        buffer = io.BytesIO()
-        torch.save(one, buffer)
-        sent = base64.b64encode(buffer.getvalue()).decode()
-        tensor = torch.load(io.BytesIO(base64.b64decode(sent, validate=True)), weights_only=True)
-        assert tensor.dtype in (torch.float32, torch.bfloat16, torch.float16)
-        assert tensor.ndim == 2
-        yield tensor
+def test_the_lines_of_the_guide_write_embeddings_as_vllm_reads_them(block_run, tmp_path, monkeypatch):
+    writing, reading, asking = section("vLLM")
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(writing.replace("runs/positions/k2_lora", str(block_run / "k2_mlp")), names)  # noqa: S102 - our own page
+    (expected,) = names["embeddings"]
+    prompts = reading.split("prompts = ")[1].splitlines()[0]
+    stored = load_file("prompts.safetensors")
+    (prompt,) = eval(prompts, {"stored": stored})  # noqa: S307 - our own page
+    assert torch.equal(prompt["prompt_embeds"], expected)
+    exec(asking, names)  # noqa: S102
+    # What vLLM's server does with the request, and what it insists on.
+    sent = json.loads(json.dumps(names["request"]))["prompt_embeds"]
+    tensor = torch.load(io.BytesIO(base64.b64decode(sent, validate=True)), weights_only=True)
+    assert torch.equal(tensor, expected)
+    assert tensor.dtype in (torch.float32, torch.bfloat16, torch.float16)
+    assert tensor.ndim == 2
 
 
 @pytest.mark.parametrize("name", ARMS)
@@ -169,6 +175,22 @@ def test_the_embeddings_of_a_model_that_scales_its_own_are_scaled_in_blocks_too(
     (tmp_path / SETTINGS_FILE).write_text(json.dumps(settings | {"encoder": "transformer"}))
     with pytest.raises(ValueError, match="has the block encoder 'transformer', version 1; this file knows mean, "):
         BlockReader(tmp_path, lm.model.get_input_embeddings())
+
+
+def test_the_reader_begins_a_prompt_as_its_tokenizer_does(block_run, tmp_path):
+    prepared = prepare(find_arm(block_run / "k3_weighted", device="cpu"))
+    tokenizer = prepared.lm.tokenizer
+    begin = processors.TemplateProcessing(single="<|eos|> $A", special_tokens=[("<|eos|>", EOS_ID)])
+    tokenizer.backend_tokenizer.post_processor = begin
+    encoder = PromptEncoder(tokenizer, PromptConfig(style="plain"))
+    write_block_encoder(replace(prepared, encoder=encoder), tmp_path)
+    assert json.loads((tmp_path / SETTINGS_FILE).read_text())["first_ids"] == [EOS_ID]
+    reader = BlockReader(tmp_path, prepared.lm.model.get_input_embeddings())
+    question = example(0)
+    (prompt,), inputs = as_read(prepared.parts.inputs, [encoder.encode(question)])
+    before, _, after = encoder.render(question).partition(question.context)
+    expected = inputs.matrix(torch.float32)[list(prompt.prompt_ids)]
+    torch.testing.assert_close(reader.embed(tokenizer, before, question.context, after), expected)
 
 
 class OtherEncoder(BlockMLP):

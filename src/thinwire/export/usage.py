@@ -32,7 +32,7 @@ def usage(prepared: PreparedArm, origin: Origin, form: Literal["transformers", "
     lines = _loading_adapter(prepared, origin) if form == "peft" else _loading()
     settings = "settings" if form == "peft" else None
     if prepared.block_size is not None:
-        return _fenced("python", ["import sys", *lines, *_asking_in_blocks(prepared, settings)])
+        return _fenced("python", ["import sys", "", *lines, *_asking_in_blocks(prepared, settings)])
     return _fenced("python", [*lines, *_asking(prepared, settings)])
 
 
