@@ -104,7 +104,7 @@ class Reading:
         if self.config is None:
             return Prompts(questions=questions, blocks=None, numbering_seconds=0.0)
         started = time.perf_counter()
-        (found,), _, blocks = in_blocks([questions], [], self.size, len(self._lm.embedding_matrix))
+        (found,), _, blocks = in_blocks([questions], [], self.config.kind, len(self._lm.embedding_matrix))
         return Prompts(questions=found, blocks=blocks, numbering_seconds=time.perf_counter() - started)
 
     def matrix(self, prompts: Prompts) -> Tensor:

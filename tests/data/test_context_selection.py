@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from thinwire.config.block_settings import BlockKind
 from thinwire.config.settings import PromptConfig
 from thinwire.data.blocks import in_blocks
 from thinwire.data.context_selection import kept_tokens, num_kept, sentence_starts
@@ -115,7 +116,7 @@ def test_a_share_takes_as_many_positions_as_blocks(context, size, choice, questi
     x = asked(question, context=context)
     short = encoder(context_share=1 / size, context_choice=choice).encode(x)
     whole = encoder().encode(x)
-    (blocks,), _, _ = in_blocks([[whole]], [], size, 1000)
+    (blocks,), _, _ = in_blocks([[whole]], [], BlockKind(size, reads_context=False), 1000)
     assert len(short.prompt_ids) == len(blocks[0].prompt_ids)
     assert len(short.context) == len(blocks[0].context)
     assert short.num_tokens + short.left_out == whole.num_tokens

@@ -8,7 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from thinwire.adapter.block_encoders import make_block_encoder
-from thinwire.config.block_settings import BlocksConfig
+from thinwire.config.block_settings import BlockKind, BlocksConfig
 from thinwire.config.settings import PromptConfig
 from thinwire.data.blocks import in_blocks
 from thinwire.data.prompts import PromptEncoder
@@ -81,7 +81,7 @@ def test_sizes_are_means_over_the_prompts_and_only_blocks_are_encoded():
     assert lengths[0] != lengths[1]
     assert (text.tokens, text.positions, text.encoder_flops) == (sum(lengths) / 2, sum(lengths) / 2, 0)
     assert text.squared_positions == (lengths[0] ** 2 + lengths[1] ** 2) / 2
-    (found,), _, _ = in_blocks([questions], [], 2, 1000)
+    (found,), _, _ = in_blocks([questions], [], BlockKind(2, reads_context=False), 1000)
     mean = prompt_sizes(found, BlocksConfig(size=2, encoder="mean"), 10)
     num_blocks = sum(-(-len(question.context) // 2) for question in questions)
     assert mean.encoder_flops == 20 * num_blocks / 2

@@ -1,15 +1,17 @@
-"""A sweep whose arms read blocks of tokens: trained, saved, scored again, and refused where tokens are needed."""
+"""A sweep whose arms read blocks of tokens: trained, saved, scored again, used as a language model, and refused
+where tokens are needed."""
 
 import json
 
 import pytest
+import torch
 
 from thinwire.api import CompressedLM
-from thinwire.checkpoints.load import find_arm
+from thinwire.checkpoints.load import check_has_matrix, find_arm
 from thinwire.config.experiment import ArmConfig
+from thinwire.data.sources import load_questions
 from thinwire.errors import UsageError
 from thinwire.experiment.sweep import run_sweep
-from thinwire.export.write import export
 from thinwire.results.arm_record import read_arm_record
 from thinwire.schema import build
 from tiny_sweeps import LORA, evaluate, experiment, lines
@@ -84,11 +86,23 @@ def test_records_and_reports_say_what_is_saved(run):
     assert "What fewer positions save" in (run / "report.html").read_text()
 
 
-def test_such_an_arm_cannot_be_exported_or_used_as_a_language_model_yet(run, tmp_path):
-    with pytest.raises(UsageError, match="reads blocks of tokens, for which no embedding matrix"):
-        export(find_arm(run / "k2"), tmp_path / "exported")
-    with pytest.raises(UsageError, match="reads blocks of tokens"):
-        CompressedLM.from_run(run / "k2", device="cpu")
+@pytest.mark.parametrize("name", ARMS)
+def test_such_an_arm_is_a_language_model_that_gives_the_same_answers(name, run, folder):
+    rows = lines(run / name / "predictions.jsonl")
+    contexts = {one.id: one.context for one in load_questions(str(folder / "test.json"), "test", "refuse")}
+    lm = CompressedLM.from_run(run / name, device="cpu")
+    asked = [(contexts[row["id"]], row["question"]) for row in rows]
+    assert lm.answer(asked) == [row["text"] for row in rows]
+    assert lm.answer(asked[::-1][:2]) == [row["text"] for row in rows[::-1][:2]]
+    # Outside a context, texts stay tokens: here, a byte each.
+    (embeddings,) = lm.embed(["abcd"], chat=False)
+    assert torch.equal(embeddings, lm.lm.embedding_matrix[lm.tokenizer("abcd")["input_ids"]])
+    assert len(lm.generate(["abcd"], max_new_tokens=3)) == 1
+
+
+def test_such_an_arm_cannot_teach(run):
+    with pytest.raises(UsageError, match=r"reads blocks of tokens, .* so it cannot teach; choose an arm that reads"):
+        check_has_matrix(find_arm(run / "k2", device="cpu"))
 
 
 def test_blocks_without_supervision_or_with_a_teacher_are_refused():

@@ -3,15 +3,25 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from llama_cpp_server import ask_llama_cpp
+from thinwire.adapter.block_embeddings import BlockEmbeddings, WeightedMean
 from thinwire.assets import is_fetched
 from thinwire.checkpoints.load import find_arm
+from thinwire.checkpoints.reading import as_read
+from thinwire.config.settings import ModelConfig, PromptConfig
+from thinwire.data.blocks import no_blocks
+from thinwire.data.prompts import PromptEncoder
 from thinwire.experiment.sweep import run_sweep
+from thinwire.export.block_reader import SETTINGS_FILE, WEIGHTS_FILE, BlockReader
 from thinwire.export.write import export
-from tiny_models import write_squad
+from thinwire.model.loading import load
+from tiny_models import example, write_squad
 from tiny_sweeps import experiment, lines
 
 pytestmark = [
@@ -104,3 +114,32 @@ def test_the_default_model_answers_alike_in_llama_cpp(run, tmp_path):
     ended = [row["stop_reason"] == "end" for row in rows]
     assert any(ended)
     assert [choice["finish_reason"] == "stop" for choice in choices] == ended
+
+
+@pytest.mark.parametrize("style", ["chat", "plain"])
+def test_the_reader_of_blocks_finds_the_context_among_the_default_models_tokens(style, tmp_path):
+    lm = load(ModelConfig(name="smollm2-135m", device="cpu", dtype="float32"))
+    made = WeightedMean(3, lm.embedding_matrix.shape[1])
+    torch.nn.init.normal_(made.weights, generator=torch.Generator().manual_seed(0))
+    (tmp_path / SETTINGS_FILE).parent.mkdir()
+    settings = {"version": 1, "encoder": "weighted_mean", "size": 3, "first_ids": []}
+    (tmp_path / SETTINGS_FILE).write_text(json.dumps(settings))
+    save_file(dict(made.named_parameters()), tmp_path / WEIGHTS_FILE)
+    reader = BlockReader(tmp_path, lm.model.get_input_embeddings())
+    encoder = PromptEncoder(lm.tokenizer, PromptConfig(style=style))
+    texts = [
+        "Ada wrote it in 1843.",
+        "  caf\u00e9 \u6771\u4eac \U0001f600!\n",
+        "\u00e9",
+        "1843",
+        "a\n\nb? Text: a",
+        "x" * 50,
+    ]
+    questions = [encoder.encode(example(number, context=text)) for number, text in enumerate(texts)]
+    prompts, inputs = as_read(BlockEmbeddings(lm.embedding_matrix, made, no_blocks(3)), questions)
+    matrix = inputs.matrix(torch.float32)
+    for prompt in prompts:
+        before, _, after = encoder.render(replace(prompt.example, context="CONTEXT")).partition("CONTEXT")
+        found = reader.embed(lm.tokenizer, before, prompt.example.context, after)
+        torch.testing.assert_close(found, matrix[list(prompt.prompt_ids)])
+    assert max(prompt.positions_saved for prompt in prompts) > 2

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -11,45 +9,13 @@ from peft import PeftModel
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM
 
+from card_lines import code_of, said_by
 from thinwire.checkpoints.load import find_arm, load_arm
 from thinwire.data.sources import load_questions
 from thinwire.errors import UsageError
-from thinwire.export.usage import CONTEXT, PLACE, QUESTION
 from thinwire.export.write import checked_format, export
 from tiny_models import END_ID, EOS_ID
 from tiny_sweeps import lines
-
-ASK = """
-import contextlib, io, json, sys
-for code in json.load(sys.stdin):
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        exec(code, {})
-    print(json.dumps(said.getvalue()))
-assert "thinwire" not in sys.modules
-"""
-
-
-def code_of(folder, example, base=""):
-    """The lines of an export's model card, about one question."""
-    (code,) = re.findall(r"^```python\n(.*?)^```", (folder / "README.md").read_text(), re.DOTALL | re.MULTILINE)
-    for place, text in (
-        (PLACE, folder),
-        ("BASE_MODEL", base),
-        (CONTEXT, example.context),
-        (QUESTION, example.question),
-    ):
-        code = code.replace(place, json.dumps(str(text))[1:-1])
-    return code
-
-
-def said_by(codes):
-    """What each piece of code prints, all run in one fresh process."""
-    done = subprocess.run(
-        [sys.executable, "-c", ASK], input=json.dumps(codes), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line).strip() for line in done.stdout.splitlines()]
 
 
 @pytest.fixture(scope="module")

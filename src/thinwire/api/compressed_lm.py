@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thinwire.checkpoints.load import check_has_matrix, find_arm, load_arm
+from thinwire.adapter.input_embeddings import InputEmbeddings
+from thinwire.checkpoints.load import find_arm, load_arm
+from thinwire.checkpoints.reading import as_read
 from thinwire.config.experiment import ArmConfig
 from thinwire.data.prompts import Encoded, PromptEncoder
 from thinwire.data.squad import Example
@@ -24,12 +26,16 @@ from thinwire.model.memory import decoding_batch_tokens
 
 @dataclass(frozen=True, kw_only=True)
 class CompressedLM:
-    """A language model that reads the embeddings rebuilt from an arm's codes, with the arm's LoRA merged."""
+    """A language model that reads the embeddings rebuilt from an arm's codes, or contexts in blocks of tokens, with the
+    arm's LoRA merged."""
 
     lm: LanguageModel = field(repr=False)
     config: ArmConfig
     matrix: Tensor = field(repr=False)
-    """``[V, D]``, the input embedding of each token id, in the model's dtype."""
+    """``[V, D]``, the input embedding of each token id, in the model's dtype. Blocks have theirs in
+    ``embed_questions``."""
+    inputs: InputEmbeddings = field(repr=False)
+    """The arm's, which make the embeddings of tokens and of blocks."""
     encoder: PromptEncoder = field(repr=False)
     """The arm's prompts."""
 
@@ -46,10 +52,10 @@ class CompressedLM:
             ThinwireError: a file is missing or damaged.
         """
         found = find_arm(Path(arm), device)
-        check_has_matrix(found)
         lm, inputs = load_arm(found)
         encoder = found.prompt_encoder(lm.tokenizer)
-        return cls(lm=lm, config=found.config, matrix=lm.as_exported(inputs.matrix(lm.dtype)), encoder=encoder)
+        matrix = lm.as_exported(inputs.matrix(lm.dtype))
+        return cls(lm=lm, config=found.config, matrix=matrix, inputs=inputs, encoder=encoder)
 
     @property
     def model(self) -> Any:
@@ -70,15 +76,15 @@ class CompressedLM:
         Raises:
             UsageError: a prompt is too long even without its context.
         """
-        examples = [_example(str(number), *pair) for number, pair in enumerate(questions)]
-        prompts = [self.encoder.encode_prompt(example) for example in examples]
+        prompts, matrix = self._prompts(questions)
         settings = self.config.evaluation
         rule = stop_rule(self.lm, self.encoder, settings.stop, settings.max_new_tokens)
-        texts = self._continued(prompts, rule)
+        texts = self._continued(prompts, matrix, rule)
         return [first_line(text) for text in texts] if settings.score == "first_line" else texts
 
     def generate(self, texts: Sequence[str], *, max_new_tokens: int = 64, chat: bool | None = None) -> list[str]:
-        """Continue texts with the most probable tokens, up to an end token.
+        """Continue texts with the most probable tokens, up to an end token; they stay tokens where an arm reads blocks,
+        which are a context's.
 
         Args:
             max_new_tokens: most tokens of a continuation.
@@ -95,12 +101,33 @@ class CompressedLM:
             for number, (text, ids) in enumerate(zip(texts, self._ids(texts, chat), strict=True))
         ]
         ends = self.lm.stop_ids(self.encoder.end_id)
-        return self._continued(prompts, StopRule(end_ids=ends, newline_ids=frozenset(), max_new_tokens=max_new_tokens))
+        rule = StopRule(end_ids=ends, newline_ids=frozenset(), max_new_tokens=max_new_tokens)
+        return self._continued(prompts, self.matrix, rule)
 
     def embed(self, texts: Sequence[str], *, chat: bool | None = None) -> list[Tensor]:
         """Return the input embeddings of each text, ``[T, D]``, for ``model(inputs_embeds=...)``; ``chat`` as in
         ``generate``."""
         return [self.matrix[torch.tensor(ids, device=self.matrix.device)] for ids in self._ids(texts, chat)]
+
+    def embed_questions(self, questions: Sequence[tuple[str, str]]) -> list[Tensor]:
+        """Return the input embeddings of the prompts of ``answer``, ``[T, D]`` each, a row for each position.
+
+        Args:
+            questions: as in ``answer``.
+
+        Raises:
+            UsageError: as ``answer``.
+        """
+        prompts, matrix = self._prompts(questions)
+        return [matrix[torch.tensor(prompt.prompt_ids, device=matrix.device)] for prompt in prompts]
+
+    def _prompts(self, questions: Sequence[tuple[str, str]]) -> tuple[list[Encoded], Tensor]:
+        """Return the arm's prompts, in blocks if it reads these, and a matrix that has a row for each of their ids."""
+        examples = [_example(str(number), *pair) for number, pair in enumerate(questions)]
+        prompts, inputs = as_read(self.inputs, [self.encoder.encode_prompt(example) for example in examples])
+        if inputs is self.inputs:
+            return prompts, self.matrix
+        return prompts, self.lm.as_exported(inputs.matrix(self.lm.dtype))
 
     def _ids(self, texts: Sequence[str], chat: bool | None) -> list[tuple[int, ...]]:
         if isinstance(texts, str):
@@ -116,9 +143,9 @@ class CompressedLM:
             raise UsageError("a text is empty, so it has no tokens that could be continued")
         return found
 
-    def _continued(self, prompts: Sequence[Encoded], rule: StopRule) -> list[str]:
+    def _continued(self, prompts: Sequence[Encoded], matrix: Tensor, rule: StopRule) -> list[str]:
         batch_tokens = decoding_batch_tokens(self.lm, self.config.evaluation.batch_tokens)
-        found = answer_texts(self.lm, self.matrix, prompts, rule, batch_tokens=batch_tokens)
+        found = answer_texts(self.lm, matrix, prompts, rule, batch_tokens=batch_tokens)
         return [text for _, text, _ in sorted(answer for batch in found for answer in batch)]
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from thinwire.adapter.block_embeddings import BlockEmbeddings
 from thinwire.adapter.input_embeddings import InputEmbeddings
 from thinwire.checkpoints.load import FinishedArm, find_arm, load_arm
+from thinwire.checkpoints.reading import as_read
 from thinwire.config.settings import ColumnsConfig, EvaluationConfig, ModelConfig, PromptConfig
-from thinwire.data.blocks import in_blocks
 from thinwire.data.labels import with_options
 from thinwire.data.prompts import PromptEncoder
 from thinwire.data.sources import check_columns_apply, load_questions
 from thinwire.data.splits import draw_examples
 from thinwire.data.squad import Mismatched, Unanswerable
+from thinwire.errors import UsageError
 from thinwire.evaluation.answering import answer_questions
 from thinwire.evaluation.prediction import summarize
 from thinwire.model.loading import choose_device, load
@@ -24,6 +24,9 @@ from thinwire.results.layout import run_of
 from thinwire.results.sweep_header import has_header
 from thinwire.tasks.table import TASKS
 from thinwire.tasks.task import Task, TaskName
+
+_BLOCK_ENCODER = "block_encoder"
+"""Lies in the export of an arm that reads blocks."""
 
 _DEFAULT_COLUMNS = ColumnsConfig()
 
@@ -68,10 +71,18 @@ def evaluate_target(
 
     Returns:
         The scores, and the scored answers by question id.
+
+    Raises:
+        UsageError: ``target`` is the export of an arm that reads blocks, which would be asked with plain tokens.
     """
     check_columns_apply(columns, data)
     folder = Path(target)
     arm = _find(folder, model.device)
+    if arm is None and (folder / _BLOCK_ENCODER).is_dir():
+        raise UsageError(
+            f"{target} is the export of an arm that reads blocks of tokens, which a bare model does not; evaluate the "
+            "arm's own folder, or ask the export by the lines of its README.md"
+        )
     asked = TASKS[task] if arm is None else arm.task
     choose_device(model.device)
     checked: Mismatched = mismatched if asked.answers_are_spans else "keep"
@@ -84,9 +95,7 @@ def evaluate_target(
         lm = load(model)
         inputs, encoder = InputEmbeddings(lm.embedding_matrix), PromptEncoder(lm.tokenizer, prompt, asked)
     questions = [encoder.encode(example) for example in draw_examples(examples, num or len(examples), seed, "test")]
-    if isinstance(inputs, BlockEmbeddings):
-        (questions,), _, blocks = in_blocks([questions], [], inputs.kind, len(lm.embedding_matrix))
-        inputs = inputs.with_blocks(blocks)
+    questions, inputs = as_read(inputs, questions)
     with display.task("answering") as progress:
         predictions = answer_questions(
             lm,

@@ -142,15 +142,15 @@ def check_arm(arm: FinishedArm) -> Codec | None:
 
 
 def check_has_matrix(arm: FinishedArm) -> None:
-    """Refuse an arm whose input is not an embedding for each token id.
+    """Refuse a teacher whose input is not an embedding for each token id.
 
     Raises:
         UsageError: its input is blocks.
     """
     if arm.config.input == "blocks":
         raise UsageError(
-            f"{arm.folder} reads blocks of tokens, for which no embedding matrix of token ids can stand; `thinwire "
-            "evaluate` scores it, but it can neither be exported nor teach nor be used as a CompressedLM yet"
+            f"{arm.folder} reads blocks of tokens, for which no embedding matrix of token ids can stand, so it cannot "
+            "teach; choose an arm that reads tokens (supervision.teacher)"
         )
 
 

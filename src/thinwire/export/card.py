@@ -71,6 +71,8 @@ def _what_it_is(prepared: PreparedArm, origin: Origin, form: Format) -> str:
     matrix = "its own input embeddings"
     if prepared.is_rebuilt:
         matrix = "input embeddings that were rebuilt from compressed codes"
+    elif prepared.block_size is not None:
+        matrix += f", where each {prepared.block_size} tokens of the context become one, by an encoder of their own"
     adapted = ", and with LoRA" if prepared.parts.factors is not None else ""
     kept = " Its output head is the original embedding matrix." if prepared.is_rebuilt else ""
     kind = {
@@ -84,7 +86,14 @@ def _what_it_is(prepared: PreparedArm, origin: Origin, form: Format) -> str:
 def _remarks(prepared: PreparedArm, origin: Origin, form: Format) -> list[str]:
     """Say what the reader has to know to get the answers that were scored."""
     found = []
-    if prepared.encoder.style == "chat":
+    if prepared.block_size is not None:
+        found.append(
+            "`block_reader.py` needs torch and safetensors; read it before you run it. Without it, the model reads "
+            "plain tokens, which it was not trained for."
+        )
+    if prepared.encoder.style == "chat" and prepared.block_size is not None:
+        found.append("Thinwire trained and scored it with this prompt, its chat template's, and greedy decoding.")
+    elif prepared.encoder.style == "chat":
         found.append("Thinwire trained and scored it with the chat template, this message and greedy decoding.")
     else:
         found.append(
@@ -113,7 +122,13 @@ def _remarks(prepared: PreparedArm, origin: Origin, form: Format) -> list[str]:
 def _settings(prepared: PreparedArm, header: SweepHeader) -> list[tuple[str, str]]:
     arm, done = prepared.arm, prepared.arm.record.done
     rows = []
-    if done.codec is None:
+    if prepared.block_size is not None:
+        kind = arm.config.blocks.encoder
+        rows.append(("input", f"blocks of {prepared.block_size} tokens of the context, by the encoder `{kind}`"))
+        if done.prompts is not None:
+            tokens, positions = done.prompts.tokens, done.prompts.positions
+            rows.append(("test prompts", f"{tokens:,.0f} tokens in {positions:,.0f} positions, on average"))
+    elif done.codec is None:
         rows.append(("input", "the text's own embeddings"))
     else:
         bits = f", {done.codec.code_bits} bits" if done.codec.code_bits else ""

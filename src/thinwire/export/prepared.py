@@ -22,13 +22,18 @@ class PreparedArm:
     arm: FinishedArm
     parts: ArmParts
     matrix: Tensor
-    """``[V, D]`` in the model's dtype: the embeddings that the first layer gets."""
+    """``[V, D]`` in the model's dtype: the embeddings that the first layer gets for tokens."""
     encoder: PromptEncoder
 
     @property
     def lm(self) -> LanguageModel:
         """The model without LoRA and with its own embeddings."""
         return self.parts.lm
+
+    @property
+    def block_size(self) -> int | None:
+        """Tokens in a block of the context; None if the arm reads tokens."""
+        return self.arm.config.blocks.size if self.arm.config.input == "blocks" else None
 
     @cached_property
     def is_rebuilt(self) -> bool:

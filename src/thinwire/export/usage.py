@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from thinwire.config.settings import ColumnsConfig
@@ -18,6 +19,9 @@ PLACE = "PATH_OR_ORG/NAME"
 CONTEXT, QUESTION, CHOICES = "TEXT", "QUESTION", ("FIRST OPTION", "SECOND OPTION")
 """Stand in a card for the reader's own text, question and options."""
 
+_MARK = "Cthinwire7"
+"""A context that no prompt contains otherwise."""
+
 _FIRST_LINE = 'next((line.strip() for line in text.splitlines() if line.strip()), "")'
 
 
@@ -26,7 +30,10 @@ def usage(prepared: PreparedArm, origin: Origin, form: Literal["transformers", "
     if form == "gguf":
         return _with_llama_cpp(prepared, file)
     lines = _loading_adapter(prepared, origin) if form == "peft" else _loading()
-    return _fenced("python", [*lines, *_asking(prepared, "settings" if form == "peft" else None)])
+    settings = "settings" if form == "peft" else None
+    if prepared.block_size is not None:
+        return _fenced("python", ["import sys", "", *lines, *_asking_in_blocks(prepared, settings)])
+    return _fenced("python", [*lines, *_asking(prepared, settings)])
 
 
 def _loading() -> list[str]:
@@ -91,6 +98,34 @@ def _asking(prepared: PreparedArm, settings: str | None) -> list[str]:
         'text = tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)',
         f"print({_FIRST_LINE})",
     ]
+
+
+def _asking_in_blocks(prepared: PreparedArm, settings: str | None) -> list[str]:
+    more = f", generation_config={settings}" if settings else ""
+    before, context, after = around_context(prepared)
+    return [
+        "",
+        "sys.path.append(place)  # a folder; of a model of the hub, huggingface_hub.snapshot_download(place)",
+        "from block_reader import BlockReader",
+        "",
+        "reader = BlockReader(place, model.get_input_embeddings())",
+        f"before = {_literal(before)}",
+        f"context = {_literal(context)}",
+        f"after = {_literal(after)}",
+        "embeddings = reader.embed(tokenizer, before, context, after)",
+        f"output = model.generate(inputs_embeds=embeddings[None]{more})",
+        "text = tokenizer.decode(output[0], skip_special_tokens=True)",
+        f"print({_FIRST_LINE})",
+    ]
+
+
+def around_context(prepared: PreparedArm) -> tuple[str, str, str]:
+    """Return the prompt up to the context, the context and the rest; without a context, all of it and nothing."""
+    places = _places(prepared)
+    before, found, after = prepared.encoder.render(replace(places, context=_MARK)).partition(_MARK)
+    if places.context and found:
+        return before, places.context, after
+    return prepared.encoder.render(places), "", ""
 
 
 def _places(prepared: PreparedArm) -> Example:

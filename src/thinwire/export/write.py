@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from thinwire.checkpoints.load import FinishedArm, check_has_matrix
+from thinwire.checkpoints.load import FinishedArm
 from thinwire.errors import UsageError, shown
+from thinwire.export.block_folder import READER_FILE, check_can_hold_blocks, write_block_encoder
 from thinwire.export.card import model_card
 from thinwire.export.gguf_file import base_gguf, write_gguf
 from thinwire.export.origin import find_origin
@@ -27,7 +28,7 @@ class Exported:
     num_bytes: int
     """Of all its files."""
     notes: tuple[str, ...]
-    """What the user should know of its size, a sentence each."""
+    """What the user should know of its size and use, a sentence each."""
 
 
 def checked_format(value: str) -> Format:
@@ -50,6 +51,8 @@ def export(arm: FinishedArm, target: Path, form: Format = "transformers") -> Exp
     - ``peft``: an adapter of LoRA factors and the rebuilt embedding matrix, for the base model.
     - ``gguf``: one file for llama.cpp, of an arm whose model was read from a GGUF file.
 
+    An arm that reads blocks of tokens has their encoder beside it (``block_folder``).
+
     An arm trained over quantised weights is merged into the original ones.
 
     Raises:
@@ -59,7 +62,7 @@ def export(arm: FinishedArm, target: Path, form: Format = "transformers") -> Exp
     """
     if target.exists():
         raise UsageError(f"{target} exists, and nothing is overwritten; choose another folder")
-    check_has_matrix(arm)
+    check_can_hold_blocks(arm, form)
     if form == "gguf":
         base_gguf(arm.record.model.name)
     if form == "peft":
@@ -69,6 +72,8 @@ def export(arm: FinishedArm, target: Path, form: Format = "transformers") -> Exp
     notes = tuple(_notes(prepared, form))
     with replacing_folder(target) as temporary:
         files: tuple[str, ...] = ()
+        if prepared.block_size is not None:
+            write_block_encoder(prepared, temporary)
         if form == "transformers":
             write_transformers(prepared, temporary)
         elif form == "peft":
@@ -81,8 +86,12 @@ def export(arm: FinishedArm, target: Path, form: Format = "transformers") -> Exp
 
 
 def _notes(prepared: PreparedArm, form: Format) -> list[str]:
-    """Say what decides the size of the export."""
+    """Say what decides the size of the export, or what it needs to be read."""
     size = f"{prepared.matrix.numel() * prepared.matrix.element_size() / 1e6:,.1f} MB"
+    if prepared.block_size is not None:
+        return [
+            f"the model reads blocks of {prepared.block_size} tokens through {READER_FILE}; README.md has the lines"
+        ]
     if form == "peft":
         return [f"the rebuilt embedding matrix is {size} of it"] if prepared.is_rebuilt else []
     if prepared.untied_bytes:
