@@ -1,76 +1,125 @@
-"""Passages: paragraphs with themselves or their continuation as the answer."""
+"""Passages: contexts in prompts, and something of them to be written."""
+
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thinwire.config.block_settings import TextReconstructionConfig
 from thinwire.config.settings import PromptConfig
-from thinwire.data.passages import continued, draw_passages, encode_contexts, repeated
+from thinwire.data.passages import Passages, Slot, draw_passages, encode_passages, repeated
 from thinwire.data.prompts import Encoded, PromptEncoder
+from thinwire.errors import UsageError
 from tiny_models import example, tiny_tokenizer
 
 END = 1
-PASSAGE = Encoded(
-    example=example(0), prompt_ids=(9, 9, 11, 12, 13, 14, 15, 8), answer_ids=(), dropped=0, context=range(2, 7)
-)
+MODES = ("autoencoding", "continuation", "recall", "cloze")
+LONG = "Ada wrote the first program in the mill by the river."
 
 
-def test_a_passage_to_repeat_has_its_own_context_as_its_answer():
-    found = repeated(PASSAGE, END)
-    assert (found.prompt_ids, found.context) == (PASSAGE.prompt_ids, PASSAGE.context)
-    assert found.answer_ids == (11, 12, 13, 14, 15, END)
-    cut = repeated(PASSAGE, END, skip=2)
-    assert cut.prompt_ids == (9, 9, 13, 14, 15, 8)
-    assert (cut.context, cut.answer_ids) == (range(2, 5), (13, 14, 15, END))
+def context_of(passage):
+    return [passage.prompt_ids[place] for place in passage.context]
 
 
-def test_a_passage_to_continue_shows_a_part_and_its_answer_is_the_rest():
-    found = continued(PASSAGE, END, skip=1, kept=2)
-    assert found.prompt_ids == (9, 9, 12, 13, 8)
-    assert (found.context, found.answer_ids) == (range(2, 4), (14, 15, END))
+def made(prompts, slot=Slot(None, 1, 1)):  # noqa: B008 - immutable
+    """Passages whose requests are the ids 50 to 53, the last two with the blank 60."""
+    requests = {"autoencoding": ((50,), (), ()), "continuation": ((51,), (), ())}
+    requests |= {"recall": ((52,), (60,), ()), "cloze": ((53,), (60,), (61,))}
+    return Passages(prompts=prompts, slot=slot, requests=requests, end_id=END)
 
 
-@pytest.mark.parametrize("style", ["chat", "plain"])
-def test_each_context_is_encoded_once_and_short_ones_are_left_out(style):
-    encoder = PromptEncoder(tiny_tokenizer(), PromptConfig(style=style))
-    long = "Ada wrote the first program in the mill by the river."
-    examples = [example(0, context=long), example(1, context=long), example(2, context="A."), example(3, context=" ")]
-    (found,) = encode_contexts(examples, encoder, "autoencoding")
-    assert tiny_tokenizer().decode([found.prompt_ids[place] for place in found.context]).strip() == long
-    text = tiny_tokenizer().decode(found.prompt_ids, skip_special_tokens=True)
-    assert "Repeat the text word for word." in text
-    assert examples[0].question not in text
-    (other,) = encode_contexts(examples, encoder, "continuation")
-    assert len(other.context) == len(found.context)
+def prompt(number, length):
+    """A prompt of a beginning 90, a context of ``length`` ids that no other prompt has, a question 91 and an end 92."""
+    context = range(100 + 100 * number, 100 + 100 * number + length)
+    return Encoded(
+        example=example(number),
+        prompt_ids=(90, *context, 91, 92),
+        answer_ids=(),
+        dropped=0,
+        context=range(1, 1 + length),
+    )
 
 
-@given(st.integers(1, 8), st.integers(1, 40), st.sampled_from(["autoencoding", "continuation", "both"]), st.integers())
-def test_all_contexts_are_drawn_before_any_is_again_and_no_token_is_lost_or_added(size, number, mode, seed):
-    contexts = []
-    for offset in range(4):
-        ids = (99, *range(100 * offset + 100, 100 * offset + 110 + 10 * offset), 98)
-        one = Encoded(example=example(offset), prompt_ids=ids, answer_ids=(), dropped=0, context=range(1, len(ids) - 1))
-        contexts.append(one)
-    config = TextReconstructionConfig(passages=number, mode=mode)
-    by_request = {"autoencoding": contexts, "continuation": contexts}
-    drawn = list(draw_passages(by_request, config, size, END, seed))
-    assert len(drawn) == number
-    by_id = {one.example.id: one.prompt_ids[1:-1] for one in contexts}
-    counts = [sum(one.example.id == name for one in drawn) for name in by_id]
-    assert max(counts) - min(counts) <= 1
+def test_a_passage_to_repeat_has_the_request_for_its_question_and_its_context_for_its_answer():
+    passage = prompt(0, 4)
+    found = repeated(made([passage]), passage, (101, 102))
+    assert found.prompt_ids == (90, 101, 102, 50, 92)
+    assert (found.context, found.answer_ids) == (range(1, 3), (101, 102, END))
+
+
+def test_a_question_before_the_context_is_replaced_where_it_is():
+    passage = Encoded(
+        example=example(0), prompt_ids=(90, 91, 80, 100, 101, 92), answer_ids=(), dropped=0, context=range(3, 5)
+    )
+    found = made([passage], Slot(1, 4, 1)).asking(passage, (50, 51), (101,), (7,))
+    assert found.prompt_ids == (90, 50, 51, 80, 101, 92)
+    assert context_of(found) == [101]
+
+
+@given(st.integers(1, 8), st.integers(1, 40), st.lists(st.sampled_from(MODES), min_size=1, unique=True), st.integers())
+def test_what_is_asked_for_is_in_the_context_where_the_request_says(size, number, modes, seed):
+    passages = made([prompt(n, 16 + 7 * n) for n in range(4)])
+    drawn = list(draw_passages(passages, modes, number, size, seed))
+    assert drawn == list(draw_passages(passages, modes, number, size, seed))
+    counts = [sum(one.example.id == by.example.id for one in drawn) for by in passages.prompts]
+    assert (sum(counts), max(counts) - min(counts) <= 1) == (number, True)
     for one in drawn:
-        whole = by_id[one.example.id]
-        shown = tuple(one.prompt_ids[place] for place in one.context)
-        *answer, end = one.answer_ids
-        assert (one.prompt_ids[0], one.prompt_ids[-1], end) == (99, 98, END)
-        skipped = whole.index(shown[0])
+        (whole,) = (context_of(by) for by in passages.prompts if by.example.id == one.example.id)
+        context, answer, asked = context_of(one), list(one.answer_ids), list(one.prompt_ids[one.context.stop : -1])
+        skipped = whole.index(context[0])
         assert skipped < size
-        if shown == tuple(answer):
-            assert mode != "continuation"
-            assert shown == whole[skipped:]
+        assert (one.prompt_ids[0], one.prompt_ids[-1]) == (90, 92)
+        mode = MODES[asked[0] - 50]
+        assert mode in modes
+        if mode == "continuation":
+            assert context + answer == [*whole[skipped:], END]
+            assert len(answer) > 1
+            continue
+        assert context == whole[skipped:]
+        if mode == "autoencoding":
+            assert (asked, answer) == ([50], [*context, END])
+        elif mode == "recall":
+            quoted = asked[1:]
+            first = context.index(quoted[0])
+            rest = [*context[first + len(quoted) :], END]
+            assert quoted == context[first : first + len(quoted)]
+            assert answer == rest[:32]
         else:
-            assert mode != "autoencoding"
-            assert (*shown, *answer) == whole[skipped:]
-            assert answer
-    assert list(draw_passages(by_request, config, size, END, seed)) == drawn
+            blank = asked.index(60)
+            *filling, end = answer
+            around = [*asked[1:blank], *filling, *asked[blank + 1 : -1]]
+            first = context.index(around[0])
+            assert around == context[first : first + len(around)]
+            assert (end, asked[-1]) == (END, 61)
+
+
+@pytest.mark.parametrize("template", [None, "Q: {{ question }} T: {{ context }} Answer."])
+@pytest.mark.parametrize("style", ["chat", "plain"])
+def test_each_context_is_encoded_once_and_what_is_asked_reads_as_text(style, template):
+    tokenizer = tiny_tokenizer()
+    encoder = PromptEncoder(tokenizer, PromptConfig(style=style, template=template))
+    examples = [example(0, context=LONG), example(1, context=LONG), example(2, context="A."), example(3, context=" ")]
+    passages = encode_passages(examples, encoder, MODES)
+    (passage,) = passages.prompts
+    context = tuple(context_of(passage))
+    assert tokenizer.decode(context).strip() == LONG
+    found = repeated(passages, passage, context)
+    asked = encoder.encode_prompt(replace(example(0, context=LONG), question="Repeat the text word for word."))
+    assert (found.prompt_ids, found.context) == (asked.prompt_ids, asked.context)
+    (one,) = draw_passages(passages, ["cloze"], 1, 1, 0)
+    text = tokenizer.decode(one.prompt_ids)
+    filled = text.partition("fill the blank?")[2].replace("____", tokenizer.decode(one.answer_ids[:-1])).strip()
+    quoted = filled.partition(" T: " if template else "<|end|>" if style == "chat" else "\n")[0].strip()
+    assert quoted
+    assert quoted in LONG
+
+
+def test_prompts_without_a_question_can_only_ask_for_the_continuation():
+    encoder = PromptEncoder(tiny_tokenizer(), PromptConfig(style="plain", template="{{ context }}"))
+    examples = [replace(example(0, context=LONG), question="")]
+    with pytest.raises(UsageError, match=r"set blocks.reconstruction.modes=\[continuation\]"):
+        encode_passages(examples, encoder, ("autoencoding",))
+    passages = encode_passages(examples, encoder, ("continuation",))
+    (one,) = draw_passages(passages, ["continuation"], 1, 1, 0)
+    text = tiny_tokenizer().decode((*one.prompt_ids, *one.answer_ids[:-1]))
+    assert text.strip() == LONG

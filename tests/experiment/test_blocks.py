@@ -16,17 +16,19 @@ from thinwire.results.arm_record import read_arm_record
 from thinwire.schema import build
 from tiny_sweeps import LORA, evaluate, experiment, lines
 
+MODES = ("autoencoding", "continuation", "recall", "cloze")
 ARMS = {
     "k2": {"blocks": {"size": 2}},
     "k2_lora": {"blocks": {"size": 2}, "lora": LORA},
     "k3_weighted": {"blocks": {"size": 3, "encoder": "weighted_mean"}},
     "k2_mean_lora": {"blocks": {"size": 2, "encoder": "mean"}, "lora": LORA},
+    "k2_transformer": {"blocks": {"encoder": "transformer", "reconstruction": {"trains_lora": False}}, "lora": LORA},
 }
 CONTROLS = {
     "k1_mean": {"blocks": {"size": 1, "encoder": "mean"}},
     "text": {"input": "text"},
 }
-TRAINED = {"k2": "blocks", "k2_lora": "both", "k3_weighted": "blocks", "k2_mean_lora": "lora"}
+TRAINED = {"k2": "blocks", "k2_lora": "both", "k3_weighted": "blocks", "k2_mean_lora": "lora", "k2_transformer": "both"}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,7 @@ def run(folder):
     made = experiment(
         folder,
         input="blocks",
-        blocks={"hidden": 16, "reconstruction": {"passages": 12, "batch_size": 4}},
+        blocks={"hidden": 16, "reconstruction": {"passages": 12, "batch_size": 4, "modes": list(MODES)}},
         baseline="k2",
         supervision={"ce_weight": 1.0},
         training={"epochs": 2, "batch_size": 4, "adapter_lr": 0.01, "lora_lr": 0.05},

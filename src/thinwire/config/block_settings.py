@@ -8,6 +8,9 @@ from pydantic import Field
 
 from thinwire.schema import Auto, ByDevice, PositiveInt, Rate, Section, Width
 
+Request = Literal["autoencoding", "continuation", "recall", "cloze"]
+"""What is asked of a text that is read in blocks."""
+
 
 class BlockKind(NamedTuple):
     """What makes two blocks the same one."""
@@ -20,11 +23,13 @@ class BlockKind(NamedTuple):
 
 class TextReconstructionConfig(Section):
     """Training of encoder and LoRA before the questions: the model writes texts out of their blocks. It needs no
-    answers, and its texts are the paragraphs of the training articles, whether or not their questions were drawn."""
+    questions and no answers: its texts are the contexts of the training articles, whether or not their questions were
+    drawn."""
 
-    mode: Literal["autoencoding", "continuation", "both"] = "autoencoding"
-    """``autoencoding``: the model repeats the text that the blocks stand for. ``continuation``: it goes on where they
-    end, as the paragraph does. ``both``: each passage one or the other, drawn by seed. Every token is supervised by its
+    modes: Annotated[tuple[Request, ...], Field(min_length=1)] = ("autoencoding",)
+    """What is asked of each passage, one of these, drawn by seed. ``autoencoding``: to repeat the text that the blocks
+    stand for. ``continuation``: to go on where they end, as the paragraph does. ``recall``: to go on after some quoted
+    words. ``cloze``: to fill a blank in some quoted words. Every token to be written is supervised by its
     cross-entropy."""
     passages: Annotated[PositiveInt | Auto | Literal[0], ByDevice(cuda=40_000, cpu=500)] = "auto"
     """Passages to train on; once all paragraphs have been seen they are seen again, with other blocks. ``auto`` is
@@ -35,6 +40,8 @@ class TextReconstructionConfig(Section):
     """Peak learning rate of AdamW for the encoder."""
     lora_lr: Rate = 1e-3
     """Peak learning rate of AdamW for LoRA, where the arm has it."""
+    trains_lora: bool = True
+    """Whether LoRA is trained with the encoder; false leaves it out until the questions."""
 
 
 class BlocksConfig(Section):

@@ -15,7 +15,7 @@ from thinwire.adapter.block_embeddings import BlockEmbeddings
 from thinwire.adapter.starting import StartingPoint
 from thinwire.config.experiment import ArmConfig
 from thinwire.data.blocks import in_blocks
-from thinwire.data.passages import Request, draw_passages, encode_contexts, repeated
+from thinwire.data.passages import Passages, draw_passages, encode_passages, repeated
 from thinwire.data.prompts import Encoded
 from thinwire.errors import UsageError
 from thinwire.experiment.arm_inputs import ArmInputs
@@ -50,25 +50,27 @@ def with_text_start(runtime: Runtime, artifacts: ArtifactCache, inputs: ArmInput
     arm, embeddings, lm = inputs.config, inputs.embeddings, runtime.lm
     if not isinstance(embeddings, BlockEmbeddings) or not arm.reconstructs_text:
         return inputs
-    contexts, held_out = _contexts(artifacts, arm)
-    start = StartingPoint(content_hash(_key(runtime, inputs, contexts)))
-    with attached(lm.model, [arm.lora], [arm.seed]) as lora:
+    passages, held_out = _passages(artifacts, arm)
+    start = StartingPoint(content_hash(_key(runtime, inputs, passages)))
+    lora_settings = arm.lora if arm.blocks.reconstruction.trains_lora else arm.lora.model_copy(update={"rank": 0})
+    with attached(lm.model, [lora_settings], [arm.seed]) as lora:
         if lora and inputs.starting_lora:
             lora.start(0, inputs.starting_lora)
         own = _weights(embeddings, lora)
 
         def trained() -> dict[str, Tensor]:
-            _train(runtime, arm, embeddings, lora, contexts, inputs.questions.encoded.encoder.end_id)
+            _train(runtime, arm, embeddings, lora, passages)
             return own
 
         def measured() -> TextReconstruction:
-            (passages,), _, blocks = in_blocks([held_out], [], embeddings.kind, len(embeddings.source))
-            return measure_writing(lm, embeddings.with_blocks(blocks), passages)
+            texts = [repeated(held_out, one, _context_of(one)) for one in held_out.prompts[:_MEASURED_PASSAGES]]
+            (in_blocks_,), _, blocks = in_blocks([texts], [], embeddings.kind, len(embeddings.source))
+            return measure_writing(lm, embeddings.with_blocks(blocks), in_blocks_)
 
         for name, weight in start.weights(own, trained).items():
             own[name].copy_(weight)
         found = start.measures(TextReconstruction, "text reconstruction", measured)
-        factors = {name: factor.clone() for name, factor in lora.factors(0).items()} if lora else None
+        factors = {name: factor.clone() for name, factor in lora.factors(0).items()} if lora else inputs.starting_lora
     logger.info(
         "texts written out of blocks of %d tokens: %.1f %% of held-out tokens right, %.2f nats a token",
         embeddings.kind.size,
@@ -78,47 +80,41 @@ def with_text_start(runtime: Runtime, artifacts: ArtifactCache, inputs: ArmInput
     return replace(inputs, starting_lora=factors, text_reconstruction=found)
 
 
-Contexts = dict[Request, list[Encoded]]
-"""The encoded contexts of the training articles, by what is asked of them."""
-
-
-def _contexts(artifacts: ArtifactCache, arm: ArmConfig) -> tuple[Contexts, list[Encoded]]:
-    """Return the contexts to learn from, and held-out texts to measure on."""
-    mode, encoder = arm.blocks.reconstruction.mode, artifacts.questions(arm).encoded.encoder
+def _passages(artifacts: ArtifactCache, arm: ArmConfig) -> tuple[Passages, Passages]:
+    """Return the passages to learn from, and those of the selection articles, to be repeated."""
+    modes, encoder = arm.blocks.reconstruction.modes, artifacts.questions(arm).encoded.encoder
     train, held_out = artifacts.contexts()
-    wanted: tuple[Request, ...] = ("autoencoding", "continuation") if mode == "both" else (mode,)
-    contexts: Contexts = {request: encode_contexts(train, encoder, request) for request in wanted}
-    measured = encode_contexts(held_out, encoder, "autoencoding")[:_MEASURED_PASSAGES]
-    if not measured or not all(contexts.values()):
+    to_learn, to_measure = encode_passages(train, encoder, modes), encode_passages(held_out, encoder, ["autoencoding"])
+    if not to_learn.prompts or not to_measure.prompts:
         raise UsageError(
-            "training or selection questions have no contexts of 8 tokens or more to be written out of blocks; leave "
+            "training or selection questions have no contexts of 16 tokens or more to be written out of blocks; leave "
             "this training out: blocks.reconstruction.passages=0"
         )
-    return contexts, [repeated(passage, encoder.end_id) for passage in measured]
+    return to_learn, to_measure
+
+
+def _context_of(passage: Encoded) -> tuple[int, ...]:
+    return passage.prompt_ids[passage.context.start : passage.context.stop]
 
 
 def _train(
-    runtime: Runtime,
-    arm: ArmConfig,
-    embeddings: BlockEmbeddings,
-    lora: StackedLora | None,
-    contexts: Contexts,
-    end_id: int,
+    runtime: Runtime, arm: ArmConfig, embeddings: BlockEmbeddings, lora: StackedLora | None, passages: Passages
 ) -> None:
     """Train the encoder of ``embeddings`` and LoRA in place."""
-    lm, setting = runtime.lm, arm.training.micro_batch_tokens
-    drawn = list(draw_passages(contexts, arm.blocks.reconstruction, embeddings.kind.size, end_id, arm.seed))
-    _, passages, blocks = in_blocks([], drawn, embeddings.kind, len(embeddings.source))
-    num_tokens = sum(len(passage.prompt_ids) + len(passage.answer_ids) for passage in passages)
+    lm, setting, config = runtime.lm, arm.training.micro_batch_tokens, arm.blocks.reconstruction
+    assert config.passages != "auto", "config.auto puts the number in"
+    drawn = list(draw_passages(passages, config.modes, config.passages, embeddings.kind.size, arm.seed))
+    _, visits, blocks = in_blocks([], drawn, embeddings.kind, len(embeddings.source))
+    num_positions = sum(len(visit.prompt_ids) + len(visit.answer_ids) for visit in visits)
     logger.info(
         "learning to write texts out of blocks of %d tokens: %d passages, %d positions",
         embeddings.kind.size,
-        len(passages),
-        num_tokens,
+        len(visits),
+        num_positions,
     )
     with (
         runtime.display.task("text reconstruction") as task,
-        compiled_layers(lm, runtime.compile_layers, num_tokens) as compiled,
+        compiled_layers(lm, runtime.compile_layers, num_positions) as compiled,
     ):
 
         def on_step(metrics: StepMetrics, total: int) -> None:
@@ -131,7 +127,7 @@ def _train(
             embeddings.with_blocks(blocks),
             lora,
             arm,
-            passages,
+            visits,
             micro_batch_tokens=training_micro_batch_tokens(
                 lm, setting, compiled=compiled, share=runtime.memory_share, predicts_all=True
             ),
@@ -148,18 +144,18 @@ def _weights(embeddings: BlockEmbeddings, lora: StackedLora | None) -> dict[str,
     return encoder | {f"{_LORA}{name}": factor for name, factor in factors.items()}
 
 
-def _key(runtime: Runtime, inputs: ArmInputs, contexts: Contexts) -> dict[str, Any]:
+def _key(runtime: Runtime, inputs: ArmInputs, passages: Passages) -> dict[str, Any]:
     """Return everything that determines the weights, except for rounding."""
     arm, lm = inputs.config, runtime.lm
-    start = inputs.starting_lora or {}
+    trains_lora, start = arm.blocks.reconstruction.trains_lora, inputs.starting_lora or {}
     return {
         "model": lm.identity().model_dump(),
         "matrix": lm.embedding_hash(),
         "made_by": [thinwire.__version__, torch.__version__, lm.device.type, str(fast_dtype(lm.device))],
-        "contexts": {request: [one.prompt_ids for one in found] for request, found in contexts.items()},
-        "end": inputs.questions.encoded.encoder.end_id,
+        "contexts": [passage.prompt_ids for passage in passages.prompts],
+        "requests": [passages.slot, dict(passages.requests), passages.end_id],
         "blocks": arm.blocks.model_dump(),
-        "lora": arm.lora.model_dump(),
+        "lora": arm.lora.model_dump() if trains_lora else None,
         "lora_start": [hashlib.sha256(factor.cpu().numpy().tobytes()).hexdigest() for factor in start.values()],
         "clip_norm": arm.training.clip_norm,
         "seed": arm.seed,
