@@ -27,7 +27,8 @@ from lib.paired_timing import Quantiles, number, wait_for
 from torch import Tensor
 from training import SHAPES, random_model
 
-from thinwire.adapter.block_embeddings import BlockEmbeddings, make_block_encoder
+from thinwire.adapter.block_embeddings import BlockEmbeddings
+from thinwire.adapter.block_encoders import make_block_encoder
 from thinwire.config.block_settings import BlocksConfig
 from thinwire.config.settings import EvaluationConfig, ModelConfig, PromptConfig
 from thinwire.data.blocks import Blocks, in_blocks

@@ -15,13 +15,14 @@ from tokenizers import processors
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from card_lines import code_of, said_by
-from thinwire.adapter.block_embeddings import BlockEmbeddings, BlockEncoder, BlockMLP, make_block_encoder
+from thinwire.adapter.block_embeddings import BlockEmbeddings
+from thinwire.adapter.block_encoders import BlockEncoder, BlockMLP, make_block_encoder
 from thinwire.api import CompressedLM
 from thinwire.checkpoints.load import find_arm
 from thinwire.checkpoints.reading import as_read
 from thinwire.config.block_settings import BlocksConfig
 from thinwire.config.settings import PromptConfig
-from thinwire.data.blocks import MISSING, Blocks
+from thinwire.data.blocks import MISSING, blocks_apart
 from thinwire.data.prompts import PromptEncoder
 from thinwire.data.sources import load_questions
 from thinwire.errors import ThinwireError, UsageError
@@ -169,7 +170,7 @@ def test_the_embeddings_of_a_model_that_scales_its_own_are_scaled_in_blocks_too(
     (tmp_path / SETTINGS_FILE).write_text(json.dumps(settings))
     save_file(dict(made.named_parameters()) | dict(made.named_buffers()), tmp_path / WEIGHTS_FILE)
     members = np.array([[5, 6], [7, MISSING], [260, 260]])
-    expected = BlockEmbeddings(lm.embedding_matrix, made, Blocks(members=members, num_scored=3))(torch.arange(3) + 261)
+    expected = BlockEmbeddings(lm.embedding_matrix, made, blocks_apart(members))(torch.arange(3) + 261)
     found = BlockReader(tmp_path, lm.model.get_input_embeddings()).encode(torch.from_numpy(members))
     torch.testing.assert_close(found, expected)
     (tmp_path / SETTINGS_FILE).write_text(json.dumps(settings | {"encoder": "transformer"}))

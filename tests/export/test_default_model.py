@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from llama_cpp_server import ask_llama_cpp
-from thinwire.adapter.block_embeddings import BlockEmbeddings, WeightedMean
+from thinwire.adapter.block_embeddings import BlockEmbeddings
+from thinwire.adapter.block_encoders import WeightedMean
 from thinwire.assets import is_fetched
 from thinwire.checkpoints.load import find_arm
 from thinwire.checkpoints.reading import as_read

@@ -41,6 +41,14 @@ def no_blocks(kind: BlockKind) -> Blocks:
     return BlockTable(kind, 0).blocks(num_scored=0)
 
 
+def blocks_apart(members: Members) -> Blocks:
+    """Return the blocks of these tokens, all of them scored, of a kind that does not read contexts."""
+    number, size = members.shape
+    zeros = np.zeros(number, dtype=np.int64)
+    kind = BlockKind(size, reads_context=False)
+    return Blocks(kind=kind, members=members, contexts=zeros, places=zeros, num_scored=number)
+
+
 def describe_blocks(questions: Sequence[Encoded], blocks: Blocks) -> str:
     """Say in a sentence how many positions the prompts of ``questions`` (at least one) take, and of how many tokens."""
     tokens = fmean(question.num_tokens for question in questions)

@@ -15,7 +15,7 @@ import torch
 from thinwire.adapter.block_embeddings import BlockEmbeddings
 from thinwire.adapter.block_encoders import BlockEncoder, BlockMLP, WeightedMean
 from thinwire.checkpoints.load import FinishedArm
-from thinwire.data.blocks import MISSING, Blocks
+from thinwire.data.blocks import MISSING, blocks_apart
 from thinwire.data.text_tokens import added_around
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.export.block_reader import ENCODERS, SETTINGS_FILE, VERSION, WEIGHTS_FILE, BlockReader
@@ -89,9 +89,7 @@ def _check_reads_alike(prepared: PreparedArm, inputs: BlockEmbeddings, folder: P
     members = np.linspace(0, vocabulary - 1, _CHECKED_BLOCKS * size).astype(np.int64).reshape(size, -1).T.copy()
     for number, block in enumerate(members[::2]):
         block[1 + number % size :] = MISSING
-    apart = np.zeros(len(members), dtype=np.int64)
-    blocks = Blocks(kind=inputs.kind, members=members, contexts=apart, places=apart, num_scored=len(members))
-    own = inputs.with_blocks(blocks)
+    own = inputs.with_blocks(blocks_apart(members))
     expected = own.rows(torch.arange(len(members), device=prepared.matrix.device) + vocabulary, torch.float32)
     reader = BlockReader(folder, prepared.lm.model.get_input_embeddings())
     found = reader.encode(torch.from_numpy(members).to(expected.device))
