@@ -6,11 +6,9 @@ teacher, starting LoRA. What several arms have in common is made once.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +24,14 @@ from thinwire.adapter.starting import StartingPoint
 from thinwire.checkpoints.load import check_has_matrix, find_arm, load_arm, starting_factors
 from thinwire.claims import waiting
 from thinwire.codecs.base import Codec
-from thinwire.codecs.reconstruction_loss import matrix_mean_square
 from thinwire.codecs.settings import CodecConfig
 from thinwire.codecs.table import codec_class
-from thinwire.codecs.token_weights import token_counts
-from thinwire.config.block_settings import BlockKind
 from thinwire.config.experiment import ArmConfig, Experiment
-from thinwire.config.settings import PromptConfig
-from thinwire.data.answer_form import decide_answer_form, describe_decision
-from thinwire.data.blocks import describe_blocks
-from thinwire.data.encoding import EncodedQuestions, encode_questions
-from thinwire.data.prompts import PromptEncoder
 from thinwire.data.splits import Splits
 from thinwire.data.squad import Example
 from thinwire.errors import StorageError, ThinwireError, UsageError
-from thinwire.evaluation.answer_likelihood import log_likelihoods
 from thinwire.experiment.arm_inputs import ArmInputs, FittedCodec, PreparedQuestions
+from thinwire.experiment.question_cache import PromptKey, QuestionCache, prompt_key
 from thinwire.files import content_hash
 from thinwire.model.language_model import LanguageModel
 from thinwire.ops.device import fast_dtype
@@ -51,10 +41,6 @@ from thinwire.tasks.table import TASKS
 from thinwire.training.microbatch_loss import Teacher
 
 logger = logging.getLogger(__name__)
-
-
-_PromptKey = tuple[PromptConfig, bool, BlockKind | None, object, object]
-"""The settings that determine an arm's token ids, besides the experiment's data and seed."""
 
 
 class ArtifactCache:
@@ -73,8 +59,8 @@ class ArtifactCache:
         self._splits = splits or Splits(experiment.data, experiment.seed, TASKS[experiment.task])
         self._codec_folder = codec_folder
         self._matrix_hash: str | None = None
-        self._prepared: dict[_PromptKey, PreparedQuestions] = {}
-        self._codecs: dict[tuple[_PromptKey, CodecConfig], FittedCodec] = {}
+        self._questions = QuestionCache(lm, self._splits)
+        self._codecs: dict[tuple[PromptKey, CodecConfig], FittedCodec] = {}
         self._codec_reconstructions: dict[Path, Reconstruction] = {}
         self._starting: dict[str, tuple[dict[str, Tensor], Reconstruction]] = {}
         self._teachers: dict[str, Teacher] = {}
@@ -125,35 +111,9 @@ class ArtifactCache:
         """Return the questions of ``arm``, in which ``auto`` is already resolved.
 
         Raises:
-            UsageError: they cannot be read, or a prompt does not fit the model.
+            UsageError: as ``QuestionCache.questions``.
         """
-        key = _prompt_key(arm)
-        if key not in self._prepared:
-            drawn = self._splits.drawn(arm.evaluation)
-            undecided = PromptEncoder(self._lm.tokenizer, arm.prompt, TASKS[arm.task], with_context=arm.context)
-            encoded = encode_questions(drawn, undecided)
-            self._refuse_prompts_beyond_the_window(encoded, arm)  # before the model may be asked
-            decision = decide_answer_form(
-                undecided, encoded.train, partial(log_likelihoods, self._lm, self._lm.embedding_matrix)
-            )
-            logger.info("%s", describe_decision(decision))
-            encoded = encoded.with_answer_form(decision.form)
-            counts = token_counts([question.prompt_ids for question in encoded.train], len(self._lm.embedding_matrix))
-            mean_square = matrix_mean_square(self._lm.embedding_matrix, counts)
-            blocks = None
-            if arm.block_kind is not None:
-                encoded, blocks = encoded.in_blocks(arm.block_kind, len(self._lm.embedding_matrix))
-                logger.info("%s", describe_blocks(encoded.test, blocks))
-            self._prepared[key] = PreparedQuestions(
-                encoded=encoded,
-                counts=counts,
-                counts_hash=hashlib.sha256(counts.numpy().tobytes()).hexdigest(),
-                mean_square=mean_square,
-                answer_form=decision,
-                blocks=blocks,
-            )
-        self._refuse_prompts_beyond_the_window(self._prepared[key].encoded, arm)
-        return self._prepared[key]
+        return self._questions.questions(arm)
 
     def contexts(self) -> tuple[list[Example], list[Example]]:
         """Return the questions of the training articles and of the selection articles, drawn or not, which hold all
@@ -164,26 +124,9 @@ class ArtifactCache:
         """
         return self._splits.training_and_selection()
 
-    def _refuse_prompts_beyond_the_window(self, questions: EncodedQuestions, arm: ArmConfig) -> None:
-        """Refuse prompts longer than the model's attention window or positions before training; decoding and attention
-        itself would refuse them later."""
-        window, most = self._lm.window, self._lm.most_positions
-        room = max(arm.evaluation.max_new_tokens, arm.supervision.num_tokens)
-        longest = max(len(question.prompt_ids) for question in questions.all()) + room
-        if window is not None and longest > window:
-            raise UsageError(
-                f"some layers of {self._lm.name} attend to the last {window} tokens alone, but the longest prompt and "
-                f"its answer have {longest}; shorten prompts: prompt.max_tokens={window - room}"
-            )
-        if most is not None and longest > most:
-            raise UsageError(
-                f"{self._lm.name} encodes {most} positions, but the longest prompt and its answer have {longest}; "
-                f"shorten prompts: prompt.max_tokens={most - room}"
-            )
-
     def codec(self, arm: ArmConfig) -> FittedCodec:
         """Return the arm's codec: read from its file in the sweep's folder, or fitted and saved there."""
-        key = _prompt_key(arm), arm.codec
+        key = prompt_key(arm), arm.codec
         if key not in self._codecs:
             kind, matrix = codec_class(arm.codec), self._lm.embedding_matrix
             file = self._codec_folder / f"{arm.codec.kind}-{content_hash(self._codec_key(arm))[:12]}.safetensors"
@@ -299,7 +242,3 @@ class ArtifactCache:
             "reconstruction": arm.reconstruction.model_dump(),
             "seed": arm.seed,
         }
-
-
-def _prompt_key(arm: ArmConfig) -> _PromptKey:
-    return arm.prompt, arm.context, arm.block_kind, arm.evaluation.samples, arm.evaluation.selection_samples

@@ -1,0 +1,109 @@
+"""Prepare the questions of arms: encoded as token ids or blocks, with the form of their answers and their counts."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+from thinwire.codecs.reconstruction_loss import matrix_mean_square
+from thinwire.codecs.token_weights import token_counts
+from thinwire.config.block_settings import BlockKind
+from thinwire.config.experiment import ArmConfig
+from thinwire.config.settings import PromptConfig
+from thinwire.data.answer_form import decide_answer_form, describe_decision
+from thinwire.data.blocks import describe_blocks
+from thinwire.data.encoding import EncodedQuestions, encode_questions
+from thinwire.data.prompts import PromptEncoder
+from thinwire.data.splits import Splits
+from thinwire.errors import UsageError
+from thinwire.evaluation.answer_likelihood import log_likelihoods
+from thinwire.experiment.arm_inputs import PreparedQuestions
+from thinwire.model.language_model import LanguageModel
+from thinwire.tasks.table import TASKS
+
+logger = logging.getLogger(__name__)
+
+
+class PromptKey(NamedTuple):
+    """The settings that determine an arm's ids, besides the experiment's data and seed."""
+
+    prompt: PromptConfig
+    context: bool
+    block_kind: BlockKind | None
+    samples: object
+    selection_samples: object
+
+
+def prompt_key(arm: ArmConfig) -> PromptKey:
+    """Return the settings that determine the ids of ``arm``."""
+    evaluation = arm.evaluation
+    return PromptKey(arm.prompt, arm.context, arm.block_kind, evaluation.samples, evaluation.selection_samples)
+
+
+class QuestionCache:
+    """Prepares the questions of arms, once for all arms with equal prompts; blocks are made of the prompts of text."""
+
+    def __init__(self, lm: LanguageModel, splits: Splits) -> None:
+        self._lm, self._splits = lm, splits
+        self._prepared: dict[PromptKey, PreparedQuestions] = {}
+
+    def questions(self, arm: ArmConfig) -> PreparedQuestions:
+        """Return the questions of ``arm``, in which ``auto`` is already resolved.
+
+        Raises:
+            UsageError: they cannot be read, or a prompt does not fit the model.
+        """
+        key = prompt_key(arm)
+        if key not in self._prepared:
+            prepared = self._as_text(arm)
+            if arm.block_kind is not None:
+                encoded, blocks = prepared.encoded.in_blocks(arm.block_kind, len(self._lm.embedding_matrix))
+                logger.info("%s", describe_blocks(encoded.test, blocks))
+                prepared = replace(prepared, encoded=encoded, blocks=blocks)
+            self._prepared[key] = prepared
+        self._refuse_prompts_beyond_the_window(self._prepared[key].encoded, arm)
+        return self._prepared[key]
+
+    def _as_text(self, arm: ArmConfig) -> PreparedQuestions:
+        """Return the questions of ``arm`` with each token at a position of its own, whatever the arm reads."""
+        key = prompt_key(arm)._replace(block_kind=None)
+        if key not in self._prepared:
+            drawn = self._splits.drawn(arm.evaluation)
+            undecided = PromptEncoder(self._lm.tokenizer, arm.prompt, TASKS[arm.task], with_context=arm.context)
+            encoded = encode_questions(drawn, undecided)
+            self._refuse_prompts_beyond_the_window(encoded, arm)  # before the model may be asked
+            decision = decide_answer_form(
+                undecided, encoded.train, partial(log_likelihoods, self._lm, self._lm.embedding_matrix)
+            )
+            logger.info("%s", describe_decision(decision))
+            encoded = encoded.with_answer_form(decision.form)
+            counts = token_counts([question.prompt_ids for question in encoded.train], len(self._lm.embedding_matrix))
+            self._prepared[key] = PreparedQuestions(
+                encoded=encoded,
+                counts=counts,
+                counts_hash=hashlib.sha256(counts.numpy().tobytes()).hexdigest(),
+                mean_square=matrix_mean_square(self._lm.embedding_matrix, counts),
+                answer_form=decision,
+                blocks=None,
+            )
+        return self._prepared[key]
+
+    def _refuse_prompts_beyond_the_window(self, questions: EncodedQuestions, arm: ArmConfig) -> None:
+        """Refuse prompts longer than the model's attention window or positions before training; decoding and attention
+        itself would refuse them later."""
+        window, most = self._lm.window, self._lm.most_positions
+        room = max(arm.evaluation.max_new_tokens, arm.supervision.num_tokens)
+        longest = max(len(question.prompt_ids) for question in questions.all()) + room
+        if window is not None and longest > window:
+            raise UsageError(
+                f"some layers of {self._lm.name} attend to the last {window} tokens alone, but the longest prompt and "
+                f"its answer have {longest}; shorten prompts: prompt.max_tokens={window - room}"
+            )
+        if most is not None and longest > most:
+            raise UsageError(
+                f"{self._lm.name} encodes {most} positions, but the longest prompt and its answer have {longest}; "
+                f"shorten prompts: prompt.max_tokens={most - room}"
+            )
