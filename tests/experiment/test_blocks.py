@@ -22,7 +22,7 @@ ARMS = {
     "k2_lora": {"blocks": {"size": 2}, "lora": LORA},
     "k3_weighted": {"blocks": {"size": 3, "encoder": "weighted_mean"}},
     "k2_mean_lora": {"blocks": {"size": 2, "encoder": "mean"}, "lora": LORA},
-    "k2_transformer": {"blocks": {"encoder": "transformer", "reconstruction": {"trains_lora": False}}, "lora": LORA},
+    "k2_transformer": {"blocks": {"encoder": "transformer", "reconstruction": {"lora": "absent"}}, "lora": LORA},
 }
 CONTROLS = {
     "k1_mean": {"blocks": {"size": 1, "encoder": "mean"}},

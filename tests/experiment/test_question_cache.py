@@ -1,7 +1,10 @@
 """Arms share what is prepared of their questions."""
 
+import pytest
+
 from thinwire.config.auto import resolved
 from thinwire.data.splits import Splits
+from thinwire.errors import UsageError
 from thinwire.experiment import question_cache
 from thinwire.experiment.question_cache import QuestionCache
 from thinwire.model.loading import load
@@ -25,3 +28,23 @@ def test_blocks_are_made_of_the_prompts_of_text_which_are_encoded_once(folder, m
         assert len(one.prompt_ids) == two.num_tokens == three.num_tokens
         assert one.answer_ids == two.answer_ids
     assert k2.counts is text.counts
+
+
+def test_a_models_positions_limit_what_an_arm_reads_and_not_the_tokens_in_its_blocks(folder, monkeypatch):
+    arms = {"text": {"input": "text"}, "k4": {"input": "blocks", "blocks": {"size": 4}}}
+    prompt = {"answer_form": "space"}
+    made = experiment(folder, baseline="text", supervision={"ce_weight": 1.0}, prompt=prompt, arms=arms)
+    lm = load(made.model)
+    text, k4 = (resolved(made.arm(name), "cpu") for name in arms)
+    found = QuestionCache(lm, Splits(made.data, made.seed)).questions(k4)
+    room = max(k4.evaluation.max_new_tokens, k4.supervision.num_tokens)
+    most = room + max(len(question.prompt_ids) for question in found.encoded.all())
+    monkeypatch.setattr(type(lm), "most_positions", most)
+    cache = QuestionCache(lm, Splits(made.data, made.seed))
+    assert cache.questions(k4).blocks is not None
+    with pytest.raises(UsageError, match=f"encodes {most} positions, but the longest prompt"):
+        cache.questions(text)
+    undecided = k4.model_copy(update={"prompt": k4.prompt.model_copy(update={"answer_form": "auto"})})
+    monkeypatch.setattr(question_cache, "decide_answer_form", lambda _, questions, ask: ask(questions))
+    with pytest.raises(UsageError, match="encodes"):  # whichever form is likelier is asked of text
+        cache.questions(undecided)

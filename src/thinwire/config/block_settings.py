@@ -40,8 +40,9 @@ class TextReconstructionConfig(Section):
     """Peak learning rate of AdamW for the encoder."""
     lora_lr: Rate = 1e-3
     """Peak learning rate of AdamW for LoRA, where the arm has it."""
-    trains_lora: bool = True
-    """Whether LoRA is trained with the encoder; false leaves it out until the questions."""
+    lora: Literal["kept", "restarted", "absent"] = "kept"
+    """Whether LoRA is trained with the encoder and goes on from there with the questions (``kept``), is trained with it
+    and begins anew with the questions (``restarted``), or is left out until the questions (``absent``)."""
 
 
 class BlocksConfig(Section):

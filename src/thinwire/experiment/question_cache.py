@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import NamedTuple
 
 from thinwire.codecs.reconstruction_loss import matrix_mean_square
@@ -16,7 +16,7 @@ from thinwire.config.settings import PromptConfig
 from thinwire.data.answer_form import decide_answer_form, describe_decision
 from thinwire.data.blocks import describe_blocks
 from thinwire.data.encoding import EncodedQuestions, encode_questions
-from thinwire.data.prompts import PromptEncoder
+from thinwire.data.prompts import Encoded, PromptEncoder
 from thinwire.data.splits import Splits
 from thinwire.errors import UsageError
 from thinwire.evaluation.answer_likelihood import log_likelihoods
@@ -74,10 +74,12 @@ class QuestionCache:
             drawn = self._splits.drawn(arm.evaluation)
             undecided = PromptEncoder(self._lm.tokenizer, arm.prompt, TASKS[arm.task], with_context=arm.context)
             encoded = encode_questions(drawn, undecided)
-            self._refuse_prompts_beyond_the_window(encoded, arm)  # before the model may be asked
-            decision = decide_answer_form(
-                undecided, encoded.train, partial(log_likelihoods, self._lm, self._lm.embedding_matrix)
-            )
+
+            def asked(questions: Sequence[Encoded]) -> list[float]:
+                self._refuse_prompts_beyond_the_window(encoded, arm)
+                return log_likelihoods(self._lm, self._lm.embedding_matrix, questions)
+
+            decision = decide_answer_form(undecided, encoded.train, asked)
             logger.info("%s", describe_decision(decision))
             encoded = encoded.with_answer_form(decision.form)
             counts = token_counts([question.prompt_ids for question in encoded.train], len(self._lm.embedding_matrix))

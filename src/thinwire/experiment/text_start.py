@@ -23,6 +23,7 @@ from thinwire.experiment.artifact_cache import ArtifactCache
 from thinwire.experiment.runtime import Runtime
 from thinwire.files import content_hash
 from thinwire.model.compile import compiled_layers
+from thinwire.model.language_model import LanguageModel
 from thinwire.model.lora import StackedLora, attached
 from thinwire.model.memory import training_micro_batch_tokens
 from thinwire.ops.device import fast_dtype
@@ -52,7 +53,8 @@ def with_text_start(runtime: Runtime, artifacts: ArtifactCache, inputs: ArmInput
         return inputs
     passages, held_out = _passages(artifacts, arm)
     start = StartingPoint(content_hash(_key(runtime, inputs, passages)))
-    lora_settings = arm.lora if arm.blocks.reconstruction.trains_lora else arm.lora.model_copy(update={"rank": 0})
+    beside = arm.blocks.reconstruction.lora
+    lora_settings = arm.lora.model_copy(update={"rank": 0}) if beside == "absent" else arm.lora
     with attached(lm.model, [lora_settings], [arm.seed]) as lora:
         if lora and inputs.starting_lora:
             lora.start(0, inputs.starting_lora)
@@ -70,7 +72,9 @@ def with_text_start(runtime: Runtime, artifacts: ArtifactCache, inputs: ArmInput
         for name, weight in start.weights(own, trained).items():
             own[name].copy_(weight)
         found = start.measures(TextReconstruction, "text reconstruction", measured)
-        factors = {name: factor.clone() for name, factor in lora.factors(0).items()} if lora else inputs.starting_lora
+        factors = inputs.starting_lora
+        if lora and beside == "kept":
+            factors = {name: factor.clone() for name, factor in lora.factors(0).items()}
     logger.info(
         "texts written out of blocks of %d tokens: %.1f %% of held-out tokens right, %.2f nats a token",
         embeddings.kind.size,
@@ -105,16 +109,17 @@ def _train(
     assert config.passages != "auto", "config.auto puts the number in"
     drawn = list(draw_passages(passages, config.modes, config.passages, embeddings.kind.size, arm.seed))
     _, visits, blocks = in_blocks([], drawn, embeddings.kind, len(embeddings.source))
-    num_positions = sum(len(visit.prompt_ids) + len(visit.answer_ids) for visit in visits)
+    lengths = [len(visit.prompt_ids) + len(visit.answer_ids) for visit in visits]
+    _refuse_longer(lm, max(lengths))
     logger.info(
         "learning to write texts out of blocks of %d tokens: %d passages, %d positions",
         embeddings.kind.size,
         len(visits),
-        num_positions,
+        sum(lengths),
     )
     with (
         runtime.display.task("text reconstruction") as task,
-        compiled_layers(lm, runtime.compile_layers, num_positions) as compiled,
+        compiled_layers(lm, runtime.compile_layers, sum(lengths)) as compiled,
     ):
 
         def on_step(metrics: StepMetrics, total: int) -> None:
@@ -137,6 +142,16 @@ def _train(
         )
 
 
+def _refuse_longer(lm: LanguageModel, longest: int) -> None:
+    """Refuse texts that take more positions, with their blocks and their prompt, than the model has."""
+    most = min((limit for limit in (lm.window, lm.most_positions) if limit is not None), default=longest)
+    if longest > most:
+        raise UsageError(
+            f"a text to be written out of its blocks takes {longest} positions with its prompt, and {lm.name} has "
+            f"{most}; shorten prompts (prompt.max_tokens), or leave this training out: blocks.reconstruction.passages=0"
+        )
+
+
 def _weights(embeddings: BlockEmbeddings, lora: StackedLora | None) -> dict[str, Tensor]:
     """Return all trained tensors by their names in the cache: those in use, no copies."""
     encoder = {f"{_ENCODER}{name}": parameter.data for name, parameter in embeddings.encoder.named_parameters()}
@@ -147,15 +162,18 @@ def _weights(embeddings: BlockEmbeddings, lora: StackedLora | None) -> dict[str,
 def _key(runtime: Runtime, inputs: ArmInputs, passages: Passages) -> dict[str, Any]:
     """Return everything that determines the weights, except for rounding."""
     arm, lm = inputs.config, runtime.lm
-    trains_lora, start = arm.blocks.reconstruction.trains_lora, inputs.starting_lora or {}
+    has_lora = arm.lora.rank > 0 and arm.blocks.reconstruction.lora != "absent"
+    start = inputs.starting_lora or {}
+    blocks = arm.blocks.model_dump()
+    blocks["reconstruction"].pop("lora")  # what is done with it afterwards changes no weights
     return {
         "model": lm.identity().model_dump(),
         "matrix": lm.embedding_hash(),
         "made_by": [thinwire.__version__, torch.__version__, lm.device.type, str(fast_dtype(lm.device))],
         "contexts": [passage.prompt_ids for passage in passages.prompts],
         "requests": [passages.slot, dict(passages.requests), passages.end_id],
-        "blocks": arm.blocks.model_dump(),
-        "lora": arm.lora.model_dump() if trains_lora else None,
+        "blocks": blocks,
+        "lora": arm.lora.model_dump() if has_lora else None,
         "lora_start": [hashlib.sha256(factor.cpu().numpy().tobytes()).hexdigest() for factor in start.values()],
         "clip_norm": arm.training.clip_norm,
         "seed": arm.seed,
