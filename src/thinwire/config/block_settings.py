@@ -6,7 +6,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
-from thinwire.schema import Auto, ByDevice, PositiveInt, Rate, Section, Width
+from thinwire.schema import Auto, ByDevice, PositiveInt, Rate, Section, Weight, Width
 
 Request = Literal["autoencoding", "continuation", "recall", "cloze"]
 """What is asked of a text that is read in blocks."""
@@ -31,6 +31,11 @@ class TextReconstructionConfig(Section):
     stand for. ``continuation``: to go on where they end, as the paragraph does. ``recall``: to go on after some quoted
     words. ``cloze``: to fill a blank in some quoted words. Every token to be written is supervised by its
     cross-entropy."""
+    ce_weight: Weight = 1.0
+    """Weight of that cross-entropy."""
+    kd_weight: Weight = 0.0
+    """Weight of KL(teacher || student) at the same tokens, where the teacher is the model itself with the text in the
+    prompt, without LoRA. Its last hidden states are kept in memory, two or four bytes for each number."""
     passages: Annotated[PositiveInt | Auto | Literal[0], ByDevice(cuda=40_000, cpu=500)] = "auto"
     """Passages to train on; once all paragraphs have been seen they are seen again, with other blocks. ``auto`` is
     40,000 on a GPU and 500 on a CPU; 0 leaves this training out."""

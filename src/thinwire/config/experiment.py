@@ -130,11 +130,6 @@ class ArmConfig(Section):
     def _blocks_learn_from_answers(self) -> ArmConfig:
         if self.input != "blocks":
             return self
-        if self.supervision.kd_weight > 0:
-            raise ValueError(
-                "input is blocks and supervision.kd_weight > 0, but a teacher reads tokens at other positions; "
-                "set it to 0"
-            )
         if self.has_trainable and not self.is_supervised:
             raise ValueError("input is blocks, but all weights of supervision are 0: nothing would train the encoder")
         return self

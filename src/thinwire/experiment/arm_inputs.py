@@ -32,6 +32,8 @@ class PreparedQuestions:
     """The form of the supervised answers, and why."""
     blocks: Blocks | None
     """The blocks that the prompts are made of; None if they are made of tokens alone."""
+    as_text: EncodedQuestions | None = None
+    """The same questions before their contexts were put into blocks; None if they are made of tokens alone."""
 
     def training_tokens(self, arm: ArmConfig) -> int:
         """Return the number of prompt tokens that ``arm`` trains on, over all epochs."""

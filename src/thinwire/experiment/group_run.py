@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
 from thinwire import interruption
 from thinwire.claims import Claim, ClaimLostError
+from thinwire.data.prompts import Encoded
 from thinwire.determinism import deterministic_kernels
 from thinwire.errors import StorageError, ThinwireError
 from thinwire.experiment.arm_inputs import ArmInputs
@@ -33,7 +34,9 @@ from thinwire.results.arm_record import ArmRecord, TrainingResult, has_arm_recor
 from thinwire.results.layout import arm_folder
 from thinwire.results.provenance import environment
 from thinwire.training.autotune import is_tried
+from thinwire.training.microbatch_loss import Teacher
 from thinwire.training.state import TrainingState
+from thinwire.training.teaching import reads_text, taught
 from thinwire.training.trainer import train
 
 logger = logging.getLogger(__name__)
@@ -217,7 +220,7 @@ def _train(
     sweep_folder: Path,
 ) -> list[TrainingResult | ThinwireError]:
     lm, first, questions = runtime.lm, arms[0].config, arms[0].inputs.questions
-    train_questions = questions.encoded.train
+    teachers = [arm.inputs.teacher for arm in arms if arm.inputs.teacher is not None]
     epochs_done, steps_done = (states[0].epoch, states[0].step) if states[0] else (0, 0)
     label = arms[0].journal.name if len(arms) == 1 else f"{len(arms)} arms"
     epochs_left = first.training.epochs > epochs_done
@@ -245,12 +248,11 @@ def _train(
 
     with runtime.display.task(label, before=steps_done) as task, compilation as compiled:
         setting = first.training.micro_batch_tokens
-        teachers = [arm.inputs.teacher for arm in arms if arm.inputs.teacher is not None]
         return train(
             lm,
             [arm.training_job(task, state, arms_beside=len(arms) - 1) for arm, state in zip(arms, states, strict=True)],
             lora,
-            train_questions,
+            _taught_questions(runtime, arms, lora, teachers[0] if teachers else None),
             questions.mean_square,
             micro_batch_tokens=training_micro_batch_tokens(lm, setting, compiled=compiled, share=runtime.memory_share),
             is_tried=is_tried(lm.device, setting),
@@ -258,6 +260,20 @@ def _train(
             save_states=save_states,
             teacher=teachers[0] if teachers else None,
         )
+
+
+def _taught_questions(
+    runtime: Runtime, arms: Sequence[ArmRun], lora: StackedLora | None, teacher: Teacher | None
+) -> Sequence[Encoded]:
+    """Return the training questions of a group; with their teacher's states if it reads them at other positions."""
+    lm, questions = runtime.lm, arms[0].inputs.questions
+    as_text, train_questions = questions.as_text, questions.encoded.train
+    if as_text is None or not any(arm.config.supervision.kd_weight > 0 for arm in arms):
+        return train_questions
+    logger.info("the teacher reads %d questions as text", len(train_questions))
+    k_tokens = max(arm.config.supervision.num_tokens for arm in arms)
+    with lora.disabled() if lora else nullcontext():
+        return taught(train_questions, as_text.train, teacher or reads_text(lm), k_tokens)
 
 
 @contextmanager

@@ -62,7 +62,7 @@ class QuestionCache:
             if arm.block_kind is not None:
                 encoded, blocks = prepared.encoded.in_blocks(arm.block_kind, len(self._lm.embedding_matrix))
                 logger.info("%s", describe_blocks(encoded.test, blocks))
-                prepared = replace(prepared, encoded=encoded, blocks=blocks)
+                prepared = replace(prepared, encoded=encoded, blocks=blocks, as_text=prepared.encoded)
             self._prepared[key] = prepared
         self._refuse_prompts_beyond_the_window(self._prepared[key].encoded, arm)
         return self._prepared[key]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +32,7 @@ from thinwire.ops.device import fast_dtype
 from thinwire.results.arm_record import TextReconstruction
 from thinwire.training.autotune import is_tried
 from thinwire.training.job import StepMetrics
+from thinwire.training.teaching import reads_text, taught
 from thinwire.training.text_reconstruction import measure_writing, train_to_write
 
 logger = logging.getLogger(__name__)
@@ -117,6 +120,10 @@ def _train(
         len(visits),
         sum(lengths),
     )
+    taught_visits: Sequence[Encoded] = visits
+    if config.kd_weight > 0:
+        with lora.disabled() if lora else nullcontext():
+            taught_visits = taught(visits, drawn, reads_text(lm), max(len(visit.answer_ids) for visit in visits))
     with (
         runtime.display.task("text reconstruction") as task,
         compiled_layers(lm, runtime.compile_layers, sum(lengths)) as compiled,
@@ -132,7 +139,7 @@ def _train(
             embeddings.with_blocks(blocks),
             lora,
             arm,
-            visits,
+            taught_visits,
             micro_batch_tokens=training_micro_batch_tokens(
                 lm, setting, compiled=compiled, share=runtime.memory_share, predicts_all=True
             ),

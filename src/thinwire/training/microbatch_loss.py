@@ -91,7 +91,9 @@ class MicroBatchLoss:
     @torch.no_grad()
     def _teacher_logits(self, micro_batch: MicroBatch) -> Tensor:
         """Return the teacher's logits ``[N, V]``, the same for every arm; without a teacher, the model's own on text,
-        without LoRA."""
+        without LoRA. Where the questions bring its states, only its output head is left to apply."""
+        if micro_batch.teacher_states.shape[1]:
+            return (self._teacher[0] if self._teacher else self._lm).logits(micro_batch.teacher_states)
         if self._teacher is not None:
             lm, embed = self._teacher
             return answer_logits(lm, embed(micro_batch.tokens)[None], micro_batch)[0]
@@ -102,11 +104,16 @@ class MicroBatchLoss:
 def answer_logits(lm: LanguageModel, rows: Tensor, micro_batch: MicroBatch) -> Tensor:
     """Return logits ``[A, N, V]`` at the supervised positions, for each arm's embeddings ``rows`` ``[A, U, D]`` of the
     micro-batch's distinct tokens."""
+    return lm.logits(answer_states(lm, rows, micro_batch))
+
+
+def answer_states(lm: LanguageModel, rows: Tensor, micro_batch: MicroBatch) -> Tensor:
+    """Return the last hidden states ``[A, N, D]`` at the supervised positions, for the same."""
     arms, num_rows, width = rows.shape
     offsets = num_rows * torch.arange(arms, device=rows.device)[:, None]
     embeddings = nn.functional.embedding(micro_batch.indices + offsets, rows.reshape(-1, width))
     hidden = lm.packed_states(embeddings, micro_batch.positions, micro_batch.segments)
-    return lm.logits(hidden[:, micro_batch.answer_rows])
+    return hidden[:, micro_batch.answer_rows]
 
 
 class GraphedMicroBatches:

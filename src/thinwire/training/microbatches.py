@@ -15,6 +15,14 @@ from thinwire.ops.device import sent
 from thinwire.ops.packing import Segments, pack
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TaughtQuestion(Encoded):
+    """A question with what its teacher computed of it (``thinwire.training.teaching``)."""
+
+    teacher_states: Tensor
+    """``[n, D]``, on the CPU: the teacher's last hidden states that predict the first ``n`` answer tokens."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class MicroBatch:
     """Questions that are computed at once, packed into one row of ``T`` tokens.
@@ -39,6 +47,8 @@ class MicroBatch:
     """``[N]`` int64: the tokens to predict."""
     answer_places: Tensor
     """``[N]`` int64: the place of each in its answer, from 0, as arms may differ in the number that they supervise."""
+    teacher_states: Tensor
+    """``[N, D]``: a teacher's last hidden states that predict them, if the questions bring these; else ``[N, 0]``."""
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -58,6 +68,7 @@ class MicroBatch:
             answer_rows=sent(self.answer_rows, device),
             answer_ids=sent(self.answer_ids, device),
             answer_places=sent(self.answer_places, device),
+            teacher_states=sent(self.teacher_states, device),
         )
 
 
@@ -100,6 +111,11 @@ def make_micro_batch(questions: Sequence[Encoded], k_tokens: int, *, share: bool
     tokens, indices = np.unique(packed.ids, return_inverse=True)
     prompt_ids = np.concatenate([np.asarray(question.prompt_ids, dtype=np.int64) for question in questions])
     counts = np.bincount(np.searchsorted(tokens, prompt_ids), minlength=len(tokens)).astype(np.float32)
+    states = [
+        question.teacher_states[: len(answer)]
+        for question, answer in zip(questions, answers, strict=True)
+        if isinstance(question, TaughtQuestion)
+    ]
     predicting = [rows[len(question.prompt_ids) - 1 :] for question, rows in zip(questions, packed.rows, strict=True)]
     return MicroBatch(
         tokens=torch.from_numpy(tokens),
@@ -110,6 +126,7 @@ def make_micro_batch(questions: Sequence[Encoded], k_tokens: int, *, share: bool
         answer_rows=torch.from_numpy(np.concatenate(predicting)),
         answer_ids=torch.tensor([token for answer in answers for token in answer]),
         answer_places=torch.tensor([place for answer in answers for place in range(len(answer))]),
+        teacher_states=torch.cat(states) if states else torch.zeros(sum(map(len, answers)), 0),
     )
 
 

@@ -96,6 +96,7 @@ def padded(micro_batch: MicroBatch, planned: Sequence[ShapeBucket]) -> MicroBatc
         answer_rows=_extended(micro_batch.answer_rows, bucket.answers, 0),
         answer_ids=_extended(micro_batch.answer_ids, bucket.answers, 0),
         answer_places=_extended(micro_batch.answer_places, bucket.answers, _UNSUPERVISED_PLACE),
+        teacher_states=_extended(micro_batch.teacher_states, bucket.answers, 0),
     )
 
 
@@ -165,8 +166,8 @@ def _split_evenly(number: int, parts: int) -> Rows:
 
 
 def _extended(tensor: Tensor, length: int, value: int) -> Tensor:
-    """Pad ``tensor`` to ``length`` entries with ``value``."""
-    return torch.cat([tensor, tensor.new_full((length - len(tensor),), value)])
+    """Pad ``tensor`` ``[N, ...]`` to ``length`` entries with ``value``."""
+    return torch.cat([tensor, tensor.new_full((length - len(tensor), *tensor.shape[1:]), value)])
 
 
 def _continued(ends: Tensor, lengths: Rows, num_ends: int) -> Tensor:

@@ -73,7 +73,8 @@ def train_to_write(
 def _settings(config: ArmConfig, longest: int) -> ArmConfig:
     """Return the settings of the arm's own training with those of its reconstruction in their place."""
     own = config.blocks.reconstruction
-    supervision = {"k_tokens": longest, "ce_weight": 1.0, "first_token_ce_weight": 0.0, "kd_weight": 0.0}
+    weights = {"ce_weight": own.ce_weight, "first_token_ce_weight": 0.0, "kd_weight": own.kd_weight}
+    supervision = {"k_tokens": longest, **weights, "teacher": None}
     training = {"epochs": 1, "batch_size": own.batch_size, "batching": "shuffled", "warmup_steps": "auto"}
     training |= {"adapter_lr": own.encoder_lr, "lora_lr": own.lora_lr, "weight_decay": 0.0}
     return config.model_copy(
