@@ -22,13 +22,21 @@ ARMS = {
     "k2_lora": {"blocks": {"size": 2}, "lora": LORA},
     "k3_weighted": {"blocks": {"size": 3, "encoder": "weighted_mean"}},
     "k2_mean_lora": {"blocks": {"size": 2, "encoder": "mean"}, "lora": LORA},
+    "k2_pca_lora": {"blocks": {"encoder": "pca", "code_width": 6}, "lora": LORA},
     "k2_transformer": {"blocks": {"encoder": "transformer", "reconstruction": {"trains_lora": False}}, "lora": LORA},
 }
 CONTROLS = {
     "k1_mean": {"blocks": {"size": 1, "encoder": "mean"}},
     "text": {"input": "text"},
 }
-TRAINED = {"k2": "blocks", "k2_lora": "both", "k3_weighted": "blocks", "k2_mean_lora": "lora", "k2_transformer": "both"}
+TRAINED = {
+    "k2": "blocks",
+    "k2_lora": "both",
+    "k3_weighted": "blocks",
+    "k2_mean_lora": "lora",
+    "k2_pca_lora": "both",
+    "k2_transformer": "both",
+}
 
 
 @pytest.fixture(scope="module")
