@@ -149,6 +149,10 @@ def test_the_model_itself_is_one_that_other_programs_open(exports):
     assert "| input | blocks of 3 tokens of the context, by the encoder `weighted_mean` |" in card
     assert "where each 3 tokens of the context become one, by an encoder of their own" in card
     assert re.search(r"^\| test prompts \| \d+ tokens in \d+ positions, on average \|$", card, re.M)
+    assert "codes of blocks" not in card
+    card = (exports["k2_pca"].folder / "README.md").read_text()
+    kept = r"which keep \d+\.\d % of the variance of the training prompts' blocks"
+    assert re.search(rf"^\| codes of blocks \| 8 numbers, {kept} \|$", card, re.M)
     assert json.loads((exports["k2_mlp"].folder / SETTINGS_FILE).read_text()) == {
         "version": 1,
         "encoder": "mlp",
