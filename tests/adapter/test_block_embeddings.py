@@ -7,6 +7,7 @@ import torch
 from thinwire.adapter import block_embeddings
 from thinwire.adapter.block_embeddings import BlockEmbeddings
 from thinwire.adapter.block_encoders import encoder_parameters, make_block_encoder
+from thinwire.adapter.block_projection import fit_projection
 from thinwire.config.block_settings import BlockKind, BlocksConfig
 from thinwire.data.blocks import MISSING, Blocks, BlockTable, no_blocks
 from thinwire.data.prompts import Encoded
@@ -21,12 +22,15 @@ BLOCKS = Blocks(
     places=np.array([0, 1, 0]),
     num_scored=2,
 )
-ENCODERS = ("mean", "weighted_mean", "mlp", "transformer")
+ENCODERS = ("mean", "weighted_mean", "mlp", "pca", "transformer")
 
 
-def embeddings(encoder, blocks=BLOCKS):
-    config = BlocksConfig(size=2, encoder=encoder, hidden=4)
-    return BlockEmbeddings(MATRIX, make_block_encoder(config, MATRIX, torch.Generator().manual_seed(0)), blocks)
+def embeddings(encoder, blocks=BLOCKS, code_width=4):
+    """By default, codes of as many numbers as two embeddings have."""
+    config = BlocksConfig(size=2, encoder=encoder, hidden=4, code_width=code_width)
+    projection = fit_projection(MATRIX, BLOCKS.members, np.array([1, 2, 3]), config) if encoder == "pca" else None
+    made = make_block_encoder(config, MATRIX, torch.Generator().manual_seed(0), projection)
+    return BlockEmbeddings(MATRIX, made, blocks)
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
@@ -45,6 +49,7 @@ def test_a_block_with_a_token_missing_is_the_mean_of_the_others_or_has_learned_p
         padded.encoder.padding.copy_(torch.tensor([1.0, -2.0]))
         padded.encoder.weights.copy_(torch.tensor([[1.0, 0.5], [2.0, 1.0]]))
     assert padded(torch.tensor([4])).tolist() == [[5.0 + 2.0, 4.0 - 2.0]]
+    assert embeddings("pca")(torch.tensor([4])).tolist()[0] == pytest.approx([2.5, 4.0], abs=1e-5), "its place is zeros"
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
@@ -63,8 +68,9 @@ def test_parameters_are_counted_and_each_gets_a_gradient(encoder):
     number = sum(parameter.numel() for parameter in made.parameters())
     # Weighted: 2 x 2 weights and padding of 2. MLP: padding 2, 2 x 4 + 2, 4 x 4 + 4, 2 x 4 + 2. Transformer: padding 2,
     # twice 2 x 4 + 2, a norm of 4 and two layers of attention 4 x (2 x 2 + 2), 4 x 2 + 4, 2 x 4 + 2 and norms of 8.
-    assert number == {"mean": 0, "weighted_mean": 6, "mlp": 42, "transformer": 26 + 2 * 54}[encoder]
-    assert encoder_parameters(BlocksConfig(size=2, encoder=encoder, hidden=4), 2) == number
+    # PCA of 4 numbers: the MLP's without padding.
+    assert number == {"mean": 0, "weighted_mean": 6, "mlp": 42, "pca": 40, "transformer": 26 + 2 * 54}[encoder]
+    assert encoder_parameters(BlocksConfig(size=2, encoder=encoder, hidden=4, code_width=4), 2) == number
     if number:
         made(torch.tensor([0, 3, 4])).square().sum().backward()
         assert all(parameter.grad is not None for parameter in made.parameters())

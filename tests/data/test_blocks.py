@@ -4,7 +4,7 @@ import pytest
 
 from thinwire.config.block_settings import BlockKind
 from thinwire.config.settings import PromptConfig
-from thinwire.data.blocks import MISSING, describe_blocks, in_blocks
+from thinwire.data.blocks import MISSING, counted_blocks, describe_blocks, in_blocks
 from thinwire.data.prompts import Encoded, PromptEncoder
 from tiny_models import example, tiny_tokenizer
 
@@ -26,6 +26,18 @@ def test_blocks_are_numbered_behind_the_vocabulary_those_of_scored_prompts_first
     assert describe_blocks(found, blocks) == (
         "blocks of 2 tokens: test prompts of 8 tokens take 6 positions on average; 4 different blocks in all"
     )
+
+
+def test_blocks_are_counted_in_the_order_of_their_tokens_whatever_else_there_is():
+    kind = BlockKind(2, reads_context=False)
+    trained = [encoded([9, 5, 6, 1, 2, 9], 1, 5), encoded([5, 6, 5, 6, 5], 0, 5), encoded([9, 5, 6], 1, 1)]
+    for scored in ([], [encoded([9, 8, 8, 1, 2, 7], 1, 6)]):
+        _, train, blocks = in_blocks([scored], trained, kind, 100)
+        members, counts = counted_blocks(blocks, train, 100)
+        assert members.tolist() == [[1, 2], [5, MISSING], [5, 6]]
+        assert counts.tolist() == [1, 1, 3]
+    members, counts = counted_blocks(blocks, train[2:], 100)
+    assert (members.shape, counts.shape) == ((0, 2), (0,))
 
 
 def test_blocks_of_one_token_change_no_length_and_a_prompt_without_a_context_nothing():

@@ -56,7 +56,7 @@ def test_the_weights_of_attached_lora_are_not_counted():
         assert lm.shape() == before
 
 
-@pytest.mark.parametrize("encoder", ["mlp", "transformer"])
+@pytest.mark.parametrize("encoder", ["mlp", "pca", "transformer"])
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_what_torch_counts_is_the_encoders_multiplications(size, encoder):
     blocks, width = BlocksConfig(size=size, encoder=encoder, hidden=24), 16

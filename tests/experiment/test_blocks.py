@@ -27,13 +27,14 @@ ARMS = {
     "k3_weighted": {"blocks": {"size": 3, "encoder": "weighted_mean"}},
     "k2_mean_lora": {"blocks": {"size": 2, "encoder": "mean"}, "lora": LORA},
     "k2_transformer": {"blocks": {"encoder": "transformer", "reconstruction": {"lora": "absent"}}, "lora": LORA},
+    "k2_pca_lora": {"blocks": {"encoder": "pca", "code_width": 6}, "lora": LORA},
 }
 CONTROLS = {
     "k1_mean": {"blocks": {"size": 1, "encoder": "mean"}},
     "text": {"input": "text"},
 }
 TRAINED = {"k2_taught": "blocks", "k2": "blocks", "k2_lora": "both", "k3_weighted": "blocks"}
-TRAINED |= {"k2_mean_lora": "lora", "k2_transformer": "both"}
+TRAINED |= {"k2_mean_lora": "lora", "k2_transformer": "both", "k2_pca_lora": "both"}
 
 
 @pytest.fixture(scope="module")

@@ -58,6 +58,13 @@ def test_a_disk_without_room_is_refused_with_both_figures(tmp_path):
         (sweep_inputs, "free_memory", {}, UsageError, "GB are free on cpu"),
         (None, None, {"data": {"train": "nowhere.json"}}, UsageError, "no data file nowhere.json"),
         (None, None, {"codec": {"compress_dim": 33}}, UsageError, "would fail"),
+        (
+            None,
+            None,
+            {"input": "blocks", "supervision": {"ce_weight": 1}, "blocks": {"encoder": "pca", "code_width": 65}},
+            UsageError,
+            "would fail: blocks.code_width is 65, .* as many numbers as its 2 embeddings, 64; choose 1 to 64",
+        ),
     ],
 )
 @pytest.mark.parametrize("new", ["a", "a/b/c"])

@@ -36,6 +36,7 @@ def block_run(tmp_path_factory):
             "k2_mlp": {"lora": {"rank": 2, "dropout": 0.0}},
             "k3_weighted": {"blocks": {"size": 3, "encoder": "weighted_mean"}, "prompt": {"style": "plain"}},
             "k4_mean": {"blocks": {"size": 4, "encoder": "mean"}, "lora": {"rank": 2, "dropout": 0.0}},
+            "k2_pca": {"blocks": {"encoder": "pca"}, "lora": {"rank": 2, "dropout": 0.0}},
         },
         controls={},
     )

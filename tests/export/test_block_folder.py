@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from card_lines import code_of, said_by
 from thinwire.adapter.block_embeddings import BlockEmbeddings
 from thinwire.adapter.block_encoders import BlockEncoder, BlockMLP, make_block_encoder
+from thinwire.adapter.block_projection import fit_projection
 from thinwire.api import CompressedLM
 from thinwire.checkpoints.load import find_arm
 from thinwire.checkpoints.reading import as_read
@@ -35,7 +36,7 @@ from thinwire.export.write import export
 from tiny_models import EOS_ID, example, tiny_gemma_lm
 from tiny_sweeps import evaluate, lines
 
-ARMS = ("k2_mlp", "k3_weighted", "k4_mean")
+ARMS = ("k2_mlp", "k3_weighted", "k4_mean", "k2_pca")
 GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "exporting.md"
 
 
@@ -130,7 +131,7 @@ def test_the_reader_makes_the_embeddings_that_the_arm_reads(name, block_run, exp
         torch.testing.assert_close(reader.embed(tokenizer, before, text, after), expected)
     # A letter is a token here: three of them are one block and a half, one, or three quarters of one.
     whole = len(lm.embed([before + after], chat=False)[0])
-    size = {"k2_mlp": 2, "k3_weighted": 1, "k4_mean": 1}[name]
+    size = {"k2_mlp": 2, "k3_weighted": 1, "k4_mean": 1, "k2_pca": 2}[name]
     assert len(reader.embed(tokenizer, before, "abc", after)) == whole + size
     assert len(reader.embed(tokenizer, before, "", after)) == whole
 
@@ -148,6 +149,10 @@ def test_the_model_itself_is_one_that_other_programs_open(exports):
     assert "| input | blocks of 3 tokens of the context, by the encoder `weighted_mean` |" in card
     assert "where each 3 tokens of the context become one, by an encoder of their own" in card
     assert re.search(r"^\| test prompts \| \d+ tokens in \d+ positions, on average \|$", card, re.M)
+    assert "codes of blocks" not in card
+    card = (exports["k2_pca"].folder / "README.md").read_text()
+    kept = r"which keep \d+\.\d % of the variance of the training prompts' blocks"
+    assert re.search(rf"^\| codes of blocks \| 8 numbers, {kept} \|$", card, re.M)
     assert json.loads((exports["k2_mlp"].folder / SETTINGS_FILE).read_text()) == {
         "version": 1,
         "encoder": "mlp",
@@ -156,12 +161,14 @@ def test_the_model_itself_is_one_that_other_programs_open(exports):
     }
 
 
-@pytest.mark.parametrize("encoder", ["mean", "weighted_mean", "mlp"])
+@pytest.mark.parametrize("encoder", ["mean", "weighted_mean", "mlp", "pca"])
 def test_the_embeddings_of_a_model_that_scales_its_own_are_scaled_in_blocks_too(encoder, tmp_path):
     lm = tiny_gemma_lm()
     assert not torch.equal(lm.embedding_matrix, lm.model.get_input_embeddings().weight)
     config = BlocksConfig(size=2, encoder=encoder, hidden=8)
-    made = make_block_encoder(config, lm.embedding_matrix, torch.Generator().manual_seed(0))
+    seen = np.random.default_rng(0).integers(0, 261, (50, 2))
+    projection = fit_projection(lm.embedding_matrix, seen, np.arange(1, 51), config) if encoder == "pca" else None
+    made = make_block_encoder(config, lm.embedding_matrix, torch.Generator().manual_seed(0), projection)
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
@@ -218,7 +225,7 @@ def test_an_encoder_that_the_reader_does_not_compute_is_refused(block_run, tmp_p
             write_block_encoder(with_encoder(prepared, other), tmp_path)
     blocks = arm.config.blocks.model_copy(update={"encoder": "transformer"})
     unknown = replace(arm, config=arm.config.model_copy(update={"blocks": blocks}))
-    with pytest.raises(UsageError, match=r"has the block encoder transformer, which .* has mean, weighted_mean, mlp"):
+    with pytest.raises(UsageError, match=r"has the block encoder transformer, which .* has mean, .*, mlp, pca"):
         export(unknown, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     # The same class, which computes something else since the reader was written.

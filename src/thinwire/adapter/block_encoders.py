@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from thinwire.adapter.block_projection import blank_projection, end_to_end
+from thinwire.codecs.pca import PCACodec
 from thinwire.codecs.residual_mlp import LinearWithResidual, floored
 from thinwire.config.block_settings import BlocksConfig
 
@@ -26,6 +28,11 @@ class BlockEncoder(nn.Module):
             ``[N, D]`` float32.
         """
         return (rows * is_there[..., None]).sum(1) / is_there.sum(1, keepdim=True)
+
+    def saved(self) -> dict[str, Tensor]:
+        """Return what a checkpoint holds of the encoder, by name: the tensors in use, no copies. All else follows from
+        the settings and the embedding matrix."""
+        return {name: parameter.data for name, parameter in self.named_parameters()}
 
 
 class WeightedMean(BlockEncoder):
@@ -60,6 +67,38 @@ class BlockMLP(BlockEncoder):
     def forward(self, rows: Tensor, is_there: Tensor, contexts: Tensor, places: Tensor) -> Tensor:
         encoded: Tensor = self.map(torch.where(is_there[..., None], rows, self.padding).flatten(1))
         return encoded
+
+
+class BlockPCA(BlockEncoder):
+    """A linear map of a block's code, which begins as the mean of the embeddings that are rebuilt from it, and an MLP
+    that begins at zero. Codes are fixed: coordinates along the leading principal axes of the block's embeddings end to
+    end. Places without a token are zeros."""
+
+    mean: Tensor
+    """``[k D]``."""
+    components: Tensor
+    """``[K, k D]``: orthonormal axes."""
+
+    def __init__(self, projection: PCACodec, config: BlocksConfig, generator: torch.Generator) -> None:
+        """Initialise the encoder, on the CPU as ``projection`` of ``k D`` numbers to a code."""
+        super().__init__()
+        for name in ("mean", "components"):
+            self.register_buffer(name, getattr(projection, name).contiguous(), persistent=False)
+        weight, bias, std = projection.linear_decoder()
+        self.map = LinearWithResidual(
+            weight.unflatten(0, (config.size, -1)).mean(0),
+            bias.unflatten(0, (config.size, -1)).mean(0),
+            std,
+            hidden=config.hidden,
+            generator=generator,
+        )
+
+    def forward(self, rows: Tensor, is_there: Tensor, contexts: Tensor, places: Tensor) -> Tensor:
+        encoded: Tensor = self.map((end_to_end(rows, is_there) - self.mean) @ self.components.T)
+        return encoded
+
+    def saved(self) -> dict[str, Tensor]:
+        return super().saved() | dict(self.named_buffers())
 
 
 class BlockTransformer(BlockEncoder):
@@ -128,13 +167,25 @@ def encoder_parameters(config: BlocksConfig, width: int) -> int:
         case "mlp":
             inputs = config.size * width
             return width + width * (inputs + 1) + config.hidden * (inputs + 1) + width * (config.hidden + 1)
+        case "pca":
+            inputs = config.numbers_in_code(width)
+            return width * (inputs + 1) + config.hidden * (inputs + 1) + width * (config.hidden + 1)
         case "transformer":
             layer = 4 * width * (width + 1) + config.hidden * (width + 1) + width * (config.hidden + 1) + 4 * width
             return width + 2 * width * (config.size * width + 1) + config.layers * layer + 2 * width
 
 
-def make_block_encoder(config: BlocksConfig, matrix: Tensor, generator: torch.Generator) -> BlockEncoder:
-    """Make a block encoder with its initial values, on the device of ``matrix`` ``[V, D]``."""
+def make_block_encoder(
+    config: BlocksConfig, matrix: Tensor, generator: torch.Generator, projection: PCACodec | None = None
+) -> BlockEncoder:
+    """Make a block encoder with its initial values, on the device of ``matrix`` ``[V, D]``.
+
+    Args:
+        projection: to codes, on the CPU, for ``pca``; by default one of zeros, in whose place a saved one is loaded.
+
+    Raises:
+        UsageError: codes would have more numbers than the embeddings of a block.
+    """
     match config.encoder:
         case "mean":
             return BlockEncoder()
@@ -142,5 +193,8 @@ def make_block_encoder(config: BlocksConfig, matrix: Tensor, generator: torch.Ge
             return WeightedMean(config.size, matrix.shape[1]).to(matrix.device)
         case "mlp":
             return BlockMLP(matrix, config, generator).to(matrix.device)
+        case "pca":
+            projection = projection or blank_projection(config, matrix.shape[1])
+            return BlockPCA(projection, config, generator).to(matrix.device)
         case "transformer":
             return BlockTransformer(matrix, config, generator).to(matrix.device)

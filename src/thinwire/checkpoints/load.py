@@ -203,7 +203,9 @@ def load_parts(arm: FinishedArm) -> ArmParts:
     inputs = make_input_embeddings(arm.config, lm.embedding_matrix, codec.to(lm.device) if codec else None)
     if isinstance(inputs, BlockEmbeddings) and arm.config.has_trained_input:
         file = arm.checkpoint / ENCODER_FILE
-        inputs.encoder.load_state_dict(read_tensors(file, layout_of(dict(inputs.encoder.named_parameters())), arm.run))
+        own = inputs.encoder.saved()
+        for name, tensor in read_tensors(file, layout_of(own), arm.run).items():
+            own[name].copy_(tensor)
     if isinstance(inputs, AdapterEmbeddings):
         inputs.adapter.load_state_dict(
             read_tensors(arm.adapter_file, layout_of(dict(inputs.adapter.named_parameters())), arm.run)

@@ -24,7 +24,7 @@ def save_checkpoint(folder: Path, inputs: InputEmbeddings, lora: StackedLora | N
     make_folder(folder)
     if isinstance(inputs, AdapterEmbeddings):
         write_tensors(folder / ADAPTER_FILE, dict(inputs.adapter.named_parameters()))
-    elif isinstance(inputs, BlockEmbeddings) and (encoder := dict(inputs.encoder.named_parameters())):
+    elif isinstance(inputs, BlockEmbeddings) and (encoder := inputs.encoder.saved()):
         write_tensors(folder / ENCODER_FILE, encoder)
     if lora is not None and lora.factors(arm):
         lora.save(arm, folder / LORA_FOLDER)

@@ -7,6 +7,7 @@ A corpus of N tokens is N rows of the matrix, so its covariance is the count-wei
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -49,7 +50,18 @@ class PCACodec(Codec):
         weights = row_weights(counts.to(matrix.device), config.weighting)
         # Most of a vocabulary never occurs in a corpus; rows of weight 0 contribute nothing.
         seen = weights.nonzero()[:, 0]
-        mean, covariance = _moments(matrix, seen, weights[seen] / weights.sum())
+        return cls.of_rows(lambda numbers: matrix[seen[numbers]], weights[seen], code_width)
+
+    @classmethod
+    def of_rows(cls, rows: Callable[[Tensor], Tensor], weights: Tensor, code_width: int) -> Self:
+        """Fit to weighted rows that need not be in memory all at once.
+
+        Args:
+            rows: makes rows ``[n, D]`` of their numbers ``[n]``, int64; called twice for each block of them.
+            weights: ``[N]``, float64, of the rows 0 to N - 1; not all 0.
+            code_width: 1 to D axes that are kept.
+        """
+        mean, covariance = _moments(rows, weights / weights.sum())
         variances, axes = _eigh(covariance)
         axes = axes.flip(1)[:, :code_width].T
         # An axis and its negative are equivalent; a fixed sign makes the fit deterministic.
@@ -87,35 +99,44 @@ class PCACodec(Codec):
 
     def metrics(self) -> tuple[CodecMetric, ...]:
         """Return the share of the *total* variance that the kept axes explain."""
-        kept = float(self.variances.sum() / self.total_variance)
-        return (CodecMetric(name="explained_variance", label="variance kept", value=kept),)
+        return (CodecMetric(name="explained_variance", label="variance kept", value=self.variance_kept),)
+
+    @property
+    def spanned(self) -> int:
+        """Dimensions of the code in which the rows seen differ; the others are arbitrary."""
+        return int((self.variances > _LEAST_VARIANCE * self.variances.max()).sum())
+
+    @property
+    def variance_kept(self) -> float:
+        """Share of the total variance that the kept axes explain, 0 to 1; all of it where the rows do not vary."""
+        return float(self.variances.sum() / self.total_variance) if self.total_variance > 0 else 1.0
 
     def warnings(self) -> tuple[str, ...]:
         """Return a warning if the rows seen span fewer dimensions than the code has."""
-        spanned = int((self.variances > _LEAST_VARIANCE * self.variances.max()).sum())
-        if spanned == self.code_width:
+        if self.spanned == self.code_width:
             return ()
         return (
-            f"the training prompts' tokens span {spanned} dimensions, and a code has {self.code_width}: the others are "
-            "arbitrary, and tokens that no training prompt holds are rebuilt badly; train on more text, or set "
-            "codec.weighting=uniform or a smaller codec.compress_dim",
+            f"the training prompts' tokens span {self.spanned} dimensions, and a code has {self.code_width}: the "
+            "others are arbitrary, and tokens that no training prompt holds are rebuilt badly; train on more text, or "
+            "set codec.weighting=uniform or a smaller codec.compress_dim",
         )
 
     def cache_key(self) -> str | None:
         return None
 
 
-def _moments(matrix: Tensor, rows: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute mean ``[D]`` and covariance ``[D, D]``, float64, of the given rows, block by block; weights sum to 1."""
-    blocks = list(zip(rows.split(_BLOCK_ROWS), weights.split(_BLOCK_ROWS), strict=True))
-    width = matrix.shape[1]
-    mean = torch.zeros(width, dtype=torch.float64, device=matrix.device)
+def _moments(rows: Callable[[Tensor], Tensor], weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute mean ``[D]`` and covariance ``[D, D]``, float64, of the rows, block by block; weights sum to 1."""
+    numbers = torch.arange(len(weights), device=weights.device)
+    blocks = list(zip(numbers.split(_BLOCK_ROWS), weights.split(_BLOCK_ROWS), strict=True))
+    width = rows(numbers[:1]).shape[1]
+    mean = torch.zeros(width, dtype=torch.float64, device=weights.device)
     for block, block_weights in blocks:
-        mean += block_weights @ matrix[block].double()
-    covariance = torch.zeros(width, width, dtype=torch.float64, device=matrix.device)
+        mean += block_weights @ rows(block).double()
+    covariance = torch.zeros(width, width, dtype=torch.float64, device=weights.device)
     for block, block_weights in blocks:
         # Centre first: subtracting the mean's outer product afterwards would lose digits to cancellation.
-        covariance += _gram((matrix[block].double() - mean) * block_weights.sqrt()[:, None])
+        covariance += _gram((rows(block).double() - mean) * block_weights.sqrt()[:, None])
     return mean, covariance
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
+from thinwire.errors import UsageError
 from thinwire.schema import Auto, ByDevice, PositiveInt, Rate, Section, Weight, Width
 
 Request = Literal["autoencoding", "continuation", "recall", "cloze"]
@@ -56,12 +57,17 @@ class BlocksConfig(Section):
 
     size: Annotated[int, Field(ge=1, le=64)] = 2
     """Tokens in a block; 1 changes nothing but what is trained."""
-    encoder: Literal["mean", "weighted_mean", "mlp", "transformer"] = "mlp"
+    encoder: Literal["mean", "weighted_mean", "mlp", "pca", "transformer"] = "mlp"
     """What makes one embedding of those of a block: their ``mean``, which is not trained; a ``weighted_mean`` with a
-    weight for each place and dimension; an ``mlp`` of one hidden layer beside a linear map; or a ``transformer`` beside
-    a linear map, in which a context's tokens attend to each other in both directions. All begin as the mean."""
+    weight for each place and dimension; an ``mlp`` of one hidden layer beside a linear map; ``pca``, the same two over
+    a code of ``code_width`` numbers, the principal components of the block's embeddings end to end; or a
+    ``transformer`` beside a linear map, in which a context's tokens attend to each other in both directions. All begin
+    as the mean, ``pca`` as that of the embeddings that its code keeps."""
+    code_width: Width | None = None
+    """Numbers in the code of a block (``pca``), at most those of its tokens' embeddings; null is a quarter of those of
+    one embedding."""
     hidden: Width = 2304
-    """Width of the hidden layer of the ``mlp``, or of those of the ``transformer``."""
+    """Width of the hidden layer of the ``mlp`` and of ``pca``, or of those of the ``transformer``."""
     layers: Annotated[int, Field(ge=1, le=64)] = 2
     """Layers of the ``transformer``."""
     reconstruction: TextReconstructionConfig = TextReconstructionConfig()
@@ -70,6 +76,21 @@ class BlocksConfig(Section):
     def kind(self) -> BlockKind:
         """What makes two blocks the same one."""
         return BlockKind(self.size, self.encoder == "transformer")
+
+    def numbers_in_code(self, embedding_width: int) -> int:
+        """Return how many numbers the code of a block has (``pca``).
+
+        Raises:
+            UsageError: they would be more than those of the block's embeddings.
+        """
+        most = self.size * embedding_width
+        width = self.code_width or max(1, round(embedding_width / 4))
+        if width > most:
+            raise UsageError(
+                f"blocks.code_width is {width}, but the code of a block has at most as many numbers as its {self.size} "
+                f"embeddings, {most}; choose 1 to {most}, or null for {max(1, round(embedding_width / 4))}"
+            )
+        return width
 
     @property
     def is_trained(self) -> bool:

@@ -122,6 +122,11 @@ class ArmConfig(Section):
         return self.training.epochs > 0 and (self.has_trained_input or self.lora.is_trained)
 
     @property
+    def has_block_codes(self) -> bool:
+        """Whether blocks are codes, of which the encoder makes embeddings."""
+        return self.input == "blocks" and self.blocks.encoder == "pca"
+
+    @property
     def reconstructs_text(self) -> bool:
         """Whether the encoder of blocks, or LoRA, is trained to write texts before it is trained on answers."""
         return self.input == "blocks" and self.has_trainable and self.blocks.reconstruction.passages != 0

@@ -50,10 +50,12 @@ def effective_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         idle.append("codec.ratio")
     if found["input"] == "blocks" and found["blocks.encoder"] != "transformer":
         idle.append("blocks.layers")
-        if found["blocks.encoder"] != "mlp":
+        if found["blocks.encoder"] not in ("mlp", "pca"):
             idle.append("blocks.hidden")
         if found["blocks.encoder"] == "mean":
             idle.append("training.adapter_lr")
+    if found["input"] == "blocks" and found["blocks.encoder"] != "pca":
+        idle.append("blocks.code_width")
     if found.get("blocks.reconstruction.passages") == 0:
         idle += [path for path in found if path.startswith("blocks.reconstruction.") and "passages" not in path]
     if found["prompt.style"] == "chat":

@@ -60,6 +60,22 @@ def describe_blocks(questions: Sequence[Encoded], blocks: Blocks) -> str:
     )
 
 
+def counted_blocks(blocks: Blocks, questions: Iterable[Encoded], vocabulary: int) -> tuple[Members, NDArray[np.int64]]:
+    """Return the different blocks of ``questions``, ``[N, k]`` in the order of their tokens, and how often each occurs
+    in their prompts, ``[N]``. Neither depends on what else is in ``blocks``, of a kind that does not read contexts.
+
+    Args:
+        blocks: all that the prompts' ids stand for.
+        vocabulary: number of token ids; those of blocks follow.
+    """
+    prompts = [np.asarray(question.prompt_ids, dtype=np.int64) for question in questions]
+    ids = np.concatenate(prompts) if prompts else np.zeros(0, dtype=np.int64)
+    numbers, counts = np.unique(ids[ids >= vocabulary] - vocabulary, return_counts=True)
+    members = blocks.members[numbers]
+    order = np.lexsort(members.T[::-1])
+    return members[order], counts[order]
+
+
 class BlockTable:
     """Numbers blocks of one kind behind a vocabulary of ``vocabulary`` ids."""
 

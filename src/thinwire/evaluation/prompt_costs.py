@@ -67,6 +67,9 @@ def encoder_flops(blocks: BlocksConfig, width: int, number: int) -> int:
             return 2 * number * inputs
         case "mlp":
             return 2 * number * (inputs * width + inputs * blocks.hidden + blocks.hidden * width)
+        case "pca":
+            code = blocks.numbers_in_code(width)
+            return 2 * number * (inputs * code + code * width + code * blocks.hidden + blocks.hidden * width)
         case "transformer":
             tokens = number * blocks.size
             layer = 2 * tokens * (4 * width * width + 2 * width * blocks.hidden) + 4 * width * tokens * tokens

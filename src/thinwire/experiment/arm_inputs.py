@@ -10,6 +10,7 @@ from torch import Tensor
 from thinwire.adapter.input_embeddings import InputEmbeddings
 from thinwire.adapter.metrics import measure_reconstruction
 from thinwire.codecs.base import Codec
+from thinwire.codecs.pca import PCACodec
 from thinwire.config.experiment import ArmConfig
 from thinwire.data.blocks import Blocks
 from thinwire.data.encoding import EncodedQuestions
@@ -66,6 +67,8 @@ class ArmInputs:
     """The finished arm that serves as the teacher; None if none is named or nothing is distilled."""
     starting_lora: dict[str, Tensor] | None
     """The factors that LoRA starts from, by their names in peft's format; None if it starts without effect."""
+    block_projection: PCACodec | None
+    """Of the blocks' embeddings to codes, on the CPU; None if blocks have none."""
     text_reconstruction: TextReconstruction | None = None
     """What encoder and LoRA had learned of texts before the questions; None if they were not trained on any."""
 

@@ -16,6 +16,7 @@ from thinwire.evaluation.prediction import Prediction, summarize
 from thinwire.evaluation.prompt_costs import prompt_sizes
 from thinwire.experiment.arm_inputs import ArmInputs
 from thinwire.experiment.arm_journal import ArmJournal, Split
+from thinwire.experiment.block_codes import block_codes
 from thinwire.experiment.runtime import Runtime
 from thinwire.model.compile import uncompiled
 from thinwire.model.lora import StackedLora
@@ -106,6 +107,7 @@ class ArmRun:
             seconds_embeddings=self._seconds_made_before,
             answer_form=inputs.questions.answer_form,
             text_reconstruction=inputs.text_reconstruction,
+            block_codes=block_codes(inputs.block_projection),
             prompts=prompt_sizes(
                 inputs.questions.encoded.test,
                 self.config.blocks if self.config.block_kind is not None else None,

@@ -31,6 +31,7 @@ from thinwire.data.splits import Splits
 from thinwire.data.squad import Example
 from thinwire.errors import StorageError, ThinwireError, UsageError
 from thinwire.experiment.arm_inputs import ArmInputs, FittedCodec, PreparedQuestions
+from thinwire.experiment.block_codes import block_projection
 from thinwire.experiment.question_cache import PromptKey, QuestionCache, prompt_key
 from thinwire.files import content_hash
 from thinwire.model.language_model import LanguageModel
@@ -76,8 +77,10 @@ class ArtifactCache:
         prepared = self.questions(arm)
         matrix = self._lm.embedding_matrix
         fitted = self.codec(arm) if arm.uses_codec else None
+        projection = block_projection(arm, self._lm, prepared, self._codec_folder)
         if fitted is None:
-            embeddings, at_start = make_input_embeddings(arm, matrix, blocks=prepared.blocks), None
+            blocks, at_start = prepared.blocks, None
+            embeddings = make_input_embeddings(arm, matrix, blocks=blocks, projection=projection)
         else:
             embeddings = make_input_embeddings(arm, matrix, fitted.codec, fitted.codes)
             at_start = self._reconstruction_at_start(arm, embeddings, fitted)
@@ -89,6 +92,7 @@ class ArtifactCache:
             reconstruction_at_start=at_start,
             teacher=teacher,
             starting_lora=starting_lora,
+            block_projection=projection,
         )
 
     def make_shared(self, arms: Iterable[ArmConfig]) -> None:
@@ -98,7 +102,7 @@ class ArtifactCache:
             StorageError: one cannot be written.
         """
         for arm in arms:
-            if arm.uses_codec:
+            if arm.uses_codec or arm.has_block_codes:
                 try:
                     self.arm_inputs(arm)
                 except StorageError:

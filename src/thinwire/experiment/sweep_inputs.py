@@ -127,6 +127,8 @@ def _fault_of_sizes(config: ArmConfig, lm: LanguageModel, free: int) -> str | No
     try:
         if config.uses_codec:
             codec_class(config.codec).check_fits(config.codec, *reversed(lm.embedding_matrix.shape))
+        if config.has_block_codes:
+            config.blocks.numbers_in_code(lm.embedding_matrix.shape[1])
         needed = _least_bytes(config, lm)
     except UsageError as error:
         return str(error)

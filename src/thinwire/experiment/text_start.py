@@ -180,6 +180,7 @@ def _key(runtime: Runtime, inputs: ArmInputs, passages: Passages) -> dict[str, A
         "contexts": [passage.prompt_ids for passage in passages.prompts],
         "requests": [passages.slot, dict(passages.requests), passages.end_id],
         "blocks": blocks,
+        "projection": inputs.block_projection.fingerprint() if inputs.block_projection else None,
         "lora": arm.lora.model_dump() if has_lora else None,
         "lora_start": [hashlib.sha256(factor.cpu().numpy().tobytes()).hexdigest() for factor in start.values()],
         "clip_norm": arm.training.clip_norm,

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from thinwire.adapter.block_embeddings import BlockEmbeddings
-from thinwire.adapter.block_encoders import BlockEncoder, BlockMLP, WeightedMean
+from thinwire.adapter.block_encoders import BlockEncoder, BlockMLP, BlockPCA, WeightedMean
 from thinwire.checkpoints.load import FinishedArm
 from thinwire.data.blocks import MISSING, blocks_apart
 from thinwire.data.text_tokens import added_around
@@ -25,7 +25,7 @@ from thinwire.results.tensor_file import write_tensors
 
 READER_FILE = "block_reader.py"
 
-_NAMES = {BlockEncoder: "mean", WeightedMean: "weighted_mean", BlockMLP: "mlp"}
+_NAMES = {BlockEncoder: "mean", WeightedMean: "weighted_mean", BlockMLP: "mlp", BlockPCA: "pca"}
 """The encoders that ``block_reader.py`` has, by their own class: a subclass may compute something else."""
 
 _CHECKED_BLOCKS = 64

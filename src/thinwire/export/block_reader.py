@@ -34,7 +34,15 @@ def _weighted_mean(weights: Mapping[str, Tensor], rows: Tensor, is_there: Tensor
 
 
 def _mlp(weights: Mapping[str, Tensor], rows: Tensor, is_there: Tensor) -> Tensor:
-    inputs = torch.where(is_there[..., None], rows, weights["padding"]).flatten(1)
+    return _with_residual(weights, torch.where(is_there[..., None], rows, weights["padding"]).flatten(1))
+
+
+def _pca(weights: Mapping[str, Tensor], rows: Tensor, is_there: Tensor) -> Tensor:
+    block = (rows * is_there[..., None]).flatten(1)
+    return _with_residual(weights, (block - weights["mean"]) @ weights["components"].T)
+
+
+def _with_residual(weights: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
     scaled = inputs * weights["map.inverse_std"]
     hidden = gelu(linear(scaled, weights["map.hidden.weight"], weights["map.hidden.bias"]))
     correction = linear(hidden, weights["map.output.weight"], weights["map.output.bias"])
@@ -45,6 +53,7 @@ ENCODERS: dict[str, Callable[[Mapping[str, Tensor], Tensor, Tensor], Tensor]] = 
     "mean": _mean,
     "weighted_mean": _weighted_mean,
     "mlp": _mlp,
+    "pca": _pca,
 }
 """Each makes ``[N, D]`` of the weights by name, rows ``[N, k, D]``, and which of them are there, ``[N, k]``."""
 

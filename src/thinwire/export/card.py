@@ -125,6 +125,10 @@ def _settings(prepared: PreparedArm, header: SweepHeader) -> list[tuple[str, str
     if prepared.block_size is not None:
         kind = arm.config.blocks.encoder
         rows.append(("input", f"blocks of {prepared.block_size} tokens of the context, by the encoder `{kind}`"))
+        if done.block_codes is not None:
+            codes = done.block_codes
+            kept = f"{100 * codes.variance_kept:.1f} % of the variance of the training prompts' blocks"
+            rows.append(("codes of blocks", f"{codes.code_width} numbers, which keep {kept}"))
         if done.prompts is not None:
             tokens, positions = done.prompts.tokens, done.prompts.positions
             rows.append(("test prompts", f"{tokens:,.0f} tokens in {positions:,.0f} positions, on average"))

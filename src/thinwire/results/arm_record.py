@@ -144,6 +144,15 @@ class TextReconstruction(Record):
     """Share of the tokens that are the likeliest."""
 
 
+class BlockCodes(Record):
+    """The codes of blocks of tokens: principal components of their embeddings end to end."""
+
+    code_width: int
+    """Numbers in the code of a block."""
+    variance_kept: float
+    """Share of the variance of the training prompts' blocks that their codes keep, 0 to 1."""
+
+
 class DegenerationMetrics(Record):
     """How varied a set of answers is. Shares are fractions of all answers, 0 to 1."""
 
@@ -262,6 +271,8 @@ class ArmResults(Record):
     """None in records from before there were blocks."""
     text_reconstruction: TextReconstruction | None = None
     """Before the questions; None unless the arm was trained to write texts out of their blocks."""
+    block_codes: BlockCodes | None = None
+    """None unless blocks are codes (``blocks.encoder: pca``)."""
     model_shape: ModelShape | None = None
     """None in records from before it was kept."""
     labels: tuple[str, ...] | None = None
