@@ -9,6 +9,7 @@ from thinwire.config.idle import effective_settings
 from thinwire.schema import build, leaves, merge, nested
 
 TRAINED = {"rank": 4}
+MEAN, APART = {"encoder": "mean"}, {"reconstruction": {"trains_lora": False}}
 FIXED = {"rank": 4, "start_from": "runs/one/text_lora", "trained": False}
 
 
@@ -51,6 +52,19 @@ def idle(found):
         ({"codec": {"compress_dim": 8}}, "codec.ratio", False),
         ({"prompt": {"style": "chat", "cue": ""}}, "prompt.cue", False),
         ({"prompt": {"cue": ""}}, "prompt.cue", True),
+        ({"input": "blocks"}, "blocks.reconstruction.encoder_lr", True),
+        ({"input": "blocks"}, "blocks.reconstruction.lora_lr", False),
+        ({"input": "blocks"}, "blocks.reconstruction.trains_lora", False),
+        ({"input": "blocks", "lora": TRAINED}, "blocks.reconstruction.lora_lr", True),
+        ({"input": "blocks", "lora": FIXED}, "blocks.reconstruction.lora_lr", False),
+        ({"input": "blocks", "lora": FIXED}, "blocks.reconstruction.trains_lora", True),  # whether it is there
+        ({"input": "blocks", "blocks": MEAN, "lora": TRAINED}, "blocks.reconstruction.encoder_lr", False),
+        ({"input": "blocks", "blocks": MEAN, "lora": TRAINED}, "blocks.reconstruction.passages", True),
+        ({"input": "blocks", "blocks": MEAN, "lora": FIXED}, "blocks.reconstruction.passages", False),
+        ({"input": "blocks", "blocks": APART, "lora": TRAINED}, "blocks.reconstruction.lora_lr", False),
+        ({"input": "blocks", "blocks": APART, "lora": TRAINED}, "blocks.reconstruction.encoder_lr", True),
+        ({"input": "blocks", "blocks": {**MEAN, **APART}, "lora": TRAINED}, "blocks.reconstruction.passages", False),
+        ({"input": "blocks", "blocks": {**MEAN, **APART}, "lora": TRAINED}, "blocks.reconstruction.trains_lora", True),
         ({}, "prompt.context_share", True),
         ({}, "prompt.context_choice", False),
         ({"prompt": {"context_share": 0.5}}, "prompt.context_choice", True),

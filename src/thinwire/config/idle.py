@@ -54,8 +54,8 @@ def effective_settings(config: Mapping[str, Any]) -> dict[str, Any]:
             idle.append("blocks.hidden")
         if found["blocks.encoder"] == "mean":
             idle.append("training.adapter_lr")
-    if found.get("blocks.reconstruction.passages") == 0:
-        idle += [path for path in found if path.startswith("blocks.reconstruction.") and "passages" not in path]
+    if found["input"] == "blocks":
+        idle += _idle_of_text_reconstruction(found)
     if found["prompt.style"] == "chat":
         idle.append("prompt.cue")
     if not found["context"]:
@@ -63,3 +63,21 @@ def effective_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     elif found.get("prompt.context_share", 1) == 1:
         idle.append("prompt.context_choice")
     return {path: value for path, value in found.items() if not path.startswith(tuple(idle))}
+
+
+def _idle_of_text_reconstruction(found: Mapping[str, Any]) -> list[str]:
+    """Return beginnings of the paths of ``blocks.reconstruction`` without effect in an arm that reads blocks."""
+    start = "blocks.reconstruction."
+    has_encoder = found["blocks.encoder"] != "mean"
+    could_train_lora = found["lora.rank"] > 0 and found.get("lora.trained", True)
+    trains_lora = could_train_lora and found.get(f"{start}trains_lora", True)
+    if not (has_encoder or could_train_lora):
+        return [start]
+    if found.get(f"{start}passages") == 0:
+        return [path for path in found if path.startswith(start) and path != f"{start}passages"]
+    if not has_encoder and not trains_lora:
+        return [path for path in found if path.startswith(start) and path != f"{start}trains_lora"]
+    idle = [] if has_encoder else [f"{start}encoder_lr"]
+    if not trains_lora:
+        idle.append(f"{start}lora_lr")
+    return idle if found["lora.rank"] > 0 else [*idle, f"{start}trains_lora"]
