@@ -20,6 +20,7 @@ from thinwire.data.question_slot import Slot
 from thinwire.errors import UsageError
 from thinwire.tasks.table import TASKS
 from tiny_models import example, tiny_tokenizer
+from trained_tokenizers import trained_tokenizer
 
 END = 1
 MODES = ("autoencoding", "continuation", "recall", "cloze")
@@ -167,6 +168,19 @@ def test_contexts_and_never_requests_are_shortened(changes):
         assert f"Text: {kept}\n\n" in text
     (recalled,) = draw_passages(passages, ["recall"], 1, 1, 0)
     assert tiny_tokenizer().decode(recalled.prompt_ids).endswith("<|end|><|assistant|>")
+
+
+@pytest.mark.parametrize("kind", ["byte-level", "metaspace-first", "metaspace-always", "unsplit", "word-level"])
+@pytest.mark.parametrize("template", [None, "{{ question }}\n\n{{ context }}", "{{ context }} {{ question }}"])
+@pytest.mark.parametrize("style", ["chat", "plain"])
+def test_requests_are_the_prompts_of_every_kind_of_tokenizer(kind, template, style):
+    """To words of which the tokenizer knows none, too, and next to which tokens may be others."""
+    encoder = PromptEncoder(trained_tokenizer(kind), PromptConfig(style=style, template=template))
+    text = "Paris is the capital of France and Oslo is the capital of Norway. The mill has twelve wheels"
+    passages = encode_passages([example(n, context=f"{text} and stands in Paris" * n) for n in (1, 2)], encoder, MODES)
+    for passage in passages.prompts:
+        asked = encoder.encode_prompt(replace(passage.example, question="Repeat the text word for word."))
+        assert to_be_measured(passages, passage).prompt_ids == asked.prompt_ids
 
 
 def test_a_template_that_writes_the_question_twice_is_refused():

@@ -100,10 +100,10 @@ def encode_passages(examples: Iterable[Example], encoder: PromptEncoder, modes: 
         return Passages(prompts=(), slot=None, requests={}, end_id=encoder.end_id)
     if all(one.example.question for one in prompts):
         # What is kept of a context depends on the prompt's length and on the question; what stands around does not.
-        whole = encoder.keeping_contexts()
+        whole, questions = encoder.keeping_contexts(), [_QUESTIONS[mode] for mode in modes]
         first = whole.encode_prompt(prompts[0].example)
-        if differ_by_question(whole, first):
-            slot = slot_of(whole, first, [_QUESTIONS[mode] for mode in modes])
+        if differ_by_question(whole, first, questions[0]):
+            slot = slot_of(whole, first, questions)
             requests = {mode: request_ids(whole, first, slot, _QUESTIONS[mode]) for mode in modes}
             passages = Passages(prompts=prompts, slot=slot, requests=requests, end_id=encoder.end_id)
             _check_requests(whole, passages, first)

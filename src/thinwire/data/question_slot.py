@@ -23,9 +23,9 @@ class Slot(NamedTuple):
     length: int
 
 
-def differ_by_question(encoder: PromptEncoder, passage: Encoded) -> bool:
-    """Return whether prompts hold the question; a template may leave it out."""
-    return encoder.encode_prompt(replace(passage.example, question="y")).prompt_ids != passage.prompt_ids
+def differ_by_question(encoder: PromptEncoder, passage: Encoded, question: str) -> bool:
+    """Return whether another ``question`` changes the prompt; a template may leave it out."""
+    return encoder.encode_prompt(replace(passage.example, question=question)).prompt_ids != passage.prompt_ids
 
 
 def slot_of(encoder: PromptEncoder, passage: Encoded, questions: Sequence[str]) -> Slot:
@@ -34,7 +34,8 @@ def slot_of(encoder: PromptEncoder, passage: Encoded, questions: Sequence[str]) 
     own = passage.prompt_ids
     others = [encoder.encode_prompt(replace(passage.example, question=one)).prompt_ids for one in ("y", *questions)]
     before = min(_num_alike(own, other) for other in others)
-    after = min(_num_alike(own[::-1], other[::-1]) for other in others)
+    # What is alike from both ends, as unknown words are, counts once.
+    after = min(len(own) - before, *(_num_alike(own[::-1], other[::-1]) for other in others))
     length = len(own) - before - after
     return Slot(None if before >= passage.context.stop else before, after, length)
 
@@ -59,7 +60,8 @@ def request_ids(
     if BLANK not in question:
         return ids, (), ()
     other = ids_of(question.replace(BLANK, "x"))
-    before, after = _num_alike(ids, other), _num_alike(ids[::-1], other[::-1])
+    before = _num_alike(ids, other)
+    after = min(len(ids) - before, _num_alike(ids[::-1], other[::-1]))
     return ids[:before], ids[before : len(ids) - after], ids[len(ids) - after :]
 
 
