@@ -9,6 +9,7 @@ from thinwire.config.idle import effective_settings
 from thinwire.schema import build, leaves, merge, nested
 
 TRAINED = {"rank": 4}
+MEAN, APART = {"encoder": "mean"}, {"reconstruction": {"lora": "absent"}}
 FIXED = {"rank": 4, "start_from": "runs/one/text_lora", "trained": False}
 
 
@@ -58,6 +59,19 @@ def idle(found):
         ({"input": "blocks", "blocks": {"encoder": "weighted_mean"}}, "blocks.hidden", False),
         ({"input": "blocks", "blocks": {"encoder": "pca"}}, "blocks.layers", False),
         ({"input": "blocks", "blocks": {"encoder": "pca"}}, "training.adapter_lr", True),
+        ({"input": "blocks"}, "blocks.reconstruction.encoder_lr", True),
+        ({"input": "blocks"}, "blocks.reconstruction.lora_lr", False),
+        ({"input": "blocks"}, "blocks.reconstruction.lora", False),
+        ({"input": "blocks", "lora": TRAINED}, "blocks.reconstruction.lora_lr", True),
+        ({"input": "blocks", "lora": FIXED}, "blocks.reconstruction.lora_lr", False),
+        ({"input": "blocks", "lora": FIXED}, "blocks.reconstruction.lora", True),  # whether it is there
+        ({"input": "blocks", "blocks": MEAN, "lora": TRAINED}, "blocks.reconstruction.encoder_lr", False),
+        ({"input": "blocks", "blocks": MEAN, "lora": TRAINED}, "blocks.reconstruction.passages", True),
+        ({"input": "blocks", "blocks": MEAN, "lora": FIXED}, "blocks.reconstruction.passages", False),
+        ({"input": "blocks", "blocks": APART, "lora": TRAINED}, "blocks.reconstruction.lora_lr", False),
+        ({"input": "blocks", "blocks": APART, "lora": TRAINED}, "blocks.reconstruction.encoder_lr", True),
+        ({"input": "blocks", "blocks": {**MEAN, **APART}, "lora": TRAINED}, "blocks.reconstruction.passages", False),
+        ({"input": "blocks", "blocks": {**MEAN, **APART}, "lora": TRAINED}, "blocks.reconstruction.lora", True),
         ({}, "prompt.context_share", True),
         ({}, "prompt.context_choice", False),
         ({"prompt": {"context_share": 0.5}}, "prompt.context_choice", True),

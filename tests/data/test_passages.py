@@ -7,10 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thinwire.config.settings import PromptConfig
-from thinwire.data.passages import Passages, Slot, draw_passages, encode_passages, repeated
+from thinwire.data.passages import (
+    Passages,
+    draw_passages,
+    encode_passages,
+    longest_text,
+    repeated,
+    to_be_measured,
+)
 from thinwire.data.prompts import Encoded, PromptEncoder
+from thinwire.data.question_slot import Slot
 from thinwire.errors import UsageError
+from thinwire.tasks.table import TASKS
 from tiny_models import example, tiny_tokenizer
+from trained_tokenizers import trained_tokenizer
 
 END = 1
 MODES = ("autoencoding", "continuation", "recall", "cloze")
@@ -123,3 +133,90 @@ def test_prompts_without_a_question_can_only_ask_for_the_continuation():
     (one,) = draw_passages(passages, ["continuation"], 1, 1, 0)
     text = tiny_tokenizer().decode((*one.prompt_ids, *one.answer_ids[:-1]))
     assert text.strip() == LONG
+
+
+def read(passages, passage):
+    """The prompt of ``passage`` with all of its context asked for, as text."""
+    return tiny_tokenizer().decode(to_be_measured(passages, passage).prompt_ids)
+
+
+def test_the_request_stands_for_the_question_whatever_options_follow_it():
+    encoder = PromptEncoder(tiny_tokenizer(), PromptConfig(), TASKS["multiple_choice"])
+    options = [("elm", "birch"), ("a much longer option", "another", "a third")]
+    examples = [replace(example(n, context=f"{LONG} {n}"), choices=one) for n, one in enumerate(options)]
+    passages = encode_passages(examples, encoder, MODES)
+    for number, passage in enumerate(passages.prompts):
+        asked = encoder.encode_prompt(
+            replace(passage.example, question="Repeat the text word for word.", choices=())
+        ).prompt_ids
+        assert to_be_measured(passages, passage).prompt_ids == asked
+        assert options[number][1] not in read(passages, passage)
+
+
+@pytest.mark.parametrize("changes", [{"truncation": "right"}, {}, {"context_share": 0.5, "context_choice": "bm25"}])
+def test_contexts_and_never_requests_are_shortened(changes):
+    """130 bytes would end in the question, of which ``right`` would leave nothing."""
+    encoder = PromptEncoder(tiny_tokenizer(), PromptConfig(max_tokens=130, **changes))
+    examples = [example(n, context=f"{LONG * (n + 1)} {n}") for n in range(2)]
+    passages = encode_passages(examples, encoder, MODES)
+    assert len(passages.prompts) == 2
+    for passage in passages.prompts:
+        text = read(passages, passage)
+        assert text.endswith("\n\nQuestion: Repeat the text word for word.<|end|><|assistant|>")
+        assert text.count("Question") == 1
+        kept = tiny_tokenizer().decode(context_of(passage))
+        assert f"Text: {kept}\n\n" in text
+    (recalled,) = draw_passages(passages, ["recall"], 1, 1, 0)
+    assert tiny_tokenizer().decode(recalled.prompt_ids).endswith("<|end|><|assistant|>")
+
+
+@pytest.mark.parametrize("kind", ["byte-level", "metaspace-first", "metaspace-always", "unsplit", "word-level"])
+@pytest.mark.parametrize("template", [None, "{{ question }}\n\n{{ context }}", "{{ context }} {{ question }}"])
+@pytest.mark.parametrize("style", ["chat", "plain"])
+def test_requests_are_the_prompts_of_every_kind_of_tokenizer(kind, template, style):
+    """To words of which the tokenizer knows none, too, and next to which tokens may be others."""
+    encoder = PromptEncoder(trained_tokenizer(kind), PromptConfig(style=style, template=template))
+    text = "Paris is the capital of France and Oslo is the capital of Norway. The mill has twelve wheels"
+    passages = encode_passages([example(n, context=f"{text} and stands in Paris" * n) for n in (1, 2)], encoder, MODES)
+    for passage in passages.prompts:
+        asked = encoder.encode_prompt(replace(passage.example, question="Repeat the text word for word."))
+        assert to_be_measured(passages, passage).prompt_ids == asked.prompt_ids
+
+
+def test_a_template_that_writes_the_question_twice_is_refused():
+    """Else the context of the first passage, which stands between them, would be in the prompts of all, as tokens."""
+    template = "{{ question }} T: {{ context }} Again: {{ question }}"
+    encoder = PromptEncoder(tiny_tokenizer(), PromptConfig(template=template))
+    with pytest.raises(UsageError, match=r"write the question once, .* blocks\.reconstruction\.passages=0"):
+        encode_passages([example(0, context=LONG)], encoder, MODES)
+
+
+def test_a_template_without_the_question_can_only_ask_for_the_continuation():
+    encoder = PromptEncoder(tiny_tokenizer(), PromptConfig(template="T: {{ context }} What?"))
+    with pytest.raises(UsageError, match=r"set blocks.reconstruction.modes=\[continuation\]"):
+        encode_passages([example(0, context=LONG)], encoder, MODES)
+    passages = encode_passages([example(0, context=LONG)], encoder, ["continuation"])
+    (passage,) = passages.prompts
+    measured = to_be_measured(passages, passage)
+    assert read(passages, passage) == f"<|user|>T: {LONG[: len(LONG) // 2]} What?<|end|><|assistant|>"
+    assert tiny_tokenizer().decode(measured.answer_ids[:-1]) == LONG[len(LONG) // 2 :]
+
+
+@given(
+    st.integers(1, 8), st.integers(90, 400), st.lists(st.sampled_from(MODES), min_size=1, unique=True), st.integers()
+)
+def test_texts_are_cut_to_what_the_model_reads_at_once(size, positions, modes, seed):
+    passages = made([prompt(n, 100 + 50 * n) for n in range(2)])
+    longest = longest_text(passages, size, positions)
+    for one in draw_passages(passages, modes, 10, size, seed, longest):
+        saved = len(one.context) - -(-len(one.context) // size)
+        assert len(one.prompt_ids) - saved + len(one.answer_ids) <= positions
+    (most,) = (to_be_measured(passages, one, longest) for one in passages.prompts[1:])
+    assert len(most.context) == min(150, longest)
+
+
+def test_a_model_that_reads_too_little_for_any_text_is_refused():
+    passages = made([prompt(0, 20)])
+    assert longest_text(passages, 2, None) is None
+    with pytest.raises(UsageError, match=r"reads 50 positions, .* blocks\.reconstruction\.passages=0"):
+        longest_text(passages, 2, 50)

@@ -1,17 +1,25 @@
-"""What encoder and LoRA learn of texts before the questions: made once, cached, and kept or not."""
+"""What arms that read blocks start from: learned from texts, cached by all that determines it, kept or not, and left
+out where nothing could learn."""
+
+import json
 
 import pytest
 import torch
 
+from task_rows import columns_of, task_rows, write_rows
 from thinwire.config.auto import resolved
+from thinwire.config.experiment import ArmConfig
+from thinwire.data.splits import Splits
 from thinwire.errors import UsageError
 from thinwire.experiment import text_start
 from thinwire.experiment.artifact_cache import ArtifactCache
 from thinwire.experiment.runtime import make_runtime
+from thinwire.experiment.sweep import run_sweep
 from thinwire.experiment.text_start import with_text_start
-from thinwire.model.language_model import LanguageModel
 from thinwire.model.loading import load
 from thinwire.progress import Display
+from thinwire.schema import build
+from tiny_models import save_sweep_inputs, tiny_gemma, tiny_llama
 from tiny_sweeps import LORA, experiment
 
 LEARNING = {"passages": 8, "batch_size": 4, "encoder_lr": 0.01, "lora_lr": 0.05}
@@ -76,10 +84,103 @@ def test_lora_is_kept_begins_anew_or_does_not_take_part(start):
     assert absent.text_reconstruction == without.text_reconstruction != kept.text_reconstruction
 
 
-def test_texts_beyond_the_models_positions_are_refused_before_they_are_trained_on(start, monkeypatch):
-    prepared, trained = start
-    prepared(passages=1)
-    monkeypatch.setattr(LanguageModel, "most_positions", 200)
-    with pytest.raises(UsageError, match=r"takes \d+ positions with its prompt, and .* has 200; shorten prompts"):
-        prepared(passages=2)
-    assert len(trained) == 1
+SETTINGS = {
+    "input": "blocks",
+    "supervision": {"ce_weight": 1.0},
+    "training": {"epochs": 1, "batch_size": 8},
+    "arms": {"baseline": {}},
+    "controls": {},
+}
+
+
+def blocks(**changes):
+    return {"hidden": 16, "reconstruction": {"passages": 8, "batch_size": 4, **changes}}
+
+
+@pytest.fixture
+def inputs(tmp_path, monkeypatch):
+    monkeypatch.setenv("THINWIRE_CACHE", str(tmp_path / "cache"))
+    return save_sweep_inputs(tmp_path)
+
+
+def finished(folder, name="run", **changes):
+    """Run a sweep with one arm; returns its record."""
+    (record,) = run_sweep(experiment(folder, **{**SETTINGS, "blocks": blocks(), **changes}), folder / name)
+    assert record.error is None
+    return record
+
+
+def starts(folder):
+    return {path.name for path in (folder / "cache" / "adapters").glob("*.safetensors")}
+
+
+def test_texts_to_be_written_are_cut_to_the_windows_of_the_model(inputs):
+    """Questions fit into 200 tokens, but no prompt with half a paragraph in blocks and the paragraph behind it."""
+    tiny_gemma(window=200).save_pretrained(inputs / "model")
+    found = finished(inputs).done.text_reconstruction
+    longest = max(len(context) for context in contexts_of(inputs / "train.json"))
+    assert 0 < found.tokens < found.passages * longest
+
+
+def contexts_of(file):
+    articles = json.loads(file.read_text())["data"]
+    return [paragraph["context"] for article in articles for paragraph in article["paragraphs"]]
+
+
+def test_texts_without_questions_are_continued_or_refused_before_anything_runs(inputs):
+    data = write_rows(inputs / "rows.jsonl", task_rows("perplexity", range(18)))
+    source = {"train": str(data), "test_articles": 2, "selection_articles": 1, "columns": columns_of("perplexity")}
+    with pytest.raises(UsageError, match=r"baseline would fail: .* blocks.reconstruction.modes=\[continuation\]"):
+        finished(inputs, task="perplexity", data=source)
+    settings = blocks(modes=["continuation"])
+    record = finished(inputs, task="perplexity", data=source, blocks=settings)
+    # Three held-out texts of 45 or 46 bytes, of which the second half is written, and an end.
+    assert record.done.text_reconstruction.passages == 3
+    assert 3 * 23 <= record.done.text_reconstruction.tokens <= 3 * 27
+
+
+def test_where_nothing_learns_from_texts_arms_begin_untrained(inputs):
+    arm = {"blocks": {"encoder": "mean", "reconstruction": {"lora": "absent"}}, "lora": LORA}
+    record = finished(inputs, arms={"baseline": arm})
+    assert record.done.text_reconstruction is None
+    assert record.done.trainable_parameters.lora > 0
+
+
+def test_a_model_with_the_same_embeddings_and_other_layers_has_a_start_of_its_own(inputs):
+    first = finished(inputs)
+    assert finished(inputs, "again").done.text_reconstruction == first.done.text_reconstruction
+    assert len(starts(inputs)) == 1
+    model = tiny_llama()
+    with torch.no_grad():
+        model.model.layers[1].mlp.down_proj.weight.mul_(1.5)
+    model.save_pretrained(inputs / "model")
+    other = finished(inputs, "other")
+    assert other.model == first.model
+    assert len(starts(inputs)) == 2
+    assert other.done.text_reconstruction != first.done.text_reconstruction
+
+
+def test_other_held_out_texts_are_measured_with_the_same_start(inputs):
+    selection = {"train": str(inputs / "train.json"), "test": str(inputs / "test.json"), "selection_articles": 2}
+    first = finished(inputs, data=selection).done.text_reconstruction
+    document = json.loads((inputs / "train.json").read_text())
+    trained = {row for row in contexts_of(inputs / "train.json") if row not in held_out(inputs, selection)}
+    for article in document["data"]:
+        for paragraph in article["paragraphs"]:
+            if paragraph["context"] not in trained:
+                paragraph["context"] += " A mill is a place where grain is ground."
+    (inputs / "train.json").write_text(json.dumps(document))
+    second = finished(inputs, "again", data=selection).done.text_reconstruction
+    assert len(starts(inputs)) == 1
+    assert second.tokens == first.tokens + first.passages * len(" A mill is a place where grain is ground.")
+
+
+def held_out(folder, data):
+    made = experiment(folder, **SETTINGS, data=data)
+    _, selection = Splits(made.data, made.seed).training_and_selection()
+    return {example.context for example in selection}
+
+
+def test_blocks_of_no_context_are_refused():
+    with pytest.raises(UsageError, match="context is false: nothing is put into blocks; set input=text"):
+        build(ArmConfig, {"input": "blocks", "context": False}, where="arms.a")

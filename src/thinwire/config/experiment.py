@@ -129,12 +129,16 @@ class ArmConfig(Section):
     @property
     def reconstructs_text(self) -> bool:
         """Whether the encoder of blocks, or LoRA, is trained to write texts before it is trained on answers."""
-        return self.input == "blocks" and self.has_trainable and self.blocks.reconstruction.passages != 0
+        own = self.blocks.reconstruction
+        trains = self.has_trained_input or (self.lora.is_trained and own.lora == "kept")
+        return self.input == "blocks" and self.training.epochs > 0 and trains and own.passages != 0
 
     @model_validator(mode="after")
     def _blocks_learn_from_answers(self) -> ArmConfig:
         if self.input != "blocks":
             return self
+        if not self.context:
+            raise ValueError("input is blocks, but context is false: nothing is put into blocks; set input=text")
         if self.has_trainable and not self.is_supervised:
             raise ValueError("input is blocks, but all weights of supervision are 0: nothing would train the encoder")
         return self

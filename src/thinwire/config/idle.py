@@ -54,10 +54,9 @@ def effective_settings(config: Mapping[str, Any]) -> dict[str, Any]:
             idle.append("blocks.hidden")
         if found["blocks.encoder"] == "mean":
             idle.append("training.adapter_lr")
-    if found["input"] == "blocks" and found["blocks.encoder"] != "pca":
-        idle.append("blocks.code_width")
-    if found.get("blocks.reconstruction.passages") == 0:
-        idle += [path for path in found if path.startswith("blocks.reconstruction.") and "passages" not in path]
+    if found["input"] == "blocks":
+        idle += [] if found["blocks.encoder"] == "pca" else ["blocks.code_width"]
+        idle += _idle_of_text_reconstruction(found)
     if found["prompt.style"] == "chat":
         idle.append("prompt.cue")
     if not found["context"]:
@@ -65,3 +64,21 @@ def effective_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     elif found.get("prompt.context_share", 1) == 1:
         idle.append("prompt.context_choice")
     return {path: value for path, value in found.items() if not path.startswith(tuple(idle))}
+
+
+def _idle_of_text_reconstruction(found: Mapping[str, Any]) -> list[str]:
+    """Return beginnings of the paths of ``blocks.reconstruction`` without effect in an arm that reads blocks."""
+    start = "blocks.reconstruction."
+    own = [path for path in found if path.startswith(start)]
+    has_encoder, beside = found["blocks.encoder"] != "mean", found.get(f"{start}lora", "kept")
+    could_train_lora = found["lora.rank"] > 0 and found.get("lora.trained", True)
+    if not (has_encoder or could_train_lora):
+        return own
+    if found.get(f"{start}passages") == 0:
+        return [path for path in own if path != f"{start}passages"]
+    if not has_encoder and not (could_train_lora and beside == "kept"):
+        return [path for path in own if path != f"{start}lora"]
+    idle = [] if has_encoder else [f"{start}encoder_lr"]
+    if not could_train_lora or beside == "absent":
+        idle.append(f"{start}lora_lr")
+    return idle if found["lora.rank"] > 0 else [*idle, f"{start}lora"]

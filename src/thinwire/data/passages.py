@@ -9,22 +9,20 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
-from typing import NamedTuple
+from itertools import chain
 
 from thinwire.config.block_settings import Request
 from thinwire.data.prompts import Encoded, PromptEncoder
+from thinwire.data.question_slot import BLANK, Slot, differ_by_question, request_ids, slot_of
 from thinwire.data.squad import Example
 from thinwire.errors import UsageError
 from thinwire.seeding import stream
 
-_BLANK = "____"
-
 _QUESTIONS: Mapping[Request, str] = {
     "autoencoding": "Repeat the text word for word.",
     "continuation": "Continue the text.",
-    "recall": f"Which words of the text follow these? {_BLANK}",
-    "cloze": f"Which words of the text fill the blank? {_BLANK}",
+    "recall": f"Which words of the text follow these? {BLANK}",
+    "cloze": f"Which words of the text fill the blank? {BLANK}",
 }
 """What stands in the place of the question; words of the text take the place of, or stand around, the blank."""
 
@@ -37,18 +35,8 @@ _QUOTED = 4, 12
 _RECALLED = 32
 """Most tokens to be written after a quotation."""
 
-_MOST_BLANK = 6
+_MOSTBLANK = 6
 """Most tokens of a blank."""
-
-
-class Slot(NamedTuple):
-    """Where the tokens of the question are in prompts that differ in their context."""
-
-    before: int | None
-    """Tokens before them, if the question comes before the context; else None."""
-    after: int
-    """Tokens after them, if the question comes after the context."""
-    length: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,59 +69,89 @@ class Passages:
         )
 
 
-def encode_passages(examples: Iterable[Example], encoder: PromptEncoder, modes: Sequence[Request]) -> Passages:
-    """Encode the different contexts of ``examples``, in their order; those of fewer than 16 tokens are left out.
+def check_asks_without_question(modes: Sequence[Request]) -> None:
+    """Refuse requests other than to continue for prompts in which nothing is asked.
 
     Raises:
-        UsageError: a prompt is too long even without its context, or prompts have no question and more is to be asked
-            than to continue.
+        UsageError: there are others.
     """
-    distinct = {example.context: example for example in examples if example.context.strip()}
-    has_question = all(example.question for example in distinct.values())
-    if not has_question and tuple(modes) != ("continuation",):
+    if tuple(modes) != ("continuation",):
         raise UsageError(
             "prompts without a question cannot ask for anything but the continuation of a text; set "
             "blocks.reconstruction.modes=[continuation]"
         )
-    asked = (replace(example, question="x" if has_question else "") for example in distinct.values())
+
+
+def encode_passages(examples: Iterable[Example], encoder: PromptEncoder, modes: Sequence[Request]) -> Passages:
+    """Encode the different contexts of ``examples``, in their order; those of fewer than 16 tokens are left out.
+
+    They stand in prompts without choices, of which one would be the answer, and too long ones are shortened whatever
+    ``prompt.truncation`` is: where the request is cut off nothing is asked.
+
+    Raises:
+        UsageError: a prompt is too long even without its context, prompts have no question and more is to be asked
+            than to continue, or a request cannot take the question's place.
+    """
+    encoder = encoder.shortening_contexts()
+    distinct = {example.context: example for example in examples if example.context.strip()}
+    asked = [replace(one, question="x" if one.question else "", choices=()) for one in distinct.values()]
     prompts = [one for one in map(encoder.encode_prompt, asked) if len(one.context) >= _MIN_TOKENS]
-    slot = _slot(encoder, prompts[0]) if has_question and prompts else None
-    requests = {mode: _request_ids(encoder, prompts[0], slot, _QUESTIONS[mode]) for mode in modes} if slot else {}
-    return Passages(prompts=prompts, slot=slot, requests=requests, end_id=encoder.end_id)
+    if not prompts:
+        return Passages(prompts=(), slot=None, requests={}, end_id=encoder.end_id)
+    if all(one.example.question for one in prompts):
+        # What is kept of a context depends on the prompt's length and on the question; what stands around does not.
+        whole, questions = encoder.keeping_contexts(), [_QUESTIONS[mode] for mode in modes]
+        first = whole.encode_prompt(prompts[0].example)
+        if differ_by_question(whole, first, questions[0]):
+            slot = slot_of(whole, first, questions)
+            requests = {mode: request_ids(whole, first, slot, _QUESTIONS[mode]) for mode in modes}
+            passages = Passages(prompts=prompts, slot=slot, requests=requests, end_id=encoder.end_id)
+            _check_requests(whole, passages, first)
+            return passages
+    check_asks_without_question(modes)
+    return Passages(prompts=prompts, slot=None, requests={}, end_id=encoder.end_id)
 
 
-def _slot(encoder: PromptEncoder, passage: Encoded) -> Slot:
-    """Find the question's tokens in the prompt of ``passage``, by the prompt of another question."""
-    own = passage.prompt_ids
-    other = encoder.encode_prompt(replace(passage.example, question="y")).prompt_ids
-    before, after = _num_alike(own, other), _num_alike(own[::-1], other[::-1])
-    length = len(own) - before - after
-    return Slot(None if before >= passage.context.stop else before, after, length)
+def _check_requests(encoder: PromptEncoder, passages: Passages, passage: Encoded) -> None:
+    """Refuse prompts in which a request in the question's place is not the prompt of that request, as where a template
+    writes the question twice, and so may repeat the context beside its blocks."""
+    context = passage.prompt_ids[passage.context.start : passage.context.stop]
+    for mode, parts in passages.requests.items():
+        made = passages.asking(passage, tuple(chain(*parts)), context, ())
+        if made.prompt_ids != encoder.encode_prompt(replace(passage.example, question=_QUESTIONS[mode])).prompt_ids:
+            raise UsageError(
+                "requests of texts cannot take the question's place in these prompts; write the question once, apart "
+                "from the context (prompt.template), or leave this training out: blocks.reconstruction.passages=0"
+            )
 
 
-def _num_alike(one: Sequence[int], other: Sequence[int]) -> int:
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+def longest_text(passages: Passages, size: int, positions: int | None) -> int | None:
+    """Return how many tokens of a text fit where a prompt with all of it in blocks, and all of it as the answer, may
+    take at most ``positions``; None if there is no limit.
+
+    Args:
+        size: tokens in a block.
+
+    Raises:
+        UsageError: less fits than a passage has.
+    """
+    if positions is None:
+        return None
+    around = max(len(one.prompt_ids) - len(one.context) for one in passages.prompts)
+    asked = max((len(tuple(chain(*parts))) for parts in passages.requests.values()), default=0)
+    # Beside them are words that are quoted before and after a blank, an end token, and a last block that is not full.
+    most = (positions - around - asked - 2 * _QUOTED[1] - 2) * size // (size + 1)
+    if most < _MIN_TOKENS:
+        raise UsageError(
+            f"the model reads {positions} positions, too few for a text in blocks of {size} tokens and the text to be "
+            "written after it; leave this training out: blocks.reconstruction.passages=0"
+        )
+    return most
 
 
-def _request_ids(
-    encoder: PromptEncoder, passage: Encoded, slot: Slot, question: str
-) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    def ids_of(text: str) -> tuple[int, ...]:
-        prompt = encoder.encode_prompt(replace(passage.example, question=text))
-        before = slot.before
-        if before is None:
-            before = len(passage.prompt_ids) - slot.after - slot.length - passage.context.stop + prompt.context.stop
-        return prompt.prompt_ids[before : len(prompt.prompt_ids) - slot.after]
-
-    ids = ids_of(question)
-    if _BLANK not in question:
-        return ids, (), ()
-    other = ids_of(question.replace(_BLANK, "x"))
-    before, after = _num_alike(ids, other), _num_alike(ids[::-1], other[::-1])
-    return ids[:before], ids[before : len(ids) - after], ids[len(ids) - after :]
-
-
-def draw_passages(passages: Passages, modes: Sequence[Request], number: int, size: int, seed: int) -> Iterator[Encoded]:
+def draw_passages(
+    passages: Passages, modes: Sequence[Request], number: int, size: int, seed: int, longest: int | None = None
+) -> Iterator[Encoded]:
     """Yield ``number`` passages in random order: all contexts, then all of them again in another order.
 
     Each is for one of the ``modes``, and its context begins at one of its first ``size`` tokens, so that a text that is
@@ -141,6 +159,7 @@ def draw_passages(passages: Passages, modes: Sequence[Request], number: int, siz
 
     Args:
         size: tokens in a block.
+        longest: most tokens of a text, of which the rest is left out; None if there is no limit.
     """
     draw = stream(seed, "passages")
     order: list[int] = []
@@ -149,7 +168,7 @@ def draw_passages(passages: Passages, modes: Sequence[Request], number: int, siz
             order = list(range(len(passages.prompts)))
             draw.shuffle(order)
         passage, mode = passages.prompts[order.pop()], draw.choice(modes)
-        context = passage.context[draw.randrange(min(size, _MIN_TOKENS // 2)) :]
+        context = passage.context[draw.randrange(min(size, _MIN_TOKENS // 2)) :][:longest]
         yield _ASKED[mode](passages, passage, tuple(passage.prompt_ids[context.start : context.stop]), draw)
 
 
@@ -159,6 +178,20 @@ def repeated(
     """Ask for the whole ``context``; nothing is drawn."""
     shown = passages.requests["autoencoding"][0]
     return passages.asking(passage, shown, context, (*context, passages.end_id))
+
+
+def to_be_measured(passages: Passages, passage: Encoded, longest: int | None = None) -> Encoded:
+    """Ask for the whole context, or in prompts without a question, which cannot ask for it, for its second half.
+
+    Args:
+        longest: as in ``draw_passages``.
+    """
+    context = passage.prompt_ids[passage.context.start : passage.context.stop][:longest]
+    if "autoencoding" in passages.requests:
+        return repeated(passages, passage, context)
+    shown = passages.requests["continuation"][0] if passages.requests else ()
+    half = len(context) // 2
+    return passages.asking(passage, shown, context[:half], (*context[half:], passages.end_id))
 
 
 def _continued(passages: Passages, passage: Encoded, context: tuple[int, ...], draw: random.Random) -> Encoded:
@@ -180,7 +213,7 @@ def _recalled(passages: Passages, passage: Encoded, context: tuple[int, ...], dr
 def _filled(passages: Passages, passage: Encoded, context: tuple[int, ...], draw: random.Random) -> Encoded:
     """Quote words of the context with a blank in them and ask for those that fill it."""
     before, blank, after = passages.requests["cloze"]
-    length = draw.randint(1, min(_MOST_BLANK, len(context) // 2))
+    length = draw.randint(1, min(_MOSTBLANK, len(context) // 2))
     first = draw.randrange(len(context) - length + 1)
     end = first + length
     left, right = draw.randint(*_QUOTED), draw.randint(*_QUOTED)

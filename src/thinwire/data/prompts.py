@@ -5,6 +5,7 @@ The exception is ``prompt.truncation=right``, which exists to measure what remov
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -86,7 +87,18 @@ class PromptEncoder:
 
     def with_form(self, form: AnswerForm) -> PromptEncoder:
         """Return this encoder with ``prompt.answer_form`` set to ``form``."""
-        config = self.config.model_copy(update={"answer_form": form})
+        return self._with(answer_form=form)
+
+    def shortening_contexts(self) -> PromptEncoder:
+        """Return this encoder with ``prompt.truncation`` set to ``context``."""
+        return self if self.config.truncation == "context" else self._with(truncation="context")
+
+    def keeping_contexts(self) -> PromptEncoder:
+        """Return this encoder for prompts of any length with all of their contexts."""
+        return self._with(context_share=1.0, max_tokens=sys.maxsize)
+
+    def _with(self, **changes: str | float) -> PromptEncoder:
+        config = self.config.model_copy(update=changes)
         return PromptEncoder(self._tokenizer, config, self.task, with_context=self.with_context)
 
     def render(self, example: Example) -> str:

@@ -12,6 +12,7 @@ from thinwire.config.experiment import ArmConfig, Experiment
 from thinwire.config.lora_settings import LoraSettings
 from thinwire.config.settings import ColumnsConfig
 from thinwire.data.context_selection import check_selects_without_question
+from thinwire.data.passages import check_asks_without_question
 from thinwire.data.prompt_template import SLOTS, prompt_templates, template_for
 from thinwire.data.splits import Splits
 from thinwire.errors import ThinwireError, UsageError
@@ -81,9 +82,11 @@ def _obstacle(config: ArmConfig, own: set[Path], columns: ColumnsConfig, depth: 
     try:
         there = {slot for slot in SLOTS if getattr(columns, slot) is not None}
         there -= set() if config.context else {"context"}
-        template_for(prompt_templates(config.prompt.template, TASKS[config.task]), frozenset(there))
+        template = template_for(prompt_templates(config.prompt.template, TASKS[config.task]), frozenset(there))
         if "context" in there and "question" not in there:
             check_selects_without_question(config.prompt)
+        if "question" not in template.slots and config.reconstructs_text:
+            check_asks_without_question(config.blocks.reconstruction.modes)
         if depth is not None:
             config.lora.adapted_layers(depth)
         if config.supervision.kd_weight > 0 and config.supervision.teacher is not None:

@@ -17,7 +17,7 @@ from thinwire.adapter.block_embeddings import BlockEmbeddings
 from thinwire.adapter.starting import StartingPoint
 from thinwire.config.experiment import ArmConfig
 from thinwire.data.blocks import in_blocks
-from thinwire.data.passages import Passages, draw_passages, encode_passages, repeated
+from thinwire.data.passages import Passages, draw_passages, encode_passages, longest_text, to_be_measured
 from thinwire.data.prompts import Encoded
 from thinwire.errors import UsageError
 from thinwire.experiment.arm_inputs import ArmInputs
@@ -55,7 +55,12 @@ def with_text_start(runtime: Runtime, artifacts: ArtifactCache, inputs: ArmInput
     if not isinstance(embeddings, BlockEmbeddings) or not arm.reconstructs_text:
         return inputs
     passages, held_out = _passages(artifacts, arm)
-    start = StartingPoint(content_hash(_key(runtime, inputs, passages)))
+    size, room = embeddings.kind.size, _positions(lm)
+    longest, longest_held_out = longest_text(passages, size, room), longest_text(held_out, size, room)
+    start = StartingPoint(content_hash(_key(runtime, inputs, passages, longest)))
+    texts = [to_be_measured(held_out, one, longest_held_out) for one in held_out.prompts[:_MEASURED_PASSAGES]]
+    # Other held-out texts, as of changed data, do not change the weights.
+    result = StartingPoint(content_hash([start.key, [(text.prompt_ids, text.answer_ids) for text in texts]]))
     beside = arm.blocks.reconstruction.lora
     lora_settings = arm.lora.model_copy(update={"rank": 0}) if beside == "absent" else arm.lora
     with attached(lm.model, [lora_settings], [arm.seed]) as lora:
@@ -64,17 +69,16 @@ def with_text_start(runtime: Runtime, artifacts: ArtifactCache, inputs: ArmInput
         own = _weights(embeddings, lora)
 
         def trained() -> dict[str, Tensor]:
-            _train(runtime, arm, embeddings, lora, passages)
+            _train(runtime, arm, embeddings, lora, passages, longest)
             return own
 
         def measured() -> TextReconstruction:
-            texts = [repeated(held_out, one, _context_of(one)) for one in held_out.prompts[:_MEASURED_PASSAGES]]
             (in_blocks_,), _, blocks = in_blocks([texts], [], embeddings.kind, len(embeddings.source))
             return measure_writing(lm, embeddings.with_blocks(blocks), in_blocks_)
 
         for name, weight in start.weights(own, trained).items():
             own[name].copy_(weight)
-        found = start.measures(TextReconstruction, "text reconstruction", measured)
+        found = result.measures(TextReconstruction, "text reconstruction", measured)
         factors = inputs.starting_lora
         if lora and beside == "kept":
             factors = {name: factor.clone() for name, factor in lora.factors(0).items()}
@@ -88,10 +92,12 @@ def with_text_start(runtime: Runtime, artifacts: ArtifactCache, inputs: ArmInput
 
 
 def _passages(artifacts: ArtifactCache, arm: ArmConfig) -> tuple[Passages, Passages]:
-    """Return the passages to learn from, and those of the selection articles, to be repeated."""
-    modes, encoder = arm.blocks.reconstruction.modes, artifacts.questions(arm).encoded.encoder
+    """Return the passages to learn from, and those of the selection articles: to be repeated, or continued where
+    prompts have no question."""
+    encoder = artifacts.questions(arm).encoded.encoder
     train, held_out = artifacts.contexts()
-    to_learn, to_measure = encode_passages(train, encoder, modes), encode_passages(held_out, encoder, ["autoencoding"])
+    to_learn = encode_passages(train, encoder, arm.blocks.reconstruction.modes)
+    to_measure = encode_passages(held_out, encoder, ["autoencoding" if to_learn.slot else "continuation"])
     if not to_learn.prompts or not to_measure.prompts:
         raise UsageError(
             "training or selection questions have no contexts of 16 tokens or more to be written out of blocks; leave "
@@ -100,20 +106,25 @@ def _passages(artifacts: ArtifactCache, arm: ArmConfig) -> tuple[Passages, Passa
     return to_learn, to_measure
 
 
-def _context_of(passage: Encoded) -> tuple[int, ...]:
-    return passage.prompt_ids[passage.context.start : passage.context.stop]
+def _positions(lm: LanguageModel) -> int | None:
+    """Return the most positions that ``lm`` reads at once, with the answer; None if it sets no limit."""
+    return min((limit for limit in (lm.window, lm.most_positions) if limit is not None), default=None)
 
 
 def _train(
-    runtime: Runtime, arm: ArmConfig, embeddings: BlockEmbeddings, lora: StackedLora | None, passages: Passages
+    runtime: Runtime,
+    arm: ArmConfig,
+    embeddings: BlockEmbeddings,
+    lora: StackedLora | None,
+    passages: Passages,
+    longest: int | None,
 ) -> None:
-    """Train the encoder of ``embeddings`` and LoRA in place."""
+    """Train the encoder of ``embeddings`` and LoRA in place, on texts of at most ``longest`` tokens."""
     lm, setting, config = runtime.lm, arm.training.micro_batch_tokens, arm.blocks.reconstruction
     assert config.passages != "auto", "config.auto puts the number in"
-    drawn = list(draw_passages(passages, config.modes, config.passages, embeddings.kind.size, arm.seed))
+    drawn = list(draw_passages(passages, config.modes, config.passages, embeddings.kind.size, arm.seed, longest))
     _, visits, blocks = in_blocks([], drawn, embeddings.kind, len(embeddings.source))
     lengths = [len(visit.prompt_ids) + len(visit.answer_ids) for visit in visits]
-    _refuse_longer(lm, max(lengths))
     logger.info(
         "learning to write texts out of blocks of %d tokens: %d passages, %d positions",
         embeddings.kind.size,
@@ -149,16 +160,6 @@ def _train(
         )
 
 
-def _refuse_longer(lm: LanguageModel, longest: int) -> None:
-    """Refuse texts that take more positions, with their blocks and their prompt, than the model has."""
-    most = min((limit for limit in (lm.window, lm.most_positions) if limit is not None), default=longest)
-    if longest > most:
-        raise UsageError(
-            f"a text to be written out of its blocks takes {longest} positions with its prompt, and {lm.name} has "
-            f"{most}; shorten prompts (prompt.max_tokens), or leave this training out: blocks.reconstruction.passages=0"
-        )
-
-
 def _weights(embeddings: BlockEmbeddings, lora: StackedLora | None) -> dict[str, Tensor]:
     """Return all trained tensors by their names in the cache: those in use, no copies."""
     encoder = {f"{_ENCODER}{name}": parameter.data for name, parameter in embeddings.encoder.named_parameters()}
@@ -166,7 +167,7 @@ def _weights(embeddings: BlockEmbeddings, lora: StackedLora | None) -> dict[str,
     return encoder | {f"{_LORA}{name}": factor for name, factor in factors.items()}
 
 
-def _key(runtime: Runtime, inputs: ArmInputs, passages: Passages) -> dict[str, Any]:
+def _key(runtime: Runtime, inputs: ArmInputs, passages: Passages, longest: int | None) -> dict[str, Any]:
     """Return everything that determines the weights, except for rounding."""
     arm, lm = inputs.config, runtime.lm
     has_lora = arm.lora.rank > 0 and arm.blocks.reconstruction.lora != "absent"
@@ -176,6 +177,7 @@ def _key(runtime: Runtime, inputs: ArmInputs, passages: Passages) -> dict[str, A
     return {
         "model": lm.identity().model_dump(),
         "matrix": lm.embedding_hash(),
+        "layers": lm.layers_hash(),
         "made_by": [thinwire.__version__, torch.__version__, lm.device.type, str(fast_dtype(lm.device))],
         "contexts": [passage.prompt_ids for passage in passages.prompts],
         "requests": [passages.slot, dict(passages.requests), passages.end_id],
@@ -183,6 +185,9 @@ def _key(runtime: Runtime, inputs: ArmInputs, passages: Passages) -> dict[str, A
         "projection": inputs.block_projection.fingerprint() if inputs.block_projection else None,
         "lora": arm.lora.model_dump() if has_lora else None,
         "lora_start": [hashlib.sha256(factor.cpu().numpy().tobytes()).hexdigest() for factor in start.values()],
+        "longest": longest,
         "clip_norm": arm.training.clip_norm,
+        # With dropout, texts that share a beginning share its mask.
+        "share_prefixes": arm.training.share_prefixes,
         "seed": arm.seed,
     }

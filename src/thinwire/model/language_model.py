@@ -21,6 +21,9 @@ from thinwire.results.arm_record import ModelIdentity, ModelShape
 
 logger = logging.getLogger(__name__)
 
+_HASHED_NUMBERS = 1_024
+"""Numbers of a weight that its part of ``layers_hash`` is of, or as many as it has."""
+
 Batching = Literal["packed", "padded", "equal"]
 """How sequences of several lengths are computed together: ``packed`` into one row, with attention of Thinwire's own;
 or by the model's own forward pass and ``generate()``, in training padded on the right, in decoding padded on the left
@@ -193,6 +196,18 @@ class LanguageModel:
         """Return the SHA-256 of the embedding matrix's bytes, the cache key of everything derived from it."""
         raw = self.embedding_matrix.contiguous().cpu().view(torch.uint8).numpy()
         return hashlib.sha256(raw.data).hexdigest()
+
+    def layers_hash(self) -> str:
+        """Return a SHA-256 of some numbers of each weight of the decoder's layers: a quick cache key of what is trained
+        through them, as a fine-tuned model may keep its embedding matrix. The same on every device."""
+        digest = hashlib.sha256()
+        for number, layer in enumerate(self.layers):
+            for name, tensor in layer.state_dict().items():
+                numbers = tensor.detach().reshape(-1)
+                some = numbers[:: max(1, len(numbers) // _HASHED_NUMBERS)].contiguous().cpu().view(torch.uint8)
+                digest.update(f"{number} {name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
+                digest.update(some.numpy().data)
+        return digest.hexdigest()
 
     def packed_states(self, embeddings: Tensor, positions: Tensor, segments: Segments, cache: Any = None) -> Tensor:
         """Run the decoder, without its output head, over packed sequences, in ``A`` variants at once.
