@@ -192,3 +192,16 @@ def test_the_first_screen_says_positions_and_tokens(analysis):
     written = page.render(analysis, series())
     assert "positions for 340 tokens of a prompt" in written
     assert 'id="bytes"' not in written
+
+
+def test_a_sweep_of_blocks_misses_no_control_of_codecs(analysis):
+    assert [note for note in analysis.notes if "controls not run" in note] == []
+
+
+def test_the_design_counts_the_questions_that_there_were_and_needs_no_description(tmp_path):
+    run = run_of(tmp_path, block_records(), description="", training_questions=16, epochs=1)
+    analysis = analyse(read_results(run))
+    assert "**Design**: Model " in report_section.section(analysis)
+    assert "; 16 training questions x 1 epoch; 16 test questions; " in report_section.section(analysis)
+    assert "16 training questions" in page.render(analysis, None)
+    assert "16 questions, 1 epoch<" in page.render(analysis, None)

@@ -263,7 +263,9 @@ def _shares(results: Results) -> dict[str, ShareOfCeiling]:
 
 
 def _notes(results: Results) -> list[str]:
-    missing = [name for name in (CEILING, TEXT, CODEC) if name not in results.controls]
+    inputs = {runs[0].record.config["input"] for runs in results.groups.values()}
+    references = (CEILING, TEXT, CODEC) if inputs & {"adapter", "codec"} else (CEILING, TEXT)
+    missing = [name for name in references if name not in results.controls]
     notes = [f"controls not run: {', '.join(missing)}; what needs them is left out"] if missing else []
     for name, one in results.sweep.interactions.items():
         undone = [member for member in dict.fromkeys((*one.gain, *one.reference_gain)) if member not in results.groups]
