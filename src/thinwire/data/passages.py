@@ -90,16 +90,26 @@ def encode_passages(examples: Iterable[Example], encoder: PromptEncoder, modes: 
     """
     distinct = {example.context: example for example in examples if example.context.strip()}
     has_question = all(example.question for example in distinct.values())
-    if not has_question and tuple(modes) != ("continuation",):
-        raise UsageError(
-            "prompts without a question cannot ask for anything but the continuation of a text; set "
-            "blocks.reconstruction.modes=[continuation]"
-        )
+    if not has_question:
+        check_asks_without_question(modes)
     asked = (replace(example, question="x" if has_question else "") for example in distinct.values())
     prompts = [one for one in map(encoder.encode_prompt, asked) if len(one.context) >= _MIN_TOKENS]
     slot = _slot(encoder, prompts[0]) if has_question and prompts else None
     requests = {mode: _request_ids(encoder, prompts[0], slot, _QUESTIONS[mode]) for mode in modes} if slot else {}
     return Passages(prompts=prompts, slot=slot, requests=requests, end_id=encoder.end_id)
+
+
+def check_asks_without_question(modes: Sequence[Request]) -> None:
+    """Refuse to ask for more than to continue where prompts have no question that a request could stand for.
+
+    Raises:
+        UsageError: something else is asked for.
+    """
+    if set(modes) != {"continuation"}:
+        raise UsageError(
+            "prompts without a question cannot ask for anything but the continuation of a text; set "
+            "blocks.reconstruction.modes=[continuation]"
+        )
 
 
 def _slot(encoder: PromptEncoder, passage: Encoded) -> Slot:

@@ -68,7 +68,7 @@ def with_text_start(runtime: Runtime, artifacts: ArtifactCache, inputs: ArmInput
             return own
 
         def measured() -> TextReconstruction:
-            texts = [repeated(held_out, one, _context_of(one)) for one in held_out.prompts[:_MEASURED_PASSAGES]]
+            texts = _to_measure(held_out, arm)
             (in_blocks_,), _, blocks = in_blocks([texts], [], embeddings.kind, len(embeddings.source))
             return measure_writing(lm, embeddings.with_blocks(blocks), in_blocks_)
 
@@ -88,16 +88,26 @@ def with_text_start(runtime: Runtime, artifacts: ArtifactCache, inputs: ArmInput
 
 
 def _passages(artifacts: ArtifactCache, arm: ArmConfig) -> tuple[Passages, Passages]:
-    """Return the passages to learn from, and those of the selection articles, to be repeated."""
+    """Return the passages to learn from, and those of the selection articles, to be repeated; to be continued where
+    prompts have no question that could ask for more."""
     modes, encoder = arm.blocks.reconstruction.modes, artifacts.questions(arm).encoded.encoder
     train, held_out = artifacts.contexts()
-    to_learn, to_measure = encode_passages(train, encoder, modes), encode_passages(held_out, encoder, ["autoencoding"])
+    to_learn = encode_passages(train, encoder, modes)
+    to_measure = encode_passages(held_out, encoder, ["autoencoding"] if to_learn.slot else ["continuation"])
     if not to_learn.prompts or not to_measure.prompts:
         raise UsageError(
             "training or selection questions have no contexts of 16 tokens or more to be written out of blocks; leave "
             "this training out: blocks.reconstruction.passages=0"
         )
     return to_learn, to_measure
+
+
+def _to_measure(held_out: Passages, arm: ArmConfig) -> list[Encoded]:
+    found = held_out.prompts[:_MEASURED_PASSAGES]
+    if held_out.slot is None:
+        first = replace(held_out, prompts=found)
+        return list(draw_passages(first, ["continuation"], len(found), arm.blocks.size, arm.seed))
+    return [repeated(held_out, one, _context_of(one)) for one in found]
 
 
 def _context_of(passage: Encoded) -> tuple[int, ...]:
