@@ -186,11 +186,13 @@ def _reconstruction(runs: list[Finished]) -> dict[str, float | None]:
     found = [one for run in runs if (one := run.record.done.reconstruction)]
     at_start = [one for run in runs if (one := run.record.done.reconstruction_at_start)]
     rare = [bucket.cosine for one in found for bucket in one.by_frequency if bucket.least == 1]
+    written = [wrote.accuracy for run in runs if (wrote := run.record.done.text_reconstruction)]
     names = ("cosine", "relative_mse", "nearest_row_accuracy")
     return {
         **{name: fmean(getattr(one.overall, name) for one in found) if found else None for name in names},
         "cosine_at_start": fmean(one.overall.cosine for one in at_start) if at_start else None,
         "rare_cosine": fmean(rare) if rare else None,
+        "written": fmean(written) if written else None,
     }
 
 
