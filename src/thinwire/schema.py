@@ -94,7 +94,13 @@ _WORDS |= {"an object": "a mapping", "a valid string": "a text"}
 def _complaints(path: str, items: list[Any]) -> Iterator[str]:
     """Write the errors of one setting, which are several for a union, as one line, or a line for each that a validator
     found."""
+    # A list whose items are wrong counts as one without them.
+    items = [item for item in items if item["type"] != "too_short"] or items
     first = items[0]
+    if first["type"] == "too_short" and isinstance(first["input"], list):
+        least = first["ctx"]["min_length"]
+        yield f"{path}: has {first['ctx']['actual_length']} values; give {least} or more, or leave the setting out"
+        return
     if first["type"] == "missing":
         yield f"{path} is required; set it"
         return

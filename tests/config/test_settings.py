@@ -374,6 +374,11 @@ def test_settings_that_arms_share_are_those_that_only_an_experiment_has():
         ("lora.layers=some", "lora.layers: Input should be a valid integer or 'all', got 'some'"),
         ("lora.layers=0", "lora.layers: Input should be greater than 0 or 'all', got 0"),
         ("seeds=3", "seeds: Input should be a list, got 3"),
+        (
+            "blocks.reconstruction.modes=[cloze, autoencode]",
+            "blocks.reconstruction.modes: Input should be 'autoencoding', 'continuation', 'recall' or 'cloze', got ",
+        ),
+        ("blocks.reconstruction.modes=[]", "blocks.reconstruction.modes: has 0 values; give 1 or more, or leave the"),
         ("search=[1, 2]", "search: Input should be a mapping, got [1, 2]"),
         (
             "search.training.lora_lr=0.1",

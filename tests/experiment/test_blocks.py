@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 
+from task_rows import task_rows, write_rows
 from thinwire.api import CompressedLM
 from thinwire.checkpoints.load import check_has_matrix, find_arm
 from thinwire.config.experiment import ArmConfig
@@ -117,9 +118,42 @@ def test_such_an_arm_cannot_teach(run):
 def test_blocks_without_supervision_are_refused():
     with pytest.raises(UsageError, match="nothing would train the encoder"):
         build(ArmConfig, {"input": "blocks", "supervision": {"ce_weight": 0}}, where="arms.a")
+    with pytest.raises(UsageError, match="blocks are made of contexts"):
+        build(ArmConfig, {"input": "blocks", "context": False}, where="arms.a")
 
 
 def test_a_teacher_that_reads_text_is_told_apart_from_answers(run):
     steps = [row for row in lines(run / "k2_taught" / "diagnostics.jsonl") if row["event"] == "step"]
     assert all(row["loss"] == pytest.approx(row["kd"] + 0.5 * row["ce"], rel=1e-4) for row in steps)
     assert all(row["kd"] > 0 for row in steps)
+
+
+def test_texts_without_questions_are_continued_out_of_blocks(folder):
+    rows = {
+        split: write_rows(folder / f"texts_{split}.jsonl", task_rows("perplexity", range(*numbers)))
+        for split, numbers in (("train", (0, 18)), ("test", (30, 36)))
+    }
+
+    def made(**reconstruction):
+        return experiment(
+            folder,
+            task="perplexity",
+            data={
+                "train": str(rows["train"]),
+                "test": str(rows["test"]),
+                "selection_articles": 2,
+                "columns": {"question": None},
+            },
+            input="blocks",
+            blocks={"hidden": 16, "reconstruction": {"passages": 4, **reconstruction}},
+            baseline="k2",
+            supervision={"ce_weight": 1.0},
+            arms={"k2": {}},
+            controls={},
+        )
+
+    (record,) = run_sweep(made(modes=["continuation"]), folder / "texts")
+    assert record.error is None
+    assert record.done.text_reconstruction.passages == 6  # those of the selection articles
+    with pytest.raises(UsageError, match=r"k2 would fail: prompts without a question .*modes=\[continuation\]"):
+        run_sweep(made(), folder / "texts_repeated")

@@ -78,6 +78,28 @@ def test_choosing_sentences_by_no_question_is_an_obstacle_before_a_model_is_load
     assert obstacles(planned, Path("run"), ColumnsConfig()) == {}
 
 
+def test_blocks_without_a_context_or_a_question_to_ask_for_a_text_are_obstacles():
+    def found(columns, modes):
+        config = {"input": "blocks", "blocks": {"reconstruction": {"modes": modes}}}
+        planned = [Planned(name="k2", arm="k2", kind="arm", config=build(ArmConfig, config, where=""))]
+        return obstacles(planned, Path("run"), ColumnsConfig(**columns)).get("k2", "")
+
+    assert "the questions have no context" in found({"context": None}, ["autoencoding"])
+    assert "set blocks.reconstruction.modes=[continuation]" in found({"question": None}, ["recall", "continuation"])
+    assert found({"question": None}, ["continuation"]) == found({}, ["recall"]) == ""
+
+
+def test_passages_are_told_of_those_that_learn_from_them(folder, tmp_path):
+    blocks = {"reconstruction": {"passages": 1200}}
+    arms = {"k2": {"input": "blocks", "blocks": blocks}, "text": {"input": "text"}}
+    arms["k4"] = {"input": "blocks", "blocks": {"reconstruction": {"passages": 0}}}
+    planned = dry_run(experiment(folder, arms=arms, baseline="k2", controls={}), tmp_path / "run")
+    assert {run.name: run.passages for run in planned.runs} == {"k2": 1200, "text": 0, "k4": 0}
+    console = Console(file=io.StringIO(), width=200)
+    console.print(render_dry_run(planned))
+    assert "first 1,200 passages to be written out of blocks (blocks.reconstruction): k2\n" in console.file.getvalue()
+
+
 def test_arms_that_see_the_same_questions_in_the_same_order_are_one_group(folder, tmp_path):
     runs = by_name(dry_run(experiment(folder), tmp_path / "run"))
     assert runs["baseline"].group == runs["r2"].group

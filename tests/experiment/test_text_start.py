@@ -182,5 +182,5 @@ def held_out(folder, data):
 
 
 def test_blocks_of_no_context_are_refused():
-    with pytest.raises(UsageError, match="context is false: nothing is put into blocks; set input=text"):
+    with pytest.raises(UsageError, match="context is false, but blocks are made of contexts; set context to true"):
         build(ArmConfig, {"input": "blocks", "context": False}, where="arms.a")

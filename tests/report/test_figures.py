@@ -153,6 +153,14 @@ def test_the_standings_start_at_zero_and_are_sorted():
     assert [x for x, _ in marks(drawn)] == [round(at(f1), 1) for f1 in (0.5, 0.375, 0.25, 0.15625, 0.03125)]
 
 
+def test_the_standings_have_a_scale_from_zero_where_nothing_is_right():
+    items = [differences.Standing("k2", "k2 (best)", 0.0, "best"), differences.Standing("text", "text", 0.0, "control")]
+    drawn = standing.draw(items, "F1", 912).markup
+    left = text_width("k2 (best)", bold=True) + 16
+    assert [x for x, _ in marks(drawn)] == [round(left, 1)] * 2
+    assert ">-" not in drawn, "no label of a negative score"
+
+
 def test_parameters_stand_where_they_belong():
     (found,) = sizes.tradeoffs(example())  # of bytes there is one size alone
     assert [(p.label, p.size, p.group) for p in found.points] == [

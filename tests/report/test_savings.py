@@ -15,6 +15,7 @@ from thinwire.report.html import page
 from thinwire.report.markdown import report_section, results_section
 from thinwire.report.summary import summary_text
 from thinwire.report.write import write_reports
+from thinwire.results.arm_record import TextReconstruction
 from thinwire.results.read import read_results
 
 
@@ -192,3 +193,27 @@ def test_the_first_screen_says_positions_and_tokens(analysis):
     written = page.render(analysis, series())
     assert "positions for 340 tokens of a prompt" in written
     assert 'id="bytes"' not in written
+
+
+def test_a_sweep_of_blocks_misses_no_control_of_codecs(analysis):
+    assert [note for note in analysis.notes if "controls not run" in note] == []
+
+
+def test_the_design_counts_the_questions_that_there_were_and_needs_no_description(tmp_path):
+    run = run_of(tmp_path, block_records(), description="", training_questions=16, epochs=1)
+    analysis = analyse(read_results(run))
+    assert "**Design**: Model " in report_section.section(analysis)
+    assert "; 16 training questions x 1 epoch; 16 test questions; " in report_section.section(analysis)
+    assert "16 training questions" in page.render(analysis, None)
+    assert "16 questions, 1 epoch<" in page.render(analysis, None)
+
+
+def test_the_page_says_how_well_texts_are_written_out_of_blocks(tmp_path):
+    wrote = TextReconstruction(passages=3, tokens=100, cross_entropy=0.5, accuracy=0.875)
+    records = [block_record(name, text_reconstruction=wrote if name == "k2" else None) for name in ANSWERS]
+    analysis = analyse(read_results(run_of(tmp_path, records)))
+    assert {row.name: row.written for row in analysis.rows if row.written is not None} == {"k2": 0.875}
+    found = page.render(analysis, series()).split('id="frequency"')[1].split("</section>")[0]
+    assert ">k2</th>" in found
+    assert "87.5 %</td>" in found
+    assert ">k4</th>" not in found

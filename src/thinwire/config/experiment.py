@@ -138,9 +138,15 @@ class ArmConfig(Section):
         if self.input != "blocks":
             return self
         if not self.context:
-            raise ValueError("input is blocks, but context is false: nothing is put into blocks; set input=text")
+            raise ValueError(
+                "input is blocks and context is false, but blocks are made of contexts; set context to true, or input "
+                "to text"
+            )
         if self.has_trainable and not self.is_supervised:
-            raise ValueError("input is blocks, but all weights of supervision are 0: nothing would train the encoder")
+            raise ValueError(
+                "input is blocks, but all weights of supervision are 0: nothing would train the encoder; "
+                "set supervision.ce_weight above 0"
+            )
         return self
 
 

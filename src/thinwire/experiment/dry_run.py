@@ -20,7 +20,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from thinwire.config.auto import resolved
-from thinwire.config.experiment import Experiment
+from thinwire.config.experiment import ArmConfig, Experiment
 from thinwire.data.splits import Splits
 from thinwire.data.squad import Example
 from thinwire.errors import UsageError
@@ -53,6 +53,8 @@ class DryRunEntry:
     """Numbers of training, selection and test questions."""
     steps: int
     """Optimiser steps; 0 if nothing is trained."""
+    passages: int
+    """Passages that are written out of blocks before these steps; 0 without text reconstruction."""
     group: int | None
     """Number of its group: runs with the same number may train together. None for finished runs."""
     state: State
@@ -190,10 +192,29 @@ def _entry(
         changes=dict(leaves(changes)) | seed,
         questions={split: len(getattr(questions, split)) for split in ("train", "selection", "test")},
         steps=steps if config.has_trainable else 0,
+        passages=_passages(config),
         group=group,
         state=state,
         obstacle=obstacle,
     )
+
+
+def _passages(config: ArmConfig) -> int:
+    passages = config.blocks.reconstruction.passages if config.reconstructs_text else 0
+    assert passages != "auto", "resolved"
+    return passages
+
+
+def _text_reconstruction(runs: Sequence[DryRunEntry]) -> list[str]:
+    """Say which runs learn to write texts first, a line for each number of passages."""
+    learners: dict[int, list[str]] = {}
+    for run in runs:
+        if run.passages and run.state != "done":
+            learners.setdefault(run.passages, []).append(run.name)
+    return [
+        f"first {passages:,} passages to be written out of blocks (blocks.reconstruction): {', '.join(names)}"
+        for passages, names in learners.items()
+    ]
 
 
 def render_dry_run(planned: DryRun) -> Group:
@@ -217,6 +238,7 @@ def render_dry_run(planned: DryRun) -> Group:
         *planned.fewer_questions,
         f"test questions from {planned.test_source}",
         f"baseline {planned.baseline}",
+        *_text_reconstruction(planned.runs),
     ]
     if planned.candidates:
         total, most = sum(planned.candidates.values()), max(planned.candidates.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 from thinwire.checkpoints.load import check_arm, check_same_lora, find_arm
@@ -85,8 +85,8 @@ def _obstacle(config: ArmConfig, own: set[Path], columns: ColumnsConfig, depth: 
         template = template_for(prompt_templates(config.prompt.template, TASKS[config.task]), frozenset(there))
         if "context" in there and "question" not in there:
             check_selects_without_question(config.prompt)
-        if "question" not in template.slots and config.reconstructs_text:
-            check_asks_without_question(config.blocks.reconstruction.modes)
+        if config.input == "blocks":
+            _check_has_texts(config, there & set(template.slots))
         if depth is not None:
             config.lora.adapted_layers(depth)
         if config.supervision.kd_weight > 0 and config.supervision.teacher is not None:
@@ -102,6 +102,21 @@ def _obstacle(config: ArmConfig, own: set[Path], columns: ColumnsConfig, depth: 
     except ThinwireError as error:
         return str(error)
     return None
+
+
+def _check_has_texts(config: ArmConfig, there: Set[str]) -> None:
+    """Refuse blocks where there is no context to make them of, or none to ask about in the way that is set.
+
+    Args:
+        there: what prompts hold: ``context``, ``question``.
+
+    Raises:
+        UsageError: with what to set.
+    """
+    if "context" not in there:
+        raise UsageError("input is blocks, but the questions have no context; name its column: data.columns.context")
+    if "question" not in there and config.reconstructs_text:
+        check_asks_without_question(config.blocks.reconstruction.modes)
 
 
 def check_sizes(planned: Sequence[Planned], lm: LanguageModel) -> None:

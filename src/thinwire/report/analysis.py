@@ -186,11 +186,13 @@ def _reconstruction(runs: list[Finished]) -> dict[str, float | None]:
     found = [one for run in runs if (one := run.record.done.reconstruction)]
     at_start = [one for run in runs if (one := run.record.done.reconstruction_at_start)]
     rare = [bucket.cosine for one in found for bucket in one.by_frequency if bucket.least == 1]
+    written = [wrote.accuracy for run in runs if (wrote := run.record.done.text_reconstruction)]
     names = ("cosine", "relative_mse", "nearest_row_accuracy")
     return {
         **{name: fmean(getattr(one.overall, name) for one in found) if found else None for name in names},
         "cosine_at_start": fmean(one.overall.cosine for one in at_start) if at_start else None,
         "rare_cosine": fmean(rare) if rare else None,
+        "written": fmean(written) if written else None,
     }
 
 
@@ -263,7 +265,9 @@ def _shares(results: Results) -> dict[str, ShareOfCeiling]:
 
 
 def _notes(results: Results) -> list[str]:
-    missing = [name for name in (CEILING, TEXT, CODEC) if name not in results.controls]
+    inputs = {runs[0].record.config["input"] for runs in results.groups.values()}
+    references = (CEILING, TEXT, CODEC) if inputs & {"adapter", "codec"} else (CEILING, TEXT)
+    missing = [name for name in references if name not in results.controls]
     notes = [f"controls not run: {', '.join(missing)}; what needs them is left out"] if missing else []
     for name, one in results.sweep.interactions.items():
         undone = [member for member in dict.fromkeys((*one.gain, *one.reference_gain)) if member not in results.groups]

@@ -22,6 +22,8 @@ class AnalysedSweep(SweepIdentity):
     heading: AnalysisOnly[str | None] = None
     """The experiment's own heading for its section of a report."""
     motivation: AnalysisOnly[str | None] = None
+    training_questions: AnalysisOnly[int | None] = None
+    """Training questions that were drawn, fewer than were asked for if the data hold no more."""
     shared_paragraphs: int = 0
     """Test paragraphs that also occur in the training data."""
     test_questions: int | None = None

@@ -196,6 +196,8 @@ class AnalysisRow(Record):
     """Mean cosine of the rows that occur 1 to 9 times in the training prompts."""
     relative_mse: float | None = None
     nearest_row_accuracy: float | None = None
+    written: AnalysisOnly[float | None] = None
+    """Share of the tokens of held-out texts that are written rightly out of their blocks before the questions."""
     degeneration: Degeneration | None = None
     extractors: AnalysisOnly[dict[str, ExtractorScore]] = Field(default={})
     """Scores of the answers under each extractor, by its name: means over the seeds, as the score is."""

@@ -132,7 +132,8 @@ class Reconstruction(Record):
 
 
 class TextReconstruction(Record):
-    """How well held-out texts are written out of their blocks, each token after the right ones before it."""
+    """How well held-out texts are repeated out of their blocks, or continued where prompts have no question, each token
+    after the right ones before it."""
 
     passages: int
     """Held-out texts."""

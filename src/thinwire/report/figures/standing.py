@@ -24,7 +24,8 @@ def draw(standings: list[Standing], metric: str, width: float) -> Drawing:
     """A row each, highest first; the scale, of the score named ``metric``, starts at zero."""
     left = min(0.53 * width, max(text_width(item.label, bold=item.role == "best") for item in standings) + 16)
     right, row_height, top = width - 50, 23, 6
-    ticks = nice_ticks(0.0, max(item.score for item in standings), 4 if width < 600 else 8)
+    highest = max(item.score for item in standings) or 0.01  # one point, where all scores are 0
+    ticks = nice_ticks(0.0, highest, 4 if width < 600 else 8)
     scale = Scale(0.0, ticks[-1], left, right)
     bottom = top + row_height * len(standings) + 4
     parts = [line(scale(value), top, scale(value), bottom, "grid") for value in ticks]

@@ -10,6 +10,7 @@ from thinwire.report.code_sizes import shown_metrics
 from thinwire.report.figures import wire
 from thinwire.report.formatting import percent, whole
 from thinwire.report.html.markup import HtmlCell, HtmlColumn, figure, pairs, paragraph, section, table, text
+from thinwire.stats.words import count
 
 _TABLE = (
     ("matrix_bytes_original", "original matrix"),
@@ -80,7 +81,7 @@ def provenance(analysis: Analysis) -> str:
         ("model", model_name(sweep.model)),
         ("model revision", sweep.model.revision),
         ("embedding matrix, SHA-256", sweep.model.matrix_sha256),
-        ("training", f"{whole(sweep.samples)} questions, {sweep.epochs} epochs"),
+        ("training", f"{whole(sweep.training_questions or sweep.samples)} questions, {count(sweep.epochs, 'epoch')}"),
         ("thinwire", environment.thinwire),
         ("commit", f"{commit}{dirty}" if commit else None),
         ("python", environment.python),

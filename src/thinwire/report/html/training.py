@@ -37,14 +37,29 @@ def training(analysis: Analysis, series: Mapping[str, Any]) -> str:
 
 
 def reconstruction(analysis: Analysis, series: Mapping[str, Any]) -> str:
-    """Cosine by token frequency."""
-    found = frequency.figure(series)
+    """Cosine by token frequency, and how well texts are written out of blocks."""
+    found, written = frequency.figure(series), _written(analysis)
     if found is None:
-        return section("frequency", "Reconstruction", paragraph("Not measured in this run.", "empty"))
+        return section("frequency", "Reconstruction", written or paragraph("Not measured in this run.", "empty"))
     seed = first_seed(analysis)
     whose = paragraph(f"The adapter is that{seed}, as it is before the arms train.") if seed else ""
     halves = f'<div class="halves">{figure(found)}{_values(buckets(series))}</div>'
-    return section("frequency", "Reconstruction", whose, halves)
+    return section("frequency", "Reconstruction", whose, halves, written)
+
+
+def _written(analysis: Analysis) -> str:
+    """A line for each arm and control that learned to write texts; nothing where none did."""
+    columns = [HtmlColumn(name="configuration", numeric=False), HtmlColumn(name="written rightly")]
+    rows = [
+        ("", [HtmlCell(markup=text(row.name)), HtmlCell(markup=f"{100 * row.written:.1f} %", value=row.written)])
+        for row in analysis.rows
+        if row.written is not None
+    ]
+    caption = (
+        "Share of the tokens of held-out texts that are written rightly out of their blocks, each after the right ones "
+        "before it, before the arm learns from questions"
+    )
+    return table(columns, rows, caption) if rows else ""
 
 
 def _values(found: list[Bucket]) -> str:

@@ -52,7 +52,8 @@ def _eyebrow(analysis: Analysis) -> str:
     sweep = analysis.sweep
     sizes = sorted({row.n for row in analysis.rows if row.n})
     tested = f"{' or '.join(whole(size) for size in sizes)} test questions" if sizes else None
-    parts = [sweep.name, model_name(sweep.model), f"{whole(sweep.samples)} training questions", tested]
+    trained = f"{whole(sweep.training_questions or sweep.samples)} training questions"
+    parts = [sweep.name, model_name(sweep.model), trained, tested]
     return " · ".join(text(part) for part in parts if part)
 
 

@@ -23,6 +23,7 @@ from thinwire.report.markdown.tables import (
     table,
 )
 from thinwire.report.rows import AnalysisRow
+from thinwire.stats.words import count
 from thinwire.tasks.task import Task
 
 _ALPHA, _DELTA = "\u03b1", "\u0394"
@@ -61,10 +62,11 @@ def _columns(task: Task) -> tuple[MarkdownColumn, ...]:
 def _design(analysis: Analysis) -> str:
     sweep = analysis.sweep
     num_test = next(row.n for row in analysis.rows if row.n)
+    described = f"{one_line(sweep.description).removesuffix('.')}. " if sweep.description else ""
+    trained = count(sweep.training_questions or sweep.samples, "training question")
     return (
-        f"**Design**: {one_line(sweep.description)}. Model {model_name(sweep.model)}; {sweep.samples:,} training "
-        f"questions x {sweep.epochs} epochs; {num_test:,} test questions; epoch and arm chosen on held-out training "
-        "articles."
+        f"**Design**: {described}Model {model_name(sweep.model)}; {trained} x {count(sweep.epochs, 'epoch')}; "
+        f"{num_test:,} test questions; epoch and arm chosen on held-out training articles."
     )
 
 
