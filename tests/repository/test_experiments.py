@@ -50,6 +50,7 @@ def toy(file, inputs):
         "codec.vq.steps": 2,
         "codec.autoencoder.steps": 2,
         "codec.autoencoder.hidden": 8,
+        "blocks.reconstruction.passages": 2,
     }
     loaded = load_experiment(file)
     if loaded.task != "extractive_qa":
@@ -71,6 +72,8 @@ def toy(file, inputs):
             small[f"arms.{name}.reconstruction.steps"] = 2
         if (width := changes.get("codec", {}).get("compress_dim", 0)) > 32:  # the width of the tiny model's embeddings
             small[f"arms.{name}.codec.compress_dim"] = width // 4
+        if changes.get("blocks", {}).get("reconstruction", {}).get("passages"):
+            small[f"arms.{name}.blocks.reconstruction.passages"] = 2
         if changes.get("supervision", {}).get("kd_weight"):
             small[f"arms.{name}.supervision.teacher"] = "null"  # the model itself instead of a finished arm
         if changes.get("lora", {}).get("start_from"):
