@@ -129,9 +129,8 @@ def test_weights_from_texts_belong_to_their_projection(folder, tmp_path):
 
 
 def test_codes_wider_than_the_blocks_differ_are_warned_of_and_no_blocks_are_refused(folder, tmp_path, caplog):
-    made = blocks_experiment(
-        folder, arms={"narrow": {"blocks": {"size": 1, "code_width": 32}}, "none": {"context": False}}
-    )
+    cut = {"prompt": {"truncation": "right", "max_tokens": 3}}
+    made = blocks_experiment(folder, arms={"narrow": {"blocks": {"size": 1, "code_width": 32}}, "none": cut})
     lm = load(made.model)
     projections(made, lm, tmp_path, ["narrow"])
     assert "a smaller blocks.code_width" in caplog.text

@@ -48,3 +48,17 @@ def test_a_models_positions_limit_what_an_arm_reads_and_not_the_tokens_in_its_bl
     monkeypatch.setattr(question_cache, "decide_answer_form", lambda _, questions, ask: ask(questions))
     with pytest.raises(UsageError, match="encodes"):  # whichever form is likelier is asked of text
         cache.questions(undecided)
+
+
+def test_passages_are_encoded_once_for_all_block_sizes_and_again_for_other_requests(folder):
+    other = {"reconstruction": {"modes": ["recall"]}}
+    arms = {"k2": {}, "k3": {"blocks": {"size": 3}}, "recall": {"blocks": other}}
+    made = experiment(folder, baseline="k2", input="blocks", supervision={"ce_weight": 1.0}, arms=arms)
+    cache = QuestionCache(load(made.model), Splits(made.data, made.seed))
+    k2, k3, recall = (cache.passages(resolved(made.arm(name), "cpu")) for name in arms)
+    assert k2 is k3
+    assert recall is not k2
+    assert set(recall[0].requests) == {"recall"}
+    train, held_out = ({example.context for example in part} for part in Splits(made.data, 0).training_and_selection())
+    assert {passage.example.context for passage in k2[0].prompts} <= train
+    assert {passage.example.context for passage in k2[1].prompts} <= held_out

@@ -15,6 +15,7 @@ from thinwire.adapter.block_encoders import WeightedMean
 from thinwire.assets import is_fetched
 from thinwire.checkpoints.load import find_arm
 from thinwire.checkpoints.reading import as_read
+from thinwire.config.block_settings import BlockKind
 from thinwire.config.settings import ModelConfig, PromptConfig
 from thinwire.data.blocks import no_blocks
 from thinwire.data.prompts import PromptEncoder
@@ -137,7 +138,9 @@ def test_the_reader_of_blocks_finds_the_context_among_the_default_models_tokens(
         "x" * 50,
     ]
     questions = [encoder.encode(example(number, context=text)) for number, text in enumerate(texts)]
-    prompts, inputs = as_read(BlockEmbeddings(lm.embedding_matrix, made, no_blocks(3)), questions)
+    prompts, inputs = as_read(
+        BlockEmbeddings(lm.embedding_matrix, made, no_blocks(BlockKind(3, reads_context=False))), questions
+    )
     matrix = inputs.matrix(torch.float32)
     for prompt in prompts:
         before, _, after = encoder.render(replace(prompt.example, context="CONTEXT")).partition("CONTEXT")

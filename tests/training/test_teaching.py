@@ -39,10 +39,8 @@ def test_states_from_text_teach_as_the_teacher_in_the_step_does(is_padded):
 
 
 def test_a_student_that_reads_the_text_itself_has_nothing_to_learn():
-    setting, config = (
-        Setting(),
-        arm_config(input="text", lora={"rank": 2}, supervision={"ce_weight": 0, "kd_weight": 1}),
-    )
+    supervision = {"k_tokens": 2, "ce_weight": 0, "kd_weight": 1}
+    setting, config = Setting(), arm_config(input="text", lora={"rank": 2}, supervision=supervision)
     questions = taught(setting.questions, setting.questions, reads_text(setting.lm), 2)
     with attached(setting.lm.model, [config.lora], [0]) as lora:
         loss = MicroBatchLoss(setting.lm, [config], [setting.inputs(config)], lora, setting.mean_square, None)

@@ -27,8 +27,8 @@ from thinwire.codecs.base import Codec
 from thinwire.codecs.settings import CodecConfig
 from thinwire.codecs.table import codec_class
 from thinwire.config.experiment import ArmConfig, Experiment
+from thinwire.data.passages import Passages
 from thinwire.data.splits import Splits
-from thinwire.data.squad import Example
 from thinwire.errors import StorageError, ThinwireError, UsageError
 from thinwire.experiment.arm_inputs import ArmInputs, FittedCodec, PreparedQuestions
 from thinwire.experiment.block_codes import block_projection
@@ -119,14 +119,13 @@ class ArtifactCache:
         """
         return self._questions.questions(arm)
 
-    def contexts(self) -> tuple[list[Example], list[Example]]:
-        """Return the questions of the training articles and of the selection articles, drawn or not, which hold all
-        contexts that may be learned from, and held-out ones.
+    def passages(self, arm: ArmConfig) -> tuple[Passages, Passages]:
+        """Return the passages that ``arm`` learns from before its questions, and held-out ones to measure that.
 
         Raises:
-            UsageError: they cannot be read.
+            UsageError: as ``QuestionCache.passages``.
         """
-        return self._splits.training_and_selection()
+        return self._questions.passages(arm)
 
     def codec(self, arm: ArmConfig) -> FittedCodec:
         """Return the arm's codec: read from its file in the sweep's folder, or fitted and saved there."""

@@ -17,9 +17,8 @@ from thinwire.adapter.block_embeddings import BlockEmbeddings
 from thinwire.adapter.starting import StartingPoint
 from thinwire.config.experiment import ArmConfig
 from thinwire.data.blocks import in_blocks
-from thinwire.data.passages import Passages, draw_passages, encode_passages, longest_text, to_be_measured
+from thinwire.data.passages import Passages, draw_passages, longest_text, to_be_measured
 from thinwire.data.prompts import Encoded
-from thinwire.errors import UsageError
 from thinwire.experiment.arm_inputs import ArmInputs
 from thinwire.experiment.artifact_cache import ArtifactCache
 from thinwire.experiment.runtime import Runtime
@@ -54,7 +53,7 @@ def with_text_start(runtime: Runtime, artifacts: ArtifactCache, inputs: ArmInput
     arm, embeddings, lm = inputs.config, inputs.embeddings, runtime.lm
     if not isinstance(embeddings, BlockEmbeddings) or not arm.reconstructs_text:
         return inputs
-    passages, held_out = _passages(artifacts, arm)
+    passages, held_out = artifacts.passages(arm)
     size, room = embeddings.kind.size, _positions(lm)
     longest, longest_held_out = longest_text(passages, size, room), longest_text(held_out, size, room)
     start = StartingPoint(content_hash(_key(runtime, inputs, passages, longest)))
@@ -89,21 +88,6 @@ def with_text_start(runtime: Runtime, artifacts: ArtifactCache, inputs: ArmInput
         found.cross_entropy,
     )
     return replace(inputs, starting_lora=factors, text_reconstruction=found)
-
-
-def _passages(artifacts: ArtifactCache, arm: ArmConfig) -> tuple[Passages, Passages]:
-    """Return the passages to learn from, and those of the selection articles: to be repeated, or continued where
-    prompts have no question."""
-    encoder = artifacts.questions(arm).encoded.encoder
-    train, held_out = artifacts.contexts()
-    to_learn = encode_passages(train, encoder, arm.blocks.reconstruction.modes)
-    to_measure = encode_passages(held_out, encoder, ["autoencoding" if to_learn.slot else "continuation"])
-    if not to_learn.prompts or not to_measure.prompts:
-        raise UsageError(
-            "training or selection questions have no contexts of 16 tokens or more to be written out of blocks; leave "
-            "this training out: blocks.reconstruction.passages=0"
-        )
-    return to_learn, to_measure
 
 
 def _positions(lm: LanguageModel) -> int | None:
