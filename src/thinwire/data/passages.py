@@ -35,7 +35,7 @@ _QUOTED = 4, 12
 _RECALLED = 32
 """Most tokens to be written after a quotation."""
 
-_MOSTBLANK = 6
+_MOST_BLANK = 6
 """Most tokens of a blank."""
 
 
@@ -213,7 +213,7 @@ def _recalled(passages: Passages, passage: Encoded, context: tuple[int, ...], dr
 def _filled(passages: Passages, passage: Encoded, context: tuple[int, ...], draw: random.Random) -> Encoded:
     """Quote words of the context with a blank in them and ask for those that fill it."""
     before, blank, after = passages.requests["cloze"]
-    length = draw.randint(1, min(_MOSTBLANK, len(context) // 2))
+    length = draw.randint(1, min(_MOST_BLANK, len(context) // 2))
     first = draw.randrange(len(context) - length + 1)
     end = first + length
     left, right = draw.randint(*_QUOTED), draw.randint(*_QUOTED)
