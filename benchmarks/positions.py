@@ -28,7 +28,7 @@ from torch import Tensor
 from training import SHAPES, random_model
 
 from thinwire.adapter.block_embeddings import BlockEmbeddings
-from thinwire.adapter.block_encoders import make_block_encoder
+from thinwire.adapter.making import make_block_encoder
 from thinwire.config.block_settings import BlocksConfig
 from thinwire.config.settings import EvaluationConfig, ModelConfig, PromptConfig
 from thinwire.data.blocks import Blocks, in_blocks
@@ -174,7 +174,7 @@ def measure_context(
     shape, rows = lm.shape(), []
     for one in readings:
         prompts = many[one.size]
-        sizes = prompt_sizes(prompts.questions, one.config, lm.embedding_matrix.shape[1])
+        sizes = prompt_sizes(prompts.questions, one.config, lm.embedding_matrix.shape[1], shape)
         rows.append(
             {
                 "block_size": one.size,

@@ -1,22 +1,24 @@
 """Block encoders, by hand-worked cases, and the matrix in which blocks have rows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from thinwire.adapter import block_embeddings
 from thinwire.adapter.block_embeddings import BlockEmbeddings
-from thinwire.adapter.block_encoders import encoder_parameters, make_block_encoder
 from thinwire.adapter.block_projection import fit_projection
+from thinwire.adapter.making import encoder_parameters, make_block_encoder
 from thinwire.config.block_settings import BlockKind, BlocksConfig
 from thinwire.data.blocks import MISSING, Blocks, BlockTable, no_blocks
 from thinwire.data.prompts import Encoded
-from tiny_models import example
+from thinwire.model.first_layers import copy_of_first_layers
+from tiny_models import example, tiny_lm
 
 MATRIX = torch.tensor([[1.0, 0.0], [3.0, 2.0], [5.0, 8.0]])
-KIND = BlockKind(2, reads_context=False)
 BLOCKS = Blocks(
-    kind=KIND,
+    kind=BlockKind(2, reads_context=True),
     members=np.array([[0, 1], [2, MISSING], [1, 1]]),
     contexts=np.array([0, 0, 1]),
     places=np.array([0, 1, 0]),
@@ -30,7 +32,7 @@ def embeddings(encoder, blocks=BLOCKS, code_width=4):
     config = BlocksConfig(size=2, encoder=encoder, hidden=4, code_width=code_width)
     projection = fit_projection(MATRIX, BLOCKS.members, np.array([1, 2, 3]), config) if encoder == "pca" else None
     made = make_block_encoder(config, MATRIX, torch.Generator().manual_seed(0), projection)
-    return BlockEmbeddings(MATRIX, made, blocks)
+    return BlockEmbeddings(MATRIX, made, replace(blocks, kind=config.kind))
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
@@ -58,8 +60,9 @@ def test_the_matrix_has_rows_for_tokens_and_scored_blocks(encoder):
     matrix = made.matrix(torch.float32)
     assert matrix.shape == (3 + 2, 2)
     assert torch.equal(matrix, made(torch.arange(5)))
-    assert embeddings(encoder, no_blocks(KIND)).matrix(torch.float32).tolist() == MATRIX.tolist()
-    assert torch.equal(embeddings(encoder, no_blocks(KIND)).with_blocks(BLOCKS).matrix(torch.float32), matrix)
+    none = no_blocks(BLOCKS.kind)
+    assert embeddings(encoder, none).matrix(torch.float32).tolist() == MATRIX.tolist()
+    assert torch.equal(embeddings(encoder, none).with_blocks(BLOCKS).matrix(torch.float32), matrix)
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
@@ -76,32 +79,42 @@ def test_parameters_are_counted_and_each_gets_a_gradient(encoder):
         assert all(parameter.grad is not None for parameter in made.parameters())
 
 
-def transformer(blocks):
-    """A transformer of random weights over a matrix of width 8."""
-    matrix = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
-    config = BlocksConfig(size=2, encoder="transformer", hidden=16)
-    made = make_block_encoder(config, matrix, torch.Generator().manual_seed(0))
+def reading(encoder, blocks):
+    """An encoder that reads contexts, of random weights, over the tiny model's embeddings."""
+    lm = tiny_lm()
+    decoder = copy_of_first_layers(lm, 1) if encoder == "first_layers" else None
+    config = BlocksConfig(size=2, encoder=encoder, hidden=16)
+    made = make_block_encoder(config, lm.embedding_matrix, torch.Generator().manual_seed(0), decoder=decoder)
     with torch.no_grad():
         made.output.weight.normal_(generator=torch.Generator().manual_seed(1))
-    return BlockEmbeddings(matrix, made, blocks)
+    return BlockEmbeddings(lm.embedding_matrix, made, blocks)
 
 
-def test_a_transformer_reads_the_context_of_a_block_and_no_other():
-    made = transformer(BLOCKS)  # the blocks are ids 4 and 5 in a context, and 6 in another
-    rows = made(torch.arange(7))
-    assert torch.allclose(made(torch.tensor([0, 4, 5])), rows[[0, 4, 5]], atol=1e-5), "one context alone"
-    assert torch.allclose(made(torch.tensor([6])), rows[6:], atol=1e-5), "the other alone"
-    assert not torch.allclose(made(torch.tensor([4])), rows[4:5], atol=1e-2), "without the block after it"
-    moved = Blocks(kind=KIND, members=BLOCKS.members[:1], contexts=np.array([0]), places=np.array([5]), num_scored=1)
-    assert not torch.allclose(made.with_blocks(moved)(torch.tensor([4])), made(torch.tensor([4])), atol=1e-2)
+READERS = ("transformer", "first_layers")
 
 
-def test_the_matrix_of_blocks_that_read_contexts_keeps_each_context_whole(monkeypatch):
+@pytest.mark.parametrize("encoder", READERS)
+def test_blocks_that_read_contexts_read_their_own_and_no_other(encoder):
+    made = reading(encoder, BLOCKS)
+    first = len(made.source)  # and the next are in a context, the third in another
+    rows = made(torch.arange(first + 3))
+    assert torch.allclose(made(torch.tensor([0, first, first + 1])), rows[[0, first, first + 1]], atol=1e-5), "alone"
+    assert torch.allclose(made(torch.tensor([first + 2])), rows[first + 2 :], atol=1e-5), "the other alone"
+    assert not torch.allclose(made(torch.tensor([first])), rows[first], atol=1e-3), "without the block after it"
+    moved = replace(BLOCKS, members=BLOCKS.members[:1], contexts=np.array([0]), places=np.array([5]), num_scored=1)
+    # Rotary positions are relative: a context that begins elsewhere is the same one.
+    same = torch.allclose(made.with_blocks(moved)(torch.tensor([first])), made(torch.tensor([first])), atol=1e-3)
+    assert same == (encoder == "first_layers")
+
+
+@pytest.mark.parametrize("encoder", READERS)
+def test_the_matrix_of_blocks_that_read_contexts_keeps_each_context_whole(encoder, monkeypatch):
     monkeypatch.setattr(block_embeddings, "_TOGETHER", 2)
-    table = BlockTable(BlockKind(2, reads_context=True), 4)
+    table = BlockTable(BlockKind(2, reads_context=True), len(tiny_lm().embedding_matrix))
     for length in (6, 2, 4, 10, 3):
         ids = tuple(length * place % 4 for place in range(length))
         encoded = Encoded(example=example(0), prompt_ids=ids, answer_ids=(), dropped=0, context=range(length))
         table.in_blocks([encoded])
-    made = transformer(table.blocks(num_scored=len(table)))
-    assert torch.allclose(made.matrix(torch.float32), made(torch.arange(4 + len(table))), atol=1e-5)
+    made = reading(encoder, table.blocks(num_scored=len(table)))
+    whole = made(torch.arange(len(made.source) + len(table)))
+    assert torch.allclose(made.matrix(torch.float32), whole, atol=1e-5)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
 from thinwire.adapter.block_embeddings import BlockEmbeddings
-from thinwire.adapter.block_encoders import make_block_encoder
 from thinwire.adapter.block_projection import fit_projection
+from thinwire.adapter.making import make_block_encoder
 from thinwire.config.block_settings import BlocksConfig
 from thinwire.data.blocks import MISSING, blocks_apart
 from thinwire.errors import ThinwireError, UsageError

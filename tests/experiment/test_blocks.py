@@ -28,6 +28,7 @@ ARMS = {
     "k3_weighted": {"blocks": {"size": 3, "encoder": "weighted_mean"}},
     "k2_mean_lora": {"blocks": {"size": 2, "encoder": "mean"}, "lora": LORA},
     "k2_transformer": {"blocks": {"encoder": "transformer", "reconstruction": {"lora": "absent"}}, "lora": LORA},
+    "k2_first_layers": {"blocks": {"encoder": "first_layers", "layers": 1}, "lora": LORA},
     "k2_pca_lora": {"blocks": {"encoder": "pca", "code_width": 6}, "lora": LORA},
 }
 CONTROLS = {
@@ -35,7 +36,7 @@ CONTROLS = {
     "text": {"input": "text"},
 }
 TRAINED = {"k2_taught": "blocks", "k2": "blocks", "k2_lora": "both", "k3_weighted": "blocks"}
-TRAINED |= {"k2_mean_lora": "lora", "k2_transformer": "both", "k2_pca_lora": "both"}
+TRAINED |= {"k2_mean_lora": "lora", "k2_transformer": "both", "k2_first_layers": "both", "k2_pca_lora": "both"}
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from card_lines import code_of, said_by
 from thinwire.adapter.block_embeddings import BlockEmbeddings
-from thinwire.adapter.block_encoders import BlockEncoder, BlockMLP, make_block_encoder
+from thinwire.adapter.block_encoders import BlockEncoder, BlockMLP
 from thinwire.adapter.block_projection import fit_projection
+from thinwire.adapter.making import make_block_encoder
 from thinwire.api import CompressedLM
 from thinwire.checkpoints.load import find_arm
 from thinwire.checkpoints.reading import as_read

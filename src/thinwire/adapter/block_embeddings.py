@@ -10,6 +10,7 @@ from torch import Tensor
 from thinwire.adapter.block_encoders import BlockEncoder
 from thinwire.adapter.input_embeddings import InputEmbeddings
 from thinwire.data.blocks import MISSING, Blocks
+from thinwire.ops.context_attention import contexts_of
 
 _TOGETHER = 1_024
 """Blocks that are encoded at once where the encoder reads contexts: attention takes memory with their square."""
@@ -33,6 +34,7 @@ class BlockEmbeddings(InputEmbeddings):
             values = torch.from_numpy(getattr(blocks, name)).to(matrix.device)
             self.register_buffer(name, values, persistent=False)
         self.kind = blocks.kind
+        self._longest = int(blocks.places.max(initial=0)) + 1
         self._num_scored = blocks.num_scored
 
     def with_blocks(self, blocks: Blocks) -> BlockEmbeddings:
@@ -46,14 +48,24 @@ class BlockEmbeddings(InputEmbeddings):
         own = self.source[tokens.clamp(max=vocabulary - 1)].float()
         if len(self.members) == 0:
             return own
-        # Every id is encoded, also those of tokens, whose embeddings do not depend on it: shapes stay the same for all
-        # ids, as CUDA graphs need.
         is_token, number = tokens < vocabulary, (tokens - vocabulary).clamp(min=0)
-        members = self.members[number]
-        rows, is_there = self.source[members.clamp(min=0)].float(), members != MISSING
-        contexts = torch.where(is_token, -1, self.contexts[number])
-        encoded = self.encoder(rows, is_there, contexts, self.places[number])
+        if tokens.device.type == "cpu":
+            own[~is_token] = self._encoded(number[~is_token], self.contexts[number[~is_token]])
+            return own
+        # Every id is encoded, also those of tokens, as blocks alone whose embeddings nobody uses: shapes stay the same
+        # for all ids, as CUDA graphs need.
+        encoded = self._encoded(number, torch.where(is_token, -1, self.contexts[number]))
         return torch.where(is_token[:, None], own, encoded)
+
+    def _encoded(self, numbers: Tensor, contexts: Tensor) -> Tensor:
+        """Encode the blocks of these ``numbers`` and ``contexts``, ``[N]``; returns ``[N, D]`` float32."""
+        members = self.members[numbers]
+        rows, is_there = self.source[members.clamp(min=0)].float(), members != MISSING
+        if not self.kind.reads_context:
+            return self.encoder(rows, is_there)  # type: ignore[no-any-return]
+        return self.encoder(  # type: ignore[no-any-return]
+            rows, is_there, contexts_of(contexts, self.places[numbers], self.kind.size, self._longest)
+        )
 
     def matrix(self, dtype: torch.dtype) -> Tensor:
         """Return the embeddings of all token ids and of the blocks that are scored, ``[V + B, D]`` in ``dtype``."""

@@ -21,6 +21,7 @@ from thinwire.data.prompts import PromptEncoder
 from thinwire.data.text_tokens import Tokenizer
 from thinwire.determinism import generator
 from thinwire.errors import ThinwireError, UsageError
+from thinwire.model.first_layers import copy_of_first_layers
 from thinwire.model.language_model import LanguageModel
 from thinwire.model.loading import load
 from thinwire.model.lora import factor_layout
@@ -200,7 +201,9 @@ def load_parts(arm: FinishedArm) -> ArmParts:
             f"the arm was trained on {lm.name} at {arm.record.model.revision}, here is {lm.revision}; "
             "get that revision of the model"
         )
-    inputs = make_input_embeddings(arm.config, lm.embedding_matrix, codec.to(lm.device) if codec else None)
+    decoder = copy_of_first_layers(lm, arm.config.blocks.layers) if arm.config.copies_layers else None
+    codec = codec.to(lm.device) if codec else None
+    inputs = make_input_embeddings(arm.config, lm.embedding_matrix, codec, decoder=decoder)
     if isinstance(inputs, BlockEmbeddings) and arm.config.has_trained_input:
         file = arm.checkpoint / ENCODER_FILE
         own = inputs.encoder.saved()

@@ -57,7 +57,7 @@ class BlocksConfig(Section):
 
     size: Annotated[int, Field(ge=1, le=64)] = 2
     """Tokens in a block; 1 changes nothing but what is trained."""
-    encoder: Literal["mean", "weighted_mean", "mlp", "pca", "transformer"] = "mlp"
+    encoder: Literal["mean", "weighted_mean", "mlp", "pca", "transformer", "first_layers"] = "mlp"
     """What makes one embedding of those of a block: their ``mean``, which is not trained; a ``weighted_mean`` with a
     weight for each place and dimension; an ``mlp`` of one hidden layer beside a linear map; ``pca``, the same two over
     a code of ``code_width`` numbers, the principal components of the block's embeddings end to end; or a
@@ -69,13 +69,18 @@ class BlocksConfig(Section):
     hidden: Width = 2304
     """Width of the hidden layer of the ``mlp`` and of ``pca``, or of those of the ``transformer``."""
     layers: Annotated[int, Field(ge=1, le=64)] = 2
-    """Layers of the ``transformer``."""
+    """Layers of the ``transformer``, or how many ``first_layers`` copies."""
     reconstruction: TextReconstructionConfig = TextReconstructionConfig()
 
     @property
     def kind(self) -> BlockKind:
         """What makes two blocks the same one."""
-        return BlockKind(self.size, self.encoder == "transformer")
+        return BlockKind(self.size, self.reads_context)
+
+    @property
+    def reads_context(self) -> bool:
+        """Whether a block's embedding depends on its context."""
+        return self.encoder in ("transformer", "first_layers")
 
     def numbers_in_code(self, embedding_width: int) -> int:
         """Return how many numbers the code of a block has (``pca``).

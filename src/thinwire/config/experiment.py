@@ -112,6 +112,11 @@ class ArmConfig(Section):
         return self.blocks.kind if self.input == "blocks" else None
 
     @property
+    def copies_layers(self) -> bool:
+        """Whether the encoder of blocks begins with a copy of the model's first layers."""
+        return self.input == "blocks" and self.blocks.encoder == "first_layers"
+
+    @property
     def has_trained_input(self) -> bool:
         """Whether what makes the input embeddings has parameters that can be trained."""
         return self.input == "adapter" or (self.input == "blocks" and self.blocks.is_trained)

@@ -48,14 +48,8 @@ def effective_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     idle += [f"codec.{kind}." for kind in kinds if kind != found["codec.kind"]]
     if found["codec.compress_dim"] is not None:
         idle.append("codec.ratio")
-    if found["input"] == "blocks" and found["blocks.encoder"] != "transformer":
-        idle.append("blocks.layers")
-        if found["blocks.encoder"] not in ("mlp", "pca"):
-            idle.append("blocks.hidden")
-        if found["blocks.encoder"] == "mean":
-            idle.append("training.adapter_lr")
     if found["input"] == "blocks":
-        idle += [] if found["blocks.encoder"] == "pca" else ["blocks.code_width"]
+        idle += _idle_by_encoder(found["blocks.encoder"])
         idle += _idle_of_text_reconstruction(found)
     if found["prompt.style"] == "chat":
         idle.append("prompt.cue")
@@ -64,6 +58,17 @@ def effective_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     elif found.get("prompt.context_share", 1) == 1:
         idle.append("prompt.context_choice")
     return {path: value for path, value in found.items() if not path.startswith(tuple(idle))}
+
+
+def _idle_by_encoder(encoder: str) -> list[str]:
+    """Return the paths of settings without effect in an arm with this encoder of blocks."""
+    used_by = {
+        "blocks.hidden": ("mlp", "pca", "transformer"),
+        "blocks.layers": ("transformer", "first_layers"),
+        "blocks.code_width": ("pca",),
+    }
+    idle = [path for path, encoders in used_by.items() if encoder not in encoders]
+    return [*idle, "training.adapter_lr"] if encoder == "mean" else idle
 
 
 def _idle_of_text_reconstruction(found: Mapping[str, Any]) -> list[str]:

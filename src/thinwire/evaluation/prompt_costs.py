@@ -14,19 +14,22 @@ from thinwire.data.prompts import Encoded
 from thinwire.results.arm_record import ModelShape, PromptSizes
 
 
-def prompt_sizes(questions: Sequence[Encoded], blocks: BlocksConfig | None, width: int) -> PromptSizes:
+def prompt_sizes(
+    questions: Sequence[Encoded], blocks: BlocksConfig | None, width: int, shape: ModelShape
+) -> PromptSizes:
     """Return the mean sizes of the prompts of ``questions``, at least one.
 
     Args:
         blocks: how their contexts are put into blocks; None if all positions are tokens.
         width: numbers in an embedding.
+        shape: of the model that reads them.
     """
     lengths = [len(question.prompt_ids) for question in questions]
     return PromptSizes(
         tokens=fmean(question.num_tokens for question in questions),
         positions=fmean(lengths),
         squared_positions=fmean(length**2 for length in lengths),
-        encoder_flops=fmean(encoder_flops(blocks, width, len(q.context)) for q in questions) if blocks else 0.0,
+        encoder_flops=fmean(encoder_flops(blocks, width, len(q.context), shape) for q in questions) if blocks else 0.0,
     )
 
 
@@ -52,12 +55,12 @@ def cache_bytes(shape: ModelShape, positions: float) -> float:
     return numbers * shape.bytes_per_number * positions
 
 
-def encoder_flops(blocks: BlocksConfig, width: int, number: int) -> int:
+def encoder_flops(blocks: BlocksConfig, width: int, number: int, shape: ModelShape) -> float:
     """Return the FLOPs of encoding a context of ``number`` blocks of embeddings of ``width`` numbers, biases, norms and
     activations left out.
 
-    A matrix takes two for each weight and each block, or in a ``transformer`` each token; there, each of the context's
-    tokens also has a score and a weighted value of each other. A ``mean`` has additions alone.
+    A matrix takes two for each weight and each block, or in encoders that read contexts each token; there, each of the
+    context's tokens also has a score and a weighted value of each other. A ``mean`` has additions alone.
     """
     inputs = blocks.size * width
     match blocks.encoder:
@@ -74,3 +77,8 @@ def encoder_flops(blocks: BlocksConfig, width: int, number: int) -> int:
             tokens = number * blocks.size
             layer = 2 * tokens * (4 * width * width + 2 * width * blocks.hidden) + 4 * width * tokens * tokens
             return blocks.layers * layer + 4 * number * inputs * width
+        case "first_layers":
+            tokens = number * blocks.size
+            own = 2 * tokens * shape.layer_weights / shape.num_layers
+            own += 4 * shape.num_heads * shape.head_width * tokens * tokens
+            return blocks.layers * own + 4 * number * inputs * width

@@ -112,8 +112,9 @@ class ArmRun:
                 inputs.questions.encoded.test,
                 self.config.blocks if self.config.block_kind is not None else None,
                 self._runtime.lm.embedding_matrix.shape[1],
+                shape := self._runtime.lm.shape(),
             ),
-            model_shape=self._runtime.lm.shape(),
+            model_shape=shape,
             labels=inputs.questions.encoded.test[0].example.choices if self._task.has_labels else None,
         )
 

@@ -34,6 +34,7 @@ from thinwire.experiment.arm_inputs import ArmInputs, FittedCodec, PreparedQuest
 from thinwire.experiment.block_codes import block_projection
 from thinwire.experiment.question_cache import PromptKey, QuestionCache, prompt_key
 from thinwire.files import content_hash
+from thinwire.model.first_layers import copy_of_first_layers
 from thinwire.model.language_model import LanguageModel
 from thinwire.ops.device import fast_dtype
 from thinwire.progress import Display
@@ -80,7 +81,8 @@ class ArtifactCache:
         projection = block_projection(arm, self._lm, prepared, self._codec_folder)
         if fitted is None:
             blocks, at_start = prepared.blocks, None
-            embeddings = make_input_embeddings(arm, matrix, blocks=blocks, projection=projection)
+            decoder = copy_of_first_layers(self._lm, arm.blocks.layers) if arm.copies_layers else None
+            embeddings = make_input_embeddings(arm, matrix, blocks=blocks, projection=projection, decoder=decoder)
         else:
             embeddings = make_input_embeddings(arm, matrix, fitted.codec, fitted.codes)
             at_start = self._reconstruction_at_start(arm, embeddings, fitted)

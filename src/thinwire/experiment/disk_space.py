@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from thinwire.adapter.block_encoders import encoder_parameters
+from thinwire.adapter.making import encoder_parameters
 from thinwire.config.experiment import ArmConfig
 from thinwire.errors import StorageError, UsageError
 from thinwire.experiment.plan import Planned
@@ -60,7 +60,9 @@ def trained_parameters(config: ArmConfig, lm: LanguageModel) -> int:
             features = config.codec.code_width(width)
             number += width * (features + 1) + hidden * (features + 1) + width * (hidden + 1)
         elif config.input == "blocks" and config.blocks.is_trained:
-            number += encoder_parameters(config.blocks, width)
+            copied = lm.layers[: config.blocks.layers] if config.copies_layers else []
+            decoder = sum(parameter.numel() for layer in copied for parameter in layer.parameters())
+            number += encoder_parameters(config.blocks, width, decoder)
         if config.lora.is_trained:
             modules = [lm.model.get_submodule(name) for name in adapted_modules(lm.model, config.lora)]
             number += config.lora.rank * sum(module.in_features + module.out_features for module in modules)

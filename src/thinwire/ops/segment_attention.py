@@ -27,7 +27,7 @@ _WITHOUT_EFFECT = frozenset(
     {"dropout", "position_ids", "position_embeddings", "cache_position", "use_cache", "output_attentions", "is_causal"}
 )
 """Arguments that models hand on to attention and that change nothing here: dropout is off in evaluation mode."""
-_GROUPED_HEADS: dict[str, Any] = {"enable_gqa": True} if "enable_gqa" in signature(varlen_attn).parameters else {}
+GROUPED_HEADS: dict[str, Any] = {"enable_gqa": True} if "enable_gqa" in signature(varlen_attn).parameters else {}
 """Newer releases of torch need this argument if keys have fewer heads than queries; older ones do not have it."""
 
 
@@ -159,7 +159,7 @@ def _flash(q: Tensor, k: Tensor, v: Tensor, segments: Segments, scale: float) ->
         segments.key_room,
         scale=scale,
         window_size=(-1, 0),  # causal, the last query aligned with the last key
-        **_GROUPED_HEADS,
+        **GROUPED_HEADS,
     )
     assert isinstance(out, Tensor), "no auxiliary output was asked for"
     return out
