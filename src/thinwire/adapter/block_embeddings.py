@@ -12,8 +12,8 @@ from thinwire.adapter.input_embeddings import InputEmbeddings
 from thinwire.data.blocks import MISSING, Blocks
 from thinwire.ops.context_attention import contexts_of
 
-_TOGETHER = 1_024
-"""Blocks that are encoded at once where the encoder reads contexts: attention takes memory with their square."""
+_TOGETHER = 8_192
+"""Least number of blocks that are encoded at once where the encoder reads contexts, which are not divided."""
 
 
 class BlockEmbeddings(InputEmbeddings):

@@ -55,7 +55,7 @@ def context_attention(q: Tensor, k: Tensor, v: Tensor, contexts: Contexts, scale
     """
     if is_flash(q.device, v.dtype):
         ends, longest = contexts.ends, contexts.longest
-        out = varlen_attn(q, k, v, ends, ends, longest, longest, scale=scale, **GROUPED_HEADS)
+        out = varlen_attn(q, k, v, ends, ends, longest, longest, scale=scale, window_size=(-1, -1), **GROUPED_HEADS)
         assert isinstance(out, Tensor), "no auxiliary output was asked for"
         return out
     parts = [q[:0]]
