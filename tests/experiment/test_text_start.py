@@ -140,6 +140,17 @@ def test_texts_without_questions_are_continued_or_refused_before_anything_runs(i
     assert 3 * 23 <= record.done.text_reconstruction.tokens <= 3 * 27
 
 
+def test_texts_without_other_paragraphs_to_stand_beside_them_are_refused_before_anything_runs(inputs):
+    why = (
+        r"blocks\.reconstruction\.distractors takes other paragraphs .* no article of the training questions .* has two"
+    )
+    with pytest.raises(UsageError, match=why):
+        finished(inputs, blocks=blocks(distractors=1))
+    assert not (inputs / "run").exists()
+    unused = {"baseline": {"blocks": blocks(distractors=1, passages=0)}}
+    assert finished(inputs, arms=unused).done.text_reconstruction is None
+
+
 def test_where_nothing_learns_from_texts_arms_begin_untrained(inputs):
     arm = {"blocks": {"encoder": "mean", "reconstruction": {"lora": "absent"}}, "lora": LORA}
     record = finished(inputs, arms={"baseline": arm})
