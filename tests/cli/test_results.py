@@ -186,7 +186,7 @@ def test_a_mixed_folder_is_a_mistake(command, run, thinwire):
 
 def test_compare_names_the_columns_it_can_sort_by(run, thinwire):
     said = one_line(*thinwire("compare", run, "--sort", "luck"))
-    assert "--sort takes one of code_bits, params, score, em, difference, p, " in said
+    assert "--sort takes one of code_bits, positions, params, score, em, difference, p, " in said
     assert "'luck'" in said
 
 

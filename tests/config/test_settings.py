@@ -92,6 +92,22 @@ def test_an_arm_is_trainable_if_an_adapter_or_lora_learns(changes, trains):
 
 
 @pytest.mark.parametrize(
+    ("changes", "learns"),
+    [
+        ({"input": "blocks"}, True),
+        ({"input": "blocks", "blocks": {"encoder": "mean"}}, False),
+        ({"input": "blocks", "blocks": {"encoder": "mean"}, "lora": {"rank": 2}}, True),
+        ({"input": "blocks", "blocks": {"reconstruction": {"passages": 0}}}, False),
+        ({"input": "text", "lora": {"rank": 2}}, False),
+    ],
+)
+def test_without_epochs_an_arm_learns_if_it_learns_from_texts(changes, learns):
+    arms = {"baseline": {}, "x": {**changes, "training": {"epochs": 0}}}
+    arm = minimal(arms=arms).arm("x")
+    assert (arm.learns, arm.reconstructs_text, arm.has_trainable) == (learns, learns, False)
+
+
+@pytest.mark.parametrize(
     ("override", "path", "nearest"),
     [
         ("baselin=x", "baselin", "baseline"),

@@ -72,6 +72,14 @@ def test_what_it_suggests_for_a_table_of_ones_own_is_valid(elsewhere):
     assert (columns.context, columns.question, columns.answers) == ("passage", "query", "gold")
 
 
+def test_the_arms_of_fewer_positions_that_it_suggests_are_valid_and_differ_in_lora_alone(elsewhere):
+    made = taken_up(elsewhere, "  # k2: ", "  # k2_r16: ")
+    one, other = made.arm("k2"), made.arm("k2_r16")
+    assert (one.block_kind.size, one.reconstructs_text) == (2, True)
+    assert other.model_copy(update={"lora": one.lora}) == one
+    assert other.lora == made.arm("r16").lora
+
+
 @pytest.mark.parametrize("name", ["2026", "true", "null", "1.5"])
 def test_a_name_that_yaml_takes_for_another_value_is_quoted(name, elsewhere):
     file = elsewhere / "mine.yaml"

@@ -41,6 +41,13 @@ def test_arms_and_controls_that_train_run_with_every_seed_and_others_once():
     assert [(run.arm, run.kind) for run in runs[5:7]] == [("text_lora", "control")] * 2
 
 
+def test_a_control_that_learns_from_texts_alone_runs_with_every_seed():
+    own = {"input": "blocks", "training": {"epochs": 0}, "supervision": {"ce_weight": 1}}
+    untaught = {**own, "blocks": {"reconstruction": {"passages": 0}}}
+    runs = plan(experiment(controls={"written": own, "untaught": untaught}), ["written", "untaught"], "auto")
+    assert names(runs) == ["written", "written-seed5", "untaught"]
+
+
 def test_without_seeds_each_runs_once_with_its_own():
     controls = {"text_lora": {"input": "text", "lora": LORA, "seed": 7}}
     runs = plan(experiment(seeds=[], controls=controls), [], "auto")

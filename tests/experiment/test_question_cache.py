@@ -8,6 +8,7 @@ from thinwire.errors import UsageError
 from thinwire.experiment import question_cache
 from thinwire.experiment.question_cache import QuestionCache
 from thinwire.model.loading import load
+from tiny_models import write_squad
 from tiny_sweeps import experiment
 
 
@@ -48,6 +49,28 @@ def test_a_models_positions_limit_what_an_arm_reads_and_not_the_tokens_in_its_bl
     monkeypatch.setattr(question_cache, "decide_answer_form", lambda _, questions, ask: ask(questions))
     with pytest.raises(UsageError, match="encodes"):  # whichever form is likelier is asked of text
         cache.questions(undecided)
+
+
+def test_passages_may_have_the_contexts_that_questions_have_among_distractors(folder, tmp_path):
+    write_squad(tmp_path / "train.json", num_articles=6, paragraphs=6)
+    data = {"train": str(tmp_path / "train.json"), "test": str(folder / "test.json"), "selection_articles": 2}
+    arms = {"long": {"blocks": {"reconstruction": {"distractors": 2}}}, "short": {}}
+    made = experiment(folder, data=data, baseline="long", input="blocks", supervision={"ce_weight": 1.0}, arms=arms)
+    splits = Splits(made.data, made.seed)
+    lm, (long, short) = load(made.model), (resolved(made.arm(name), "cpu") for name in arms)
+    cache = QuestionCache(lm, splits)
+    for part, (found, single) in enumerate(zip(cache.passages(long), cache.passages(short), strict=True)):
+        paragraphs = {one.context for one in splits.training_and_selection()[part]}
+        assert len(found.prompts) == len(single.prompts) == len(paragraphs)
+        assert {one.example.context for one in single.prompts} == paragraphs
+        for one in found.prompts:
+            assert len(one.context) == len(one.example.context.encode())  # a byte is a token
+            assert len(set(one.example.context.split("\n\n")) & paragraphs) == 3
+    # Those of questions, if there are as many: with the same seed the same ones beside the same paragraph.
+    asked = made.data.model_copy(update={"distractors": 2, "test": str(tmp_path / "train.json")})
+    asked = Splits(asked.model_copy(update={"allow_shared_paragraphs": True}), made.seed)
+    drawn = asked.drawn(long.evaluation).train
+    assert {one.context for one in drawn} <= {one.example.context for one in cache.passages(long)[0].prompts}
 
 
 def test_passages_are_encoded_once_for_all_block_sizes_and_again_for_other_requests(folder):

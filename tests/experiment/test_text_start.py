@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from task_rows import columns_of, task_rows, write_rows
 from thinwire.config.auto import resolved
@@ -20,7 +21,7 @@ from thinwire.model.loading import load
 from thinwire.progress import Display
 from thinwire.schema import build
 from tiny_models import save_sweep_inputs, tiny_gemma, tiny_llama
-from tiny_sweeps import LORA, experiment
+from tiny_sweeps import LORA, evaluate, experiment
 
 LEARNING = {"passages": 8, "batch_size": 4, "encoder_lr": 0.01, "lora_lr": 0.05}
 
@@ -139,11 +140,42 @@ def test_texts_without_questions_are_continued_or_refused_before_anything_runs(i
     assert 3 * 23 <= record.done.text_reconstruction.tokens <= 3 * 27
 
 
+def test_texts_without_other_paragraphs_to_stand_beside_them_are_refused_before_anything_runs(inputs):
+    why = (
+        r"blocks\.reconstruction\.distractors takes other paragraphs .* no article of the training questions .* has two"
+    )
+    with pytest.raises(UsageError, match=why):
+        finished(inputs, blocks=blocks(distractors=1))
+    assert not (inputs / "run").exists()
+    unused = {"baseline": {"blocks": blocks(distractors=1, passages=0)}}
+    assert finished(inputs, arms=unused).done.text_reconstruction is None
+
+
 def test_where_nothing_learns_from_texts_arms_begin_untrained(inputs):
     arm = {"blocks": {"encoder": "mean", "reconstruction": {"lora": "absent"}}, "lora": LORA}
     record = finished(inputs, arms={"baseline": arm})
     assert record.done.text_reconstruction is None
     assert record.done.trainable_parameters.lora > 0
+
+
+@pytest.mark.parametrize("encoder", ["mlp", "mean"])
+def test_an_arm_without_epochs_learns_from_texts_alone_and_keeps_that(encoder, inputs):
+    settings = {
+        "blocks": {**blocks(encoder_lr=0.01, lora_lr=0.05), "encoder": encoder},
+        "lora": LORA,
+        "training": {"epochs": 0},
+    }
+    done = finished(inputs, **settings).done
+    assert done.training is None
+    assert done.text_reconstruction.tokens > 0
+    assert (done.trainable_parameters.adapter > 0, done.trainable_parameters.lora > 0) == (encoder == "mlp", True)
+    metrics, _ = evaluate(inputs / "run" / "baseline", inputs / "test.json")
+    assert metrics == done.test
+    (start,) = (inputs / "cache" / "adapters").glob("*.safetensors")
+    learned = load_file(start)
+    kept = load_file(inputs / "run" / "baseline" / "checkpoint" / "lora" / "adapter_model.safetensors")
+    assert kept
+    assert all(torch.equal(learned[f"lora.{name}"], factor) for name, factor in kept.items())
 
 
 def test_a_model_with_the_same_embeddings_and_other_layers_has_a_start_of_its_own(inputs):

@@ -94,3 +94,29 @@ def test_the_message_of_a_card_is_that_of_the_sweeps_own_prompts(tmp_path):
     card = (tmp_path / "out" / "README.md").read_text()
     assert r'message = "QUESTION\nA. FIRST OPTION\nB. SECOND OPTION"' in card
     assert 'chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": message}]' in card
+
+
+CUT = {
+    "beginning": "the beginning, 7 % of its tokens, rounded up (`prompt.context_share`)",
+    "bm25": "the sentences that BM25 scores highest against the question, in their order, the last one cut, 50 % of "
+    "its tokens, rounded up (`prompt.context_share`, `prompt.context_choice`)",
+}
+
+
+def test_a_card_says_how_contexts_were_shortened_and_that_they_have_to_be(tmp_path, run):
+    lora = {"rank": 2, "dropout": 0.0}
+    arms = {
+        "beginning": {"prompt": {"context_share": 0.07}, "input": "text", "lora": lora},
+        "bm25": {"prompt": {"context_share": 0.5, "context_choice": "bm25"}, "input": "text", "lora": lora},
+        "alone": {"prompt": {"context_share": 0.5}, "context": False, "input": "text", "lora": lora},
+    }
+    cut = finished_run(tmp_path, arms=arms, baseline="beginning", controls={})
+    for name, kept in CUT.items():
+        export(find_arm(cut / name, device="cpu"), tmp_path / name)
+        card = (tmp_path / name / "README.md").read_text()
+        assert row(card, "contexts") == f"shortened to {kept}"
+        assert f"nothing here shortens them: keep {kept}, before a context goes into the prompt" in card
+    export(find_arm(cut / "alone", device="cpu"), tmp_path / "alone")
+    export(find_arm(run / "baseline", device="cpu"), tmp_path / "whole")
+    for name in ("alone", "whole"):
+        assert "shorten" not in (tmp_path / name / "README.md").read_text()

@@ -11,6 +11,7 @@ from fault_runs import KINDS, differences, resumed_until_done, spread
 pytestmark = pytest.mark.slow
 
 MOMENTS = {"one by one": (1, 15), "in a group": (1, 25), "side by side": (0, 3), "on a GPU": (2, 12)}
+MOMENTS |= {"in blocks": (2, 15)}
 """Sweeps killed at random moments, in the short form and in the long one."""
 
 CHANGES = {"one by one": (1, 60), "in a group": (3, 80), "on a GPU": (2, 16)}
@@ -26,12 +27,16 @@ def test_a_sweep_killed_at_random_moments_ends_like_one_that_was_not(way, runs, 
     drawn, fell_short = random.Random(way), {}  # noqa: S311
     for case in range(number):
         run = tmp_path / str(case)
+        # Each learns from texts itself.
+        cache = tmp_path / f"cache-{case}" if way == "in blocks" else None
         for _ in range(1 + case % 3):  # some are killed again while they go on
-            started = runs.start("sweep", file, "--output", run, "--resume")
+            started = runs.start("sweep", file, "--output", run, "--resume", cache=cache)
             time.sleep(drawn.uniform(0, seconds))
             started.send(signal.SIGKILL)
             started.wait()
-        wrong = resumed_until_done(runs, file, run) or differences(run, expected)
+        wrong = resumed_until_done(runs, file, run, cache=cache) or differences(run, expected)
+        if cache and (left := [path.name for path in (cache / "adapters").glob("*/*")]):
+            wrong = wrong or f"left in the cache: {left}"
         if wrong:
             fell_short[case] = wrong
     assert fell_short == {}, f"{len(fell_short)} of {number}"

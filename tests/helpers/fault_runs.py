@@ -35,8 +35,16 @@ WAYS = {
     "in a group": {"group_size": 4, "worker_processes": 1},
     "side by side": {"group_size": 2, "worker_processes": 2},
     "on a GPU": {"group_size": 4, "worker_processes": 1},
+    "in blocks": {
+        "group_size": 1,
+        "worker_processes": 1,
+        "input": "blocks",
+        "supervision": {"ce_weight": 1.0},
+        "blocks": {"hidden": 8, "reconstruction": {"passages": 24, "batch_size": 2}},
+        "arms": {name: ARMS[name] for name in ("baseline", "r2")},
+    },
 }
-"""The ways in which arms run; all but the last on a CPU."""
+"""The ways in which arms run, one of them on a GPU. Those in blocks learn from texts first, for twelve steps."""
 
 ON_GPU = {"device": "cuda", "dtype": "bfloat16", "cuda_graphs": True}
 
@@ -231,10 +239,10 @@ def spread(calls, number):
     return sorted({1 + round(n * (calls - 1) / max(1, number - 1)) for n in range(number)})
 
 
-def resumed_until_done(runs, file, run, most=5):
+def resumed_until_done(runs, file, run, most=5, cache=None):
     """Resume a sweep until it is done; returns what is wrong with that, or None."""
     for _ in range(most):
-        ended = runs.run("sweep", file, "--output", run, "--resume")
+        ended = runs.run("sweep", file, "--output", run, "--resume", cache=cache)
         if ended.code == 0 and ended.is_clean:
             return None
         if "another process" not in ended.said:

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from block_runs import ANSWERS, INTERACTIONS, block_records
 from sweep_folder import ENVIRONMENT, FINISHED_AT, edit, failed, folder_of, header, replace_arm_record, write_run
 from sweep_folder import record as made
 from thinwire.files import write_json
@@ -15,7 +16,7 @@ from thinwire.report import compare
 from thinwire.report.compare import best_arm, format_table, load_rows, main, sort_rows
 from thinwire.report.summary import summary_text
 from thinwire.report.write import write_reports
-from thinwire.results.arm_record import TrainableParameters
+from thinwire.results.arm_record import PromptSizes, TrainableParameters
 from thinwire.results.read import read_results
 from thinwire.results.record import sealed
 from thinwire.results.sweep_header import read_header, write_header
@@ -107,6 +108,7 @@ def test_a_row_holds_fractions_and_sums(tmp_path):
         "selection_score": 0.375,
         "cosine": 0.961,
         "params": 235567,  # 1000 + 234567
+        "positions": None,  # every prompt takes all of them
         "code_bits": 2304,  # 144 floats of 2 bytes
         "distinct": 0.9,
         "minutes": 1.5,
@@ -186,6 +188,48 @@ def test_codes_of_different_size_have_their_bits_in_a_column(tmp_path):
     assert line_of(table, "text")[:2] == ["text", "-"]
     assert line_of(table, "broken")[:4] == ["broken", "-", "-", "failed"]
     assert "bits" not in format_table([row for row in rows if row["name"] != "lucky"])
+
+
+def with_prompts(one, positions, **config):
+    sizes = PromptSizes(tokens=400.0, positions=positions)
+    results = one.done.model_copy(update={"prompts": sizes})
+    return one.model_copy(update={"results": results, "config": {**one.config, **config}})
+
+
+@pytest.mark.parametrize("config", [{"input": "blocks"}, {"prompt": {"context_share": 0.5}}])
+def test_where_prompts_take_fewer_positions_there_is_a_column_for_them(config, tmp_path, capsys):
+    fewer, text = with_prompts(LUCKY, 1234.6, **config), with_prompts(CONTROL, 2000.0, input="text")
+    run = make_run(tmp_path / "run", [BASELINE, fewer, text, BROKEN])
+    assert main([str(run), "--sort", "positions"]) == 0
+    table = capsys.readouterr().out
+    assert table.splitlines()[0].split()[:3] == ["configuration", "positions", "trained"]
+    assert line_of(table, "lucky")[:3] == ["*", "lucky", "1,235"]
+    assert line_of(table, "text")[:2] == ["text", "2,000"]
+    assert line_of(table, "baseline")[:2] == ["baseline", "-"]  # a record of before they were counted
+    assert line_of(table, "broken")[:4] == ["broken", "-", "-", "failed"]
+    assert "positions" not in summary_text(run), "it has a table of its own"
+
+
+@pytest.mark.parametrize("config", [{"input": "text"}, {"prompt": {"context_share": 0.5}, "context": False}])
+def test_where_prompts_take_all_positions_there_is_no_column_for_them(config, tmp_path):
+    run = make_run(tmp_path / "run", [BASELINE, with_prompts(LUCKY, 200.0, **config)])
+    rows = load_rows(run)
+    assert [row["positions"] for row in rows] == [None, None]
+    assert "positions" not in format_table(rows)
+
+
+def test_positions_are_the_same_in_an_analysis_and_in_records(tmp_path, capsys):
+    run = write_run(tmp_path / "run", block_records(), ANSWERS, baseline="k2", interactions=INTERACTIONS)
+    write_reports(read_results(run))
+    main([str(run)])
+    table = capsys.readouterr().out
+    assert line_of(table, "k4")[:2] == ["k4", "115"]
+    (run / "analysis.json").unlink()
+    main([str(run)])
+    records = capsys.readouterr().out
+    assert [line.split()[:2] for line in records.splitlines() if "k4" in line] == [
+        line.split()[:2] for line in table.splitlines() if "k4" in line
+    ]
 
 
 def test_the_columns_of_the_table_line_up(tmp_path):

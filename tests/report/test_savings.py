@@ -6,6 +6,7 @@ import pytest
 
 from block_runs import ANSWERS, INTERACTIONS, block_record, block_records
 from small_analysis import example, interaction, series
+from sweep_folder import record as made
 from sweep_folder import write_run
 from thinwire.report import interaction_words, savings_table
 from thinwire.report.analysis import analyse
@@ -15,7 +16,7 @@ from thinwire.report.html import page
 from thinwire.report.markdown import report_section, results_section
 from thinwire.report.summary import summary_text
 from thinwire.report.write import write_reports
-from thinwire.results.arm_record import TextReconstruction
+from thinwire.results.arm_record import PromptSizes, TextReconstruction
 from thinwire.results.read import read_results
 
 
@@ -64,6 +65,21 @@ def test_every_rendering_has_a_row_for_each_arm_and_control(run):
     assert "| text_lora | 96.9 | 340 | 340 | 0.00625 | 0 | 0.0109 | 4 | 4 |" in written
     assert "blocks of 2 tokens, LoRA r16, all layers" in results_section.short_section(analysis)
     assert max(map(len, summary_text(run, analysis).splitlines())) <= 100
+
+
+def test_shortened_contexts_save_positions_too(tmp_path):
+    """Of a context of 300 tokens in a prompt of 340, half is kept."""
+    half = block_record("text_lora", prompts=PromptSizes(tokens=190, positions=190, squared_positions=190**2))
+    half = half.model_copy(
+        update={"config": {**half.config, "prompt": {**half.config["prompt"], "context_share": 0.5}}}
+    )
+    records = [made("baseline"), block_record("text_zero_shot"), half]
+    found = costs_of(analyse(read_results(write_run(tmp_path / "run", records, ANSWERS))))
+    assert found["text_lora"].positions == 190
+    assert found["text_zero_shot"].positions == 340
+    alone = half.model_copy(update={"config": {**half.config, "context": False}})
+    found = costs_of(analyse(read_results(write_run(tmp_path / "alone", [*records[:2], alone], ANSWERS))))
+    assert set(found.values()) == {None}, "there is no context to be shortened"
 
 
 def test_a_sweep_without_blocks_has_none_of_it(tmp_path):

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from thinwire.cache import cache_dir, locked
 from thinwire.errors import ThinwireError
+from thinwire.files import remove_file
 from thinwire.results.record import Record, read_record, write_record
 from thinwire.results.tensor_file import layout_of, read_tensors, write_tensors
 
@@ -30,6 +31,11 @@ class StartingPoint:
 
     key: str
 
+    @property
+    def folder(self) -> Path:
+        """A folder beside the weights for what ``train`` keeps until they are made; it is there while it runs."""
+        return self._path("")
+
     def weights(self, like: Mapping[str, Tensor], train: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
         """Return the weights by name, on the CPU: from the cache, or those that ``train`` returns. A damaged entry of
         the cache is made again, with a warning.
@@ -41,13 +47,15 @@ class StartingPoint:
         read = partial(read_tensors, path, layout_of(dict(like)), needs_hash=True)
         if (weights := _from_cache(path, read)) is not None:
             logger.info("starting weights: cached")
+            self._tidy()
             return weights
-        with locked(path.with_suffix("")):
+        with locked(self.folder):
             if (weights := _from_cache(path, read)) is not None:  # another process has made it meanwhile
                 return weights
             trained = train()
             _remove(path)
             write_tensors(path, dict(trained))
+            self._tidy()
         return read()
 
     def measures(self, kind: type[Measures], what: str, measure: Callable[[], Measures]) -> Measures:
@@ -68,6 +76,12 @@ class StartingPoint:
             _remove(path)
             write_record(path, measured)
         return measured
+
+    def _tidy(self) -> None:
+        """Remove what was kept until the weights were made, also by a process that was killed just then."""
+        if self.folder.is_dir():
+            for file in self.folder.iterdir():
+                remove_file(file)
 
     def _path(self, suffix: str) -> Path:
         return cache_dir() / "adapters" / f"{self.key}{suffix}"

@@ -31,9 +31,9 @@ def save_checkpoint(folder: Path, inputs: InputEmbeddings, lora: StackedLora | N
 
 
 def is_saved(config: ArmConfig) -> bool:
-    """Whether an arm of these settings leaves a checkpoint: it trains, or has an adapter or LoRA from its start."""
+    """Whether an arm of these settings leaves a checkpoint: it learns, or has an adapter or LoRA from its start."""
     starts_from = config.lora.rank > 0 and config.lora.start_from is not None
-    return config.has_trainable or config.has_trained_input or starts_from
+    return config.learns or config.has_trained_input or starts_from
 
 
 def checkpoint_files(config: ArmConfig) -> frozenset[str]:

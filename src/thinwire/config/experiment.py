@@ -123,8 +123,13 @@ class ArmConfig(Section):
 
     @property
     def has_trainable(self) -> bool:
-        """Whether any parameter of this arm is trained."""
+        """Whether any parameter of this arm is trained on questions."""
         return self.training.epochs > 0 and (self.has_trained_input or self.lora.is_trained)
+
+    @property
+    def learns(self) -> bool:
+        """Whether the arm is trained on questions, or on texts alone: its result depends on the seed."""
+        return self.has_trainable or self.reconstructs_text
 
     @property
     def has_block_codes(self) -> bool:
@@ -133,10 +138,11 @@ class ArmConfig(Section):
 
     @property
     def reconstructs_text(self) -> bool:
-        """Whether the encoder of blocks, or LoRA, is trained to write texts before it is trained on answers."""
+        """Whether the encoder of blocks, or LoRA, is trained to write texts: before it is trained on answers, or
+        instead if there are no epochs."""
         own = self.blocks.reconstruction
         trains = self.has_trained_input or (self.lora.is_trained and own.lora == "kept")
-        return self.input == "blocks" and self.training.epochs > 0 and trains and own.passages != 0
+        return self.input == "blocks" and trains and own.passages != 0
 
     @model_validator(mode="after")
     def _blocks_learn_from_answers(self) -> ArmConfig:

@@ -298,7 +298,8 @@ class TrainingConfig(Section):
     renamed: ClassVar[Mapping[str, str]] = {"pass_tokens": "micro_batch_tokens"}
 
     epochs: Annotated[int, Field(ge=0, le=100_000)] = 3
-    """Epochs over the training questions; 0 trains nothing."""
+    """Epochs over the training questions; 0 trains nothing on them, so an arm that reads blocks learns from
+    texts alone."""
     batch_size: Annotated[int, Field(gt=0, le=1_000_000)] = 32
     """Questions per optimiser step, independent of memory: a batch is split into micro-batches, but never reduced."""
     micro_batch_tokens: Tokens | Auto = "auto"

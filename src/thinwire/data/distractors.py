@@ -67,10 +67,22 @@ def check_distractors(task: TaskName, split: Sequence[Example], questions: str) 
             f"data.distractors puts other paragraphs beside that of a question, but question {without} of the "
             f"{questions} is not a question about a context; set data.distractors=0"
         )
+    check_other_paragraphs(split, questions, "data.distractors")
+
+
+def check_other_paragraphs(split: Sequence[Example], questions: str, setting: str) -> None:
+    """Refuse distractors where no article has any; arguments as in ``check_distractors``.
+
+    Args:
+        setting: the one that asks for them, by its path.
+
+    Raises:
+        UsageError: no article has more than one paragraph.
+    """
     if all(len(paragraphs) < 2 for paragraphs in _paragraphs_by_article(split).values()):
         raise UsageError(
-            f"data.distractors takes other paragraphs of the same article, but no article of the {questions} has two; "
-            "name articles by titles (data.columns.title), or set data.distractors=0"
+            f"{setting} takes other paragraphs of the same article, but no article of the {questions} has two; "
+            f"name articles by titles (data.columns.title), or set {setting}=0"
         )
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from thinwire.config.settings import DataConfig, EvaluationConfig
-from thinwire.data.distractors import check_distractors, with_distractors
+from thinwire.data.distractors import check_distractors, check_other_paragraphs, with_distractors
 from thinwire.data.labels import labels_of, with_options
 from thinwire.data.overlap import Overlap, shared_paragraphs
 from thinwire.data.sources import check_columns_apply, load_questions, load_test_questions
@@ -91,15 +91,31 @@ class Splits:
             for split, questions in zip(self._all, self._names, strict=True):
                 check_distractors(self._task.name, split, questions)
 
-    def training_and_selection(self) -> tuple[list[Example], list[Example]]:
+    def training_and_selection(self, distractors: int = 0) -> tuple[list[Example], list[Example]]:
         """Return all questions of the training articles and of the selection articles, drawn or not.
 
+        Args:
+            distractors: other paragraphs of their articles in each context, whatever ``data.distractors`` is.
+
         Raises:
-            UsageError: as ``drawn``.
+            UsageError: as ``drawn``, or there are no such paragraphs.
         """
         self.check()
         train, held_out, _ = self._all
-        return train, held_out
+        if not distractors:
+            return train, held_out
+        self.check_texts()
+        of_train, of_held_out = (with_distractors(one, one, distractors, self._seed) for one in (train, held_out))
+        return of_train, of_held_out
+
+    def check_texts(self) -> None:
+        """Check that texts can have other paragraphs beside them (``blocks.reconstruction.distractors``).
+
+        Raises:
+            UsageError: they cannot, or the questions cannot be read.
+        """
+        for split, questions in zip(self._all[:2], self._names[:2], strict=True):
+            check_other_paragraphs(split, questions, "blocks.reconstruction.distractors")
 
     @property
     def num_test_questions(self) -> int:

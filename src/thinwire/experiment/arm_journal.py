@@ -26,6 +26,7 @@ from thinwire.results.arm_record import (
     ResumedRun,
     Scores,
     Status,
+    TextReconstruction,
     create_arm_record,
     read_arm_record,
 )
@@ -81,6 +82,8 @@ class ArmJournal:
         self.seconds = 0.0
         """The arm's own time, plus its share of time spent together with other arms."""
         self.selections: list[Scores] = []
+        self.text_reconstruction: TextReconstruction | None = None
+        """What the arm had learned of texts before the questions, kept with its resume points."""
         self._model, self._data, self._environment, self._resume_key = model, data, environment, resume_key
         self._trackers, self._is_tracked = trackers, False
         self._started_at = now()
@@ -114,6 +117,7 @@ class ArmJournal:
             os.truncate(diagnostics, run.diagnostics_bytes)
         self.selections, self.seconds = list(run.selections), run.seconds
         self._started_at, self._resumed = run.started_at, run.runs
+        self.text_reconstruction = run.text_reconstruction
         self._bytes_after_step = run.diagnostics_bytes
         if os.path.lexists(batches := self.folder / BATCHES_FILE):
             self._batches = read_record(_DecodingBatches, batches, "record of decoding batches", self.folder)
@@ -196,6 +200,7 @@ class ArmJournal:
             seconds=self.seconds,
             started_at=self._started_at,
             runs=(*self._resumed, ResumedRun(epoch=state.epoch, step=state.step, environment=self._environment)),
+            text_reconstruction=self.text_reconstruction,
         )
         file = self.folder / state_name(Position(epoch=state.epoch, step=state.step))
         state.save(file, self._resume_key, run)

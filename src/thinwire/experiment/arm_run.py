@@ -96,7 +96,7 @@ class ArmRun:
             reconstruction = inputs.reconstruction(self._runtime.lm.embedding_matrix)
         trained = trainable_parameters(inputs.embeddings, self._lora, self._number)
         return ArmResults(
-            trainable_parameters=trained if training else TrainableParameters(adapter=0, lora=0),
+            trainable_parameters=trained if self.config.learns else TrainableParameters(adapter=0, lora=0),
             codec=self._codec_record(),
             reconstruction_at_start=inputs.reconstruction_at_start,
             reconstruction=reconstruction,

@@ -52,7 +52,7 @@ def bytes_to_write(
 
 def trained_parameters(config: ArmConfig, lm: LanguageModel) -> int:
     """Estimate the number of trained parameters of an arm: exact for LoRA, and for an adapter of codes of floats."""
-    if not config.has_trainable:
+    if not config.learns:
         return 0
     width, hidden, number = lm.embedding_matrix.shape[1], config.adapter.hidden, 0
     try:

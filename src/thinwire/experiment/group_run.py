@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from thinwire.experiment.plan import Planned
 from thinwire.experiment.resume import resume_key, set_aside, with_resume_point
 from thinwire.experiment.resume_points import commit, committed
 from thinwire.experiment.runtime import Runtime
+from thinwire.experiment.text_progress import write_text_progress
 from thinwire.experiment.text_start import with_text_start
 from thinwire.files import make_folder, remove_file, writing
 from thinwire.model.compile import compiled_layers
@@ -37,6 +39,7 @@ from thinwire.training.autotune import is_tried
 from thinwire.training.microbatch_loss import Teacher
 from thinwire.training.state import TrainingState
 from thinwire.training.teaching import reads_text, taught
+from thinwire.training.text_reconstruction import TextTrainingError
 from thinwire.training.trainer import train
 
 logger = logging.getLogger(__name__)
@@ -146,7 +149,7 @@ def _run_from(
     states: Sequence[TrainingState | None],
     sweep_folder: Path,
 ) -> None:
-    ready = _prepared(runtime, artifacts, journals, states)
+    ready = _prepared(runtime, artifacts, journals, states, sweep_folder)
     if not ready:
         return
     configs = [inputs.config for _, inputs, _ in ready]
@@ -175,6 +178,7 @@ def _prepared(
     artifacts: ArtifactCache,
     journals: Sequence[ArmJournal],
     states: Sequence[TrainingState | None],
+    sweep_folder: Path,
 ) -> list[tuple[ArmJournal, ArmInputs, TrainingState | None]]:
     """Make the inputs of each arm; arms whose inputs cannot be made fail.
 
@@ -186,11 +190,33 @@ def _prepared(
         with _failing([journal]):
             config = journal.planned.config
             adapted_modules(runtime.lm.model, config.lora)  # raises if the model lacks the modules to adapt
-            prepared.append((journal, with_text_start(runtime, artifacts, artifacts.arm_inputs(config)), state))
+            inputs = _started(runtime, artifacts, journal, state, sweep_folder)
+            prepared.append((journal, inputs, state))
     share = (time.perf_counter() - started) / len(journals)
     for journal in journals:
         journal.seconds += share
     return prepared
+
+
+def _started(
+    runtime: Runtime,
+    artifacts: ArtifactCache,
+    journal: ArmJournal,
+    state: TrainingState | None,
+    sweep_folder: Path,
+) -> ArmInputs:
+    """Make the inputs of an arm, trained on texts if they are to be; a resumed arm has all weights of it already."""
+    inputs = artifacts.arm_inputs(journal.planned.config)
+    if state is not None and journal.text_reconstruction is not None:
+        return replace(inputs, text_reconstruction=journal.text_reconstruction)
+
+    def on_keeping(step: int) -> None:
+        journal.check_claim()
+        write_text_progress(sweep_folder, journal.name, step)
+
+    inputs = with_text_start(runtime, artifacts, inputs, on_keeping)
+    journal.text_reconstruction = inputs.text_reconstruction
+    return inputs
 
 
 @contextmanager
@@ -209,7 +235,7 @@ def _failing(journals: Sequence[ArmJournal]) -> Iterator[None]:
     except Exception as error:  # noqa: BLE001 - recorded with its traceback
         interruption.check()
         for journal in journals:
-            journal.fail(error)
+            journal.fail(error, is_final=isinstance(error, TextTrainingError))
 
 
 def _train(

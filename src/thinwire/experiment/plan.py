@@ -84,12 +84,12 @@ def _chosen_controls(experiment: Experiment, controls: Controls) -> list[str]:
 def _left_out(experiment: Experiment, controls: Controls) -> list[str]:
     if controls != "auto" or experiment.data.samples > _SMALL_RUN:
         return []
-    return [name for name in experiment.controls if experiment.arm(name).has_trainable]
+    return [name for name in experiment.controls if experiment.arm(name).learns]
 
 
 def _with_seeds(name: str, kind: Kind, experiment: Experiment) -> list[Planned]:
     config = experiment.arm(name)
-    if kind == "control" and not config.has_trainable:
+    if kind == "control" and not config.learns:
         return [Planned(name=name, arm=name, kind=kind, config=config)]
     return [
         Planned(

@@ -50,7 +50,7 @@ class QuestionCache:
     def __init__(self, lm: LanguageModel, splits: Splits) -> None:
         self._lm, self._splits = lm, splits
         self._prepared: dict[PromptKey, PreparedQuestions] = {}
-        self._passages: dict[tuple[PromptKey, tuple[Request, ...]], tuple[Passages, Passages]] = {}
+        self._passages: dict[tuple[PromptKey, tuple[Request, ...], int], tuple[Passages, Passages]] = {}
 
     def questions(self, arm: ArmConfig) -> PreparedQuestions:
         """Return the questions of ``arm``, in which ``auto`` is already resolved.
@@ -77,10 +77,10 @@ class QuestionCache:
         Raises:
             UsageError: there are none, or prompts have no place for what is asked of them.
         """
-        modes = arm.blocks.reconstruction.modes
-        key = prompt_key(arm)._replace(block_kind=None), modes
+        modes, distractors = arm.blocks.reconstruction.modes, arm.blocks.reconstruction.distractors
+        key = prompt_key(arm)._replace(block_kind=None), modes, distractors
         if key not in self._passages:
-            train, held_out = self._splits.training_and_selection()
+            train, held_out = self._splits.training_and_selection(distractors)
             encoder = self._as_text(arm).encoded.encoder
             to_learn = encode_passages(train, encoder, modes)
             to_measure = encode_passages(held_out, encoder, ["autoencoding" if to_learn.slot else "continuation"])

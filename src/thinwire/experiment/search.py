@@ -47,7 +47,7 @@ def candidates(experiment: Experiment, name: str) -> list[Candidate]:
     experiment asks about. A combination leaves out the settings that have no effect beside its other values.
     """
     config = experiment.arm(name)
-    if not config.has_trainable:
+    if not config.learns:
         return []
     own = dict(leaves(_changes(experiment, name)))
     grids = {

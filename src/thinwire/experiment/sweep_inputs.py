@@ -52,6 +52,8 @@ def read_splits(
     splits = splits or Splits(experiment.data, experiment.seed, TASKS[experiment.task])
     for evaluation in dict.fromkeys(resolved(run.config, device.type).evaluation for run in planned):
         splits.drawn(evaluation)
+    if any(run.config.reconstructs_text and run.config.blocks.reconstruction.distractors for run in planned):
+        splits.check_texts()
     return splits
 
 

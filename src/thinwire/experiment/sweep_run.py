@@ -32,6 +32,7 @@ from thinwire.experiment.scheduling import (
     num_worker_processes,
 )
 from thinwire.experiment.search import with_choices
+from thinwire.experiment.text_progress import text_progress
 from thinwire.experiment.work import work
 from thinwire.files import content_hash, has_hard_links, remove_partial_files, write_bytes, write_text
 from thinwire.model.language_model import LanguageModel
@@ -265,9 +266,12 @@ class SweepRun:
             return False  # another worker has begun it again just now
 
     def _progress(self, together: Sequence[Planned]) -> int:
-        """Return a number that grows as the resume points of a group do."""
+        """Return a number that grows as the resume points of a group do, those of training on texts included."""
         points = committed(self._folder)
-        return sum(points[run.name].progress for run in together if run.name in points)
+        return sum(
+            points[run.name].progress if run.name in points else text_progress(self._folder, run.name)
+            for run in together
+        )
 
     def _remove_superseded(self, records: Mapping[str, ArmRecord]) -> None:
         """Remove resume points that no longer count."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,17 +23,21 @@ from thinwire.data.prompts import Encoded
 from thinwire.experiment.arm_inputs import ArmInputs
 from thinwire.experiment.artifact_cache import ArtifactCache
 from thinwire.experiment.runtime import Runtime
+from thinwire.experiment.text_start_files import TextStartFiles
 from thinwire.files import content_hash
 from thinwire.model.compile import compiled_layers
 from thinwire.model.language_model import LanguageModel
 from thinwire.model.lora import StackedLora, attached
 from thinwire.model.memory import training_micro_batch_tokens
 from thinwire.ops.device import fast_dtype
+from thinwire.ops.threads import computing_with
 from thinwire.results.arm_record import TextReconstruction
 from thinwire.training.autotune import is_tried
 from thinwire.training.job import StepMetrics
+from thinwire.training.state import TrainingState
 from thinwire.training.teaching import reads_text, taught
-from thinwire.training.text_reconstruction import measure_writing, train_to_write
+from thinwire.training.text_reconstruction import TextTrainingError, measure_writing, train_to_write
+from thinwire.training.trainer import SaveStates
 
 logger = logging.getLogger(__name__)
 
@@ -42,13 +47,23 @@ _ENCODER, _LORA = "encoder.", "lora."
 """What the names of the weights in the cache begin with."""
 
 
-def with_text_start(runtime: Runtime, artifacts: ArtifactCache, inputs: ArmInputs) -> ArmInputs:
+def with_text_start(
+    runtime: Runtime,
+    artifacts: ArtifactCache,
+    inputs: ArmInputs,
+    on_keeping: Callable[[int], None] = lambda _: None,
+) -> ArmInputs:
     """Return the inputs with trained encoder and LoRA, if they are to be trained on texts first: out of the cache, or
-    trained now.
+    trained now, from the resume point in the cache if an earlier training was interrupted.
+
+    Args:
+        on_keeping: called before a resume point is written, with the number of steps done; may raise.
 
     Raises:
         UsageError: there is no text to learn from.
-        ThinwireError: the training diverges.
+        TextTrainingError: the training diverges, or did so before.
+        StorageError: a resume point cannot be written.
+        Interrupted: a signal has asked for the end, and a resume point is saved.
     """
     arm, embeddings, lm = inputs.config, inputs.embeddings, runtime.lm
     if not isinstance(embeddings, BlockEmbeddings) or not arm.reconstructs_text:
@@ -65,10 +80,29 @@ def with_text_start(runtime: Runtime, artifacts: ArtifactCache, inputs: ArmInput
     with attached(lm.model, [lora_settings], [arm.seed]) as lora:
         if lora and inputs.starting_lora:
             lora.start(0, inputs.starting_lora)
-        own = _weights(embeddings, lora)
+        own, files = _weights(embeddings, lora), TextStartFiles(start.folder, start.key)
 
         def trained() -> dict[str, Tensor]:
-            _train(runtime, arm, embeddings, lora, passages, longest)
+            files.check_not_failed()
+            state = files.resume_point()
+            if state is not None:
+                logger.info("text reconstruction: going on after step %d", state.step)
+            try:
+                # A resumed training goes on with as many threads, or sums would be rounded differently.
+                with computing_with(state.cpu_threads if state else None):
+                    _train(
+                        runtime,
+                        arm,
+                        embeddings,
+                        lora,
+                        passages,
+                        longest,
+                        state,
+                        partial(files.save, on_keeping=on_keeping),
+                    )
+            except TextTrainingError as error:
+                files.fail(error)
+                raise
             return own
 
         def measured() -> TextReconstruction:
@@ -102,6 +136,8 @@ def _train(
     lora: StackedLora | None,
     passages: Passages,
     longest: int | None,
+    resume_from: TrainingState | None,
+    save_states: SaveStates,
 ) -> None:
     """Train the encoder of ``embeddings`` and LoRA in place, on texts of at most ``longest`` tokens."""
     lm, setting, config = runtime.lm, arm.training.micro_batch_tokens, arm.blocks.reconstruction
@@ -120,7 +156,7 @@ def _train(
         with lora.disabled() if lora else nullcontext():
             taught_visits = taught(visits, drawn, reads_text(lm), max(len(visit.answer_ids) for visit in visits))
     with (
-        runtime.display.task("text reconstruction") as task,
+        runtime.display.task("text reconstruction", before=resume_from.step if resume_from else 0) as task,
         compiled_layers(lm, runtime.compile_layers, sum(lengths)) as compiled,
     ):
 
@@ -141,6 +177,8 @@ def _train(
             is_tried=is_tried(lm.device, setting),
             use_cuda_graphs=runtime.use_cuda_graphs,
             on_step=on_step,
+            resume_from=resume_from,
+            save_states=save_states,
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import huggingface_hub
 import transformers
 
+from thinwire.config.experiment import ArmConfig
 from thinwire.export.origin import Origin
 from thinwire.export.prepared import PreparedArm
 from thinwire.export.scores import scores
@@ -100,6 +101,11 @@ def _remarks(prepared: PreparedArm, origin: Origin, form: Format) -> list[str]:
             "Thinwire trained and scored it with this plain prompt and greedy decoding, and ended an answer at a line "
             "end too; here, take its first line."
         )
+    if kept := _kept_of_contexts(prepared.arm.config):
+        found.append(
+            f"It was trained and scored on shortened contexts, and nothing here shortens them: keep {kept}, before a "
+            "context goes into the prompt. `thinwire evaluate` and `CompressedLM.answer` do so with the arm itself."
+        )
     if form == "peft" and prepared.is_rebuilt and prepared.head_is_tied:
         found.append(
             "The base model's output head shares its matrix with the input embeddings, and must keep it: do not set "
@@ -143,6 +149,8 @@ def _settings(prepared: PreparedArm, header: SweepHeader) -> list[tuple[str, str
         rows.append(("codes, adapter and codec", f"{stored / 1e6:,.2f} MB for a matrix of {whole / 1e6:,.2f}"))
         decoded = "by the codec" if arm.config.input == "codec" else "by a trained adapter"
         rows.append(("embeddings rebuilt", decoded))
+    if shortened := _kept_of_contexts(arm.config):
+        rows.append(("contexts", f"shortened to {shortened}"))
     lora = arm.config.lora
     if prepared.parts.factors is None:
         rows.append(("LoRA", "none"))
@@ -164,6 +172,20 @@ def _settings(prepared: PreparedArm, header: SweepHeader) -> list[tuple[str, str
         rows.append(("epochs", f"{arm.config.training.epochs}, of which number {done.training.best_epoch} was kept"))
     rows.append(("seed", str(arm.config.seed)))
     return rows
+
+
+def _kept_of_contexts(config: ArmConfig) -> str | None:
+    """Say what an arm's prompts keep of each context; None where they keep all of it."""
+    share, choice = config.prompt.context_share, config.prompt.context_choice
+    if share == 1 or not config.context:
+        return None
+    size = f"{100 * share:.10g} % of its tokens, rounded up"
+    if choice == "beginning":
+        return f"the beginning, {size} (`prompt.context_share`)"
+    return (
+        f"the sentences that BM25 scores highest against the question, in their order, the last one cut, {size} "
+        "(`prompt.context_share`, `prompt.context_choice`)"
+    )
 
 
 def _data(prepared: PreparedArm, split: str) -> str:

@@ -106,6 +106,10 @@ _EARLIER = {
 """What earlier versions called entries of records and analyses."""
 
 
+_NEWER = frozenset({"prompts", "prompt_costs"})
+"""Entries that records and analyses of earlier versions lack."""
+
+
 def code_bits(bytes_per_number: int, code_width: int, packed: int | None) -> int:
     """Bits that the code of one token takes: integers packed, floats at the size of the model's own numbers."""
     return 8 * bytes_per_number * code_width if packed is None else packed
@@ -115,6 +119,8 @@ def _at(value: Any, path: str) -> Any:
     """What is at a dotted path; None where something on the way is null, or the path is empty."""
     for key in filter(None, path.split(".")):
         if value is None:
+            return None
+        if key in _NEWER and key not in value:
             return None
         earlier = _EARLIER.get(key)
         value = value[earlier if key not in value and earlier in value else key]
@@ -167,6 +173,11 @@ COLUMNS = (
     ComparisonColumn(
         *("code_bits", _of_results(_code_bits), "code_bits", "bits"),
         cell=lambda row: "-" if row["code_bits"] is None else f"{row['code_bits']:,}",
+        sortable=True,
+    ),
+    ComparisonColumn(
+        *("positions", "results.prompts.positions", "prompt_costs.positions", "positions"),
+        cell=lambda row: "-" if row["positions"] is None else f"{row['positions']:,.0f}",
         sortable=True,
     ),
     ComparisonColumn(
@@ -353,7 +364,11 @@ def _rows_of_records(run: Path, sweep: dict[str, Any]) -> list[ComparedRow]:
     planned = {name: (run if kind == "arm" else run / "controls") / name for name, kind in sweep["planned"].items()}
     here = [folder for folder in planned.values() if os.path.lexists(folder / "record.json")]
     found = sorted(file.parent for pattern in ("*", "controls/*") for file in run.glob(f"{pattern}/record.json"))
-    rows = [_read_row(folder / "record.json", run, sweep) for folder in dict.fromkeys([*here, *found])]
+    read = [_read_row(folder / "record.json", run, sweep) for folder in dict.fromkeys([*here, *found])]
+    rows = [row for row, _ in read]
+    if not any(saves for _, saves in read):  # as in an analysis
+        for row in rows:
+            row["positions"] = None
     missing = sorted(planned.keys() - {folder.name for folder in here})
     if sweep["finished_at"] and missing:
         _note(f"{run} has no record of {', '.join(missing)}")
@@ -372,7 +387,8 @@ def _with_differences(rows: list[ComparedRow], baseline_name: str) -> list[Compa
     return rows
 
 
-def _read_row(file: Path, run: Path, sweep: dict[str, Any]) -> ComparedRow:
+def _read_row(file: Path, run: Path, sweep: dict[str, Any]) -> tuple[ComparedRow, bool]:
+    """Read the row of a record, and whether its prompts take fewer positions than their texts have tokens."""
     if not file.resolve().is_relative_to(run.resolve()):
         raise ResultsError(f"{file} leads to {file.resolve()}, outside of {run}")
     record = _read(file)
@@ -381,12 +397,18 @@ def _read_row(file: Path, run: Path, sweep: dict[str, Any]) -> ComparedRow:
             column.key: _at(record, column.record) if isinstance(column.record, str) else column.record(record, sweep)
             for column in COLUMNS
         }
+        saves = _saves_positions(record["config"])
     except (KeyError, TypeError, AttributeError) as error:
         raise ResultsError(f"{file} is no complete record ({type(error).__name__}: {error})") from None
     kind = "control" if file.parent.parent.name == "controls" else "arm"
     if (row["name"], row["kind"]) != (file.parent.name, kind):
         raise ResultsError(f"{file} is the record of {row['kind']} {row['name']}, expected {kind} {file.parent.name}")
-    return _checked(row, file)
+    return _checked(row, file), saves
+
+
+def _saves_positions(config: dict[str, Any]) -> bool:
+    is_cut = config.get("context", True) and config.get("prompt", {}).get("context_share", 1) < 1
+    return bool(config.get("input") == "blocks" or is_cut)
 
 
 _TEXTS = {"run": False, "name": False, "kind": False, "status": False, "error": True, "tier": True}
@@ -420,9 +442,11 @@ def sort_rows(rows: list[ComparedRow], column: str) -> list[ComparedRow]:
     return sorted(rows, key=lambda row: (row[column] is None, -(row[column] or 0)))
 
 
-def format_table(rows: list[ComparedRow], scores: ComparedScores = OF_SQUAD, *, show_run: bool = False) -> str:
-    """Rows as lines of text, columns aligned."""
-    return aligned(table_cells(rows, scores, show_run=show_run), left=2 if show_run else 1)
+def format_table(
+    rows: list[ComparedRow], scores: ComparedScores = OF_SQUAD, *, show_run: bool = False, without: Iterable[str] = ()
+) -> str:
+    """Rows as lines of text, columns aligned; arguments as in ``table_cells``."""
+    return aligned(table_cells(rows, scores, show_run=show_run, without=without), left=2 if show_run else 1)
 
 
 def aligned(lines: list[list[str]], *, left: int) -> str:
@@ -438,12 +462,18 @@ def aligned(lines: list[list[str]], *, left: int) -> str:
 
 
 def table_cells(
-    rows: list[ComparedRow], scores: ComparedScores = OF_SQUAD, *, show_run: bool = False
+    rows: list[ComparedRow], scores: ComparedScores = OF_SQUAD, *, show_run: bool = False, without: Iterable[str] = ()
 ) -> list[list[str]]:
     """Write a header and a line for each row. Scores are points (0 to 100); ``*`` marks the arm that selection chose.
-    Where codes differ in size, there is a column for it: bits a token."""
+    Where codes differ in size, there is a column for it: bits a token; where prompts take fewer positions than their
+    texts have tokens, one for those.
+
+    Args:
+        without: keys of columns to be left out.
+    """
     codes_differ = len({row["code_bits"] for row in rows if row["code_bits"] is not None}) > 1
     hidden = {*(() if codes_differ else ("code_bits",)), *(() if show_run else ("run",))}
+    hidden |= {*without, *(("positions",) if all(row["positions"] is None for row in rows) else ())}
     hidden |= set() if scores.shows_exact_match else {"em"}
     columns = [column for column in COLUMNS if column.head and column.key not in hidden]
     heads = [column.head.format(scores) for column in columns]

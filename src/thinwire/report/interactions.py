@@ -8,6 +8,7 @@ from thinwire.config.settings import VerdictConfig
 from thinwire.report.analysis_record import Gain, InteractionSummary
 from thinwire.report.code_sizes import keeps_all_numbers
 from thinwire.report.setting_differences import differ_in_lora_alone
+from thinwire.results.arm_record import ArmResults
 from thinwire.results.interactions import Interaction
 from thinwire.results.read import Results
 from thinwire.stats.bootstrap import Comparison
@@ -105,11 +106,15 @@ def _contrasts(
     return compare_contrasts(
         {name: [one.score for one in runs] for name, runs in groups.items()},
         weights,
-        untrained=[name for name, runs in groups.items() if runs[0].record.done.training is None],
+        untrained=[name for name, runs in groups.items() if not _learned(runs[0].record.done)],
         confidence=settings.confidence,
         num_resamples=settings.resamples,
         rng=0,
     ).contrasts
+
+
+def _learned(done: ArmResults) -> bool:
+    return done.training is not None or done.text_reconstruction is not None
 
 
 def _of(contrast: Contrast) -> Gain:

@@ -1,4 +1,5 @@
-"""What fewer positions save: the costs of a test prompt for each arm and control of a sweep with blocks."""
+"""What fewer positions save: the costs of a test prompt for each arm and control of a sweep with blocks or
+shortened contexts."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from thinwire.results.read import Finished, Results
 
 
 def prompt_costs(results: Results) -> dict[str, PromptCosts]:
-    """Return the costs by name of arm or control; none in a sweep in which every prompt is made of tokens alone."""
+    """Return the costs by name of arm or control; none in a sweep in which every prompt is made of all tokens."""
     if not any(map(_saves_positions, (runs[0].record for runs in results.groups.values()))):
         return {}
     found = {name: _costs(runs) for name, runs in results.groups.items()}
@@ -20,8 +21,9 @@ def prompt_costs(results: Results) -> dict[str, PromptCosts]:
 
 
 def _saves_positions(record: ArmRecord) -> bool:
-    sizes = record.done.prompts
-    return record.config["input"] == "blocks" or (sizes is not None and sizes.positions < sizes.tokens)
+    config, sizes = record.config, record.done.prompts
+    is_cut = config.get("context", True) and config.get("prompt", {}).get("context_share", 1) < 1
+    return config["input"] == "blocks" or is_cut or (sizes is not None and sizes.positions < sizes.tokens)
 
 
 def _costs(runs: Sequence[Finished]) -> PromptCosts | None:

@@ -18,13 +18,14 @@ LEGEND = (
 
 
 def rows_with_costs(analysis: Analysis) -> list[AnalysisRow]:
-    """Return the arms and controls whose costs are known, the highest score first; none in a sweep without blocks."""
+    """Return the arms and controls whose costs are known, the highest score first; none in a sweep where no prompt
+    takes fewer."""
     found = [row for row in analysis.rows if row.prompt_costs is not None]
     return sorted(found, key=lambda row: -row.done_score)
 
 
 def cells(analysis: Analysis) -> list[list[str]]:
-    """Write the table: its head, and a line for each arm and control; empty in a sweep without blocks."""
+    """Write the table: its head, and a line for each arm and control; empty in a sweep where no prompt takes fewer."""
     rows = rows_with_costs(analysis)
     lines = [[row.name, points(row.score), *_numbers(row.prompt_costs)] for row in rows if row.prompt_costs]
     return [["configuration", analysis.task.label, *HEADS], *lines] if lines else []

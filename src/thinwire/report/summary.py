@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from thinwire.errors import ThinwireError
@@ -91,9 +92,10 @@ def _legend(task: Task, scores: ComparedScores, seed: str) -> str:
 
 def _tables(rows: list[ComparedRow], scores: ComparedScores) -> str:
     arms, controls = ([row for row in rows if row["kind"] == kind] for kind in ("arm", "control"))
-    tables = [format_table(sort_rows(arms, "score"), scores) if arms else "No arm was run."]
+    drawn = partial(format_table, without=("positions",))  # they have a table of their own
+    tables = [drawn(sort_rows(arms, "score"), scores) if arms else "No arm was run."]
     if controls:
-        tables.append("Controls\n" + format_table(sort_rows(controls, "score"), scores))
+        tables.append("Controls\n" + drawn(sort_rows(controls, "score"), scores))
     return "\n\n".join(tables)
 
 
@@ -107,7 +109,7 @@ def _interactions(found: Sequence[InteractionSummary], task: Task) -> list[str]:
 
 
 def _savings(analysis: Analysis) -> list[str]:
-    """What fewer positions save; nothing in a sweep without blocks."""
+    """What fewer positions save; nothing in a sweep where no prompt takes fewer."""
     found = savings_table.cells(analysis)
     if not found:
         return []

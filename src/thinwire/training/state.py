@@ -10,7 +10,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from thinwire.results.arm_record import ResumedRun, Scores
+from thinwire.results.arm_record import ResumedRun, Scores, TextReconstruction
 from thinwire.results.record import Record
 from thinwire.results.tensor_file import read_layout, read_tensors, write_tensors
 
@@ -27,6 +27,8 @@ class RunMetadata(Record):
     started_at: str
     runs: tuple[ResumedRun, ...]
     """The arm's runs so far, this one included."""
+    text_reconstruction: TextReconstruction | None = None
+    """What encoder and LoRA had learned of texts before; None if they were not trained on any."""
 
 
 @dataclass(frozen=True, kw_only=True)

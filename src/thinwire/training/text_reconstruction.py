@@ -22,10 +22,15 @@ from thinwire.training.job import StepMetrics, TrainingJob
 from thinwire.training.losses import cross_entropy
 from thinwire.training.microbatch_loss import answer_logits
 from thinwire.training.microbatches import fill_micro_batches, make_micro_batch
-from thinwire.training.trainer import train
+from thinwire.training.state import TrainingState
+from thinwire.training.trainer import SaveStates, train
 
 _MEASURED_TOKENS = 4_096
 """Tokens in a micro-batch of ``measure_writing``: few enough for the logits of all supervised tokens."""
+
+
+class TextTrainingError(ThinwireError):
+    """The training on texts has diverged, and would again."""
 
 
 def train_to_write(
@@ -39,22 +44,27 @@ def train_to_write(
     is_tried: bool,
     use_cuda_graphs: bool,
     on_step: Callable[[StepMetrics, int], None] = lambda *_: None,
+    resume_from: TrainingState | None = None,
+    save_states: SaveStates = lambda _: None,
 ) -> None:
     """Train ``inputs`` and the only LoRA of ``lora`` in place, one visit a passage, in their order's batches.
 
     Args:
         config: the arm's settings; those of ``blocks.reconstruction`` count.
         passages: in blocks, with the texts to write as their answers.
-        micro_batch_tokens: as in ``train``; so are the two below.
+        micro_batch_tokens: as in ``train``; so are the two below and ``save_states``.
+        resume_from: the resume point; None to start from the beginning.
 
     Raises:
-        ThinwireError: the loss is no longer finite.
+        TextTrainingError: the loss is no longer finite.
+        Interrupted: as in ``train``.
     """
     job = TrainingJob(
         config=_settings(config, max(len(passage.answer_ids) for passage in passages)),
         inputs=inputs,
         on_step=on_step,
         select=float,  # the last epoch is the best
+        resume_from=resume_from,
     )
     (result,) = train(
         lm,
@@ -65,9 +75,12 @@ def train_to_write(
         micro_batch_tokens=micro_batch_tokens,
         is_tried=is_tried,
         use_cuda_graphs=use_cuda_graphs,
+        save_states=save_states,
     )
     if isinstance(result, ThinwireError):
-        raise result
+        raise TextTrainingError(
+            f"text reconstruction: {result} (blocks.reconstruction.encoder_lr and lora_lr)"
+        ) from result
 
 
 def _settings(config: ArmConfig, longest: int) -> ArmConfig:

@@ -21,7 +21,7 @@ _COLUMNS = (
 
 
 def savings(analysis: Analysis) -> str:
-    """The section; nothing in a sweep without blocks."""
+    """The section; nothing in a sweep where no prompt takes fewer."""
     rows = savings_table.rows_with_costs(analysis)
     if not rows:
         return ""

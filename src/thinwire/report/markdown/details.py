@@ -25,7 +25,7 @@ def interactions(analysis: Analysis) -> str:
 
 
 def savings(analysis: Analysis) -> str:
-    """Write what fewer positions save as a table with its legend; nothing in a sweep without blocks."""
+    """Write what fewer positions save as a table with its legend; nothing in a sweep where no prompt takes fewer."""
     found = savings_table.cells(analysis)
     if not found:
         return ""
