@@ -42,7 +42,7 @@ def field(record: Any, path: str) -> Any:
     """
     found = record
     if isinstance(record, dict):
-        found = {**record, **{row["name"]: row for row in record.get("rows", ())}}
+        found = {**record, **{row["name"]: row for row in record.get("rows", ()) if "name" in row}}
     left = path.split(".")
     while left:
         if isinstance(found, list):
