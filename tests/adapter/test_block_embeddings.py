@@ -54,6 +54,16 @@ def test_a_block_with_a_token_missing_is_the_mean_of_the_others_or_has_learned_p
     assert embeddings("pca")(torch.tensor([4])).tolist()[0] == pytest.approx([2.5, 4.0], abs=1e-5), "its place is zeros"
 
 
+def test_what_an_mlp_learns_is_in_the_units_of_the_embeddings():
+    config = BlocksConfig(size=2, hidden=4)
+    for matrix in (MATRIX, 1e-3 * MATRIX):
+        made = make_block_encoder(config, matrix, torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            made.map.output.bias.fill_(0.5)
+        (row,) = BlockEmbeddings(matrix, made, BLOCKS)(torch.tensor([3]))
+        assert torch.allclose(row, matrix[:2].mean(0) + 0.5 * matrix.std(0))
+
+
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_the_matrix_has_rows_for_tokens_and_scored_blocks(encoder):
     made = embeddings(encoder)

@@ -100,7 +100,7 @@ def test_weights_that_were_saved_make_an_encoder_of_zeros_the_same():
         other.saved().keys()
         == made.saved().keys()
         == {
-            *("mean", "components", "map.inverse_std"),
+            *("mean", "components", "map.inverse_std", "map.unit"),
             *(f"map.{part}.{kind}" for part in ("linear", "hidden", "output") for kind in ("weight", "bias")),
         }
     )

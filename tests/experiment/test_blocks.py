@@ -47,7 +47,7 @@ def run(folder):
         blocks={"hidden": 16, "reconstruction": {"passages": 12, "batch_size": 4, "modes": list(MODES)}},
         baseline="k2",
         supervision={"ce_weight": 1.0},
-        training={"epochs": 2, "batch_size": 4, "adapter_lr": 0.01, "lora_lr": 0.05},
+        training={"epochs": 4, "batch_size": 4, "adapter_lr": 0.01, "lora_lr": 0.05},
         arms=ARMS,
         controls=CONTROLS,
     )

@@ -155,7 +155,7 @@ def test_the_model_itself_is_one_that_other_programs_open(exports):
     kept = r"which keep \d+\.\d % of the variance of the training prompts' blocks"
     assert re.search(rf"^\| codes of blocks \| 8 numbers, {kept} \|$", card, re.M)
     assert json.loads((exports["k2_mlp"].folder / SETTINGS_FILE).read_text()) == {
-        "version": 1,
+        "version": 2,
         "encoder": "mlp",
         "size": 2,
         "first_ids": [],
@@ -174,7 +174,7 @@ def test_the_embeddings_of_a_model_that_scales_its_own_are_scaled_in_blocks_too(
         for parameter in made.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
     (tmp_path / SETTINGS_FILE).parent.mkdir()
-    settings = {"version": 1, "encoder": encoder, "size": 2, "first_ids": []}
+    settings = {"version": 2, "encoder": encoder, "size": 2, "first_ids": []}
     (tmp_path / SETTINGS_FILE).write_text(json.dumps(settings))
     save_file(dict(made.named_parameters()) | dict(made.named_buffers()), tmp_path / WEIGHTS_FILE)
     members = np.array([[5, 6], [7, MISSING], [260, 260]])
@@ -182,7 +182,7 @@ def test_the_embeddings_of_a_model_that_scales_its_own_are_scaled_in_blocks_too(
     found = BlockReader(tmp_path, lm.model.get_input_embeddings()).encode(torch.from_numpy(members))
     torch.testing.assert_close(found, expected)
     (tmp_path / SETTINGS_FILE).write_text(json.dumps(settings | {"encoder": "transformer"}))
-    with pytest.raises(ValueError, match="has the block encoder 'transformer', version 1; this file knows mean, "):
+    with pytest.raises(ValueError, match="has the block encoder 'transformer', version 2; this file knows mean, "):
         BlockReader(tmp_path, lm.model.get_input_embeddings())
 
 

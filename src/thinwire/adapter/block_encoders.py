@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from thinwire.adapter.block_projection import end_to_end
 from thinwire.codecs.pca import PCACodec
-from thinwire.codecs.residual_mlp import LinearWithResidual
+from thinwire.codecs.residual_mlp import LinearWithResidual, floored
 from thinwire.config.block_settings import BlocksConfig
 from thinwire.ops.context_attention import Contexts
 
@@ -30,8 +30,10 @@ class BlockEncoder(nn.Module):
 
     def saved(self) -> dict[str, Tensor]:
         """Return what a checkpoint holds of the encoder, by name: the tensors in use, no copies. All else follows from
-        the settings and the embedding matrix."""
-        return {name: parameter.data for name, parameter in self.named_parameters()}
+        the settings and the embedding matrix, and so do the units; with them, a checkpoint of other formulas is told
+        apart."""
+        units = {name: unit for name, unit in self.named_buffers() if name.endswith("unit")}
+        return {name: parameter.data for name, parameter in self.named_parameters()} | units
 
 
 class WeightedMean(BlockEncoder):
@@ -51,16 +53,18 @@ class BlockMLP(BlockEncoder):
     Places without a token have a learned embedding."""
 
     def __init__(self, matrix: Tensor, config: BlocksConfig, generator: torch.Generator) -> None:
-        """Initialise the encoder; the standard deviations of ``matrix`` ``[V, D]`` scale the inputs of the MLP."""
+        """Initialise the encoder; the standard deviations of ``matrix`` ``[V, D]`` are the units of the MLP."""
         super().__init__()
         width, size = matrix.shape[1], config.size
         self.padding = nn.Parameter(torch.zeros(width))
+        std = matrix.float().std(0).cpu()
         self.map = LinearWithResidual(
             torch.eye(width).repeat(1, size) / size,
             torch.zeros(width),
-            matrix.float().std(0).cpu().repeat(size),
+            std.repeat(size),
             hidden=config.hidden,
             generator=generator,
+            unit=floored(std),
         )
 
     def forward(self, rows: Tensor, is_there: Tensor, contexts: Contexts | None = None) -> Tensor:
@@ -78,8 +82,9 @@ class BlockPCA(BlockEncoder):
     components: Tensor
     """``[K, k D]``: orthonormal axes."""
 
-    def __init__(self, projection: PCACodec, config: BlocksConfig, generator: torch.Generator) -> None:
-        """Initialise the encoder, on the CPU as ``projection`` of ``k D`` numbers to a code."""
+    def __init__(self, matrix: Tensor, projection: PCACodec, config: BlocksConfig, generator: torch.Generator) -> None:
+        """Initialise the encoder, on the CPU as ``projection`` of ``k D`` numbers to a code; the standard deviations of
+        ``matrix`` ``[V, D]`` are the units of what the MLP adds."""
         super().__init__()
         for name in ("mean", "components"):
             self.register_buffer(name, getattr(projection, name).contiguous(), persistent=False)
@@ -90,6 +95,7 @@ class BlockPCA(BlockEncoder):
             std,
             hidden=config.hidden,
             generator=generator,
+            unit=floored(matrix.float().std(0).cpu()),
         )
 
     def forward(self, rows: Tensor, is_there: Tensor, contexts: Contexts | None = None) -> Tensor:
@@ -97,4 +103,5 @@ class BlockPCA(BlockEncoder):
         return encoded
 
     def saved(self) -> dict[str, Tensor]:
-        return super().saved() | dict(self.named_buffers())
+        own = {"mean": self.mean, "components": self.components, "map.inverse_std": self.map.inverse_std}
+        return super().saved() | own

@@ -18,17 +18,22 @@ class ContextEncoder(BlockEncoder):
     """A linear map of a block's concatenated embeddings, which begins as their mean, and one of the states that
     ``reader`` gives its tokens, which begins at zero. Places without a token have a learned embedding."""
 
-    def __init__(self, reader: nn.Module, size: int, width: int, dtype: torch.dtype) -> None:
+    unit: Tensor
+
+    def __init__(self, reader: nn.Module, size: int, matrix: Tensor) -> None:
         """Initialise the encoder.
 
         Args:
             reader: maps the embeddings ``[T, D]`` of contexts to states ``[T, D]``.
-            dtype: of the matrix products of ``reader``.
+            matrix: ``[V, D]``; its standard deviations are the units of what is made of states, its dtype is that of
+                the matrix products of ``reader``.
         """
         super().__init__()
+        width = matrix.shape[1]
         self.padding = nn.Parameter(torch.zeros(width))
         self.linear, self.output = nn.Linear(size * width, width), nn.Linear(size * width, width)
-        self.reader, self._dtype = reader, dtype
+        self.reader, self._dtype = reader, matrix.dtype
+        self.register_buffer("unit", floored(matrix.float().std(0).cpu()), persistent=False)
         with torch.no_grad():
             self.linear.weight.copy_(torch.eye(width).repeat(1, size) / size)
             for zero in (self.linear.bias, self.output.weight, self.output.bias):
@@ -41,7 +46,8 @@ class ContextEncoder(BlockEncoder):
         low = self._dtype != torch.float32
         with torch.autocast(rows.device.type, self._dtype if low else None, enabled=low, cache_enabled=False):
             states = self.reader(tokens.flatten(0, 1), contexts)
-        encoded: Tensor = self.linear(tokens.flatten(1)) + self.output(states.float().view(len(rows), -1))
+        learned = self.output(states.float().view(len(rows), -1))
+        encoded: Tensor = self.linear(tokens.flatten(1)) + self.unit * learned
         return encoded
 
 

@@ -77,13 +77,13 @@ def make_block_encoder(
             return BlockMLP(matrix, config, generator).to(matrix.device)
         case "pca":
             projection = projection or blank_projection(config, matrix.shape[1])
-            return BlockPCA(projection, config, generator).to(matrix.device)
+            return BlockPCA(matrix, projection, config, generator).to(matrix.device)
         case "transformer":
             reader: nn.Module = Transformer(matrix, config, generator)
         case "first_layers":
             assert decoder is not None, "the encoder first_layers needs a copy of them"
             reader = FirstLayers(decoder)
-    return ContextEncoder(reader, config.size, matrix.shape[1], matrix.dtype).to(matrix.device)
+    return ContextEncoder(reader, config.size, matrix).to(matrix.device)
 
 
 def encoder_parameters(config: BlocksConfig, width: int, decoder: int = 0) -> int:

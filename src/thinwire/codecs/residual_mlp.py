@@ -7,14 +7,25 @@ from torch import Tensor, nn
 class LinearWithResidual(nn.Module):
     """A given linear map plus an MLP of one hidden layer that learns a correction.
 
-        f(x) = W x + b + W_out gelu(W_in (x / s) + b_in) + b_out
+        f(x) = W x + b + u * (W_out gelu(W_in (x / s) + b_in) + b_out)
 
     ``W`` and ``b`` start at the given values and ``W_out``, ``b_out`` at zero, so training starts *from* the linear
     map. ``s`` is the std of each input (``floored``): without it, the inputs of largest variance would dominate the
-    hidden layer. All parameters are float32.
+    hidden layer. ``u`` is a unit of each output. AdamW moves a weight by the learning rate whatever its scale is, so
+    where outputs are small and have no target of their own, units of 1 would carry them off in a few steps. All
+    parameters are float32.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor, std: Tensor, *, hidden: int, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor,
+        std: Tensor,
+        *,
+        hidden: int,
+        generator: torch.Generator,
+        unit: Tensor | None = None,
+    ) -> None:
         """Initialise the map.
 
         Args:
@@ -22,6 +33,7 @@ class LinearWithResidual(nn.Module):
             bias: ``[O]``.
             std: ``[I]``, standard deviation of each input.
             generator: the only source of randomness.
+            unit: ``[O]``, ``u``; None is 1.
         """
         super().__init__()
         num_outputs, num_inputs = weight.shape
@@ -30,6 +42,8 @@ class LinearWithResidual(nn.Module):
         self.output = nn.Linear(hidden, num_outputs)
         self.inverse_std: Tensor
         self.register_buffer("inverse_std", 1 / floored(std.float()), persistent=False)
+        self.unit: Tensor | None
+        self.register_buffer("unit", unit, persistent=False)
         with torch.no_grad():
             self.linear.weight.copy_(weight)
             self.linear.bias.copy_(bias)
@@ -43,7 +57,8 @@ class LinearWithResidual(nn.Module):
         """Map ``[N, I]`` to ``[N, O]``, float32."""
         scaled = inputs * self.inverse_std
         linear: Tensor = self.linear(inputs)
-        return linear + mlp(scaled, self.hidden.weight, self.hidden.bias, self.output.weight, self.output.bias)
+        residual = mlp(scaled, self.hidden.weight, self.hidden.bias, self.output.weight, self.output.bias)
+        return linear + (residual if self.unit is None else self.unit * residual)
 
 
 def floored(std: Tensor) -> Tensor:

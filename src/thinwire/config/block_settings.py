@@ -63,9 +63,10 @@ class BlocksConfig(Section):
     encoder: Literal["mean", "weighted_mean", "mlp", "pca", "transformer", "first_layers"] = "mlp"
     """What makes one embedding of those of a block: their ``mean``, which is not trained; a ``weighted_mean`` with a
     weight for each place and dimension; an ``mlp`` of one hidden layer beside a linear map; ``pca``, the same two over
-    a code of ``code_width`` numbers, the principal components of the block's embeddings end to end; or a
-    ``transformer`` beside a linear map, in which a context's tokens attend to each other in both directions. All begin
-    as the mean, ``pca`` as that of the embeddings that its code keeps."""
+    a code of ``code_width`` numbers, the principal components of the block's embeddings end to end; a ``transformer``
+    beside a linear map, in which a context's tokens attend to each other in both directions; or ``first_layers`` in its
+    place, a copy of the model's own first layers, which is trained. All begin as the mean, ``pca`` as that of the
+    embeddings that its code keeps."""
     code_width: Width | None = None
     """Numbers in the code of a block (``pca``), at most those of its tokens' embeddings; null is a quarter of those of
     one embedding."""

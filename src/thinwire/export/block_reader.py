@@ -19,7 +19,7 @@ from torch.nn.functional import gelu, linear
 
 SETTINGS_FILE = "block_encoder/settings.json"
 WEIGHTS_FILE = "block_encoder/weights.safetensors"
-VERSION = 1
+VERSION = 2
 
 MISSING = -1
 """Stands in a block where a context's last block has no more tokens."""
@@ -46,7 +46,7 @@ def _with_residual(weights: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
     scaled = inputs * weights["map.inverse_std"]
     hidden = gelu(linear(scaled, weights["map.hidden.weight"], weights["map.hidden.bias"]))
     correction = linear(hidden, weights["map.output.weight"], weights["map.output.bias"])
-    return linear(inputs, weights["map.linear.weight"], weights["map.linear.bias"]) + correction
+    return linear(inputs, weights["map.linear.weight"], weights["map.linear.bias"]) + weights["map.unit"] * correction
 
 
 ENCODERS: dict[str, Callable[[Mapping[str, Tensor], Tensor, Tensor], Tensor]] = {
