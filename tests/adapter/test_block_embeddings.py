@@ -119,7 +119,7 @@ def test_blocks_that_read_contexts_read_their_own_and_no_other(encoder):
 
 @pytest.mark.parametrize("encoder", READERS)
 def test_the_matrix_of_blocks_that_read_contexts_keeps_each_context_whole(encoder, monkeypatch):
-    monkeypatch.setattr(block_embeddings, "_TOGETHER", 2)
+    monkeypatch.setattr(block_embeddings, "_TOGETHER", 4)
     table = BlockTable(BlockKind(2, reads_context=True), len(tiny_lm().embedding_matrix))
     for length in (6, 2, 4, 10, 3):
         ids = tuple(length * place % 4 for place in range(length))
@@ -128,3 +128,11 @@ def test_the_matrix_of_blocks_that_read_contexts_keeps_each_context_whole(encode
     made = reading(encoder, table.blocks(num_scored=len(table)))
     whole = made(torch.arange(len(made.source) + len(table)))
     assert torch.allclose(made.matrix(torch.float32), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("encoder", READERS)
+def test_tokens_may_be_without_blocks_and_matrices_without_scored_ones(encoder):
+    made = reading(encoder, BLOCKS)
+    assert torch.equal(made(torch.tensor([2, 3])), made.source[[2, 3]])
+    none = made.with_blocks(replace(BLOCKS, num_scored=0))
+    assert torch.equal(none.matrix(torch.float32), made.source)

@@ -6,12 +6,15 @@ import pytest
 
 from sweep_folder import replace_arm_record
 from thinwire.errors import ThinwireError, UsageError
-from thinwire.experiment import arm_journal, arm_run
+from thinwire.experiment import arm_journal, arm_run, resume
+from thinwire.experiment.resume import resume_key
 from thinwire.experiment.sweep import run_sweep
 from thinwire.files import content_hash
-from thinwire.results.arm_record import read_arm_record
+from thinwire.results.arm_record import QuestionHashes, read_arm_record
 from thinwire.results.experiment_file import read_experiment_file, write_experiment_file
+from tiny_models import tiny_lm
 from tiny_sweeps import experiment, lines, timeless
+from tiny_training import arm_config
 
 
 def interrupted(*_):
@@ -42,6 +45,15 @@ def test_resuming_with_other_settings_is_refused_and_they_are_named(folder, swep
     run, _ = swept
     with pytest.raises(UsageError, match=r"other settings \(supervision\)"):
         run_sweep(experiment(folder, supervision={"ce_weight": 0.5}), run, resume=True)
+
+
+def test_resume_points_of_arms_that_read_blocks_are_of_their_encoders_formulas(monkeypatch):
+    data, lm = QuestionHashes(train="a", selection="b", test="c"), tiny_lm()
+    arms = [arm_config(), arm_config(input="blocks")]
+    before = [resume_key(arm, data, lm) for arm in arms]
+    monkeypatch.setattr(resume, "FORMULAS", 99)
+    after = [resume_key(arm, data, lm) for arm in arms]
+    assert (before[0] == after[0], before[1] == after[1]) == (True, False)
 
 
 def test_a_finished_arm_of_other_settings_is_never_mixed_in(folder, tmp_path):

@@ -211,6 +211,10 @@ OVERRIDES = [
     ("arms.r2.lora.rank=two", ["arms.r2.lora.rank", "'two'"]),
     ("arms.r2.lora.rnk=2", ["unknown setting 'arms.r2.lora.rnk'", "'rank'"]),
     ("arms.r2.supervision.ce_weight=0", ["r2 would fail: ", "nothing would train LoRA"]),
+    (
+        "arms.r2={input: blocks, blocks: {encoder: first_layers, layers: 3}, training: {adapter_lr: 0.1}}",
+        ["r2 would fail: blocks.layers is 3", "has 2 layers; choose 1 to 2"],
+    ),
     ("arms.r2.lora.start_from=nowhere", ["r2 would fail: nowhere is no arm's folder"]),
     ("arms.r2.lora.start_from=taken", ["r2 would fail: taken is no arm's folder"]),
     ("arms.r2.lora.start_from=pipe", ["r2 would fail: pipe is no arm's folder"]),

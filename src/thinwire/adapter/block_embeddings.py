@@ -12,8 +12,8 @@ from thinwire.adapter.input_embeddings import InputEmbeddings
 from thinwire.data.blocks import MISSING, Blocks
 from thinwire.ops.context_attention import contexts_of
 
-_TOGETHER = 8_192
-"""Least number of blocks that are encoded at once where the encoder reads contexts, which are not divided."""
+_TOGETHER = 16_384
+"""Least number of tokens that are encoded at once where the encoder reads contexts, which are not divided."""
 
 
 class BlockEmbeddings(InputEmbeddings):
@@ -50,6 +50,8 @@ class BlockEmbeddings(InputEmbeddings):
             return own
         is_token, number = tokens < vocabulary, (tokens - vocabulary).clamp(min=0)
         if tokens.device.type == "cpu":
+            if is_token.all():
+                return own
             own[~is_token] = self._encoded(number[~is_token], self.contexts[number[~is_token]])
             return own
         # Every id is encoded, also those of tokens, as blocks alone whose embeddings nobody uses: shapes stay the same
@@ -73,15 +75,15 @@ class BlockEmbeddings(InputEmbeddings):
         if not self.kind.reads_context:
             return torch.cat([self.source.to(dtype), self.rows(blocks, dtype)])
         _, lengths = self.contexts[: self._num_scored].unique_consecutive(return_counts=True)
-        parts = [self.source.to(dtype), *(self.rows(part, dtype) for part in blocks.split(_filled(lengths.tolist())))]
-        return torch.cat(parts)
+        parts = blocks.split(_filled(lengths.tolist(), _TOGETHER // self.kind.size))
+        return torch.cat([self.source.to(dtype), *(self.rows(part, dtype) for part in parts)])
 
 
-def _filled(lengths: Sequence[int]) -> list[int]:
-    """Return sums of ``lengths`` in succession, each of as few as make ``_TOGETHER``."""
+def _filled(lengths: Sequence[int], least: int) -> list[int]:
+    """Return sums of ``lengths`` in succession, each of as few as make ``least``."""
     sums = [0]
     for length in lengths:
-        if sums[-1] >= _TOGETHER:
+        if sums[-1] >= least:
             sums.append(0)
         sums[-1] += length
     return sums

@@ -11,6 +11,9 @@ from thinwire.codecs.residual_mlp import LinearWithResidual, floored
 from thinwire.config.block_settings import BlocksConfig
 from thinwire.ops.context_attention import Contexts
 
+FORMULAS = 2
+"""Counts up when encoders compute something else from the same weights: part of the key of what is kept of them."""
+
 
 class BlockEncoder(nn.Module):
     """The mean of a block's embeddings, which has no parameters."""

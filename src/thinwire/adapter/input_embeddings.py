@@ -1,7 +1,8 @@
 """Input embeddings of the language model, one class for each value of the setting ``input``.
 
 They map each token id to an embedding, independently of other tokens. So they equal an embedding matrix, ``matrix()``;
-all decoding uses that matrix, and export writes it into the model. Those of blocks are in ``block_embeddings.py``.
+all decoding uses that matrix, and export writes it into the model. Those of blocks, which may depend on the context of
+each, are in ``block_embeddings.py``.
 """
 
 from __future__ import annotations

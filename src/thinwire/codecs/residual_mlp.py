@@ -11,8 +11,8 @@ class LinearWithResidual(nn.Module):
 
     ``W`` and ``b`` start at the given values and ``W_out``, ``b_out`` at zero, so training starts *from* the linear
     map. ``s`` is the std of each input (``floored``): without it, the inputs of largest variance would dominate the
-    hidden layer. ``u`` is a unit of each output. AdamW moves a weight by the learning rate whatever its scale is, so
-    where outputs are small and have no target of their own, units of 1 would carry them off in a few steps. All
+    hidden layer. ``u`` is a unit of each output. AdamW moves a weight by about the learning rate whatever its scale
+    is, so where outputs are small and have no target of their own, units of 1 would carry them off sooner. All
     parameters are float32.
     """
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 import thinwire
+from thinwire.adapter.block_encoders import FORMULAS
 from thinwire.checkpoints.save import checkpoint_files
 from thinwire.config.experiment import ArmConfig, Experiment
 from thinwire.config.idle import AFFECT_NO_RESULT
@@ -176,6 +177,8 @@ def _from_the_beginning(run: Planned, why: str) -> Planned:
 def resume_key(config: ArmConfig, data: QuestionHashes, lm: LanguageModel) -> str:
     """Hash everything that must be the same to resume a training."""
     made_by = [thinwire.__version__, torch.__version__, lm.device.type]
+    if config.block_kind is not None:
+        made_by.append(f"formulas {FORMULAS}")
     return content_hash([config.identity(), data.model_dump(), lm.identity().model_dump(), made_by])
 
 

@@ -20,6 +20,7 @@ from thinwire.experiment.plan import Planned
 from thinwire.experiment.scheduling import check_worker_processes
 from thinwire.experiment.search import search_experiment
 from thinwire.inputs import check_path
+from thinwire.model.first_layers import check_first_layers
 from thinwire.model.language_model import LanguageModel
 from thinwire.model.loading import choose_device, num_layers
 from thinwire.model.lora_modules import adapted_modules
@@ -149,6 +150,8 @@ def _fault_of_sizes(config: ArmConfig, lm: LanguageModel, free: int) -> str | No
             codec_class(config.codec).check_fits(config.codec, *reversed(lm.embedding_matrix.shape))
         if config.has_block_codes:
             config.blocks.numbers_in_code(lm.embedding_matrix.shape[1])
+        if config.copies_layers:
+            check_first_layers(lm, config.blocks.layers)
         needed = _least_bytes(config, lm)
     except UsageError as error:
         return str(error)

@@ -269,7 +269,7 @@ class SweepRun:
         """Return a number that grows as the resume points of a group do, those of training on texts included."""
         points = committed(self._folder)
         return sum(
-            points[run.name].progress if run.name in points else text_progress(self._folder, run.name)
+            text_progress(self._folder, run.name) + (points[run.name].progress if run.name in points else 0)
             for run in together
         )
 

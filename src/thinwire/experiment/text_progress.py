@@ -12,7 +12,7 @@ from thinwire.reading import read_text
 
 
 def write_text_progress(sweep_folder: Path, arm: str, step: int) -> None:
-    """Note that ``step`` steps have a resume point.
+    """Note that ``step`` steps are about to have a resume point.
 
     Raises:
         StorageError: it cannot be written.

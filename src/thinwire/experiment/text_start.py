@@ -15,6 +15,7 @@ from torch import Tensor
 
 import thinwire
 from thinwire.adapter.block_embeddings import BlockEmbeddings
+from thinwire.adapter.block_encoders import FORMULAS
 from thinwire.adapter.starting import StartingPoint
 from thinwire.config.experiment import ArmConfig
 from thinwire.data.blocks import in_blocks
@@ -42,9 +43,6 @@ from thinwire.training.trainer import SaveStates
 logger = logging.getLogger(__name__)
 
 _MEASURED_PASSAGES = 200
-
-_FORMULAS = 2
-"""Counts up when encoders compute something else from the same weights."""
 
 _ENCODER, _LORA = "encoder.", "lora."
 """What the names of the weights in the cache begin with."""
@@ -207,7 +205,7 @@ def _key(runtime: Runtime, inputs: ArmInputs, passages: Passages, longest: int |
         "contexts": [passage.prompt_ids for passage in passages.prompts],
         "requests": [passages.slot, dict(passages.requests), passages.end_id],
         "blocks": blocks,
-        "formulas": _FORMULAS,
+        "formulas": FORMULAS,
         "projection": inputs.block_projection.fingerprint() if inputs.block_projection else None,
         "lora": arm.lora.model_dump() if has_lora else None,
         "lora_start": [hashlib.sha256(factor.cpu().numpy().tobytes()).hexdigest() for factor in start.values()],

@@ -11,8 +11,8 @@ from thinwire.errors import UsageError
 from thinwire.model.language_model import LanguageModel
 
 
-def copy_of_first_layers(lm: LanguageModel, number: int) -> nn.Module:
-    """Copy the decoder with its first ``number`` layers and its final norm, without embeddings, in float32.
+def check_first_layers(lm: LanguageModel, number: int) -> None:
+    """Refuse to copy the first ``number`` layers of a model that cannot lend them.
 
     Raises:
         UsageError: the model has fewer layers, they are quantised or on several devices, or its sequences cannot be
@@ -31,6 +31,15 @@ def copy_of_first_layers(lm: LanguageModel, number: int) -> nn.Module:
         raise UsageError(
             f"{lm.name} cannot lend its first layers to the encoder of blocks: {cause}; choose another blocks.encoder"
         )
+
+
+def copy_of_first_layers(lm: LanguageModel, number: int) -> nn.Module:
+    """Copy the decoder with its first ``number`` layers and its final norm, without embeddings, in float32.
+
+    Raises:
+        UsageError: as ``check_first_layers``.
+    """
+    check_first_layers(lm, number)
     decoder: Any = lm.model.get_decoder()
     lists = (module for module in decoder.modules() if isinstance(module, nn.ModuleList))
     layers = next(one for one in lists if list(one) == lm.layers)

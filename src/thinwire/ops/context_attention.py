@@ -70,7 +70,8 @@ def context_attention(q: Tensor, k: Tensor, v: Tensor, contexts: Contexts, scale
 
 def reads_both_ways(decoder: Any) -> None:
     """Give ``decoder``, of transformers, attention in both directions for good. Its forward call then takes
-    ``contexts``. Sliding windows have no effect."""
+    ``contexts``. Sliding windows have no effect, nor has anything that packed sequences cannot have
+    (``segment_attention``)."""
     AttentionInterface.register(_NAME, _attend)
     decoder.set_attn_implementation(_NAME)
 
