@@ -178,6 +178,11 @@ def test_an_arm_without_epochs_learns_from_texts_alone_and_keeps_that(encoder, i
     assert all(torch.equal(learned[f"lora.{name}"], factor) for name, factor in kept.items())
 
 
+def test_an_arm_without_epochs_has_trained_no_lora_that_takes_no_part_in_texts(inputs):
+    done = finished(inputs, blocks=blocks(lora="restarted"), lora=LORA, training={"epochs": 0}).done
+    assert (done.trainable_parameters.adapter > 0, done.trainable_parameters.lora) == (True, 0)
+
+
 def test_a_model_with_the_same_embeddings_and_other_layers_has_a_start_of_its_own(inputs):
     first = finished(inputs)
     assert finished(inputs, "again").done.text_reconstruction == first.done.text_reconstruction

@@ -132,6 +132,12 @@ class ArmConfig(Section):
         return self.has_trainable or self.reconstructs_text
 
     @property
+    def learns_lora(self) -> bool:
+        """Whether the LoRA that the arm is scored with has learned anything here: of questions, or of texts alone."""
+        kept = self.blocks.reconstruction.lora == "kept"
+        return self.lora.is_trained and (self.has_trainable or (self.reconstructs_text and kept))
+
+    @property
     def has_block_codes(self) -> bool:
         """Whether blocks are codes, of which the encoder makes embeddings."""
         return self.input == "blocks" and self.blocks.encoder == "pca"

@@ -94,7 +94,8 @@ class ArmRun:
         reconstruction = inputs.reconstruction_at_start
         if training and self.config.input == "adapter":
             reconstruction = inputs.reconstruction(self._runtime.lm.embedding_matrix)
-        trained = trainable_parameters(inputs.embeddings, self._lora, self._number)
+        lora = self._lora if self.config.learns_lora else None
+        trained = trainable_parameters(inputs.embeddings, lora, self._number)
         return ArmResults(
             trainable_parameters=trained if self.config.learns else TrainableParameters(adapter=0, lora=0),
             codec=self._codec_record(),
