@@ -124,7 +124,7 @@ def test_the_reader_of_blocks_finds_the_context_among_the_default_models_tokens(
     made = WeightedMean(3, lm.embedding_matrix.shape[1])
     torch.nn.init.normal_(made.weights, generator=torch.Generator().manual_seed(0))
     (tmp_path / SETTINGS_FILE).parent.mkdir()
-    settings = {"version": 1, "encoder": "weighted_mean", "size": 3, "first_ids": []}
+    settings = {"version": 2, "encoder": "weighted_mean", "size": 3, "first_ids": []}
     (tmp_path / SETTINGS_FILE).write_text(json.dumps(settings))
     save_file(dict(made.named_parameters()), tmp_path / WEIGHTS_FILE)
     reader = BlockReader(tmp_path, lm.model.get_input_embeddings())
