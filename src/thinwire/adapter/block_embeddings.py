@@ -43,7 +43,7 @@ class BlockEmbeddings(InputEmbeddings):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map ``[U]`` distinct ids to ``[U, D]`` embeddings, float32. Where the encoder reads contexts, all blocks of a
-        context must be among them."""
+        context must be among them, and ids ascend."""
         vocabulary = len(self.source)
         own = self.source[tokens.clamp(max=vocabulary - 1)].float()
         if len(self.members) == 0:
@@ -63,11 +63,11 @@ class BlockEmbeddings(InputEmbeddings):
         """Encode the blocks of these ``numbers`` and ``contexts``, ``[N]``; returns ``[N, D]`` float32."""
         members = self.members[numbers]
         rows, is_there = self.source[members.clamp(min=0)].float(), members != MISSING
-        if not self.kind.reads_context:
-            return self.encoder(rows, is_there)  # type: ignore[no-any-return]
-        return self.encoder(  # type: ignore[no-any-return]
-            rows, is_there, contexts_of(contexts, self.places[numbers], self.kind.size, self._longest)
-        )
+        read = None
+        if self.kind.reads_context:
+            read = contexts_of(contexts, self.places[numbers], self.kind.size, self._longest)
+        encoded: Tensor = self.encoder(rows, is_there, read)
+        return encoded
 
     def matrix(self, dtype: torch.dtype) -> Tensor:
         """Return the embeddings of all token ids and of the blocks that are scored, ``[V + B, D]`` in ``dtype``."""

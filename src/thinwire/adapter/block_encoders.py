@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from thinwire.adapter.block_projection import end_to_end
 from thinwire.codecs.pca import PCACodec
-from thinwire.codecs.residual_mlp import LinearWithResidual, floored
+from thinwire.codecs.residual_mlp import LinearWithResidual, column_std
 from thinwire.config.block_settings import BlocksConfig
 from thinwire.ops.context_attention import Contexts
 
@@ -60,14 +60,14 @@ class BlockMLP(BlockEncoder):
         super().__init__()
         width, size = matrix.shape[1], config.size
         self.padding = nn.Parameter(torch.zeros(width))
-        std = matrix.float().std(0).cpu()
+        std = column_std(matrix)
         self.map = LinearWithResidual(
             torch.eye(width).repeat(1, size) / size,
             torch.zeros(width),
             std.repeat(size),
             hidden=config.hidden,
             generator=generator,
-            unit=floored(std),
+            unit=std,
         )
 
     def forward(self, rows: Tensor, is_there: Tensor, contexts: Contexts | None = None) -> Tensor:
@@ -98,7 +98,7 @@ class BlockPCA(BlockEncoder):
             std,
             hidden=config.hidden,
             generator=generator,
-            unit=floored(matrix.float().std(0).cpu()),
+            unit=column_std(matrix),
         )
 
     def forward(self, rows: Tensor, is_there: Tensor, contexts: Contexts | None = None) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from thinwire.adapter.block_encoders import BlockEncoder
-from thinwire.codecs.residual_mlp import floored
+from thinwire.codecs.residual_mlp import column_std
 from thinwire.config.block_settings import BlocksConfig
 from thinwire.ops.context_attention import Contexts, context_attention, reads_both_ways
 
@@ -33,7 +33,7 @@ class ContextEncoder(BlockEncoder):
         self.padding = nn.Parameter(torch.zeros(width))
         self.linear, self.output = nn.Linear(size * width, width), nn.Linear(size * width, width)
         self.reader, self._dtype = reader, matrix.dtype
-        self.register_buffer("unit", floored(matrix.float().std(0).cpu()), persistent=False)
+        self.register_buffer("unit", column_std(matrix), persistent=False)
         with torch.no_grad():
             self.linear.weight.copy_(torch.eye(width).repeat(1, size) / size)
             for zero in (self.linear.bias, self.output.weight, self.output.bias):
@@ -63,7 +63,7 @@ class Transformer(nn.Module):
         width = matrix.shape[1]
         self.layers = nn.ModuleList(_Layer(width, config.hidden) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
-        self.register_buffer("inverse_std", 1 / floored(matrix.float().std(0).cpu()), persistent=False)
+        self.register_buffer("inverse_std", 1 / column_std(matrix), persistent=False)
         with torch.no_grad():
             for name, parameter in self.named_parameters():
                 if parameter.dim() == 2:

@@ -70,6 +70,12 @@ def floored(std: Tensor) -> Tensor:
     return std.clamp_min(max(1e-12, 0.05 * float(std.double().square().mean().sqrt())))
 
 
+def column_std(matrix: Tensor) -> Tensor:
+    """Return the standard deviations of the columns of ``matrix`` ``[V, D]``, ``floored``: ``[D]`` float32, on the
+    CPU."""
+    return floored(matrix.float().std(0).cpu())
+
+
 def mlp(inputs: Tensor, hidden_weight: Tensor, hidden_bias: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Apply one hidden layer of width H: ``[N, I]`` to ``[N, O]``.
 

@@ -42,8 +42,8 @@ class TextReconstructionConfig(Section):
     40,000 on a GPU and 500 on a CPU; 0 leaves this training out."""
     distractors: Annotated[int, Field(ge=0, le=10_000)] = 0
     """Other paragraphs of the same article that stand beside a passage's own, as ``data.distractors`` puts them beside
-    a question's; the same ones if the numbers are equal. With ``n`` of them, a text to
-    be repeated is about ``n + 1`` times as long."""
+    a question's; the same ones if the numbers are equal. With ``n`` of them, a text to be repeated is about ``n + 1``
+    times as long."""
     batch_size: Annotated[int, Field(gt=0, le=1_000_000)] = 32
     """Passages per optimiser step."""
     encoder_lr: Rate = 3e-4
