@@ -96,6 +96,18 @@ def test_groups_that_train_on_the_most_tokens_come_first_and_those_alike_keep_th
     assert [[run.name for run in together] for together in ordered] == [["r2"], ["r4", "quick"], ["baseline"]]
 
 
+def test_of_groups_that_train_on_as_many_tokens_those_in_which_lora_adapts_the_most_come_first():
+    runs = planned(
+        baseline={},
+        few={"lora": {"rank": 8, "layers": 1}},
+        full={"lora": {"rank": 8, "layers": "all"}},
+        wide={"lora": {"rank": 16, "layers": "all"}},
+        beside={"lora": {"rank": 8, "layers": "all"}},
+    )
+    ordered = longest_first([[run] for run in runs], lambda run: 10)
+    assert names(ordered) == [["wide"], ["full"], ["beside"], ["few"], ["baseline"]]
+
+
 def test_every_member_of_a_group_can_train_with_every_other():
     # Without LoRA, the baseline could train with either dropout; the two with LoRA cannot train with each other.
     runs = planned(

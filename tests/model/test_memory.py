@@ -8,12 +8,9 @@ import torch
 
 from thinwire.errors import UsageError
 from thinwire.experiment import scheduling
-from thinwire.experiment.scheduling import (
-    check_worker_processes,
-    gpus_for_processes,
-    max_group_size,
-    num_worker_processes,
-)
+from thinwire.experiment.executors import worker_process
+from thinwire.experiment.executors.worker_process import gpus_for_processes
+from thinwire.experiment.scheduling import check_worker_processes, max_group_size, num_worker_processes
 from thinwire.model import memory
 from thinwire.model.language_model import LanguageModel
 from thinwire.model.memory import decoding_batch_tokens, training_micro_batch_tokens
@@ -87,7 +84,7 @@ def test_worker_processes_that_share_the_cores_are_only_for_a_cpu():
     ],
 )
 def test_processes_get_the_visible_gpus_unless_a_setting_says_otherwise(device, setting, gpus, monkeypatch):
-    monkeypatch.setattr(scheduling, "visible_gpus", lambda: ("4", "MIG-1", "GPU-2"))
+    monkeypatch.setattr(worker_process, "visible_gpus", lambda: ("4", "MIG-1", "GPU-2"))
     assert gpus_for_processes(device, setting) == gpus
 
 

@@ -160,21 +160,25 @@ def _run(
     experiment = _load(experiment_file, settings, new=only or ())
     for name in only or ():
         experiment.arm(name)  # refuses unknown names
-    splits = _read(experiment)
-    from thinwire.experiment.sweep import run_sweep  # slow to import: wrong settings and data are refused before it
+    from thinwire.experiment.executors.worker_process import processes_for_gpus
 
-    folder = output or Path("runs") / experiment.name
-    with progress_display() as display:
-        records = run_sweep(
-            experiment,
-            folder,
-            resume=resume,
-            only=only or [],
-            controls=controls,
-            track=track,
-            display=display,
-            splits=splits,
-        )
+    with processes_for_gpus(experiment) as processes:
+        splits = _read(experiment)
+        from thinwire.experiment.sweep import run_sweep  # slow to import: wrong settings and data are refused before it
+
+        folder = output or Path("runs") / experiment.name
+        with progress_display() as display:
+            records = run_sweep(
+                experiment,
+                folder,
+                resume=resume,
+                only=only or [],
+                controls=controls,
+                track=track,
+                display=display,
+                splits=splits,
+                processes=processes,
+            )
     _show_results(folder, [record.name for record in records])
 
 

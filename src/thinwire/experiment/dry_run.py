@@ -24,9 +24,10 @@ from thinwire.config.experiment import ArmConfig, Experiment
 from thinwire.data.splits import Splits
 from thinwire.data.squad import Example
 from thinwire.errors import UsageError
+from thinwire.experiment.executors.worker_process import gpus_for_processes
 from thinwire.experiment.plan import Controls, Planned, log_left_out, plan
 from thinwire.experiment.resume import check_folder, finished_record
-from thinwire.experiment.scheduling import check_worker_processes, gpus_for_processes, group, shared_group_size
+from thinwire.experiment.scheduling import check_worker_processes, group, shared_group_size
 from thinwire.experiment.search import plan_candidates, to_search, with_choices
 from thinwire.experiment.sweep_inputs import obstacles
 from thinwire.model.loading import choose_device, choose_model

@@ -50,17 +50,6 @@ def shared_group_size(num_arms: int, num_workers: int) -> int:
     return max(1, min(MAX_GROUP_SIZE, -(-num_arms // max(1, num_workers))))
 
 
-def gpus_for_processes(device: str, setting: int | str) -> tuple[str, ...]:
-    """Return the GPUs that get a worker process each: all that are visible, unless a setting says otherwise.
-
-    Args:
-        device: ``model.device``; a GPU named there is the only one.
-        setting: ``worker_processes``.
-    """
-    gpus = visible_gpus() if device in ("auto", "cuda") else ()
-    return gpus[:setting] if isinstance(setting, int) else gpus
-
-
 def check_worker_processes(device: torch.device, setting: int | str) -> None:
     """Refuse more processes than GPUs, where arms run on GPUs.
 
@@ -130,9 +119,14 @@ def _limits(arm: ArmConfig) -> _Limits:
 
 
 def longest_first(groups: Sequence[list[Planned]], num_tokens: Callable[[Planned], int]) -> list[list[Planned]]:
-    """Sort groups by the tokens that they train on, so that processes that run side by side end at about the same
-    time."""
-    return sorted(groups, key=lambda together: sum(map(num_tokens, together)), reverse=True)
+    """Sort groups by the tokens that they train on, and those alike by how much LoRA adapts, so that processes that run
+    side by side end at about the same time."""
+
+    def length(together: Sequence[Planned]) -> tuple[int, tuple[float, int, int]]:
+        adapted = ((*breadth(run.config.lora), run.config.lora.rank) for run in together)
+        return sum(map(num_tokens, together)), max(adapted)
+
+    return sorted(groups, key=length, reverse=True)
 
 
 @dataclass

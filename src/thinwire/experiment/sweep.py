@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -14,6 +14,7 @@ from thinwire.config.auto import resolved
 from thinwire.config.experiment import Experiment
 from thinwire.data.splits import Splits
 from thinwire.experiment.executors.local import LocalWorkers
+from thinwire.experiment.executors.worker_process import WorkerProcess, processes_for_gpus
 from thinwire.experiment.group_queue import begin_session
 from thinwire.experiment.plan import Controls, Planned, log_left_out
 from thinwire.experiment.request import SweepRequest, write_request
@@ -50,6 +51,7 @@ def run_sweep(
     track: Collection[str] = (),
     display: Display | None = None,
     splits: Splits | None = None,
+    processes: Iterable[WorkerProcess] | None = None,
 ) -> list[ArmRecord]:
     """Run the arms of ``experiment`` on this host, and write everything below ``folder``.
 
@@ -61,6 +63,7 @@ def run_sweep(
         controls: ``auto`` leaves out controls that train if there are 500 samples or fewer.
         track: names of trackers (``thinwire.tracking``) that are told what each run logs while it runs.
         splits: the experiment's, where its questions are read already.
+        processes: those of ``processes_for_gpus``, where they have been started already.
 
     Returns:
         The records, in the order of the experiment file.
@@ -78,19 +81,23 @@ def run_sweep(
         track=check_trackers(track),
         session=secrets.token_hex(8),
     )
-    planned, splits = _checked(request, folder, splits, resume=resume)  # before anything is written, claims included
-    log_left_out(experiment, only, controls)
-    with exclusive(folder):
-        check_folder(folder, experiment, resume)
-        claims = RunClaims(folder)
-        claims.take_back_stop()
-        begin_anew(request, folder)
-        write_request(folder, request)  # for workers of other hosts that join (`thinwire work`)
-        with LocalWorkers(request, folder, display) as workers, stopping_on_request(claims):
-            workers.start_on_gpus()
-            with _trackers(request, folder) as trackers:
-                records = _run(request, folder, planned, splits, display, workers=workers, trackers=trackers)
-                _report(folder, trackers)
+    started = processes_for_gpus(experiment) if processes is None else nullcontext(processes)
+    with started as on_gpus:
+        planned, splits = _checked(
+            request, folder, splits, resume=resume
+        )  # before anything is written, claims included
+        log_left_out(experiment, only, controls)
+        with exclusive(folder):
+            check_folder(folder, experiment, resume)
+            claims = RunClaims(folder)
+            claims.take_back_stop()
+            begin_anew(request, folder)
+            write_request(folder, request)  # for workers of other hosts that join (`thinwire work`)
+            with LocalWorkers(request, folder, display, on_gpus) as workers, stopping_on_request(claims):
+                workers.begin_on_gpus()
+                with _trackers(request, folder) as trackers:
+                    records = _run(request, folder, planned, splits, display, workers=workers, trackers=trackers)
+                    _report(folder, trackers)
     return records
 
 

@@ -33,7 +33,7 @@ from thinwire.experiment.scheduling import (
 )
 from thinwire.experiment.search import with_choices
 from thinwire.experiment.text_progress import text_progress
-from thinwire.experiment.work import work
+from thinwire.experiment.work import LEAST_PAUSE, LONGEST_PAUSE, work
 from thinwire.files import content_hash, has_hard_links, remove_partial_files, write_bytes, write_text
 from thinwire.model.language_model import LanguageModel
 from thinwire.progress import Display
@@ -139,7 +139,7 @@ class SweepRun:
         queue = read_queue(self._folder)
         is_first = queue is None  # else others may be writing
         is_prepared = before is not None and queue is not None and queue.choices == choices and queue.covers(left)
-        num_workers = max(1, len(self._workers.gpus)) if self._workers else self._request.num_workers
+        num_workers = self._workers.num_gpus if self._workers else self._request.num_workers
         num_trained = sum(run.config.has_trainable for run in self._runs)
         most = max_group_size(lm, experiment.group_size, num_arms=num_trained, num_workers=num_workers)
         if not is_prepared:
@@ -154,7 +154,7 @@ class SweepRun:
         if num_workers > 1:
             self._groups = longest_first(self._groups, self._tokens)
         self._num_processes = num_workers
-        if self._workers and not self._workers.gpus:
+        if self._workers and num_workers == 1:
             self._num_processes = num_worker_processes(
                 lm,
                 experiment.worker_processes,
@@ -242,6 +242,7 @@ class SweepRun:
             progress=self._progress,
             check=workers.check if workers else lambda: None,
             takes_part=not (workers and workers.share_cores),
+            longest_pause=LEAST_PAUSE if workers or self._is_helper else LONGEST_PAUSE,
         )
 
     def _run_claimed(self, together: Sequence[Planned], claim: Claim) -> None:

@@ -14,8 +14,9 @@ from thinwire.experiment.run_claims import RunClaims
 
 logger = logging.getLogger(__name__)
 
-_LEAST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
-"""Seconds between two looks at what others do; longer and longer, because each asks the file system a little."""
+LEAST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
+"""Seconds between two looks at what others do; longer and longer, because each asks the file system a little. A few
+workers of one host may keep to the least."""
 
 
 def work(
@@ -27,6 +28,7 @@ def work(
     progress: Callable[[Sequence[Planned]], int],
     check: Callable[[], None] = lambda: None,
     takes_part: bool = True,
+    longest_pause: float = LONGEST_PAUSE,
 ) -> Generator[Sequence[Planned], None, None]:
     """Run each group that no other worker has claimed; wait for those that others run.
 
@@ -39,16 +41,17 @@ def work(
             as an attempt (``Owner.attempt``).
         check: called again and again; may raise.
         takes_part: False to wait only.
+        longest_pause: in seconds, between two looks at what others do.
 
     Yields:
         Each group when all its arms have ended, in any order.
     """
-    waiting, is_said, pause = list(groups), False, _LEAST_PAUSE
+    waiting, is_said, pause = list(groups), False, LEAST_PAUSE
     while waiting:
         interruption.check()
         # A group whose arms have all failed together is run again one by one, by the worker that holds it.
         if ended := [one for one in waiting if all(map(has_ended, one)) and not claims.is_held(claim_name(one))]:
-            pause = _LEAST_PAUSE
+            pause = LEAST_PAUSE
             for group in ended:
                 waiting.remove(group)
                 yield group
@@ -60,7 +63,7 @@ def work(
             logger.info("nothing is left to begin; waiting for %d groups that other workers run", len(waiting))
             is_said = True
         time.sleep(pause)
-        pause = min(1.2 * pause, _LONGEST_PAUSE) if takes_part else _LEAST_PAUSE
+        pause = min(1.2 * pause, longest_pause)
 
 
 def _run_one(

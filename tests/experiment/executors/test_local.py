@@ -15,7 +15,8 @@ import torch
 import yaml
 
 from thinwire.errors import ThinwireError
-from thinwire.experiment.executors import worker
+from thinwire.experiment.executors import worker, worker_process
+from thinwire.experiment.executors.worker_process import processes_for_gpus
 from thinwire.experiment.group_queue import claim_name
 from thinwire.experiment.run_claims import RunClaims
 from thinwire.experiment.sweep import run_sweep
@@ -188,10 +189,27 @@ def test_a_sweep_whose_processes_have_all_been_killed_fails_and_can_be_resumed(f
 
 def test_a_worker_process_that_does_not_see_the_one_gpu_that_it_got_says_so(folder, tmp_path, monkeypatch):
     # Binding goes wrong where a name is of no GPU; here none is.
-    monkeypatch.setattr("thinwire.experiment.executors.local.gpus_for_processes", lambda *_: ("0", "GPU-none"))
+    monkeypatch.setattr(worker_process, "gpus_for_processes", lambda *_: ("0", "GPU-none"))
     message = r"a worker process sees 0 GPUs with CUDA_VISIBLE_DEVICES=GPU-none; it needs one"
     with pytest.raises(ThinwireError, match=message):
         run_sweep(in_processes(folder), tmp_path / "run")
+
+
+def test_processes_that_get_no_job_end_with_the_command(folder, monkeypatch):
+    monkeypatch.setattr(worker_process, "gpus_for_processes", lambda *_: ("0", "1", "2"))
+    with processes_for_gpus(in_processes(folder)) as processes:
+        assert len(processes) == 2, "the first GPU is the sweep's own"
+        assert not any(process.has_ended for process in processes)
+    assert [process.exit_code for process in processes] == [-signal.SIGKILL] * 2
+
+
+def test_a_sweep_takes_over_processes_that_were_started_before_it(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(worker_process, "gpus_for_processes", lambda *_: ("", ""))  # they see no GPU, as this one
+    made = in_processes(folder, arms=ARMS, worker_processes=1)
+    with processes_for_gpus(made) as processes:
+        records = run_sweep(made, tmp_path / "run", processes=processes)
+    assert [record.status for record in records] == ["done"] * len(ARMS)
+    assert [process.exit_code for process in processes] == [0]
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")

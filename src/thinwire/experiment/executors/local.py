@@ -8,70 +8,64 @@ cores of its own; the sweep's own process then only waits. On GPUs each process 
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import subprocess
-import sys
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 import torch
 
 from thinwire import interruption
-from thinwire.errors import StorageError, ThinwireError
+from thinwire.errors import ThinwireError
+from thinwire.experiment.executors.worker_process import WorkerProcess
 from thinwire.experiment.request import SweepRequest
 from thinwire.experiment.run_claims import RunClaims
-from thinwire.experiment.scheduling import gpus_for_processes
-from thinwire.progress import Display, Task
+from thinwire.progress import Display
 
 logger = logging.getLogger(__name__)
-
-Event = dict[str, Any]
-
-_WORKER = "thinwire.experiment.executors.worker"
-
-_PATIENCE = 120.0
-"""Seconds that a process has to finish its step and to save what it has, once it is stopped."""
-
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS")
 
 
 class LocalWorkers:
     """Worker processes that help a sweep. Use it as a context manager: at its end they end."""
 
-    def __init__(self, request: SweepRequest, folder: Path, display: Display) -> None:
+    def __init__(
+        self, request: SweepRequest, folder: Path, display: Display, on_gpus: Iterable[WorkerProcess] = ()
+    ) -> None:
+        """Take over processes that have been started, and give them nothing to do yet.
+
+        Args:
+            on_gpus: a process for each GPU that is not this one's (``processes_for_gpus``).
+        """
         self._request, self._folder, self._display = request, folder, display
-        experiment = request.experiment
-        self.gpus = gpus_for_processes(experiment.model.device, experiment.worker_processes)
-        """The GPUs that run arms, the sweep's own first; none on a CPU."""
+        self._on_gpus = tuple(on_gpus)
         self.share_cores = False
         """Whether processes have taken over the cores, and the sweep's own is to run nothing."""
-        self._processes: list[_Process] = []
+        self._processes: list[WorkerProcess] = []
         self._are_gone = False
         self._stack = ExitStack()
 
-    def start_on_gpus(self) -> None:
-        """Start a process for each GPU but the first. They load the model while the sweep does."""
-        threads = max(1, torch.get_num_threads() // max(1, len(self.gpus)))
-        for gpu in self.gpus[1:]:
-            self._start(threads, 1.0, gpu)
+    @property
+    def num_gpus(self) -> int:
+        """The number of GPUs that run arms, the sweep's own among them; on a CPU it means nothing."""
+        return 1 + len(self._on_gpus)
+
+    def begin_on_gpus(self) -> None:
+        """Let the processes on further GPUs begin. They load the model while the sweep does."""
+        for process in self._on_gpus:
+            self._begin(process, 1.0)
 
     def start_on_cpu(self, number: int) -> None:
         """Start ``number`` processes that share the cores and the memory, unless they have been started."""
         cores = torch.get_num_threads()
         for index in range(0 if self.share_cores else number):
-            self._start(max(1, cores // number + (index < cores % number)), 1 / number, None)
+            with interruption.deferred():  # no process is started without being known
+                self._begin(WorkerProcess(max(1, cores // number + (index < cores % number)), None), 1 / number)
         self.share_cores = True
 
-    def _start(self, threads: int, share: float, gpu: str | None) -> None:
-        variables = {**dict.fromkeys(_THREADS, str(threads)), **({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {})}
-        job = {"request": self._request.as_dict(), "memory_share": share, "gpu": gpu}
-        with interruption.deferred():  # no process is started without being known
-            self._processes.append(_Process(self._folder, job, variables, self._display))
+    def _begin(self, process: WorkerProcess, share: float) -> None:
+        self._processes.append(process)
+        job = {"folder": str(self._folder), "request": self._request.as_dict(), "memory_share": share}
+        process.begin(job, self._display)
 
     def check(self) -> None:
         """Look after the processes.
@@ -117,96 +111,3 @@ class LocalWorkers:
     def _kill(self) -> None:
         for process in self._processes:
             process.kill()
-
-
-class _Process:
-    """The sweep's handle on one worker process (``executors/worker.py``)."""
-
-    def __init__(self, folder: Path, job: Mapping[str, Any], variables: Mapping[str, str], display: Display) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", _WORKER, str(folder)],
-            env={**os.environ, **variables},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            encoding="utf-8",
-            start_new_session=True,  # Ctrl-C in a terminal goes only to the sweep, which stops its processes itself
-        )
-        self.error: ThinwireError | None = None
-        """Why it cannot go on, as it said itself."""
-        self.has_ended = self.is_said = False
-        self._is_ready = self._is_stopped = False
-        self._display = display
-        self._tasks: dict[int, tuple[ExitStack, Task]] = {}
-        self.tell(job)
-        self._thread = Thread(target=self._listen, daemon=True)
-        self._thread.start()
-
-    def _listen(self) -> None:
-        assert self._process.stdout is not None
-        with self._process.stdout as lines, suppress(ValueError):  # a killed process may leave a partial line
-            for line in lines:
-                self._is_ready = True
-                self._show(json.loads(line))
-        for stack, _ in self._tasks.values():
-            stack.close()
-        self._tasks.clear()
-        self._process.wait()
-        self.has_ended = True
-
-    @property
-    def exit_code(self) -> int:
-        """The exit code; negative for a signal."""
-        return self._process.wait()
-
-    @property
-    def has_died(self) -> bool:
-        """Whether it has ended otherwise than after its work."""
-        return self.has_ended and not self._is_stopped and self.exit_code != 0
-
-    def tell(self, message: object) -> None:
-        """Send a message to the process."""
-        assert self._process.stdin is not None
-        with suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(message) + "\n")
-            self._process.stdin.flush()
-
-    def stop(self) -> None:
-        """Interrupt what the process runs; it keeps its resume points. One that has not begun ends at once."""
-        self._is_stopped = True
-        if self._is_ready:
-            self.tell("stop")
-        else:
-            self.kill()
-
-    def kill(self) -> None:
-        """End the process at once."""
-        self._process.kill()
-
-    def wait(self) -> None:
-        """Wait until the process has ended, but not for ever."""
-        try:
-            self._process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-        self._thread.join()
-
-    def _show(self, event: Event) -> None:
-        """Show, log or keep an event of the process."""
-        if "ready" in event:
-            return
-        if "unwritable" in event:
-            self.error = StorageError(event["unwritable"])
-        elif "failed" in event:
-            self.error = ThinwireError(event["failed"])
-        elif "log" in event:
-            logging.getLogger(event["log"]["name"]).handle(logging.makeLogRecord(event["log"]))
-        elif "begins" in event:
-            stack = ExitStack()
-            self._tasks[event["task"]] = (
-                stack,
-                stack.enter_context(self._display.task(event["begins"], event["before"])),
-            )
-        elif "ends" in event:
-            self._tasks.pop(event["task"])[0].close()
-        else:
-            self._tasks[event["task"]][1].update(event["done"], event["total"], event["metrics"])

@@ -34,8 +34,8 @@ _OF_ARMS = (arm_journal.__name__, group_run.__name__, "thinwire.progress")
 """Modules whose messages are about the arms that the worker runs."""
 
 
-def serve(folder: Path) -> None:
-    """Run the job that arrives on the standard input, in the sweep's folder."""
+def serve() -> None:
+    """Run the job that arrives on the standard input."""
     out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # other output must not mix with the events
 
@@ -54,7 +54,7 @@ def serve(folder: Path) -> None:
         package.addHandler(_LogSender(send))
         package.setLevel(logging.INFO)
         display = _SentDisplay(send)
-        join_sweep(request_of(job["request"]), folder, display, memory_share=job["memory_share"])
+        join_sweep(request_of(job["request"]), Path(job["folder"]), display, memory_share=job["memory_share"])
     except interruption.Interrupted as error:
         sys.exit(error.exit_code)
     except StorageError as error:
@@ -140,4 +140,4 @@ class _LogSender(logging.Handler):
 
 if __name__ == "__main__":
     interruption.install()
-    serve(Path(sys.argv[1]))
+    serve()
