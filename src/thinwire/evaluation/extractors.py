@@ -7,10 +7,11 @@ show is one of format.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from statistics import fmean
 from typing import Any
 
-from thinwire.tasks.squad_metric import best_over_golds
+from thinwire.tasks.squad_metric import best_over_golds, normalize
 
 _LEADING = re.compile(r"^(?![$€£¥+-]\d)[\W_]+?(?=[$€£¥+-]\d|[^\W_]|$)")
 """Everything before the first letter or digit, except a sign or currency that belongs to a number."""
@@ -22,6 +23,7 @@ def as_is(text: str) -> str:
     return text
 
 
+@lru_cache(maxsize=16)  # most extractors begin with it
 def first_line(text: str) -> str:
     """Return the first line that is not white space, stripped; empty if there is none."""
     return next((line.strip() for line in text.splitlines() if line.strip()), "")
@@ -47,6 +49,7 @@ def first_words(text: str, num_words: int) -> str:
     return " ".join(text.split()[:num_words])
 
 
+@lru_cache(maxsize=16)
 def _clean_line(text: str) -> str:
     return strip_leading_punctuation(first_line(text))
 
@@ -116,6 +119,7 @@ def _score_row(raw_text: str, golds: Sequence[str]) -> dict[str, tuple[float, fl
     """Return exact match, F1 and whether the answer is another than the first line, by extractor."""
     line = first_line(raw_text)
     answers = {name: extract(raw_text) for name, extract in EXTRACTORS.items()}
-    # Most extractors return the same answer, which is scored once.
-    scores = {answer: best_over_golds(answer, golds) for answer in set(answers.values())}
-    return {name: (*scores[answer], answer != line) for name, answer in answers.items()}
+    # Most extractors return the same words, which are scored once.
+    words = {name: normalize(answer) for name, answer in answers.items()}
+    scores = {answer: best_over_golds(answer, golds) for answer in set(words.values())}
+    return {name: (*scores[words[name]], answer != line) for name, answer in answers.items()}
