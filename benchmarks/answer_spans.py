@@ -1,0 +1,87 @@
+"""Say how wrong answers to SQuAD's dev questions are wrong: another span of the context, or no span of it at all.
+
+A model that has not found the answer writes another span; one that has found it and cannot spell it out of what it
+reads writes words that do not stand there. Answers are compared with their contexts as the metric compares them with
+gold answers. Of those that are no span, it says how many of their tokens come before the first that does not go on with
+the context.
+
+    python benchmarks/answer_spans.py text=runs/positions/controls/text_lora/predictions.jsonl
+"""
+
+# ruff: noqa: T201 (it prints its result)
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from thinwire.config.settings import ModelConfig
+from thinwire.data.sources import load_questions
+from thinwire.files import write_json
+from thinwire.model.loading import load
+from thinwire.tasks.squad_metric import normalize
+
+MOST_COUNTED = 8
+"""Longer beginnings of answers are counted together."""
+
+
+def kind_of_answer(row: Mapping[str, Any], context: str) -> str:
+    """Return what an answer is: right, a span of its context that shares a word with a gold answer or none, or no
+    span, likewise."""
+    if row["exact_match"]:
+        return "right"
+    is_span = f" {normalize(row['text'])} " in f" {normalize(context)} "
+    return f"{'span' if is_span else 'no span'}, {'overlapping' if row['score'] > 0 else 'wrong'}"
+
+
+def tokens_before_foreign(
+    answer: str, context: str, encode: Callable[[str], list[int]], decode: Callable[[list[int]], str]
+) -> int:
+    """Return how many of an answer's first tokens stand in its context, one after the other."""
+    ids = encode(f" {answer}")
+    return next((n for n in range(len(ids)) if decode(ids[: n + 1]) not in f" {context}"), len(ids))
+
+
+def measure(rows: Sequence[Mapping[str, Any]], contexts: Mapping[str, str], tokenizer: Any) -> dict[str, Any]:
+    """Return the share of each kind of answer, and of those that are no span, the shares by the number of tokens before
+    the first foreign one."""
+    kinds = Counter(kind_of_answer(row, contexts[row["id"]]) for row in rows)
+
+    def encode(text: str) -> list[int]:
+        return list(tokenizer.encode(text, add_special_tokens=False))
+
+    foreign = [row for row in rows if kind_of_answer(row, contexts[row["id"]]).startswith("no span")]
+    before = Counter(
+        min(MOST_COUNTED, tokens_before_foreign(row["text"], contexts[row["id"]], encode, tokenizer.decode))
+        for row in foreign
+    )
+    return {
+        "answers": len(rows),
+        "kinds": {name: number / len(rows) for name, number in sorted(kinds.items())},
+        "tokens_before_foreign": {str(number): before[number] / len(foreign) for number in sorted(before)},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("predictions", nargs="+", metavar="NAME=FILE", help="predictions.jsonl of an arm")
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    contexts = {example.id: example.context for example in load_questions("squad", "test")}
+    tokenizer = load(ModelConfig()).tokenizer
+    found = {}
+    for given in options.predictions:
+        name, _, file = given.partition("=")
+        rows = [json.loads(line) for line in Path(file).read_text(encoding="utf-8").splitlines()]
+        found[name] = measure(rows, contexts, tokenizer)
+        print(name, f"{found[name]['answers']:,} answers")
+        for title in ("kinds", "tokens_before_foreign"):
+            print(f"  {title}:", ", ".join(f"{key} {100 * share:.1f} %" for key, share in found[name][title].items()))
+    if options.output:
+        write_json(options.output, found)
+
+
+if __name__ == "__main__":
+    main()

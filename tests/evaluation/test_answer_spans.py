@@ -1,0 +1,59 @@
+"""The parts of ``benchmarks/answer_spans.py`` on a made-up context."""
+
+import pytest
+
+from benchmark_programs import program
+
+answer_spans = program("answer_spans")
+
+CONTEXT = "The Broncos beat the Carolina Panthers in Santa Clara."
+
+
+@pytest.mark.parametrize(
+    ("text", "score", "exact", "kind"),
+    [
+        ("Carolina Panthers", 1.0, 1.0, "right"),
+        ("the Panthers, in Santa", 0.5, 0.0, "span, overlapping"),  # as the metric compares: no commas, no articles
+        ("Santa Clara", 0.0, 0.0, "span, wrong"),
+        ("Carolina Broncos", 0.5, 0.0, "no span, overlapping"),
+        ("Clara Santa", 0.0, 0.0, "no span, wrong"),
+        ("Panther", 0.0, 0.0, "no span, wrong"),  # half a word
+    ],
+)
+def test_an_answer_is_right_or_a_span_or_no_span(text, score, exact, kind):
+    row = {"text": text, "score": score, "exact_match": exact}
+    assert answer_spans.kind_of_answer(row, CONTEXT) == kind
+
+
+@pytest.mark.parametrize(("answer", "number"), [("Carolina Panthers", 2), ("Carolina Broncos", 1), ("Denver", 0)])
+def test_tokens_before_the_first_that_does_not_go_on_with_the_context_are_counted(answer, number):
+    words = ["", *f" {CONTEXT}".split(" "), "Denver"]
+
+    def encode(text):
+        return [words.index(word) for word in text.strip().split(" ")]
+
+    def decode(ids):
+        return "".join(f" {words[number]}" for number in ids)
+
+    assert answer_spans.tokens_before_foreign(answer, CONTEXT, encode, decode) == number
+
+
+def test_shares_are_of_all_answers_and_of_those_that_are_no_span():
+    class Tokenizer:
+        words = ("", "Carolina", "Broncos", "Clara", "Denver")
+
+        def encode(self, text, add_special_tokens):
+            assert not add_special_tokens
+            return [self.words.index(word) for word in text.split()]
+
+        def decode(self, ids):
+            return "".join(f" {self.words[number]}" for number in ids)
+
+    answers = [("Carolina Panthers", 1, 1), ("Santa Clara", 0, 0), ("Denver", 0, 0), ("Carolina Broncos", 0.5, 0)]
+    rows = [{"id": "q", "text": text, "score": score, "exact_match": exact} for text, score, exact in answers]
+    found = answer_spans.measure(rows, {"q": CONTEXT}, Tokenizer())
+    assert found == {
+        "answers": 4,
+        "kinds": {"no span, overlapping": 0.25, "no span, wrong": 0.25, "right": 0.25, "span, wrong": 0.25},
+        "tokens_before_foreign": {"0": 0.5, "1": 0.5},
+    }
