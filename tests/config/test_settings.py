@@ -421,3 +421,16 @@ def test_each_wrong_value_is_one_line_that_says_what_was_expected(override, mess
     with pytest.raises(UsageError) as caught:
         load_experiment(PLAN, [override])
     assert any(line.startswith(message) for line in str(caught.value).splitlines()), str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("modes", "requests", "is_refused"),
+    [(["autoencoding"], 2, True), (["autoencoding", "continuation"], 2, False), (["autoencoding", "cloze"], 8, False)],
+)
+def test_more_requests_of_whole_texts_than_there_are_modes_are_refused(modes, requests, is_refused):
+    settings_ = {"blocks": {"reconstruction": {"modes": modes, "requests": requests}}}
+    if not is_refused:
+        assert minimal(**settings_).blocks.reconstruction.requests == requests
+        return
+    with pytest.raises(UsageError, match=r"requests is 2, .* once in each of modes, autoencoding; add recall or cloze"):
+        minimal(**settings_)

@@ -103,6 +103,23 @@ def test_what_is_asked_for_is_in_the_context_where_the_request_says(size, number
             assert (end, asked[-1]) == (END, 61)
 
 
+@given(st.integers(1, 12), st.lists(st.sampled_from(MODES), min_size=1, unique=True), st.integers())
+def test_several_requests_are_of_the_same_blocks_and_ask_for_the_whole_text_once(requests, modes, seed):
+    passages = made([prompt(n, 16 + 7 * n) for n in range(4)])
+    drawn = list(draw_passages(passages, modes, 6, 2, seed, requests=requests))
+    places = {"recall", "cloze"} & set(modes)
+    each = requests if places else min(requests, len(modes))
+    assert len(drawn) == 6 * each
+    for first in range(0, len(drawn), each):
+        asked = drawn[first : first + each]
+        assert len({one.example.id for one in asked}) == 1
+        contexts = [context_of(one) for one in asked]
+        longest = max(contexts, key=len)
+        assert all(context == longest[: len(context)] for context in contexts), "one cut into blocks for all"
+        found = [MODES[one.prompt_ids[one.context.stop] - 50] for one in asked]
+        assert {mode for mode in found if found.count(mode) > 1} <= places
+
+
 @pytest.mark.parametrize("template", [None, "Q: {{ question }} T: {{ context }} Answer."])
 @pytest.mark.parametrize("style", ["chat", "plain"])
 def test_each_context_is_encoded_once_and_what_is_asked_reads_as_text(style, template):

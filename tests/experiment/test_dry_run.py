@@ -120,7 +120,7 @@ def test_more_processes_than_gpus_are_refused_as_the_sweep_would_refuse_them(fol
 
 
 def test_groups_are_shared_among_the_gpus(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("thinwire.experiment.scheduling.visible_gpus", lambda: ("0", "1"))
+    monkeypatch.setattr("thinwire.experiment.executors.worker_process.visible_gpus", lambda: ("0", "1"))
     arms = {"baseline": {}, **{f"r{rank}": {"lora": {"rank": rank}} for rank in (2, 4, 8)}}
     made = experiment(folder, arms=arms, controls={}, model={"name": str(folder / "model"), "device": "auto"})
     planned = dry_run(made, tmp_path / "run")

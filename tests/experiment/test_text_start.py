@@ -72,6 +72,23 @@ def test_equal_starts_are_trained_once_and_cached(start):
     assert len(trained) == 4
 
 
+def test_several_requests_of_a_passage_are_learned_from_in_one_step(start, monkeypatch):
+    prepared, trained = start
+    steps = []
+    real = text_start.train_to_write
+    monkeypatch.setattr(
+        text_start,
+        "train_to_write",
+        lambda *args, **options: real(*args, **{**options, "on_step": lambda metrics, total: steps.append(total)}),
+    )
+    prepared(modes=["cloze"], requests=3)
+    visits = trained[0][4]
+    assert len(visits) == 8 * 3
+    assert steps == [2, 2], "as many as with one request: 4 of 8 passages in each"
+    shared = [one.prompt_ids[: one.context.stop] for one in visits]
+    assert all(shared[first] == shared[first + 1] == shared[first + 2] for first in range(0, 24, 3))
+
+
 def test_lora_is_kept_begins_anew_or_does_not_take_part(start):
     prepared, trained = start
     kept, restarted = prepared(), prepared(lora="restarted")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from typing_extensions import Self
 
 from thinwire.errors import UsageError
 from thinwire.schema import Auto, ByDevice, PositiveInt, Rate, Section, Weight, Width
 
 Request = Literal["autoencoding", "continuation", "recall", "cloze"]
 """What is asked of a text that is read in blocks."""
+
+FOR_PLACES: frozenset[Request] = frozenset({"recall", "cloze"})
+"""Requests for a place in a text, of which there are many; others are for all of it."""
 
 
 class BlockKind(NamedTuple):
@@ -28,10 +32,14 @@ class TextReconstructionConfig(Section):
     drawn."""
 
     modes: Annotated[tuple[Request, ...], Field(min_length=1)] = ("autoencoding",)
-    """What is asked of each passage, one of these, drawn by seed. ``autoencoding``: to repeat the text that the blocks
+    """What is asked of each passage, drawn by seed. ``autoencoding``: to repeat the text that the blocks
     stand for. ``continuation``: to go on where they end, as the paragraph does. ``recall``: to go on after some quoted
     words. ``cloze``: to fill a blank in some quoted words. Every token to be written is supervised by its
     cross-entropy."""
+    requests: Annotated[int, Field(ge=1, le=1_000)] = 1
+    """How much is asked of each passage: so many of ``modes``, all in the same step, where those that ask for the whole
+    text are drawn once at most. The passage's blocks are computed once for all of them (``training.share_prefixes``).
+    """
     ce_weight: Weight = 1.0
     """Weight of that cross-entropy."""
     kd_weight: Weight = 0.0
@@ -53,6 +61,15 @@ class TextReconstructionConfig(Section):
     lora: Literal["kept", "restarted", "absent"] = "kept"
     """Whether LoRA is trained with the encoder and goes on from there with the questions (``kept``), is trained with it
     and begins anew with the questions (``restarted``), or is left out until the questions (``absent``)."""
+
+    @model_validator(mode="after")
+    def _enough_to_ask(self) -> Self:
+        if self.requests > len(set(self.modes)) and FOR_PLACES.isdisjoint(self.modes):
+            raise ValueError(
+                f"requests is {self.requests}, but a whole text is asked for once in each of modes, "
+                f"{' and '.join(dict.fromkeys(self.modes))}; add recall or cloze to modes, or ask for less"
+            )
+        return self
 
 
 class BlocksConfig(Section):

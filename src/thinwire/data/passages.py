@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from thinwire.config.block_settings import Request
+from thinwire.config.block_settings import FOR_PLACES, Request
 from thinwire.data.prompts import Encoded, PromptEncoder
 from thinwire.data.question_slot import BLANK, Slot, differ_by_question, request_ids, slot_of
 from thinwire.data.squad import Example
@@ -150,16 +150,24 @@ def longest_text(passages: Passages, size: int, positions: int | None) -> int | 
 
 
 def draw_passages(
-    passages: Passages, modes: Sequence[Request], number: int, size: int, seed: int, longest: int | None = None
+    passages: Passages,
+    modes: Sequence[Request],
+    number: int,
+    size: int,
+    seed: int,
+    longest: int | None = None,
+    requests: int = 1,
 ) -> Iterator[Encoded]:
-    """Yield ``number`` passages in random order: all contexts, then all of them again in another order.
+    """Yield what is asked of ``number`` passages: all contexts in random order, then all again in another order.
 
-    Each is for one of the ``modes``, and its context begins at one of its first ``size`` tokens, so that a text that is
-    seen again is cut into other blocks.
+    A passage's context begins at one of its first ``size`` tokens, so that a text that is seen again is cut into other
+    blocks.
 
     Args:
         size: tokens in a block.
         longest: most tokens of a text, of which the rest is left out; None if there is no limit.
+        requests: how much is asked of each passage, one after the other: each one of ``modes``, of which those that ask
+            for the whole text are drawn once at most.
     """
     draw = stream(seed, "passages")
     order: list[int] = []
@@ -167,9 +175,19 @@ def draw_passages(
         if not order:
             order = list(range(len(passages.prompts)))
             draw.shuffle(order)
-        passage, mode = passages.prompts[order.pop()], draw.choice(modes)
+        passage, drawn = passages.prompts[order.pop()], _drawn_modes(modes, requests, draw)
         context = passage.context[draw.randrange(min(size, _MIN_TOKENS // 2)) :][:longest]
-        yield _ASKED[mode](passages, passage, tuple(passage.prompt_ids[context.start : context.stop]), draw)
+        ids = tuple(passage.prompt_ids[context.start : context.stop])
+        yield from (_ASKED[mode](passages, passage, ids, draw) for mode in drawn)
+
+
+def _drawn_modes(modes: Sequence[Request], number: int, draw: random.Random) -> list[Request]:
+    left, drawn = list(modes), list[Request]()
+    while left and len(drawn) < number:
+        drawn.append(draw.choice(left))
+        if drawn[-1] not in FOR_PLACES:
+            left.remove(drawn[-1])
+    return drawn
 
 
 def repeated(

@@ -143,12 +143,15 @@ def _train(
     """Train the encoder of ``embeddings`` and LoRA in place, on texts of at most ``longest`` tokens."""
     lm, setting, config = runtime.lm, arm.training.micro_batch_tokens, arm.blocks.reconstruction
     assert config.passages != "auto", "config.auto puts the number in"
-    drawn = list(draw_passages(passages, config.modes, config.passages, embeddings.kind.size, arm.seed, longest))
+    drawn = list(
+        draw_passages(passages, config.modes, config.passages, embeddings.kind.size, arm.seed, longest, config.requests)
+    )
     _, visits, blocks = in_blocks([], drawn, embeddings.kind, len(embeddings.source))
     lengths = [len(visit.prompt_ids) + len(visit.answer_ids) for visit in visits]
     logger.info(
-        "learning to write texts out of blocks of %d tokens: %d passages, %d positions",
+        "learning to write texts out of blocks of %d tokens: %d passages, %d requests, %d positions",
         embeddings.kind.size,
+        config.passages,
         len(visits),
         sum(lengths),
     )

@@ -8,6 +8,7 @@ the passage or its continuation for the answer, of which all tokens are supervis
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -47,11 +48,11 @@ def train_to_write(
     resume_from: TrainingState | None = None,
     save_states: SaveStates = lambda _: None,
 ) -> None:
-    """Train ``inputs`` and the only LoRA of ``lora`` in place, one visit a passage, in their order's batches.
+    """Train ``inputs`` and the only LoRA of ``lora`` in place, one visit a request, in their order's batches.
 
     Args:
         config: the arm's settings; those of ``blocks.reconstruction`` count.
-        passages: in blocks, with the texts to write as their answers.
+        passages: in blocks, one for each request, with the texts to write as their answers.
         micro_batch_tokens: as in ``train``; so are the two below and ``save_states``.
         resume_from: the resume point; None to start from the beginning.
 
@@ -88,7 +89,8 @@ def _settings(config: ArmConfig, longest: int) -> ArmConfig:
     own = config.blocks.reconstruction
     weights = {"ce_weight": own.ce_weight, "first_token_ce_weight": 0.0, "kd_weight": own.kd_weight}
     supervision = {"k_tokens": longest, **weights, "teacher": None}
-    training = {"epochs": 1, "batch_size": own.batch_size, "batching": "shuffled", "warmup_steps": "auto"}
+    training: dict[str, Any] = {"epochs": 1, "batch_size": own.batch_size * own.requests, "warmup_steps": "auto"}
+    training |= {"batching": "shuffled" if own.requests == 1 else "grouped"}  # all requests of a passage in one step
     training |= {"adapter_lr": own.encoder_lr, "lora_lr": own.lora_lr, "weight_decay": 0.0}
     return config.model_copy(
         update={
