@@ -10,6 +10,7 @@ from thinwire.experiment import disk_space, sweep_inputs
 from thinwire.experiment.disk_space import bytes_to_write, check_space, trained_parameters
 from thinwire.experiment.plan import Planned
 from thinwire.experiment.sweep import run_sweep
+from thinwire.experiment.sweep_inputs import check_sizes
 from thinwire.schema import build
 from tiny_models import tiny_lm
 from tiny_sweeps import experiment
@@ -49,6 +50,43 @@ def test_a_disk_without_room_is_refused_with_both_figures(tmp_path):
     check_space(tmp_path / "run", 1)
     with pytest.raises(StorageError, match=r"run needs about 1,000,000\.000 GB .* and [\d,.]+ GB are free there; free"):
         check_space(tmp_path / "run", 10**15)
+
+
+# Blocks of two embeddings of width 32: padding, and maps of 64 numbers to 32.
+MAP, MLP = 32 * 65, 8 * 65 + 32 * 9
+# Queries, keys, values and output, three maps of the MLP to or from 48, two norms.
+LAYER = 32 * (32 + 16 + 16 + 32) + 3 * 32 * 48 + 2 * 32
+
+
+@pytest.mark.parametrize(
+    ("blocks", "changes", "number", "settings"),
+    [
+        ({"encoder": "mlp", "hidden": 8}, {}, 32 + MAP + MLP, "blocks.hidden or lora.rank"),
+        ({"encoder": "first_layers", "layers": 1}, {}, 32 + 2 * MAP + LAYER, "blocks.layers or lora.rank"),
+        ({"encoder": "first_layers", "layers": 2}, {}, 32 + 2 * MAP + 2 * LAYER, "blocks.layers or lora.rank"),
+        # Rank 2 on four modules of a layer, their inputs alone counted.
+        (
+            {"encoder": "mlp", "hidden": 8},
+            {"lora": {"rank": 2, "layers": 1}},
+            32 + MAP + MLP + 2 * 32 * 4,
+            "blocks.hidden or lora.rank",
+        ),
+        ({"encoder": "mean"}, {"lora": {"rank": 2, "layers": 1}}, 2 * 32 * 4, "lora.rank"),
+    ],
+)
+def test_an_encoder_of_blocks_that_does_not_fit_the_memory_is_refused(blocks, changes, number, settings, monkeypatch):
+    arm = planned(input="blocks", blocks=blocks, supervision={"ce_weight": 1}, **changes)
+    monkeypatch.setattr(sweep_inputs, "free_memory", lambda _: 16 * number)
+    check_sizes([arm], tiny_lm())
+    monkeypatch.setattr(sweep_inputs, "free_memory", lambda _: 16 * number - 1)
+    with pytest.raises(UsageError, match=f"arm would fail: .* GB are free on cpu; choose a smaller {settings}$"):
+        check_sizes([arm], tiny_lm())
+
+
+def test_an_encoder_of_blocks_that_is_not_trained_takes_no_memory_for_training(monkeypatch):
+    blocks = {"encoder": "mlp", "reconstruction": {"passages": 0}}
+    monkeypatch.setattr(sweep_inputs, "free_memory", lambda _: 0)
+    check_sizes([planned(input="blocks", blocks=blocks, training={"epochs": 0})], tiny_lm())
 
 
 @pytest.mark.parametrize(

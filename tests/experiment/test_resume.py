@@ -4,14 +4,18 @@ import shutil
 
 import pytest
 
+from block_runs import block_record
 from sweep_folder import replace_arm_record
+from thinwire.config.experiment import ArmConfig
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.experiment import arm_journal, arm_run, resume
-from thinwire.experiment.resume import resume_key
+from thinwire.experiment.plan import Planned
+from thinwire.experiment.resume import finished_record, resume_key
 from thinwire.experiment.sweep import run_sweep
 from thinwire.files import content_hash
 from thinwire.results.arm_record import QuestionHashes, read_arm_record
 from thinwire.results.experiment_file import read_experiment_file, write_experiment_file
+from thinwire.schema import build
 from tiny_models import tiny_lm
 from tiny_sweeps import experiment, lines, timeless
 from tiny_training import arm_config
@@ -61,6 +65,41 @@ def test_a_finished_arm_of_other_settings_is_never_mixed_in(folder, tmp_path):
     changed = experiment(folder, arms={"baseline": {}, "r2": {"lora": {"rank": 3, "alpha": 4, "layers": 1}}})
     with pytest.raises(ThinwireError, match=r"r2 was finished with other settings \(lora\)"):
         run_sweep(changed, tmp_path / "run", resume=True, only=["r2"])
+
+
+def test_a_finished_arm_of_other_formulas_of_its_encoder_is_never_mixed_in(folder, tmp_path, monkeypatch):
+    blocks = {"hidden": 8, "reconstruction": {"passages": 0}}
+    k2 = {"input": "blocks", "blocks": blocks, "supervision": {"ce_weight": 1.0}, "training": {"epochs": 1}}
+    made, run = experiment(folder, arms={"baseline": {}, "k2": k2}), tmp_path / "run"
+    monkeypatch.setattr(resume, "FORMULAS", 5)
+    records = run_sweep(made, run, only=["baseline", "k2"])
+    assert [record.block_formulas for record in records] == [None, 5]
+    assert run_sweep(made, run, resume=True, only=["baseline", "k2"]) == records
+    monkeypatch.setattr(resume, "FORMULAS", 6)
+    assert run_sweep(made, run, resume=True, only=["baseline"]) == records[:1]
+    with pytest.raises(
+        ThinwireError, match=r"k2 was .* encoder of blocks \(version 5, now 6\); .* move .*k2 elsewhere"
+    ):
+        run_sweep(made, run, resume=True, only=["k2"])
+    assert read_arm_record(run / "k2") == records[1]
+    (run / "k2").rename(tmp_path / "k2")
+    assert [record.block_formulas for record in run_sweep(made, run, resume=True, only=["k2"])] == [6]
+
+
+@pytest.mark.parametrize(("now", "is_kept"), [(1, True), (2, False)])
+def test_a_record_of_before_formulas_were_kept_is_of_the_first(now, is_kept, tmp_path, monkeypatch):
+    monkeypatch.setattr(resume, "FORMULAS", now)
+    monkeypatch.setattr(resume, "_check_files", lambda *_: None)
+    old = block_record("k2")
+    settings = build(ArmConfig, old.config, where="")
+    (tmp_path / "k2").mkdir()
+    replace_arm_record(tmp_path / "k2", old)
+    run = Planned(name="k2", arm="k2", kind="arm", config=settings)
+    if is_kept:
+        assert finished_record(run, tmp_path, old.data) == old
+    else:
+        with pytest.raises(ThinwireError, match=r"k2 was finished with other formulas .* \(version 1, now 2\)"):
+            finished_record(run, tmp_path, old.data)
 
 
 def test_a_folder_of_before_a_setting_was_there_is_resumed_with_its_default(folder, swept, tmp_path):

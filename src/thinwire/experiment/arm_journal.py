@@ -15,6 +15,7 @@ from pydantic import Field
 from thinwire.claims import ClaimLostError
 from thinwire.errors import StorageError
 from thinwire.experiment.plan import Planned
+from thinwire.experiment.resume import block_formulas
 from thinwire.experiment.resume_points import state_name
 from thinwire.files import append_jsonl, content_hash, remove_file, sync, write_jsonl, writing
 from thinwire.results.arm_record import (
@@ -257,6 +258,7 @@ class ArmJournal:
             environment=self._environment,
             model=self._model,
             data=self._data,
+            block_formulas=block_formulas(self.planned.config),
             started_at=self._started_at,
             finished_at=now(),
             resumed=self._resumed,

@@ -94,7 +94,7 @@ def finished_record(
         lm: the sweep's model; if None, models are not compared.
 
     Raises:
-        ThinwireError: it was done with other settings, another model or other questions.
+        ThinwireError: it was done with other settings, other formulas, another model or other questions.
     """
     folder = arm_folder(sweep_folder, run.name, run.kind)
     if not has_arm_record(folder) or (record := read_arm_record(folder)).status != "done":
@@ -102,7 +102,7 @@ def finished_record(
     if difference := _difference(record, run.config, data, lm):
         raise ThinwireError(
             f"{record.name} was finished with {difference}; results of two experiments must not mix: "
-            "use the same settings, or another output folder"
+            f"use the same settings, move {folder} elsewhere to run it again, or choose another output folder"
         )
     _check_files(folder, record, checkpoint_files(run.config))
     return record
@@ -129,12 +129,16 @@ def _check_files(folder: Path, record: ArmRecord, of_checkpoint: frozenset[str])
 
 
 def _difference(record: ArmRecord, config: ArmConfig, data: QuestionHashes, lm: LanguageModel | None) -> str | None:
-    """Describe how a finished arm differs from the current settings, model and questions; None if it does not."""
+    """Describe how a finished arm differs from the current settings, formulas, model and questions; None if it does
+    not."""
     now = config.identity()
     if record.config_hash != content_hash(now):
         then = build(ArmConfig, record.config, where=f"the record of {record.name}: config").identity()
         if differing := sorted(key for key in now if then[key] != now[key]):
             return f"other settings ({', '.join(differing)})"
+    formulas_then, formulas_now = record.block_formulas or 1, block_formulas(config)
+    if formulas_now is not None and formulas_then != formulas_now:
+        return f"other formulas of its encoder of blocks (version {formulas_then}, now {formulas_now})"
     if lm and record.model != lm.identity():
         model_then, model_now = record.model.model_dump(), lm.identity().model_dump()
         changed = [f"{key} {model_then[key]}, now {one}" for key, one in model_now.items() if model_then[key] != one]
@@ -174,11 +178,16 @@ def _from_the_beginning(run: Planned, why: str) -> Planned:
     return replace(run, resume_point=None)
 
 
+def block_formulas(config: ArmConfig) -> int | None:
+    """Return the version of the formulas of an arm's encoder of blocks, None without blocks."""
+    return None if config.block_kind is None else FORMULAS
+
+
 def resume_key(config: ArmConfig, data: QuestionHashes, lm: LanguageModel) -> str:
     """Hash everything that must be the same to resume a training."""
     made_by = [thinwire.__version__, torch.__version__, lm.device.type]
-    if config.block_kind is not None:
-        made_by.append(f"formulas {FORMULAS}")
+    if (formulas := block_formulas(config)) is not None:
+        made_by.append(f"formulas {formulas}")
     return content_hash([config.identity(), data.model_dump(), lm.identity().model_dump(), made_by])
 
 

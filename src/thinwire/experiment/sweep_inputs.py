@@ -9,6 +9,7 @@ from thinwire.checkpoints.load import check_arm, check_same_lora, find_arm
 from thinwire.codecs.table import codec_class
 from thinwire.config.auto import resolved
 from thinwire.config.experiment import ArmConfig, Experiment
+from thinwire.config.idle import effective_settings
 from thinwire.config.lora_settings import LoraSettings
 from thinwire.config.settings import ColumnsConfig
 from thinwire.data.context_selection import check_selects_without_question
@@ -16,6 +17,7 @@ from thinwire.data.passages import check_asks_without_question
 from thinwire.data.prompt_template import SLOTS, prompt_templates, template_for
 from thinwire.data.splits import Splits
 from thinwire.errors import ThinwireError, UsageError
+from thinwire.experiment.disk_space import trained_encoder_parameters
 from thinwire.experiment.plan import Planned
 from thinwire.experiment.scheduling import check_worker_processes
 from thinwire.experiment.search import search_experiment
@@ -158,16 +160,23 @@ def _fault_of_sizes(config: ArmConfig, lm: LanguageModel, free: int) -> str | No
     if needed <= free:
         return None
     return (
-        f"its adapter and LoRA take at least {needed / 1e9:,.0f} GB in training, and {free / 1e9:,.0f} GB are free on "
-        f"{lm.device}; choose a smaller adapter.hidden, reconstruction.batch_rows or lora.rank"
+        f"its training takes at least {needed / 1e9:,.0f} GB beside the model, and {free / 1e9:,.0f} GB are free on "
+        f"{lm.device}; choose a smaller {' or '.join(_settings_of_size(config))}"
     )
+
+
+def _settings_of_size(config: ArmConfig) -> list[str]:
+    """Return the settings by which the arm's trained parameters and activations grow."""
+    growing = ("adapter.hidden", "reconstruction.batch_rows", "blocks.hidden", "blocks.layers", "lora.rank")
+    effective = effective_settings(config.identity())
+    return [path for path in growing if path in effective]
 
 
 def _least_bytes(config: ArmConfig, lm: LanguageModel) -> int:
     """Return a lower bound of what training takes besides the model: parameters with their state, and the adapter's
     activations for one batch of rows."""
     width = lm.embedding_matrix.shape[1]
-    total = 0
+    total = _BYTES_PER_PARAMETER * trained_encoder_parameters(config, lm)
     if config.lora.is_trained:
         total += _BYTES_PER_PARAMETER * config.lora.rank * width * len(adapted_modules(lm.model, config.lora))
     if config.input == "adapter":

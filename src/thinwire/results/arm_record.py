@@ -305,6 +305,9 @@ class ArmRecord(Record):
     environment: Environment
     model: ModelIdentity
     data: QuestionHashes
+    block_formulas: PositiveInt | None = None
+    """Version of the formulas of the arm's encoder of blocks; None without blocks, and in records from before it was
+    kept, which are of version 1."""
     started_at: str
     finished_at: str
     resumed: tuple[ResumedRun, ...]
