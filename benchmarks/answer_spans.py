@@ -5,13 +5,14 @@ reads writes words that do not stand there. Answers are compared with their cont
 gold answers. Of those that are no span, it says how many of their tokens come before the first that does not go on with
 the context.
 
-    python benchmarks/answer_spans.py text=runs/positions/controls/text_lora/predictions.jsonl
+Only questions that all arms answer count.
+
+    python benchmarks/answer_spans.py runs/positions/k2_lora runs/positions/controls/text_lora
 """
 
 # ruff: noqa: T201 (it prints its result)
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,10 @@ from typing import Any
 from thinwire.config.settings import ModelConfig
 from thinwire.data.sources import load_questions
 from thinwire.files import write_json
-from thinwire.model.loading import load
+from thinwire.model.loading import choose_device, load
+from thinwire.results.arm_record import read_arm_record
+from thinwire.results.provenance import environment
+from thinwire.results.rows import read_predictions
 from thinwire.tasks.squad_metric import normalize
 
 MOST_COUNTED = 8
@@ -28,10 +32,12 @@ MOST_COUNTED = 8
 
 
 def kind_of_answer(row: Mapping[str, Any], context: str) -> str:
-    """Return what an answer is: right, a span of its context that shares a word with a gold answer or none, or no
-    span, likewise."""
+    """Return what an answer is: right, empty, a span of its context that shares a word with a gold answer or none, or
+    no span, likewise."""
     if row["exact_match"]:
         return "right"
+    if not normalize(row["text"]):
+        return "empty"
     is_span = f" {normalize(row['text'])} " in f" {normalize(context)} "
     return f"{'span' if is_span else 'no span'}, {'overlapping' if row['score'] > 0 else 'wrong'}"
 
@@ -66,21 +72,27 @@ def measure(rows: Sequence[Mapping[str, Any]], contexts: Mapping[str, str], toke
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("predictions", nargs="+", metavar="NAME=FILE", help="predictions.jsonl of an arm")
+    parser.add_argument("arms", nargs="+", metavar="[NAME=]FOLDER", help="folder of a finished arm")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
+    folders = {}
+    for given in options.arms:
+        name, _, folder = given.rpartition("=")
+        folders[name or Path(folder).name] = Path(folder)
+    records = {name: read_arm_record(folder) for name, folder in folders.items()}
+    answers = {name: read_predictions(folder, records[name]) for name, folder in folders.items()}
+    common = set.intersection(*({row["id"] for row in rows} for rows in answers.values()))
     contexts = {example.id: example.context for example in load_questions("squad", "test")}
     tokenizer = load(ModelConfig()).tokenizer
-    found = {}
-    for given in options.predictions:
-        name, _, file = given.partition("=")
-        rows = [json.loads(line) for line in Path(file).read_text(encoding="utf-8").splitlines()]
-        found[name] = measure(rows, contexts, tokenizer)
-        print(name, f"{found[name]['answers']:,} answers")
+    arms = {}
+    for name, rows in answers.items():
+        found = measure([row for row in rows if row["id"] in common], contexts, tokenizer)
+        arms[name] = {"commit": records[name].environment.git_commit, **found}
+        print(name, f"{found['answers']:,} answers")
         for title in ("kinds", "tokens_before_foreign"):
-            print(f"  {title}:", ", ".join(f"{key} {100 * share:.1f} %" for key, share in found[name][title].items()))
+            print(f"  {title}:", ", ".join(f"{key} {100 * share:.1f} %" for key, share in found[title].items()))
     if options.output:
-        write_json(options.output, found)
+        write_json(options.output, {"environment": environment(choose_device("cpu")).model_dump(), "arms": arms})
 
 
 if __name__ == "__main__":

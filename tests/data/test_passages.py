@@ -110,9 +110,10 @@ def test_several_requests_are_of_the_same_blocks_and_ask_for_the_whole_text_once
     places = {"recall", "cloze"} & set(modes)
     each = requests if places else min(requests, len(modes))
     assert len(drawn) == 6 * each
+    assert len({one.example.paragraph_id for one in drawn}) == 6, "a paragraph that is seen again is another"
     for first in range(0, len(drawn), each):
         asked = drawn[first : first + each]
-        assert len({one.example.id for one in asked}) == 1
+        assert len({(one.example.id, one.example.paragraph_id) for one in asked}) == 1
         contexts = [context_of(one) for one in asked]
         longest = max(contexts, key=len)
         assert all(context == longest[: len(context)] for context in contexts), "one cut into blocks for all"

@@ -18,6 +18,7 @@ CONTEXT = "The Broncos beat the Carolina Panthers in Santa Clara."
         ("Carolina Broncos", 0.5, 0.0, "no span, overlapping"),
         ("Clara Santa", 0.0, 0.0, "no span, wrong"),
         ("Panther", 0.0, 0.0, "no span, wrong"),  # half a word
+        ("The.", 0.0, 0.0, "empty"),
     ],
 )
 def test_an_answer_is_right_or_a_span_or_no_span(text, score, exact, kind):

@@ -37,9 +37,9 @@ class TextReconstructionConfig(Section):
     words. ``cloze``: to fill a blank in some quoted words. Every token to be written is supervised by its
     cross-entropy."""
     requests: Annotated[int, Field(ge=1, le=1_000)] = 1
-    """How much is asked of each passage: so many of ``modes``, all in the same step, where those that ask for the whole
-    text are drawn once at most. The passage's blocks are computed once for all of them (``training.share_prefixes``).
-    """
+    """How much is asked of each passage: so many of ``modes``, drawn by seed, all in the same step, where those that
+    ask for the whole text are drawn once at most. Requests for places share the passage's blocks in a micro-batch
+    (``training.share_prefixes``)."""
     ce_weight: Weight = 1.0
     """Weight of that cross-entropy."""
     kd_weight: Weight = 0.0

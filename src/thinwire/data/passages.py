@@ -161,7 +161,7 @@ def draw_passages(
     """Yield what is asked of ``number`` passages: all contexts in random order, then all again in another order.
 
     A passage's context begins at one of its first ``size`` tokens, so that a text that is seen again is cut into other
-    blocks.
+    blocks. Each time it is a paragraph of its own, whose requests can be kept together (``thinwire.data.order``).
 
     Args:
         size: tokens in a block.
@@ -171,11 +171,12 @@ def draw_passages(
     """
     draw = stream(seed, "passages")
     order: list[int] = []
-    for _ in range(number):
+    for visit in range(number):
         if not order:
             order = list(range(len(passages.prompts)))
             draw.shuffle(order)
         passage, drawn = passages.prompts[order.pop()], _drawn_modes(modes, requests, draw)
+        passage = replace(passage, example=replace(passage.example, paragraph_id=str(visit)))
         context = passage.context[draw.randrange(min(size, _MIN_TOKENS // 2)) :][:longest]
         ids = tuple(passage.prompt_ids[context.start : context.stop])
         yield from (_ASKED[mode](passages, passage, ids, draw) for mode in drawn)
@@ -186,7 +187,7 @@ def _drawn_modes(modes: Sequence[Request], number: int, draw: random.Random) -> 
     while left and len(drawn) < number:
         drawn.append(draw.choice(left))
         if drawn[-1] not in FOR_PLACES:
-            left.remove(drawn[-1])
+            left = [mode for mode in left if mode != drawn[-1]]
     return drawn
 
 

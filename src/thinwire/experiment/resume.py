@@ -136,9 +136,10 @@ def _difference(record: ArmRecord, config: ArmConfig, data: QuestionHashes, lm: 
         then = build(ArmConfig, record.config, where=f"the record of {record.name}: config").identity()
         if differing := sorted(key for key in now if then[key] != now[key]):
             return f"other settings ({', '.join(differing)})"
-    formulas_then, formulas_now = record.block_formulas or 1, block_formulas(config)
+    formulas_then, formulas_now = record.block_formulas, block_formulas(config)
     if formulas_now is not None and formulas_then != formulas_now:
-        return f"other formulas of its encoder of blocks (version {formulas_then}, now {formulas_now})"
+        version = "no version kept" if formulas_then is None else f"version {formulas_then}"
+        return f"other formulas of its encoder of blocks, or with unknown ones ({version}, now {formulas_now})"
     if lm and record.model != lm.identity():
         model_then, model_now = record.model.model_dump(), lm.identity().model_dump()
         changed = [f"{key} {model_then[key]}, now {one}" for key, one in model_now.items() if model_then[key] != one]

@@ -306,8 +306,7 @@ class ArmRecord(Record):
     model: ModelIdentity
     data: QuestionHashes
     block_formulas: PositiveInt | None = None
-    """Version of the formulas of the arm's encoder of blocks; None without blocks, and in records from before it was
-    kept, which are of version 1."""
+    """Version of the formulas of the arm's encoder of blocks; None without blocks, and where it was not kept yet."""
     started_at: str
     finished_at: str
     resumed: tuple[ResumedRun, ...]

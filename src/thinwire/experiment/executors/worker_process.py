@@ -51,7 +51,8 @@ def processes_for_gpus(experiment: Experiment) -> Iterator[list[WorkerProcess]]:
     threads, processes = max(1, torch.get_num_threads() // max(1, len(gpus))), list[WorkerProcess]()
     try:
         with interruption.deferred():  # no process is started without being known
-            processes += [WorkerProcess(threads, gpu) for gpu in gpus[1:]]
+            for gpu in gpus[1:]:
+                processes.append(WorkerProcess(threads, gpu))
         yield processes
     finally:
         for process in processes:
