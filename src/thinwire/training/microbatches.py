@@ -158,7 +158,8 @@ def make_batch(
 
     groups = fill_micro_batches(lengths, micro_batch_tokens)
     micro_batches = [part for group in groups for part in fitting(ordered[group.start : group.stop])]
-    answer_counts = tuple(sum(len(q.answer_ids) > place for q in questions) for place in range(k_tokens))
+    ends = np.bincount([min(k_tokens, len(question.answer_ids)) for question in questions], minlength=k_tokens + 1)
+    answer_counts = tuple((len(questions) - ends.cumsum()[:-1]).tolist())
     num_prompt_tokens = sum(len(question.prompt_ids) for question in questions)
     return Batch(
         micro_batches=micro_batches,
