@@ -46,13 +46,14 @@ class LocalWorkers:
 
     @property
     def num_gpus(self) -> int:
-        """The number of GPUs that run arms, the sweep's own among them; on a CPU it means nothing."""
+        """The number of GPUs that run arms, the sweep's own among them; 1 on a CPU, too."""
         return 1 + len(self._on_gpus)
 
     def begin_on_gpus(self) -> None:
         """Let the processes on further GPUs begin. They load the model while the sweep does."""
-        for process in self._on_gpus:
-            self._begin(process, 1.0)
+        with interruption.deferred():  # a process has its job or not
+            for process in self._on_gpus:
+                self._begin(process, 1.0)
 
     def start_on_cpu(self, number: int) -> None:
         """Start ``number`` processes that share the cores and the memory, unless they have been started."""
