@@ -14,7 +14,7 @@ Only questions that all arms answer count.
 
 import argparse
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,31 +42,25 @@ def kind_of_answer(row: Mapping[str, Any], context: str) -> str:
     return f"{'span' if is_span else 'no span'}, {'overlapping' if row['score'] > 0 else 'wrong'}"
 
 
-def tokens_before_foreign(
-    answer: str, context: str, encode: Callable[[str], list[int]], decode: Callable[[list[int]], str]
-) -> int:
+def tokens_before_foreign(answer: str, context: str, tokenizer: Any) -> int:
     """Return how many of an answer's first tokens stand in its context, one after the other."""
-    ids = encode(f" {answer}")
-    return next((n for n in range(len(ids)) if decode(ids[: n + 1]) not in f" {context}"), len(ids))
+    ids = tokenizer.encode(f" {answer}", add_special_tokens=False)
+    return next((n for n in range(len(ids)) if tokenizer.decode(ids[: n + 1]) not in f" {context}"), len(ids))
 
 
 def measure(rows: Sequence[Mapping[str, Any]], contexts: Mapping[str, str], tokenizer: Any) -> dict[str, Any]:
     """Return the share of each kind of answer, and of those that are no span, the shares by the number of tokens before
     the first foreign one."""
-    kinds = Counter(kind_of_answer(row, contexts[row["id"]]) for row in rows)
-
-    def encode(text: str) -> list[int]:
-        return list(tokenizer.encode(text, add_special_tokens=False))
-
-    foreign = [row for row in rows if kind_of_answer(row, contexts[row["id"]]).startswith("no span")]
+    kinds = [kind_of_answer(row, contexts[row["id"]]) for row in rows]
     before = Counter(
-        min(MOST_COUNTED, tokens_before_foreign(row["text"], contexts[row["id"]], encode, tokenizer.decode))
-        for row in foreign
+        min(MOST_COUNTED, tokens_before_foreign(row["text"], contexts[row["id"]], tokenizer))
+        for row, kind in zip(rows, kinds, strict=True)
+        if kind.startswith("no span")
     )
     return {
         "answers": len(rows),
-        "kinds": {name: number / len(rows) for name, number in sorted(kinds.items())},
-        "tokens_before_foreign": {str(number): before[number] / len(foreign) for number in sorted(before)},
+        "kinds": {name: number / len(rows) for name, number in sorted(Counter(kinds).items())},
+        "tokens_before_foreign": {str(number): before[number] / before.total() for number in sorted(before)},
     }
 
 

@@ -26,31 +26,26 @@ def test_an_answer_is_right_or_a_span_or_no_span(text, score, exact, kind):
     assert answer_spans.kind_of_answer(row, CONTEXT) == kind
 
 
+class Tokenizer:
+    """One token a word, with the space before it."""
+
+    words = ("", *CONTEXT.split(), "Denver")
+
+    def encode(self, text, add_special_tokens):
+        assert not add_special_tokens
+        return [self.words.index(word) for word in text.split()]
+
+    def decode(self, ids):
+        return "".join(f" {self.words[number]}" for number in ids)
+
+
 @pytest.mark.parametrize(("answer", "number"), [("Carolina Panthers", 2), ("Carolina Broncos", 1), ("Denver", 0)])
 def test_tokens_before_the_first_that_does_not_go_on_with_the_context_are_counted(answer, number):
-    words = ["", *f" {CONTEXT}".split(" "), "Denver"]
-
-    def encode(text):
-        return [words.index(word) for word in text.strip().split(" ")]
-
-    def decode(ids):
-        return "".join(f" {words[number]}" for number in ids)
-
-    assert answer_spans.tokens_before_foreign(answer, CONTEXT, encode, decode) == number
+    assert answer_spans.tokens_before_foreign(answer, CONTEXT, Tokenizer()) == number
 
 
 def test_shares_are_of_all_answers_and_of_those_that_are_no_span():
-    class Tokenizer:
-        words = ("", "Carolina", "Broncos", "Clara", "Denver")
-
-        def encode(self, text, add_special_tokens):
-            assert not add_special_tokens
-            return [self.words.index(word) for word in text.split()]
-
-        def decode(self, ids):
-            return "".join(f" {self.words[number]}" for number in ids)
-
-    answers = [("Carolina Panthers", 1, 1), ("Santa Clara", 0, 0), ("Denver", 0, 0), ("Carolina Broncos", 0.5, 0)]
+    answers = [("Carolina Panthers", 1, 1), ("Santa Clara.", 0, 0), ("Denver", 0, 0), ("Carolina Broncos", 0.5, 0)]
     rows = [{"id": "q", "text": text, "score": score, "exact_match": exact} for text, score, exact in answers]
     found = answer_spans.measure(rows, {"q": CONTEXT}, Tokenizer())
     assert found == {

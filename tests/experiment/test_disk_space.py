@@ -56,6 +56,8 @@ def test_a_disk_without_room_is_refused_with_both_figures(tmp_path):
 MAP, MLP = 32 * 65, 8 * 65 + 32 * 9
 # Queries, keys, values and output, three maps of the MLP to or from 48, two norms.
 LAYER = 32 * (32 + 16 + 16 + 32) + 3 * 32 * 48 + 2 * 32
+# Rank 2 on the first four of these: from 32 numbers each, to as many as they have.
+LORA = 2 * (4 * 32 + (32 + 16 + 16 + 32))
 
 
 @pytest.mark.parametrize(
@@ -64,14 +66,13 @@ LAYER = 32 * (32 + 16 + 16 + 32) + 3 * 32 * 48 + 2 * 32
         ({"encoder": "mlp", "hidden": 8}, {}, 32 + MAP + MLP, "blocks.hidden or lora.rank"),
         ({"encoder": "first_layers", "layers": 1}, {}, 32 + 2 * MAP + LAYER, "blocks.layers or lora.rank"),
         ({"encoder": "first_layers", "layers": 2}, {}, 32 + 2 * MAP + 2 * LAYER, "blocks.layers or lora.rank"),
-        # Rank 2 on four modules of a layer, their inputs alone counted.
         (
             {"encoder": "mlp", "hidden": 8},
             {"lora": {"rank": 2, "layers": 1}},
-            32 + MAP + MLP + 2 * 32 * 4,
+            32 + MAP + MLP + LORA,
             "blocks.hidden or lora.rank",
         ),
-        ({"encoder": "mean"}, {"lora": {"rank": 2, "layers": 1}}, 2 * 32 * 4, "lora.rank"),
+        ({"encoder": "mean"}, {"lora": {"rank": 2, "layers": 1}}, LORA, "lora.rank"),
     ],
 )
 def test_an_encoder_of_blocks_that_does_not_fit_the_memory_is_refused(blocks, changes, number, settings, monkeypatch):

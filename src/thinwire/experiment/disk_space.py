@@ -59,27 +59,16 @@ def trained_parameters(config: ArmConfig, lm: LanguageModel) -> int:
         if config.input == "adapter":
             features = config.codec.code_width(width)
             number += width * (features + 1) + hidden * (features + 1) + width * (hidden + 1)
-        number += trained_encoder_parameters(config, lm)
+        elif config.input == "blocks":
+            copied = lm.layers[: config.blocks.layers] if config.copies_layers else []
+            decoder = sum(parameter.numel() for layer in copied for parameter in layer.parameters())
+            number += encoder_parameters(config.blocks, width, decoder)
         if config.lora.is_trained:
             modules = [lm.model.get_submodule(name) for name in adapted_modules(lm.model, config.lora)]
             number += config.lora.rank * sum(module.in_features + module.out_features for module in modules)
     except UsageError:  # such an arm fails before it writes much
         return 0
     return number
-
-
-def trained_encoder_parameters(config: ArmConfig, lm: LanguageModel) -> int:
-    """Return the number of trained parameters of an arm's encoder of blocks, 0 where there is none; of a copy of the
-    model's first layers, those in the layers themselves.
-
-    Raises:
-        UsageError: codes would have more numbers than the embeddings of a block.
-    """
-    if config.input != "blocks" or not config.learns:
-        return 0
-    copied = lm.layers[: config.blocks.layers] if config.copies_layers else []
-    decoder = sum(parameter.numel() for layer in copied for parameter in layer.parameters())
-    return encoder_parameters(config.blocks, lm.embedding_matrix.shape[1], decoder)
 
 
 def check_space(folder: Path, needed: int) -> None:

@@ -17,7 +17,7 @@ from thinwire.data.passages import check_asks_without_question
 from thinwire.data.prompt_template import SLOTS, prompt_templates, template_for
 from thinwire.data.splits import Splits
 from thinwire.errors import ThinwireError, UsageError
-from thinwire.experiment.disk_space import trained_encoder_parameters
+from thinwire.experiment.disk_space import trained_parameters
 from thinwire.experiment.plan import Planned
 from thinwire.experiment.scheduling import check_worker_processes
 from thinwire.experiment.search import search_experiment
@@ -175,12 +175,7 @@ def _settings_of_size(config: ArmConfig) -> list[str]:
 def _least_bytes(config: ArmConfig, lm: LanguageModel) -> int:
     """Return a lower bound of what training takes besides the model: parameters with their state, and the adapter's
     activations for one batch of rows."""
-    width = lm.embedding_matrix.shape[1]
-    total = _BYTES_PER_PARAMETER * trained_encoder_parameters(config, lm)
-    if config.lora.is_trained:
-        total += _BYTES_PER_PARAMETER * config.lora.rank * width * len(adapted_modules(lm.model, config.lora))
-    if config.input == "adapter":
-        total += _BYTES_PER_PARAMETER * width * config.adapter.hidden
-        if config.reconstruction.steps != 0 and config.reconstruction.mode == "rows":
-            total += 4 * config.reconstruction.batch_rows * config.adapter.hidden
+    total = _BYTES_PER_PARAMETER * trained_parameters(config, lm)
+    if config.input == "adapter" and config.reconstruction.steps != 0 and config.reconstruction.mode == "rows":
+        total += 4 * config.reconstruction.batch_rows * config.adapter.hidden
     return total

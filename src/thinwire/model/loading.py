@@ -91,6 +91,9 @@ def load(config: ModelConfig) -> LanguageModel:
         quantisation=quantisation(gguf, folder) if gguf else None,
     )
     check_placement(lm, config.device)
+    if lm.is_divided:
+        # A gradient from another GPU comes on another stream. Autograd waits for it, and would warn users at length.
+        torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
     lm = check_model(lm)
     # A local folder has no commit; it is identified by its embedding matrix.
     return lm if lm.revision else replace(lm, revision=f"matrix-{lm.embedding_hash()}")

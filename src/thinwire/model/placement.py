@@ -26,8 +26,6 @@ def placement(setting: str, device: torch.device) -> dict[str, Any]:
     gpus = _gpus(setting, device)
     if len(gpus) < 2:
         return {"device_map": {"": device}}
-    # A gradient that comes from another GPU comes on another stream. Autograd waits for it, and warns users at length.
-    torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
     # Only GPUs are named, so no layer is left to the CPU or the disk.
     return {"device_map": "balanced", "max_memory": {gpu: torch.cuda.mem_get_info(gpu)[0] for gpu in gpus}}
 

@@ -8,7 +8,6 @@ the passage or its continuation for the answer, of which all tokens are supervis
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 
@@ -89,9 +88,15 @@ def _settings(config: ArmConfig, longest: int) -> ArmConfig:
     own = config.blocks.reconstruction
     weights = {"ce_weight": own.ce_weight, "first_token_ce_weight": 0.0, "kd_weight": own.kd_weight}
     supervision = {"k_tokens": longest, **weights, "teacher": None}
-    training: dict[str, Any] = {"epochs": 1, "batch_size": own.batch_size * own.requests, "warmup_steps": "auto"}
-    training |= {"batching": "shuffled" if own.requests == 1 else "grouped"}  # all requests of a passage in one step
-    training |= {"adapter_lr": own.encoder_lr, "lora_lr": own.lora_lr, "weight_decay": 0.0}
+    training = {
+        "epochs": 1,
+        "batch_size": own.batch_size * own.requests,
+        "batching": "shuffled" if own.requests == 1 else "grouped",  # all requests of a passage in one step
+        "warmup_steps": "auto",
+        "adapter_lr": own.encoder_lr,
+        "lora_lr": own.lora_lr,
+        "weight_decay": 0.0,
+    }
     return config.model_copy(
         update={
             "supervision": config.supervision.model_copy(update=supervision),
