@@ -10,10 +10,11 @@ from thinwire.config.settings import PromptConfig
 from thinwire.data.passages import (
     Passages,
     draw_passages,
-    encode_passages,
     longest_text,
+    passage_prompts,
     repeated,
     to_be_measured,
+    with_requests,
 )
 from thinwire.data.prompts import Encoded, PromptEncoder
 from thinwire.data.question_slot import Slot
@@ -25,6 +26,10 @@ from trained_tokenizers import trained_tokenizer
 END = 1
 MODES = ("autoencoding", "continuation", "recall", "cloze")
 LONG = "Ada wrote the first program in the mill by the river."
+
+
+def encoded_passages(examples, encoder, modes):
+    return with_requests(passage_prompts(examples, encoder), encoder, modes)
 
 
 def context_of(passage):
@@ -127,7 +132,7 @@ def test_each_context_is_encoded_once_and_what_is_asked_reads_as_text(style, tem
     tokenizer = tiny_tokenizer()
     encoder = PromptEncoder(tokenizer, PromptConfig(style=style, template=template))
     examples = [example(0, context=LONG), example(1, context=LONG), example(2, context="A."), example(3, context=" ")]
-    passages = encode_passages(examples, encoder, MODES)
+    passages = encoded_passages(examples, encoder, MODES)
     (passage,) = passages.prompts
     context = tuple(context_of(passage))
     assert tokenizer.decode(context).strip() == LONG
@@ -146,8 +151,8 @@ def test_prompts_without_a_question_can_only_ask_for_the_continuation():
     encoder = PromptEncoder(tiny_tokenizer(), PromptConfig(style="plain", template="{{ context }}"))
     examples = [replace(example(0, context=LONG), question="")]
     with pytest.raises(UsageError, match=r"set blocks.reconstruction.modes=\[continuation\]"):
-        encode_passages(examples, encoder, ("autoencoding",))
-    passages = encode_passages(examples, encoder, ("continuation",))
+        encoded_passages(examples, encoder, ("autoencoding",))
+    passages = encoded_passages(examples, encoder, ("continuation",))
     (one,) = draw_passages(passages, ["continuation"], 1, 1, 0)
     text = tiny_tokenizer().decode((*one.prompt_ids, *one.answer_ids[:-1]))
     assert text.strip() == LONG
@@ -162,7 +167,7 @@ def test_the_request_stands_for_the_question_whatever_options_follow_it():
     encoder = PromptEncoder(tiny_tokenizer(), PromptConfig(), TASKS["multiple_choice"])
     options = [("elm", "birch"), ("a much longer option", "another", "a third")]
     examples = [replace(example(n, context=f"{LONG} {n}"), choices=one) for n, one in enumerate(options)]
-    passages = encode_passages(examples, encoder, MODES)
+    passages = encoded_passages(examples, encoder, MODES)
     for number, passage in enumerate(passages.prompts):
         asked = encoder.encode_prompt(
             replace(passage.example, question="Repeat the text word for word.", choices=())
@@ -176,7 +181,7 @@ def test_contexts_and_never_requests_are_shortened(changes):
     """130 bytes would end in the question, of which ``right`` would leave nothing."""
     encoder = PromptEncoder(tiny_tokenizer(), PromptConfig(max_tokens=130, **changes))
     examples = [example(n, context=f"{LONG * (n + 1)} {n}") for n in range(2)]
-    passages = encode_passages(examples, encoder, MODES)
+    passages = encoded_passages(examples, encoder, MODES)
     assert len(passages.prompts) == 2
     for passage in passages.prompts:
         text = read(passages, passage)
@@ -195,7 +200,7 @@ def test_requests_are_the_prompts_of_every_kind_of_tokenizer(kind, template, sty
     """To words of which the tokenizer knows none, too, and next to which tokens may be others."""
     encoder = PromptEncoder(trained_tokenizer(kind), PromptConfig(style=style, template=template))
     text = "Paris is the capital of France and Oslo is the capital of Norway. The mill has twelve wheels"
-    passages = encode_passages([example(n, context=f"{text} and stands in Paris" * n) for n in (1, 2)], encoder, MODES)
+    passages = encoded_passages([example(n, context=f"{text} and stands in Paris" * n) for n in (1, 2)], encoder, MODES)
     for passage in passages.prompts:
         asked = encoder.encode_prompt(replace(passage.example, question="Repeat the text word for word."))
         assert to_be_measured(passages, passage).prompt_ids == asked.prompt_ids
@@ -206,14 +211,14 @@ def test_a_template_that_writes_the_question_twice_is_refused():
     template = "{{ question }} T: {{ context }} Again: {{ question }}"
     encoder = PromptEncoder(tiny_tokenizer(), PromptConfig(template=template))
     with pytest.raises(UsageError, match=r"write the question once, .* blocks\.reconstruction\.passages=0"):
-        encode_passages([example(0, context=LONG)], encoder, MODES)
+        encoded_passages([example(0, context=LONG)], encoder, MODES)
 
 
 def test_a_template_without_the_question_can_only_ask_for_the_continuation():
     encoder = PromptEncoder(tiny_tokenizer(), PromptConfig(template="T: {{ context }} What?"))
     with pytest.raises(UsageError, match=r"set blocks.reconstruction.modes=\[continuation\]"):
-        encode_passages([example(0, context=LONG)], encoder, MODES)
-    passages = encode_passages([example(0, context=LONG)], encoder, ["continuation"])
+        encoded_passages([example(0, context=LONG)], encoder, MODES)
+    passages = encoded_passages([example(0, context=LONG)], encoder, ["continuation"])
     (passage,) = passages.prompts
     measured = to_be_measured(passages, passage)
     assert read(passages, passage) == f"<|user|>T: {LONG[: len(LONG) // 2]} What?<|end|><|assistant|>"

@@ -1,11 +1,14 @@
 """Texts of users that spell control tokens, tokenised as text."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers.processors import TemplateProcessing
 
 from thinwire.config.settings import PromptConfig
+from thinwire.data import prompts
 from thinwire.data.prompts import PromptEncoder
 from thinwire.data.text_tokens import TextTokens, added_around
 from thinwire.errors import UsageError
@@ -68,8 +71,11 @@ class _Makes:
     def __init__(self, id_):
         self._id = id_
 
-    def __call__(self, text, **_):
-        return {"input_ids": [self._id for _ in text], "offset_mapping": [(i, i + 1) for i in range(len(text))]}
+    def __call__(self, texts, **_):
+        return {
+            "input_ids": [[self._id for _ in text] for text in texts],
+            "offset_mapping": [[(i, i + 1) for i in range(len(text))] for text in texts],
+        }
 
 
 def test_special_tokens_after_a_text_are_left_out_as_a_prompt_goes_on():
@@ -80,3 +86,20 @@ def test_special_tokens_after_a_text_are_left_out_as_a_prompt_goes_on():
     )
     assert added_around(tokenizer) == ([1], [4])
     assert PromptEncoder(tokenizer, PromptConfig()).encode(example()).prompt_ids == (1, *plain)
+
+
+def test_many_prompts_at_once_are_those_of_one_by_one(monkeypatch):
+    monkeypatch.setattr(prompts, "_AT_ONCE", 2)
+    encoder = PromptEncoder(BYTES, PromptConfig(max_tokens=150))
+    contexts = ["Ada wrote it.", "Ada <|end|> wrote it.", "Ada wrote it. " * 20, "", "The mill."]
+    examples = [example(number, context=context) for number, context in enumerate(contexts)]
+    found = list(encoder.encode_all(examples, keep_answer=True))
+    assert found == [encoder.encode(one, keep_answer=True) for one in examples]
+    assert found[2].dropped > 0
+
+
+def test_the_text_on_which_a_tokenizer_fails_is_named_among_many():
+    encoder = PromptEncoder(BYTES, PromptConfig())
+    broken = replace(example(1, context="Ada \ud800 wrote it."), id="b")
+    with pytest.raises(UsageError, match="question b: the tokenizer of this model fails"):
+        list(encoder.encode_all([replace(example(0), id="a"), broken]))

@@ -1,3 +1,5 @@
+import gc
+
 import pytest
 
 from sweep_folder import ANSWERS, edit, everything, failed, record, write_run
@@ -19,6 +21,21 @@ def test_a_finished_sweep_is_read_in_the_order_planned(tmp_path):
     assert [one.folder for one in results.controls["codec_only"]] == [run / "controls" / "codec_only"]
     assert list(results.groups) == [*results.arms, *results.controls]
     assert is_complete(run)
+
+
+@pytest.mark.parametrize("was_on", [True, False])
+def test_the_garbage_collector_is_as_it_was_after_reading_also_what_cannot_be_read(tmp_path, was_on):
+    run = write_run(tmp_path / "run")
+    try:
+        gc.enable() if was_on else gc.disable()
+        read_results(run)
+        assert gc.isenabled() is was_on
+        (run / "broken" / "record.json").unlink()
+        with pytest.raises(UsageError):
+            read_results(run)
+        assert gc.isenabled() is was_on
+    finally:
+        gc.enable()
 
 
 def test_seeds_of_an_arm_are_kept_together(tmp_path):

@@ -124,7 +124,7 @@ class CompressedLM:
     def _prompts(self, questions: Sequence[tuple[str, str]]) -> tuple[list[Encoded], Tensor]:
         """Return the arm's prompts, in blocks if it reads these, and a matrix that has a row for each of their ids."""
         examples = [_example(str(number), *pair) for number, pair in enumerate(questions)]
-        prompts, inputs = as_read(self.inputs, [self.encoder.encode_prompt(example) for example in examples])
+        prompts, inputs = as_read(self.inputs, list(self.encoder.encode_prompts(examples)))
         if inputs is self.inputs:
             return prompts, self.matrix
         return prompts, self.lm.as_exported(inputs.matrix(self.lm.dtype))

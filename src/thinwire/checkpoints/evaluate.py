@@ -94,7 +94,7 @@ def evaluate_target(
     else:
         lm = load(model)
         inputs, encoder = InputEmbeddings(lm.embedding_matrix), PromptEncoder(lm.tokenizer, prompt, asked)
-    questions = [encoder.encode(example) for example in draw_examples(examples, num or len(examples), seed, "test")]
+    questions = list(encoder.encode_all(draw_examples(examples, num or len(examples), seed, "test")))
     questions, inputs = as_read(inputs, questions)
     with display.task("answering") as progress:
         predictions = answer_questions(

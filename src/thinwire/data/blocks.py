@@ -81,12 +81,13 @@ class BlockTable:
 
     def __init__(self, kind: BlockKind, vocabulary: int) -> None:
         self._kind, self._vocabulary = kind, vocabulary
-        self._numbers: dict[tuple[int, ...], int] = {}
-        """The number of a block by its tokens; of a kind that reads contexts, of a context's first by all its tokens.
-        """
         self._members: list[tuple[int, ...]] = []
         self._places: list[tuple[int, int]] = []
         """The number of each block's context and its place there."""
+        self._numbers: dict[tuple[int, ...], int] = {}
+        """The number of each block, of a kind that does not read contexts."""
+        self._known: dict[tuple[int, ...], Sequence[int]] = {}
+        """The numbers of each context's blocks."""
 
     def __len__(self) -> int:
         return len(self._members)
@@ -97,7 +98,10 @@ class BlockTable:
 
     def _in_blocks(self, question: Encoded) -> Encoded:
         ids, context = question.prompt_ids, question.context
-        blocks = [self._vocabulary + number for number in self._numbered(ids[context.start : context.stop])]
+        tokens = ids[context.start : context.stop]
+        if tokens not in self._known:
+            self._known[tokens] = self._numbered(tokens)
+        blocks = [self._vocabulary + number for number in self._known[tokens]]
         return replace(
             question,
             prompt_ids=(*ids[: context.start], *blocks, *ids[context.stop :]),
@@ -106,27 +110,27 @@ class BlockTable:
         )
 
     def _numbered(self, context: tuple[int, ...]) -> Sequence[int]:
-        """Return the numbers of a context's blocks; those that are new are added."""
+        """Return the numbers of the blocks of a context that is new; those that are new are added."""
         size = self._kind.size
-        blocks = [context[at : at + size] for at in range(0, len(context), size)]
+        padded = (*context, *[MISSING] * (-len(context) % size))
+        blocks = [padded[at : at + size] for at in range(0, len(padded), size)]
         if not self._kind.reads_context:
-            return [self._number(block, [block], 0) for block in blocks]
-        first = self._number(context, blocks, len(self._numbers))
-        return range(first, first + len(blocks))
+            return [self._number(block) for block in blocks]
+        first = len(self)
+        self._members += blocks
+        self._places += [(len(self._known), place) for place in range(len(blocks))]
+        return range(first, len(self))
 
-    def _number(self, key: tuple[int, ...], blocks: list[tuple[int, ...]], context: int) -> int:
-        """Return the number of the first of ``blocks``, which are added together if ``key`` is new."""
-        first = self._numbers.setdefault(key, len(self._members))
-        if first == len(self._members):
-            self._members += blocks
-            self._places += [(context, place) for place in range(len(blocks))]
-        return first
+    def _number(self, block: tuple[int, ...]) -> int:
+        number = self._numbers.setdefault(block, len(self))
+        if number == len(self):
+            self._members.append(block)
+            self._places.append((0, 0))
+        return number
 
     def blocks(self, num_scored: int) -> Blocks:
         """Return all blocks so far, of which the first ``num_scored`` occur in prompts that are answered."""
-        members = np.full((len(self), self._kind.size), MISSING, dtype=np.int64)
-        for number, tokens in enumerate(self._members):
-            members[number, : len(tokens)] = tokens
+        members = np.array(self._members, dtype=np.int64).reshape(-1, self._kind.size)
         contexts, places = np.array(self._places, dtype=np.int64).reshape(-1, 2).T
         return Blocks(kind=self._kind, members=members, contexts=contexts, places=places, num_scored=num_scored)
 

@@ -73,9 +73,9 @@ def encode_questions(questions: Questions, encoder: PromptEncoder) -> EncodedQue
     encoded = EncodedQuestions(
         encoder=encoder,
         hashes=questions.hashes,
-        train=[encoder.encode(example, keep_answer=True) for example in questions.train],
-        selection=[encoder.encode(example) for example in questions.selection],
-        test=[encoder.encode(example) for example in questions.test],
+        train=list(encoder.encode_all(questions.train, keep_answer=True)),
+        selection=list(encoder.encode_all(questions.selection)),
+        test=list(encoder.encode_all(questions.test)),
     )
     if encoder.config.context_share < 1 and encoder.with_context:
         logger.info("%s", describe_selection(list(encoded.all())))

@@ -82,20 +82,28 @@ def check_asks_without_question(modes: Sequence[Request]) -> None:
         )
 
 
-def encode_passages(examples: Iterable[Example], encoder: PromptEncoder, modes: Sequence[Request]) -> Passages:
+def passage_prompts(examples: Iterable[Example], encoder: PromptEncoder) -> list[Encoded]:
     """Encode the different contexts of ``examples``, in their order; those of fewer than 16 tokens are left out.
 
     They stand in prompts without choices, of which one would be the answer, and too long ones are shortened whatever
     ``prompt.truncation`` is: where the request is cut off nothing is asked.
 
     Raises:
-        UsageError: a prompt is too long even without its context, prompts have no question and more is to be asked
-            than to continue, or a request cannot take the question's place.
+        UsageError: a prompt is too long even without its context.
     """
-    encoder = encoder.shortening_contexts()
     distinct = {example.context: example for example in examples if example.context.strip()}
     asked = [replace(one, question="x" if one.question else "", choices=()) for one in distinct.values()]
-    prompts = [one for one in map(encoder.encode_prompt, asked) if len(one.context) >= _MIN_TOKENS]
+    prompts = encoder.shortening_contexts().encode_prompts(asked)
+    return [one for one in prompts if len(one.context) >= _MIN_TOKENS]
+
+
+def with_requests(prompts: Sequence[Encoded], encoder: PromptEncoder, modes: Sequence[Request]) -> Passages:
+    """Return the passages in ``prompts``, which ``encoder`` has encoded, with what can be asked of them.
+
+    Raises:
+        UsageError: prompts have no question and more is to be asked than to continue, or a request cannot take the
+            question's place.
+    """
     if not prompts:
         return Passages(prompts=(), slot=None, requests={}, end_id=encoder.end_id)
     if all(one.example.question for one in prompts):

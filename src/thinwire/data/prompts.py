@@ -6,7 +6,7 @@ The exception is ``prompt.truncation=right``, which exists to measure what remov
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -18,12 +18,15 @@ from thinwire.data.context_selection import check_selects_without_question, kept
 from thinwire.data.continuation import Continuation
 from thinwire.data.prompt_template import Filled, PromptTemplate, Slot, prompt_templates, template_for
 from thinwire.data.squad import Example
-from thinwire.data.text_tokens import TextTokens, Tokenizer, added_around, first_special
+from thinwire.data.text_tokens import TextTokens, Tokenizer, Tokens, added_around, first_special
 from thinwire.errors import UsageError
 from thinwire.tasks.extractive_qa import TASK as EXTRACTIVE_QA
 from thinwire.tasks.task import Task
 
 Style = Literal["chat", "plain"]
+
+_AT_ONCE = 128
+"""Number of prompts that are tokenised at a time; more would fill memory and be no faster."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +126,12 @@ class PromptEncoder:
             UsageError: the prompt is too long even without any context, the tokenizer takes its text for control
                 tokens, or there is nothing to be put into it.
         """
-        return self.with_answer_in(self.form, self.encode_prompt(example, keep_answer=keep_answer))
+        return next(self.encode_all([example], keep_answer=keep_answer))
+
+    def encode_all(self, examples: Sequence[Example], *, keep_answer: bool = False) -> Iterator[Encoded]:
+        """Encode each of ``examples`` as ``encode`` does; faster than one by one."""
+        for question in self.encode_prompts(examples, keep_answer=keep_answer):
+            yield self.with_answer_in(self.form, question)
 
     def encode_message(self, message: str) -> tuple[int, ...]:
         """Encode a prompt with any ``message`` where a question and its context would stand; nothing is shortened.
@@ -135,13 +143,28 @@ class PromptEncoder:
         ids, _ = self._tokens.encode(text, len(self._framing.before), len(text) - len(self._framing.after))
         return (*self._beginning, *ids)
 
-    def encode_prompt(self, example: Example, *, keep_answer: bool = False) -> Encoded:
+    def encode_prompt(self, example: Example) -> Encoded:
         """Encode the prompt of an example, which need not have a gold answer, as ``encode`` does."""
+        return next(self.encode_prompts([example]))
+
+    def encode_prompts(self, examples: Sequence[Example], *, keep_answer: bool = False) -> Iterator[Encoded]:
+        """Encode the prompt of each of ``examples`` as ``encode_prompt`` does; faster than one by one."""
+        for start in range(0, len(examples), _AT_ONCE):
+            some = examples[start : start + _AT_ONCE]
+            texts = [self.render(example) for example in some]
+            try:
+                tokens: Sequence[Tokens | None] = self._tokens.tokenize(texts)
+            except UsageError:  # then one by one, to tell which text it is
+                tokens = [None] * len(texts)
+            for example, text, whole in zip(some, texts, tokens, strict=True):
+                yield self._encoded(example, text, whole, keep_answer=keep_answer)
+
+    def _encoded(self, example: Example, text: str, whole: Tokens | None, *, keep_answer: bool) -> Encoded:
+        """Return ``example`` encoded, whose prompt is ``text``, and ``whole`` that text's tokens."""
         filled, around = self._filled(example), self._framing_of(example)
-        text, begin = around.around(filled.text), len(around.before)
-        end = len(text) - len(around.after)
+        begin, end = len(around.before), len(text) - len(around.after)
         try:
-            ids, offsets = self._tokens.encode(text, begin, end)
+            ids, offsets = self._tokens.encode(text, begin, end, whole)
         except UsageError as error:
             raise UsageError(f"question {example.id}: {error}") from None
         ids, offsets = [*self._beginning, *ids], [*((0, 0) for _ in self._beginning), *offsets]

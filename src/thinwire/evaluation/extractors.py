@@ -11,7 +11,7 @@ from functools import lru_cache
 from statistics import fmean
 from typing import Any
 
-from thinwire.tasks.squad_metric import best_over_golds, normalize
+from thinwire.tasks.squad_metric import best_over_golds
 
 _LEADING = re.compile(r"^(?![$€£¥+-]\d)[\W_]+?(?=[$€£¥+-]\d|[^\W_]|$)")
 """Everything before the first letter or digit, except a sign or currency that belongs to a number."""
@@ -93,14 +93,14 @@ def score_extractors(rows: Sequence[Mapping[str, Any]]) -> dict[str, ExtractorSc
     """
     if not rows:
         raise ValueError("no predictions to score")
-    by_row = [_score_row(row["raw_text"], row["golds"]) for row in rows]
+    by_row = [_score_row(row["raw_text"], tuple(row["golds"])) for row in rows]
     return {
         name: ExtractorScore(
-            exact_match=fmean([scores[name][0] for scores in by_row]),
-            f1=fmean([scores[name][1] for scores in by_row]),
-            changed_share=fmean([scores[name][2] for scores in by_row]),
+            exact_match=fmean([one[0] for one in scores]),
+            f1=fmean([one[1] for one in scores]),
+            changed_share=fmean([one[2] for one in scores]),
         )
-        for name in EXTRACTORS
+        for name, scores in zip(EXTRACTORS, zip(*by_row, strict=True), strict=True)
     }
 
 
@@ -115,11 +115,11 @@ def mean_extractor_scores(runs: Sequence[Sequence[Mapping[str, Any]]]) -> dict[s
     }
 
 
-def _score_row(raw_text: str, golds: Sequence[str]) -> dict[str, tuple[float, float, bool]]:
-    """Return exact match, F1 and whether the answer is another than the first line, by extractor."""
+@lru_cache(maxsize=65_536)  # arms and seeds often agree
+def _score_row(raw_text: str, golds: tuple[str, ...]) -> tuple[tuple[float, float, bool], ...]:
+    """Return exact match, F1 and whether the answer is another than the first line, for each of ``EXTRACTORS``."""
     line = first_line(raw_text)
-    answers = {name: extract(raw_text) for name, extract in EXTRACTORS.items()}
-    # Most extractors return the same words, which are scored once.
-    words = {name: normalize(answer) for name, answer in answers.items()}
-    scores = {answer: best_over_golds(answer, golds) for answer in set(words.values())}
-    return {name: (*scores[words[name]], answer != line) for name, answer in answers.items()}
+    answers = [extract(raw_text) for extract in EXTRACTORS.values()]
+    # Most extractors return the same answer, which is scored once.
+    scores = {answer: (*best_over_golds(answer, golds), answer != line) for answer in set(answers)}
+    return tuple(scores[answer] for answer in answers)

@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 from thinwire.codecs.reconstruction_loss import matrix_mean_square
 from thinwire.codecs.token_weights import token_counts
-from thinwire.config.block_settings import BlockKind, Request
+from thinwire.config.block_settings import BlockKind
 from thinwire.config.experiment import ArmConfig
 from thinwire.config.settings import PromptConfig
 from thinwire.data.answer_form import decide_answer_form, describe_decision
 from thinwire.data.blocks import describe_blocks
 from thinwire.data.encoding import EncodedQuestions, encode_questions
-from thinwire.data.passages import Passages, encode_passages
+from thinwire.data.passages import Passages, passage_prompts, with_requests
 from thinwire.data.prompts import Encoded, PromptEncoder
 from thinwire.data.splits import Splits
 from thinwire.errors import UsageError
@@ -50,7 +50,8 @@ class QuestionCache:
     def __init__(self, lm: LanguageModel, splits: Splits) -> None:
         self._lm, self._splits = lm, splits
         self._prepared: dict[PromptKey, PreparedQuestions] = {}
-        self._passages: dict[tuple[PromptKey, tuple[Request, ...], int], tuple[Passages, Passages]] = {}
+        self._passages: dict[tuple[PromptKey, int], tuple[list[Encoded], list[Encoded]]] = {}
+        """Prompts of the passages to learn from and to measure with; they do not depend on what is asked of them."""
 
     def questions(self, arm: ArmConfig) -> PreparedQuestions:
         """Return the questions of ``arm``, in which ``auto`` is already resolved.
@@ -78,19 +79,19 @@ class QuestionCache:
             UsageError: there are none, or prompts have no place for what is asked of them.
         """
         modes, distractors = arm.blocks.reconstruction.modes, arm.blocks.reconstruction.distractors
-        key = prompt_key(arm)._replace(block_kind=None), modes, distractors
+        key, encoder = (prompt_key(arm)._replace(block_kind=None), distractors), self._as_text(arm).encoded.encoder
         if key not in self._passages:
             train, held_out = self._splits.training_and_selection(distractors)
-            encoder = self._as_text(arm).encoded.encoder
-            to_learn = encode_passages(train, encoder, modes)
-            to_measure = encode_passages(held_out, encoder, ["autoencoding" if to_learn.slot else "continuation"])
-            if not to_learn.prompts or not to_measure.prompts:
-                raise UsageError(
-                    "training or selection questions have no contexts of 16 tokens or more to be written out of "
-                    "blocks; leave this training out: blocks.reconstruction.passages=0"
-                )
-            self._passages[key] = to_learn, to_measure
-        return self._passages[key]
+            self._passages[key] = passage_prompts(train, encoder), passage_prompts(held_out, encoder)
+        prompts, held_out_prompts = self._passages[key]
+        to_learn = with_requests(prompts, encoder, modes)
+        to_measure = with_requests(held_out_prompts, encoder, ["autoencoding" if to_learn.slot else "continuation"])
+        if not to_learn.prompts or not to_measure.prompts:
+            raise UsageError(
+                "training or selection questions have no contexts of 16 tokens or more to be written out of blocks; "
+                "leave this training out: blocks.reconstruction.passages=0"
+            )
+        return to_learn, to_measure
 
     def _as_text(self, arm: ArmConfig) -> PreparedQuestions:
         """Return the questions of ``arm`` with each token at a position of its own, whatever the arm reads."""
