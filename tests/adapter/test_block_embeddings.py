@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from thinwire.adapter import block_embeddings
+from thinwire.adapter import block_embeddings, input_embeddings
 from thinwire.adapter.block_embeddings import BlockEmbeddings
 from thinwire.adapter.block_projection import fit_projection
 from thinwire.adapter.making import encoder_parameters, make_block_encoder
 from thinwire.config.block_settings import BlockKind, BlocksConfig
 from thinwire.data.blocks import MISSING, Blocks, BlockTable, no_blocks
 from thinwire.data.prompts import Encoded
+from thinwire.errors import UsageError
 from thinwire.model.first_layers import copy_of_first_layers
 from tiny_models import example, tiny_lm
 
@@ -120,6 +121,7 @@ def test_blocks_that_read_contexts_read_their_own_and_no_other(encoder):
 @pytest.mark.parametrize("encoder", READERS)
 def test_the_matrix_of_blocks_that_read_contexts_keeps_each_context_whole(encoder, monkeypatch):
     monkeypatch.setattr(block_embeddings, "_TOGETHER", 4)
+    monkeypatch.setattr(input_embeddings, "_BLOCK_ROWS", 2)
     table = BlockTable(BlockKind(2, reads_context=True), len(tiny_lm().embedding_matrix))
     for length in (6, 2, 4, 10, 3):
         ids = tuple(length * place % 4 for place in range(length))
@@ -128,6 +130,18 @@ def test_the_matrix_of_blocks_that_read_contexts_keeps_each_context_whole(encode
     made = reading(encoder, table.blocks(num_scored=len(table)))
     whole = made(torch.arange(len(made.source) + len(table)))
     assert torch.allclose(made.matrix(torch.float32), whole, atol=1e-5)
+
+
+def test_contexts_longer_than_the_copied_layers_encode_positions_are_refused():
+    most = tiny_lm().most_positions
+    table = BlockTable(BlockKind(2, reads_context=True), len(tiny_lm().embedding_matrix))
+    encoded = Encoded(example=example(0), prompt_ids=(7,) * most, answer_ids=(), dropped=0, context=range(most))
+    table.in_blocks([encoded])
+    assert reading("first_layers", table.blocks(len(table))).matrix(torch.float32).shape[0] == 261 + most // 2
+    longer = replace(encoded, prompt_ids=(7,) * (most + 1), context=range(most + 1))
+    table.in_blocks([longer])
+    with pytest.raises(UsageError, match=rf"encode {most} positions, but a context in blocks has up to {most + 2} tok"):
+        reading("first_layers", table.blocks(len(table))).matrix(torch.float32)
 
 
 @pytest.mark.parametrize("encoder", READERS)

@@ -17,7 +17,7 @@ from thinwire.data.passages import (
     with_requests,
 )
 from thinwire.data.prompts import Encoded, PromptEncoder
-from thinwire.data.question_slot import Slot
+from thinwire.data.question_slot import QuestionSlot
 from thinwire.errors import UsageError
 from thinwire.tasks.table import TASKS
 from tiny_models import example, tiny_tokenizer
@@ -36,7 +36,7 @@ def context_of(passage):
     return [passage.prompt_ids[place] for place in passage.context]
 
 
-def made(prompts, slot=Slot(None, 1, 1)):  # noqa: B008 - immutable
+def made(prompts, slot=QuestionSlot(None, 1, 1)):  # noqa: B008 - immutable
     """Passages whose requests are the ids 50 to 53, the last two with the blank 60."""
     requests = {"autoencoding": ((50,), (), ()), "continuation": ((51,), (), ())}
     requests |= {"recall": ((52,), (60,), ()), "cloze": ((53,), (60,), (61,))}
@@ -66,7 +66,7 @@ def test_a_question_before_the_context_is_replaced_where_it_is():
     passage = Encoded(
         example=example(0), prompt_ids=(90, 91, 80, 100, 101, 92), answer_ids=(), dropped=0, context=range(3, 5)
     )
-    found = made([passage], Slot(1, 4, 1)).asking(passage, (50, 51), (101,), (7,))
+    found = made([passage], QuestionSlot(1, 4, 1)).asking(passage, (50, 51), (101,), (7,))
     assert found.prompt_ids == (90, 50, 51, 80, 101, 92)
     assert context_of(found) == [101]
 
@@ -124,6 +124,15 @@ def test_several_requests_are_of_the_same_blocks_and_ask_for_the_whole_text_once
         assert all(context == longest[: len(context)] for context in contexts), "one cut into blocks for all"
         found = [MODES[one.prompt_ids[one.context.stop] - 50] for one in asked]
         assert {mode for mode in found if found.count(mode) > 1} <= places
+
+
+@given(seed=st.integers(0, 99), requests=st.integers(1, 5), modes=st.sets(st.sampled_from(MODES), min_size=1))
+def test_which_passages_come_and_where_they_begin_does_not_depend_on_what_is_asked(seed, requests, modes):
+    passages = made([prompt(number, 20) for number in range(5)])
+    plain = [one.answer_ids[0] for one in draw_passages(passages, ["autoencoding"], 12, 4, seed)]
+    asked = draw_passages(passages, sorted(modes), 12, 4, seed, requests=requests)
+    begins = {one.example.paragraph_id: one.prompt_ids[one.context.start] for one in asked}
+    assert list(begins.values()) == plain
 
 
 @pytest.mark.parametrize("template", [None, "Q: {{ question }} T: {{ context }} Answer."])

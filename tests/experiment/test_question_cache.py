@@ -46,9 +46,33 @@ def test_a_models_positions_limit_what_an_arm_reads_and_not_the_tokens_in_its_bl
     with pytest.raises(UsageError, match=f"encodes {most} positions, but the longest prompt"):
         cache.questions(text)
     undecided = k4.model_copy(update={"prompt": k4.prompt.model_copy(update={"answer_form": "auto"})})
+    decide = question_cache.decide_answer_form
     monkeypatch.setattr(question_cache, "decide_answer_form", lambda _, questions, ask: ask(questions))
-    with pytest.raises(UsageError, match="encodes"):  # whichever form is likelier is asked of text
+    longest = max(len(question.prompt_ids) + len(question.answer_ids) for question in found.as_text.train)
+    monkeypatch.setattr(type(lm), "most_positions", longest - 2)
+    with pytest.raises(UsageError, match=r"as text, .*answer_form=auto .* reads, and answers have \d+; shorten"):
         cache.questions(undecided)
+    monkeypatch.setattr(question_cache, "decide_answer_form", decide)
+    longest = max(len(question.prompt_ids) for question in found.as_text.train) + k4.supervision.num_tokens
+    monkeypatch.setattr(type(lm), "most_positions", longest - 1)
+    cache.questions(k4)
+    taught = k4.model_copy(update={"supervision": k4.supervision.model_copy(update={"kd_weight": 1.0})})
+    with pytest.raises(UsageError, match=f"as text, which a teacher reads, and its answer have {longest}; shorten"):
+        cache.questions(taught)
+
+
+def test_copies_of_layers_read_contexts_token_by_token_and_so_set_a_limit_too(folder, monkeypatch):
+    arms = {"k4": {"blocks": {"size": 4}}, "layers": {"blocks": {"size": 4, "encoder": "first_layers", "layers": 1}}}
+    prompt = {"answer_form": "space", "template": "{{ context }} {{ question }}"}
+    made = experiment(folder, baseline="k4", input="blocks", supervision={"ce_weight": 1.0}, prompt=prompt, arms=arms)
+    lm = load(made.model)
+    cache = QuestionCache(lm, Splits(made.data, made.seed))
+    k4, layers = (resolved(made.arm(name), "cpu") for name in arms)
+    tokens = 4 * max(len(question.context) for question in cache.questions(layers).encoded.all())
+    monkeypatch.setattr(type(lm), "most_positions", tokens - 1)
+    cache.questions(k4)
+    with pytest.raises(UsageError, match=rf"contexts have up to {tokens} tokens; .* prompt.max_tokens={tokens - 4}"):
+        cache.questions(layers)
 
 
 def test_passages_may_have_the_contexts_that_questions_have_among_distractors(folder, tmp_path):
@@ -85,3 +109,17 @@ def test_passages_are_encoded_once_whatever_is_asked_of_them_and_for_all_block_s
     train, held_out = ({example.context for example in part} for part in Splits(made.data, 0).training_and_selection())
     assert {passage.example.context for passage in k2[0].prompts} <= train
     assert {passage.example.context for passage in k2[1].prompts} <= held_out
+
+
+def test_texts_count_among_what_an_arm_trains_on_also_without_questions(folder):
+    own = {"passages": 10, "requests": 2, "modes": ["autoencoding", "cloze"]}
+    texts = {"blocks": {"reconstruction": own}, "training": {"epochs": 0}}
+    arms = {"questions": {"blocks": {"reconstruction": {"passages": 0}}}, "texts": texts}
+    made = experiment(folder, baseline="questions", input="blocks", supervision={"ce_weight": 1.0}, arms=arms)
+    cache = QuestionCache(load(made.model), Splits(made.data, made.seed))
+    questions, texts = (resolved(made.arm(name), "cpu") for name in arms)
+    prepared = cache.questions(texts)
+    lengths = [question.num_tokens for question in prepared.encoded.train]
+    assert prepared.training_tokens(texts) == 0
+    assert prepared.text_tokens(texts) == 20 * sum(lengths) // len(lengths)
+    assert prepared.text_tokens(questions) == 0

@@ -6,6 +6,7 @@ import dataclasses
 import pytest
 import torch
 
+from thinwire.config.block_settings import BlocksConfig
 from thinwire.errors import UsageError
 from thinwire.experiment import scheduling
 from thinwire.experiment.executors import worker_process
@@ -138,6 +139,22 @@ def test_a_micro_batch_takes_its_share_of_the_free_memory_within_limits(tokens, 
     each = {in_training: 41_600, decoding_batch_tokens: 512 + 20_800}[tokens]
     free["bytes"] = each * 1000 / 0.6 + 1
     assert tokens(dataclasses.replace(tiny_lm(), batching="padded"), "auto") == 1000
+
+
+@pytest.mark.parametrize(
+    ("settings", "beside"),
+    [
+        ({"encoder": "mlp"}, 0),
+        # Two layers of the model, whose bytes are half of the 17,024 each, for both tokens of a block.
+        ({"encoder": "first_layers", "layers": 2}, 2 * 2 * 8512),
+        # The same with an MLP 100 wide where the model's is 48.
+        ({"encoder": "transformer", "layers": 1, "hidden": 100}, 2 * (8512 + 4 * 3 * 52)),
+    ],
+)
+def test_a_trained_encoder_that_reads_contexts_takes_memory_for_each_token_of_a_block(settings, beside, monkeypatch):
+    monkeypatch.setattr(memory, "free_memory", lambda device: (17_024 + beside) * 1000 / 0.6 + 1)
+    blocks = BlocksConfig(size=2, **settings)
+    assert training_micro_batch_tokens(tiny_lm(), "auto", compiled=False, blocks=blocks) == 1000
 
 
 def test_compiled_layers_take_less_memory(monkeypatch):

@@ -69,6 +69,7 @@ class BlockEmbeddings(InputEmbeddings):
         encoded: Tensor = self.encoder(rows, is_there, read)
         return encoded
 
+    @torch.no_grad()
     def matrix(self, dtype: torch.dtype) -> Tensor:
         """Return the embeddings of all token ids and of the blocks that are scored, ``[V + B, D]`` in ``dtype``."""
         blocks = len(self.source) + torch.arange(self._num_scored, device=self.source.device)
@@ -76,7 +77,7 @@ class BlockEmbeddings(InputEmbeddings):
             return torch.cat([self.source.to(dtype), self.rows(blocks, dtype)])
         _, lengths = self.contexts[: self._num_scored].unique_consecutive(return_counts=True)
         parts = blocks.split(_filled(lengths.tolist(), _TOGETHER // self.kind.size))
-        return torch.cat([self.source.to(dtype), *(self.rows(part, dtype) for part in parts)])
+        return torch.cat([self.source.to(dtype), *(self(part).to(dtype) for part in parts)])  # ``rows`` would cut them
 
 
 def _filled(lengths: Sequence[int], least: int) -> list[int]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from thinwire.adapter.block_encoders import BlockEncoder
 from thinwire.codecs.residual_mlp import column_std
 from thinwire.config.block_settings import BlocksConfig
+from thinwire.errors import UsageError
 from thinwire.ops.context_attention import Contexts, context_attention, reads_both_ways
 
 
@@ -107,7 +108,17 @@ class FirstLayers(nn.Module):
         reads_both_ways(decoder)
 
     def forward(self, tokens: Tensor, contexts: Contexts) -> Tensor:
-        """Map embeddings ``[T, D]`` to states ``[T, D]``."""
+        """Map embeddings ``[T, D]`` to states ``[T, D]``.
+
+        Raises:
+            UsageError: a context has more tokens than the model encodes positions.
+        """
+        most = getattr(self.decoder.config, "max_position_embeddings", None)
+        if most is not None and contexts.longest > most:
+            raise UsageError(
+                f"the model's layers encode {most} positions, but a context in blocks has up to {contexts.longest} "
+                "tokens; shorten it"
+            )
         places = contexts.places[None]
         out = self.decoder(
             inputs_embeds=tokens[None], attention_mask=None, position_ids=places, use_cache=False, contexts=contexts

@@ -46,8 +46,8 @@ class TextReconstructionConfig(Section):
     """Weight of KL(teacher || student) at the same tokens, where the teacher is the model itself with the text in the
     prompt, without LoRA. Its last hidden states are kept in memory, two or four bytes for each number."""
     passages: Annotated[PositiveInt | Auto | Literal[0], ByDevice(cuda=40_000, cpu=500)] = "auto"
-    """Passages to train on; once all paragraphs have been seen they are seen again, with other blocks. ``auto`` is
-    40,000 on a GPU and 500 on a CPU; 0 leaves this training out."""
+    """Passages to train on; once all paragraphs have been seen they are seen again, many cut into other blocks.
+    ``auto`` is 40,000 on a GPU and 500 on a CPU; 0 leaves this training out."""
     distractors: Annotated[int, Field(ge=0, le=10_000)] = 0
     """Other paragraphs of the same article that stand beside a passage's own, as ``data.distractors`` puts them beside
     a question's; the same ones if the numbers are equal. With ``n`` of them, a text to be repeated is about ``n + 1``

@@ -13,7 +13,7 @@ from itertools import chain
 
 from thinwire.config.block_settings import FOR_PLACES, Request
 from thinwire.data.prompts import Encoded, PromptEncoder
-from thinwire.data.question_slot import BLANK, Slot, differ_by_question, request_ids, slot_of
+from thinwire.data.question_slot import BLANK, QuestionSlot, differ_by_question, request_ids, slot_of
 from thinwire.data.squad import Example
 from thinwire.errors import UsageError
 from thinwire.seeding import stream
@@ -25,6 +25,10 @@ _QUESTIONS: Mapping[Request, str] = {
     "cloze": f"Which words of the text fill the blank? {BLANK}",
 }
 """What stands in the place of the question; words of the text take the place of, or stand around, the blank."""
+
+DRAWING = 2
+"""The version of ``draw_passages``. It grows with every change of what that yields, so that an encoder that was trained
+on other texts is not taken from the cache."""
 
 _MIN_TOKENS = 16
 """Shorter contexts are no passages."""
@@ -44,7 +48,7 @@ class Passages:
     """Contexts in prompts with a question that stands for any, and the tokens of each request."""
 
     prompts: Sequence[Encoded]
-    slot: Slot | None
+    slot: QuestionSlot | None
     """None if prompts have no question."""
     requests: Mapping[Request, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]
     """The ids of each request before its blank, of the blank, and after it; all before it where there is none."""
@@ -151,8 +155,8 @@ def longest_text(passages: Passages, size: int, positions: int | None) -> int | 
     most = (positions - around - asked - 2 * _QUOTED[1] - 2) * size // (size + 1)
     if most < _MIN_TOKENS:
         raise UsageError(
-            f"the model reads {positions} positions, too few for a text in blocks of {size} tokens and the text to be "
-            "written after it; leave this training out: blocks.reconstruction.passages=0"
+            f"the model reads {positions} positions, too few for a prompt with a text of {_MIN_TOKENS} tokens and the "
+            "text to be written after it; leave this training out: blocks.reconstruction.passages=0"
         )
     return most
 
@@ -168,8 +172,9 @@ def draw_passages(
 ) -> Iterator[Encoded]:
     """Yield what is asked of ``number`` passages: all contexts in random order, then all again in another order.
 
-    A passage's context begins at one of its first ``size`` tokens, so that a text that is seen again is cut into other
-    blocks. Each time it is a paragraph of its own, whose requests can be kept together (``thinwire.data.order``).
+    A passage's context begins at one of its first ``size`` tokens, or 8, so that a text that is seen again is often cut
+    into other blocks. Neither this nor the order depends on what is asked. Each time a passage is a paragraph of its
+    own, whose requests can be kept together (``thinwire.data.order``).
 
     Args:
         size: tokens in a block.
@@ -177,17 +182,18 @@ def draw_passages(
         requests: how much is asked of each passage, one after the other: each one of ``modes``, of which those that ask
             for the whole text are drawn once at most.
     """
-    draw = stream(seed, "passages")
+    draw, draw_requests = stream(seed, "passages"), stream(seed, "requests")
     order: list[int] = []
     for visit in range(number):
         if not order:
             order = list(range(len(passages.prompts)))
             draw.shuffle(order)
-        passage, drawn = passages.prompts[order.pop()], _drawn_modes(modes, requests, draw)
+        passage = passages.prompts[order.pop()]
         passage = replace(passage, example=replace(passage.example, paragraph_id=str(visit)))
         context = passage.context[draw.randrange(min(size, _MIN_TOKENS // 2)) :][:longest]
         ids = tuple(passage.prompt_ids[context.start : context.stop])
-        yield from (_ASKED[mode](passages, passage, ids, draw) for mode in drawn)
+        drawn = _drawn_modes(modes, requests, draw_requests)
+        yield from (_ASKED[mode](passages, passage, ids, draw_requests) for mode in drawn)
 
 
 def _drawn_modes(modes: Sequence[Request], number: int, draw: random.Random) -> list[Request]:

@@ -13,7 +13,7 @@ BLANK = "____"
 """In a question, the place of words that are quoted or left out."""
 
 
-class Slot(NamedTuple):
+class QuestionSlot(NamedTuple):
     """Where the tokens of the question are in prompts that differ in their context."""
 
     before: int | None
@@ -28,7 +28,7 @@ def differ_by_question(encoder: PromptEncoder, passage: Encoded, question: str) 
     return encoder.encode_prompt(replace(passage.example, question=question)).prompt_ids != passage.prompt_ids
 
 
-def slot_of(encoder: PromptEncoder, passage: Encoded, questions: Sequence[str]) -> Slot:
+def slot_of(encoder: PromptEncoder, passage: Encoded, questions: Sequence[str]) -> QuestionSlot:
     """Find the question's tokens in the prompt of ``passage``, by the prompts of other ``questions``. A token that
     holds characters of a question and what stands beside it is one of the question's."""
     own = passage.prompt_ids
@@ -37,11 +37,11 @@ def slot_of(encoder: PromptEncoder, passage: Encoded, questions: Sequence[str]) 
     # What is alike from both ends, as unknown words are, counts once.
     after = min(len(own) - before, *(_num_alike(own[::-1], other[::-1]) for other in others))
     length = len(own) - before - after
-    return Slot(None if before >= passage.context.stop else before, after, length)
+    return QuestionSlot(None if before >= passage.context.stop else before, after, length)
 
 
 def request_ids(
-    encoder: PromptEncoder, passage: Encoded, slot: Slot, question: str
+    encoder: PromptEncoder, passage: Encoded, slot: QuestionSlot, question: str
 ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     """Return the ids of ``question`` before its ``BLANK``, of the blank, and after it; all before it if there is none.
 

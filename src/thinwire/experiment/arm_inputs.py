@@ -41,6 +41,15 @@ class PreparedQuestions:
         epochs = arm.training.epochs if arm.has_trainable else 0
         return epochs * sum(len(question.prompt_ids) for question in self.encoded.train)
 
+    def text_tokens(self, arm: ArmConfig) -> int:
+        """Return about how many tokens ``arm``, in which ``auto`` is resolved, trains on before its questions: each
+        request is taken to be as long as a question's prompt as text."""
+        if not arm.reconstructs_text:
+            return 0
+        own, train = arm.blocks.reconstruction, self.encoded.train
+        assert own.passages != "auto", "config.auto puts the number in"
+        return own.passages * own.requests * sum(question.num_tokens for question in train) // len(train)
+
 
 @dataclass(frozen=True, kw_only=True)
 class FittedCodec:

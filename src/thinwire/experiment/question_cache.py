@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from thinwire.config.experiment import ArmConfig
 from thinwire.config.settings import PromptConfig
 from thinwire.data.answer_form import decide_answer_form, describe_decision
 from thinwire.data.blocks import describe_blocks
-from thinwire.data.encoding import EncodedQuestions, encode_questions
+from thinwire.data.encoding import encode_questions
 from thinwire.data.passages import Passages, passage_prompts, with_requests
 from thinwire.data.prompts import Encoded, PromptEncoder
 from thinwire.data.splits import Splits
@@ -67,7 +67,7 @@ class QuestionCache:
                 logger.info("%s", describe_blocks(encoded.test, blocks))
                 prepared = replace(prepared, encoded=encoded, blocks=blocks, as_text=prepared.encoded)
             self._prepared[key] = prepared
-        self._refuse_prompts_beyond_the_window(self._prepared[key].encoded, arm)
+        self._refuse_what_the_model_cannot_read(self._prepared[key], arm)
         return self._prepared[key]
 
     def passages(self, arm: ArmConfig) -> tuple[Passages, Passages]:
@@ -102,7 +102,9 @@ class QuestionCache:
             encoded = encode_questions(drawn, undecided)
 
             def asked(questions: Sequence[Encoded]) -> list[float]:
-                self._refuse_prompts_beyond_the_window(encoded, arm)
+                longest_answer = max(len(question.answer_ids) for question in questions)
+                what = "prompts as text, which prompt.answer_form=auto (not space, not bare) reads, and answers have"
+                _check_fits(self._lm, questions, longest_answer, what)
                 return log_likelihoods(self._lm, self._lm.embedding_matrix, questions)
 
             decision = decide_answer_form(undecided, encoded.train, asked)
@@ -119,19 +121,36 @@ class QuestionCache:
             )
         return self._prepared[key]
 
-    def _refuse_prompts_beyond_the_window(self, questions: EncodedQuestions, arm: ArmConfig) -> None:
-        """Refuse prompts longer than the model's attention window or positions before training; decoding and attention
-        itself would refuse them later."""
-        window, most = self._lm.window, self._lm.most_positions
-        room = max(arm.evaluation.max_new_tokens, arm.supervision.num_tokens)
-        longest = max(len(question.prompt_ids) for question in questions.all()) + room
-        if window is not None and longest > window:
-            raise UsageError(
-                f"some layers of {self._lm.name} attend to the last {window} tokens alone, but the longest prompt and "
-                f"its answer have {longest}; shorten prompts: prompt.max_tokens={window - room}"
-            )
-        if most is not None and longest > most:
-            raise UsageError(
-                f"{self._lm.name} encodes {most} positions, but the longest prompt and its answer have {longest}; "
-                f"shorten prompts: prompt.max_tokens={most - room}"
-            )
+    def _refuse_what_the_model_cannot_read(self, questions: PreparedQuestions, arm: ArmConfig) -> None:
+        """Refuse before training what decoding, attention or a teacher would refuse later."""
+        lm, num_answer = self._lm, arm.supervision.num_tokens
+        room = max(arm.evaluation.max_new_tokens, num_answer)
+        _check_fits(lm, questions.encoded.all(), room, "the longest prompt and its answer have")
+        if questions.as_text is not None and arm.supervision.kd_weight > 0:
+            what = "the longest training prompt as text, which a teacher reads, and its answer have"
+            _check_fits(lm, questions.as_text.train, num_answer, what)
+        if arm.copies_layers and (most := lm.most_positions) is not None:
+            longest = arm.blocks.size * max(len(question.context) for question in questions.encoded.all())
+            if longest > most:
+                raise UsageError(
+                    f"{lm.name} encodes {most} positions, and so do copies of its layers "
+                    f"(blocks.encoder=first_layers), but contexts have up to {longest} tokens; shorten prompts: "
+                    f"prompt.max_tokens={most - most % arm.blocks.size}"
+                )
+
+
+def _check_fits(lm: LanguageModel, questions: Iterable[Encoded], room: int, what: str) -> None:
+    """Refuse prompts that leave no ``room`` for so many tokens within the model's attention window or positions.
+
+    Args:
+        what: which prompts these are, as the beginning of "have N tokens".
+    """
+    window, most, longest_sequence = lm.window, lm.most_positions, lm.longest_sequence
+    longest = max(len(question.prompt_ids) for question in questions) + room
+    if longest_sequence is None or longest <= longest_sequence:
+        return
+    reads = f"{lm.name} encodes {most} positions"
+    if longest_sequence == window:
+        reads = f"some layers of {lm.name} attend to the last {window} tokens alone"
+    advice = f"shorten prompts: prompt.max_tokens={longest_sequence - room}"
+    raise UsageError(f"{reads}, but {what} {longest}; {advice}")

@@ -281,7 +281,8 @@ class SweepRun:
         remove_superseded(self._folder, folders, done)
 
     def _tokens(self, run: Planned) -> int:
-        return self._artifacts.questions(run.config).training_tokens(run.config)
+        questions = self._artifacts.questions(run.config)
+        return questions.training_tokens(run.config) + questions.text_tokens(run.config)
 
     def _data(self, run: Planned) -> QuestionHashes:
         return self._artifacts.questions(run.config).encoded.hashes

@@ -19,7 +19,7 @@ from thinwire.adapter.block_encoders import FORMULAS
 from thinwire.adapter.starting import StartingPoint
 from thinwire.config.experiment import ArmConfig
 from thinwire.data.blocks import in_blocks
-from thinwire.data.passages import Passages, draw_passages, longest_text, to_be_measured
+from thinwire.data.passages import DRAWING, Passages, draw_passages, longest_text, to_be_measured
 from thinwire.data.prompts import Encoded
 from thinwire.experiment.arm_inputs import ArmInputs
 from thinwire.experiment.artifact_cache import ArtifactCache
@@ -27,7 +27,6 @@ from thinwire.experiment.runtime import Runtime
 from thinwire.experiment.text_start_files import TextStartFiles
 from thinwire.files import content_hash
 from thinwire.model.compile import compiled_layers
-from thinwire.model.language_model import LanguageModel
 from thinwire.model.lora import StackedLora, attached
 from thinwire.model.memory import training_micro_batch_tokens
 from thinwire.ops.device import fast_dtype
@@ -70,7 +69,8 @@ def with_text_start(
     if not isinstance(embeddings, BlockEmbeddings) or not arm.reconstructs_text:
         return inputs
     passages, held_out = artifacts.passages(arm)
-    size, room = embeddings.kind.size, _positions(lm)
+    room = lm.longest_sequence
+    size = 1 if arm.blocks.reconstruction.kd_weight > 0 else embeddings.kind.size  # a teacher reads text
     longest, longest_held_out = longest_text(passages, size, room), longest_text(held_out, size, room)
     start = StartingPoint(content_hash(_key(runtime, inputs, passages, longest)))
     texts = [to_be_measured(held_out, one, longest_held_out) for one in held_out.prompts[:_MEASURED_PASSAGES]]
@@ -125,11 +125,6 @@ def with_text_start(
     return replace(inputs, starting_lora=factors, text_reconstruction=found)
 
 
-def _positions(lm: LanguageModel) -> int | None:
-    """Return the most positions that ``lm`` reads at once, with the answer; None if it sets no limit."""
-    return min((limit for limit in (lm.window, lm.most_positions) if limit is not None), default=None)
-
-
 def _train(
     runtime: Runtime,
     arm: ArmConfig,
@@ -176,7 +171,7 @@ def _train(
             arm,
             taught_visits,
             micro_batch_tokens=training_micro_batch_tokens(
-                lm, setting, compiled=compiled, share=runtime.memory_share, predicts_all=True
+                lm, setting, compiled=compiled, share=runtime.memory_share, predicts_all=True, blocks=arm.blocks
             ),
             is_tried=is_tried(lm.device, setting),
             use_cuda_graphs=runtime.use_cuda_graphs,
@@ -208,7 +203,7 @@ def _key(runtime: Runtime, inputs: ArmInputs, passages: Passages, longest: int |
         "contexts": [passage.prompt_ids for passage in passages.prompts],
         "requests": [passages.slot, dict(passages.requests), passages.end_id],
         "blocks": blocks,
-        "formulas": FORMULAS,
+        "formulas": [FORMULAS, DRAWING],
         "projection": inputs.block_projection.fingerprint() if inputs.block_projection else None,
         "lora": arm.lora.model_dump() if has_lora else None,
         "lora_start": [hashlib.sha256(factor.cpu().numpy().tobytes()).hexdigest() for factor in start.values()],

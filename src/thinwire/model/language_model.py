@@ -113,6 +113,12 @@ class LanguageModel:
         return min((int(limit) for limit in limits if limit is not None), default=None)
 
     @property
+    def longest_sequence(self) -> int | None:
+        """Most tokens, prompt and answer, that are read at once: ``window`` or ``most_positions``, the smaller; None if
+        the model sets no limit."""
+        return min((limit for limit in (self.window, self.most_positions) if limit is not None), default=None)
+
+    @property
     def device(self) -> torch.device:
         """The device of the embedding matrix: inputs and results of all calls are on it."""
         return self.embedding_matrix.device

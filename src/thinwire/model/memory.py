@@ -7,6 +7,7 @@ import logging
 import psutil
 import torch
 
+from thinwire.config.block_settings import BlocksConfig
 from thinwire.model.language_model import LanguageModel
 from thinwire.ops.block_attention import MOST_KEPT_KEYS
 from thinwire.ops.segment_attention import is_flash
@@ -30,17 +31,26 @@ def leaves_a_gpu_idle(lm: LanguageModel) -> bool:
 
 
 def training_micro_batch_tokens(
-    lm: LanguageModel, setting: int | str, *, compiled: bool, share: float = 1.0, predicts_all: bool = False
+    lm: LanguageModel,
+    setting: int | str,
+    *,
+    compiled: bool,
+    share: float = 1.0,
+    predicts_all: bool = False,
+    blocks: BlocksConfig | None = None,
 ) -> int:
     """Resolve the size of a training micro-batch, in tokens of all arms that train together.
 
     Args:
         setting: ``training.micro_batch_tokens``.
         share: the part of the free memory that this process may take.
+        blocks: those that the arms read, whose encoder is trained with them; None if they read tokens.
         predicts_all: count logits at every position, in float32, with their probabilities and gradient; without, those
             of a few tokens of each answer are not counted.
     """
     needed = training_bytes_per_token(lm, compiled=compiled)
+    if blocks is not None and blocks.kind.reads_context:
+        needed += _context_bytes_per_position(lm, blocks)
     if predicts_all:
         needed += 3 * torch.float32.itemsize * len(lm.embedding_matrix)
     return _resolve(lm, setting, needed, {"cuda": 524_288, "cpu": 8_192}, share)
@@ -57,7 +67,7 @@ def training_bytes_per_token(lm: LanguageModel, *, compiled: bool) -> float:
     takes more: on a GPU the size is tried before training (``halved_until_it_fits``).
     """
     config = lm.model.config.get_text_config()
-    mlp_width = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    mlp_width = _mlp_width(lm)
     numbers = (0.75 if compiled else 1.0) * (14 * config.hidden_size + 3 * mlp_width)
     if not lm.packs:
         scanned = mlp_width * getattr(config, "state_size", 0)
@@ -65,6 +75,23 @@ def training_bytes_per_token(lm: LanguageModel, *, compiled: bool) -> float:
     elif not is_flash(lm.device, lm.dtype):
         numbers += lm.num_heads * MOST_KEPT_KEYS
     return float(lm.dtype.itemsize * lm.num_layers * numbers)
+
+
+def _context_bytes_per_position(lm: LanguageModel, blocks: BlocksConfig) -> float:
+    """Estimate what an encoder that reads contexts keeps for its backward pass for each position, which is a block.
+
+    Each token of the block has the activations of the encoder's layers, in float32 and not compiled: the model's own
+    first ones, or small ones, whose attention is counted like the model's.
+    """
+    layer = training_bytes_per_token(lm, compiled=False) / lm.num_layers
+    if blocks.encoder == "transformer":
+        layer += lm.dtype.itemsize * 3 * (blocks.hidden - _mlp_width(lm))
+    return blocks.size * blocks.layers * layer * torch.float32.itemsize / lm.dtype.itemsize
+
+
+def _mlp_width(lm: LanguageModel) -> int:
+    config = lm.model.config.get_text_config()
+    return getattr(config, "intermediate_size", None) or 4 * int(config.hidden_size)
 
 
 def decoding_batch_tokens(lm: LanguageModel, setting: int | str, share: float = 1.0) -> int:

@@ -40,7 +40,7 @@ them, and their number grows with the prompt's length."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Blocks:
+class AttentionBlocks:
     """``B`` blocks of ``T`` queries in all, with ``K`` keys in all, in the order of the queries."""
 
     query_ends: Tensor
@@ -63,7 +63,7 @@ class Blocks:
         """``query_ends``, ``key_ends`` and ``num_before``: the arguments of the operators below."""
         return self.query_ends, self.key_ends, self.num_before
 
-    def to(self, device: torch.device) -> Blocks:
+    def to(self, device: torch.device) -> AttentionBlocks:
         """Copy the blocks to ``device``."""
         return replace(
             self,
@@ -75,7 +75,7 @@ class Blocks:
         )
 
 
-def blocks_of(segments: Segments) -> Blocks:
+def blocks_of(segments: Segments) -> AttentionBlocks:
     """Cut ``segments`` into blocks, on the device of ``segments``."""
     device = segments.query_ends.device
     ends, key_ends = (tensor.cpu().numpy().astype(np.int64) for tensor in (segments.query_ends, segments.key_ends))
@@ -96,7 +96,7 @@ def blocks_of(segments: Segments) -> Blocks:
     def on_device(rows: Rows) -> Tensor:
         return torch.from_numpy(rows).to(device)
 
-    return Blocks(
+    return AttentionBlocks(
         query_ends=on_device(_ends(num_queries)),
         key_rows=on_device(key_rows),
         key_ends=on_device(_ends(num_keys)),
@@ -112,7 +112,7 @@ def _ends(lengths: Rows) -> Rows:
     return np.concatenate([[0], np.cumsum(lengths)])
 
 
-def plain_attention(q: Tensor, k: Tensor, v: Tensor, blocks: Blocks, scale: float) -> Tensor:
+def plain_attention(q: Tensor, k: Tensor, v: Tensor, blocks: AttentionBlocks, scale: float) -> Tensor:
     """Compute ``softmax(scale * q k^T) v`` for each block, in the inputs' dtype.
 
     Args:
@@ -230,7 +230,7 @@ class _Block(NamedTuple):
 
 
 def _blocks(query_ends: Tensor, key_ends: Tensor, num_before: Tensor, heads: int) -> Iterator[_Block]:
-    """Yield the blocks that ``Blocks.places`` describes."""
+    """Yield the blocks that ``AttentionBlocks.places`` describes."""
     start = 0
     ends = (pairwise(query_ends.tolist()), pairwise(key_ends.tolist()))
     for (first, last), (first_key, last_key), before in zip(*ends, num_before.tolist(), strict=True):

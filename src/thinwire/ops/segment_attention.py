@@ -18,7 +18,7 @@ from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface
 
 from thinwire.errors import UsageError
-from thinwire.ops.block_attention import Blocks, blocks_of, plain_attention
+from thinwire.ops.block_attention import AttentionBlocks, blocks_of, plain_attention
 from thinwire.ops.gather import gathered
 from thinwire.ops.packing import Segments
 
@@ -85,7 +85,7 @@ def _attend(
     attention_mask: Tensor | None,
     *,
     segments: Segments | None = None,
-    blocks: Blocks | None = None,
+    blocks: AttentionBlocks | None = None,
     key_masks: Sequence[Tensor] = (),
     scaling: float | None = None,
     **others: Any,
