@@ -11,7 +11,16 @@ import typer
 
 from thinwire.cli.arguments import Command
 from thinwire.cli.options import Output, Set, console, log_messages, make_console, progress_display
-from thinwire.cli.workers import Executor, NumWorkers, RayAddress, SlurmOptions, Submission, submission_of, submit
+from thinwire.cli.workers import (
+    Executor,
+    NumWorkers,
+    RayAddress,
+    SlurmOptions,
+    Submission,
+    check_submission,
+    submission_of,
+    submit,
+)
 from thinwire.errors import ThinwireError, UsageError
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import, so commands import them only if needed
@@ -161,8 +170,9 @@ def _run(
     for name in only or ():
         experiment.arm(name)  # refuses unknown names
     from thinwire.experiment.executors.worker_process import processes_for_gpus
+    from thinwire.experiment.plan import plan
 
-    with processes_for_gpus(experiment) as processes:
+    with processes_for_gpus(experiment, len(plan(experiment, only or [], controls))) as processes:
         splits = _read(experiment)
         from thinwire.experiment.sweep import run_sweep  # slow to import: wrong settings and data are refused before it
 
@@ -215,6 +225,8 @@ def _show_plan(
     as_json: bool,
 ) -> None:
     experiment = _load(experiment_file, settings)
+    if submission:
+        check_submission(experiment, submission)
     splits = _read(experiment)
     from thinwire.experiment.dry_run import dry_run, render_dry_run
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -71,13 +72,35 @@ def submission_of(
         raise UsageError(f"--ray-address is for --executor ray, not {executor}")
     if executor == "slurm" and workers is None:
         raise UsageError("--executor slurm needs --workers N: how many elements the array has, with one GPU each")
-    options = {}
+    options: dict[str, str] = {}
     for one in slurm or ():
         key, sign, value = one.partition("=")
         if not (key and sign and value):
             raise UsageError(f"--slurm takes KEY=VALUE, such as partition=gpu, got {one!r}")
-        options[key] = value
+        name = key.replace("-", "_")
+        if name in options:
+            raise UsageError(f"--slurm gives {name} twice, {options[name]!r} and {value!r}; take one out")
+        options[name] = value
     return None if executor == "local" else Submission(executor, workers, options, ray_address)
+
+
+def check_submission(experiment: Experiment, submission: Submission) -> None:
+    """Check what can be checked of a submission where its scheduler need not be.
+
+    Raises:
+        UsageError: the executor cannot run the experiment, or an option of sbatch cannot be used.
+    """
+    from thinwire.config.settings import AUTO_MAP
+
+    if submission.executor == "slurm":
+        from thinwire.experiment.executors.slurm import check_options
+
+        check_options(submission.options)
+    elif experiment.model.device == AUTO_MAP:
+        raise UsageError(
+            f"model.device={AUTO_MAP} divides a model among GPUs, but a worker of --executor ray has one; use "
+            "--executor local, or slurm with several GPUs for each element (--slurm gpus_per_node=N)"
+        )
 
 
 def submit(
@@ -96,17 +119,12 @@ def submit(
         ThinwireError: a worker could not go on.
         StorageError: a file cannot be written.
     """
-    from thinwire.config.settings import AUTO_MAP
     from thinwire.experiment.executors import peer
 
+    check_submission(experiment, submission)
     on_gpu = experiment.model.device != "cpu"
     asked = partial(peer.ask, experiment, folder, resume=resume, controls=controls, track=track)
     if submission.executor == "ray":
-        if experiment.model.device == AUTO_MAP:
-            raise UsageError(
-                f"model.device={AUTO_MAP} divides a model among GPUs, but a worker of --executor ray has one; use "
-                "--executor local, or slurm with several GPUs for each element (--slurm gpus_per_node=N)"
-            )
         from thinwire.experiment.executors.ray import check_ray, connected
 
         check_ray()
@@ -119,9 +137,15 @@ def submit(
 
     assert submission.workers is not None, "checked with the options"
     with log_messages():
-        slurm.check_slurm(submission.options)
+        slurm.check_slurm()
+        is_new = not folder.exists()
         asked(num_workers=submission.workers)
-        job = slurm.submit(folder, submission.workers, submission.options, on_gpu=on_gpu)
+        try:
+            job = slurm.submit(folder, submission.workers, submission.options, on_gpu=on_gpu)
+        except UsageError:
+            if is_new:
+                shutil.rmtree(folder)
+            raise
     console.print(
         f"submitted job {job} with {submission.workers} workers\n"
         f"  thinwire status {folder} --watch\n  thinwire cancel {folder}\n  messages: {folder / peer.LOGS}",

@@ -81,7 +81,8 @@ def run_sweep(
         track=check_trackers(track),
         session=secrets.token_hex(8),
     )
-    started = processes_for_gpus(experiment) if processes is None else nullcontext(processes)
+    num_runs = len(request.planned)
+    started = processes_for_gpus(experiment, num_runs) if processes is None else nullcontext(processes)
     with started as on_gpus:
         planned, splits = _checked(
             request, folder, splits, resume=resume

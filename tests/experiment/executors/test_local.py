@@ -197,16 +197,26 @@ def test_a_worker_process_that_does_not_see_the_one_gpu_that_it_got_says_so(fold
 
 def test_processes_that_get_no_job_end_with_the_command(folder, monkeypatch):
     monkeypatch.setattr(worker_process, "gpus_for_processes", lambda *_: ("0", "1", "2"))
-    with processes_for_gpus(in_processes(folder)) as processes:
+    with processes_for_gpus(in_processes(folder), 3) as processes:
         assert len(processes) == 2, "the first GPU is the sweep's own"
         assert not any(process.has_ended for process in processes)
     assert [process.exit_code for process in processes] == [-signal.SIGKILL] * 2
 
 
+@pytest.mark.parametrize(
+    ("num_runs", "search", "more"), [(1, {}, 0), (2, {}, 1), (9, {}, 2), (1, {"lora.rank": [1, 2]}, 2)]
+)
+def test_no_more_gpus_are_taken_than_there_is_to_run(folder, monkeypatch, num_runs, search, more):
+    monkeypatch.setattr(worker_process, "gpus_for_processes", lambda *_: ("0", "1", "2"))
+    monkeypatch.setattr(worker_process, "WorkerProcess", lambda *_: SimpleNamespace(kill_idle=lambda: None))
+    with processes_for_gpus(in_processes(folder, search=search), num_runs) as processes:
+        assert len(processes) == more
+
+
 def test_a_sweep_takes_over_processes_that_were_started_before_it(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(worker_process, "gpus_for_processes", lambda *_: ("", ""))  # they see no GPU, as this one
     made = in_processes(folder, arms=ARMS, worker_processes=1)
-    with processes_for_gpus(made) as processes:
+    with processes_for_gpus(made, 2) as processes:
         records = run_sweep(made, tmp_path / "run", processes=processes)
     assert [record.status for record in records] == ["done"] * len(ARMS)
     assert [process.exit_code for process in processes] == [0]

@@ -109,7 +109,26 @@ def test_a_cluster_that_is_not_here_is_said(folder, tmp_path, monkeypatch):
 def test_submitit_that_is_not_installed_is_said(monkeypatch):
     monkeypatch.setattr(slurm, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"needs submitit; pip install 'thinwire\[slurm\]'"):
-        slurm.check_slurm({})
+        slurm.check_options({})
+
+
+def test_options_given_twice_are_refused_however_they_are_written(folder, tmp_path):
+    options = ["--slurm", "cpus-per-task=2", "--slurm", "cpus_per_task=8"]
+    told = thinwire("sweep", written(folder, tmp_path), "--executor", "slurm", "--workers", 2, *options, "--dry-run")
+    assert told.returncode == 2
+    assert "--slurm gives cpus_per_task twice, '2' and '8'; take one out" in told.stderr
+
+
+def test_a_job_that_sbatch_refuses_leaves_no_folder(folder, tmp_path, monkeypatch):
+    for name, does in {"sbatch": "echo invalid partition >&2; exit 1", "srun": "exit 0"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    run = tmp_path / "run"
+    told = thinwire("sweep", written(folder, tmp_path), "--output", run, "--executor", "slurm", "--workers", 2)
+    assert told.returncode == 2
+    assert "sbatch refuses the job" in told.stderr
+    assert not run.exists()
 
 
 @pytest.mark.parametrize(

@@ -61,17 +61,22 @@ class Worker:
         return submitit.helpers.DelayedSubmission(self, folder)
 
 
-def check_slurm(options: Mapping[str, str]) -> None:
-    """Check that jobs can be submitted from this host.
-
-    Args:
-        options: as for ``submit``.
+def check_options(options: Mapping[str, str]) -> None:
+    """Check options of sbatch, as for ``submit``.
 
     Raises:
-        UsageError: sbatch or submitit is missing, or an option cannot be used.
+        UsageError: submitit is missing, or an option cannot be used.
     """
     _check_submitit()
     _parameters(Path(), options, on_gpu=True)
+
+
+def check_slurm() -> None:
+    """Check that jobs can be submitted from this host.
+
+    Raises:
+        UsageError: a program of Slurm is missing.
+    """
     if missing := [program for program in ("sbatch", "srun") if shutil.which(program) is None]:
         raise UsageError(
             f"--executor slurm needs {missing[0]}, which is not on the PATH; submit from a login node of a Slurm "
@@ -145,8 +150,7 @@ def _parameters(folder: Path, options: Mapping[str, str], *, on_gpu: bool) -> di
     named: dict[str, Any] = {"job_name": f"thinwire-{folder.name}", "signal_delay_s": _WARNING_SECONDS}
     named |= {"array_parallelism": 10_000, "stderr_to_stdout": True}
     others: dict[str, Any] = {"requeue": True}
-    for name, value in options.items():
-        key = name.replace("-", "_")
+    for key, value in options.items():
         if key == "time":
             named["time"] = minutes(value)
         elif key in _OF_SUBMITIT or key == "mem":
@@ -155,7 +159,7 @@ def _parameters(folder: Path, options: Mapping[str, str], *, on_gpu: bool) -> di
             named[key], named["srun_args"] = value, [f"--cpus-per-task={value}"]  # srun does not inherit it
         else:
             others[key] = value
-    if on_gpu and not _GPU_OPTIONS & {name.replace("-", "_") for name in options}:
+    if on_gpu and not _GPU_OPTIONS & options.keys():
         named["gpus_per_node"] = 1
     return {**named, "additional_parameters": others}
 

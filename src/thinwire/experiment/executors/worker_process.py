@@ -42,12 +42,18 @@ def gpus_for_processes(device: str, setting: int | str) -> tuple[str, ...]:
 
 
 @contextmanager
-def processes_for_gpus(experiment: Experiment) -> Iterator[list[WorkerProcess]]:
+def processes_for_gpus(experiment: Experiment, num_runs: int) -> Iterator[list[WorkerProcess]]:
     """Start a process for each GPU of a sweep but the first, which is the sweep's own; the block gives them their job.
 
     They import what they need, which takes seconds, while this process reads its data and imports the same.
+
+    Args:
+        num_runs: arms and controls to run, with their seeds: more GPUs are not taken, unless settings are searched,
+            where each run has several candidates.
     """
     gpus = gpus_for_processes(experiment.model.device, experiment.worker_processes)
+    if not experiment.search:
+        gpus = gpus[: max(1, num_runs)]
     threads, processes = max(1, torch.get_num_threads() // max(1, len(gpus))), list[WorkerProcess]()
     try:
         with interruption.deferred():  # no process is started without being known
