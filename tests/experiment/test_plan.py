@@ -6,7 +6,7 @@ import pytest
 
 from thinwire.config.experiment import Experiment
 from thinwire.errors import UsageError
-from thinwire.experiment.plan import log_left_out, plan
+from thinwire.experiment.plan import log_notes, plan
 from thinwire.schema import build
 
 LORA = {"rank": 2}
@@ -64,7 +64,7 @@ def left_out(caplog, *arguments):
     """What is logged of the controls that are left out."""
     caplog.clear()
     with caplog.at_level(logging.INFO, logger="thinwire"):
-        log_left_out(*arguments)
+        log_notes(*arguments)
     return caplog.messages
 
 
@@ -76,3 +76,16 @@ def test_controls_that_train_are_left_out_of_a_small_run(caplog):
     assert left_out(caplog, small, [], "auto") == ["leaving out the control text_lora: 500 samples (--controls all)"]
     for only, controls, samples in (([], "all", 500), ([], "none", 500), (["r2"], "auto", 500), ([], "auto", 501)):
         assert left_out(caplog, experiment(data={"samples": samples}), only, controls) == []
+
+
+def test_settings_of_an_arm_that_change_nothing_in_it_are_named(caplog):
+    blocks = {"size": 2, "hidden": 8}
+    arms = {"baseline": {}, "k2": {"blocks": blocks, "lora": {"rank": 8}}, "read": {"input": "blocks", "blocks": blocks}}
+    made = experiment(arms=arms, supervision={"ce_weight": 1.0})
+    with caplog.at_level("WARNING", logger="thinwire"):
+        log_notes(made, [], "none")
+    (message,) = caplog.messages
+    assert message == "without effect in k2, whose input is adapter: blocks.size, blocks.hidden"
+    caplog.clear()
+    log_notes(made, ["read"], "none")
+    assert caplog.messages == []

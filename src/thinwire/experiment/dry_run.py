@@ -25,7 +25,7 @@ from thinwire.data.splits import Splits
 from thinwire.data.squad import Example
 from thinwire.errors import UsageError
 from thinwire.experiment.executors.worker_process import gpus_for_processes
-from thinwire.experiment.plan import Controls, Planned, log_left_out, plan
+from thinwire.experiment.plan import Controls, Planned, log_notes, plan
 from thinwire.experiment.resume import check_folder, finished_record
 from thinwire.experiment.scheduling import check_worker_processes, group, shared_group_size
 from thinwire.experiment.search import plan_candidates, to_search, with_choices
@@ -116,7 +116,7 @@ def dry_run(
     model, reason = choose_model(experiment.model.name, device)
     planned = plan(experiment, (), controls)
     check_folder(folder, experiment, resume)
-    log_left_out(experiment, (), controls)
+    log_notes(experiment, (), controls)
     known = read_search_record(folder)
     searched = to_search(experiment, [run.arm for run in planned], known)
     candidates = plan_candidates(experiment, list(searched), known)

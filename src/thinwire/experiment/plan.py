@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from thinwire.config.experiment import ArmConfig, Experiment
+from thinwire.config.idle import AFFECT_NO_RESULT, effective_settings
 from thinwire.results.arm_record import Kind
+from thinwire.schema import leaves
 from thinwire.training.state import Position
 
 logger = logging.getLogger(__name__)
@@ -70,10 +72,23 @@ def plan(experiment: Experiment, only: Collection[str], controls: Controls) -> l
     ]
 
 
-def log_left_out(experiment: Experiment, only: Collection[str], controls: Controls) -> None:
-    """Log which controls ``plan`` leaves out with the same arguments because there are few samples."""
+def log_notes(experiment: Experiment, only: Collection[str], controls: Controls) -> None:
+    """Log what one may not expect of ``plan`` with the same arguments: controls that are left out because there are few
+    samples, and what the file says of an arm though it changes nothing there."""
     for name in () if only else _left_out(experiment, controls):
         logger.info("leaving out the control %s: %d samples (--controls all)", name, experiment.data.samples)
+    for name in dict.fromkeys(run.arm for run in plan(experiment, only, controls)):
+        if idle := _without_effect(experiment, name):
+            reads = experiment.arm(name).input
+            logger.warning("without effect in %s, whose input is %s: %s", name, reads, ", ".join(idle))
+
+
+def _without_effect(experiment: Experiment, name: str) -> list[str]:
+    """Return the paths of settings that are given for one arm or control, and change nothing in it."""
+    given = leaves(experiment.arms.get(name, experiment.controls.get(name, {})))
+    effective = effective_settings(experiment.arm(name).model_dump(mode="json"))
+    of_no_arm = {f"training.{setting}" for setting in AFFECT_NO_RESULT}
+    return [path for path, _ in given if path not in effective and path not in of_no_arm]
 
 
 def _chosen_controls(experiment: Experiment, controls: Controls) -> list[str]:

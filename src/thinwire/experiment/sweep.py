@@ -16,7 +16,7 @@ from thinwire.data.splits import Splits
 from thinwire.experiment.executors.local import LocalWorkers
 from thinwire.experiment.executors.worker_process import WorkerProcess, processes_for_gpus
 from thinwire.experiment.group_queue import begin_session
-from thinwire.experiment.plan import Controls, Planned, log_left_out
+from thinwire.experiment.plan import Controls, Planned, log_notes
 from thinwire.experiment.request import SweepRequest, write_request
 from thinwire.experiment.resume import check_folder, forget_failures
 from thinwire.experiment.run_claims import RunClaims, exclusive, stopping_on_request
@@ -87,7 +87,7 @@ def run_sweep(
         planned, splits = _checked(
             request, folder, splits, resume=resume
         )  # before anything is written, claims included
-        log_left_out(experiment, only, controls)
+        log_notes(experiment, only, controls)
         with exclusive(folder):
             check_folder(folder, experiment, resume)
             claims = RunClaims(folder)

@@ -42,6 +42,7 @@ from thinwire.training.trainer import SaveStates
 logger = logging.getLogger(__name__)
 
 _MEASURED_PASSAGES = 200
+"""Most held-out passages that are measured on; of fewer passages that were learned from, as many."""
 
 _ENCODER, _LORA = "encoder.", "lora."
 """What the names of the weights in the cache begin with."""
@@ -73,7 +74,9 @@ def with_text_start(
     size = 1 if arm.blocks.reconstruction.kd_weight > 0 else embeddings.kind.size  # a teacher reads text
     longest, longest_held_out = longest_text(passages, size, room), longest_text(held_out, size, room)
     start = StartingPoint(content_hash(_key(runtime, inputs, passages, longest)))
-    texts = [to_be_measured(held_out, one, longest_held_out) for one in held_out.prompts[:_MEASURED_PASSAGES]]
+    assert arm.blocks.reconstruction.passages != "auto", "config.auto puts the number in"
+    num_measured = min(_MEASURED_PASSAGES, arm.blocks.reconstruction.passages)
+    texts = [to_be_measured(held_out, one, longest_held_out) for one in held_out.prompts[:num_measured]]
     # Other held-out texts, as of changed data, do not change the weights.
     result = StartingPoint(content_hash([start.key, [(text.prompt_ids, text.answer_ids) for text in texts]]))
     beside = arm.blocks.reconstruction.lora
@@ -107,6 +110,7 @@ def with_text_start(
             return own
 
         def measured() -> TextReconstruction:
+            logger.info("measuring how %d held-out texts are written", len(texts))
             (in_blocks_,), _, blocks = in_blocks([texts], [], embeddings.kind, len(embeddings.source))
             return measure_writing(lm, embeddings.with_blocks(blocks), in_blocks_)
 

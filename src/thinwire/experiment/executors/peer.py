@@ -13,7 +13,7 @@ import torch
 
 from thinwire.config.experiment import Experiment
 from thinwire.errors import UsageError
-from thinwire.experiment.plan import Controls, log_left_out
+from thinwire.experiment.plan import Controls, log_notes
 from thinwire.experiment.request import SweepRequest, read_request, write_request
 from thinwire.experiment.resume import check_folder
 from thinwire.experiment.run_claims import WORKERS_FOLDER, RunClaims, refuse_others
@@ -45,7 +45,7 @@ def ask(
     track = check_trackers(track)
     request = SweepRequest(experiment=experiment, controls=controls, track=track, num_workers=num_workers)
     check_folder(folder, experiment, resume)
-    log_left_out(experiment, (), controls)
+    log_notes(experiment, (), controls)
     read_splits(experiment, request.planned, folder)
     refuse_others(folder)
     make_folder(folder)
