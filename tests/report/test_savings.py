@@ -233,3 +233,40 @@ def test_the_page_says_how_well_texts_are_written_out_of_blocks(tmp_path):
     assert ">k2</th>" in found
     assert "87.5 %</td>" in found
     assert ">k4</th>" not in found
+    assert "<p>k2 was measured on 100 held-out tokens of 3 texts.</p>" in found, "its settings name no passages"
+
+
+def learned_from(number, **changes):
+    """A change of ``blocks.reconstruction`` and of what was measured, for ``written_page``."""
+    measured = TextReconstruction(
+        **{"passages": 200, "tokens": 9_000, "cross_entropy": 0.5, "accuracy": 0.9, **changes}
+    )
+    return {"reconstruction": {"passages": number}}, measured
+
+
+def written_page(tmp_path, learned):
+    """The page's section on reconstruction of a sweep in which the arms of ``learned`` learned from texts."""
+    records = []
+    for name in ANSWERS:
+        blocks, measured = learned.get(name, ({}, None))
+        one = block_record(name, text_reconstruction=measured)
+        if measured:
+            one = one.model_copy(update={"config": {**one.config, "blocks": {**one.config["blocks"], **blocks}}})
+        records.append(one)
+    found = page.render(analyse(read_results(run_of(tmp_path, records))), series())
+    return found.split('id="frequency"')[1].split("</section>")[0]
+
+
+def test_the_page_says_what_the_shares_of_texts_stand_on(tmp_path):
+    found = written_page(tmp_path, dict.fromkeys(("k2", "k4"), learned_from(40_000)))
+    said = "Each learned from 40,000 passages and was measured on 9,000 held-out tokens of 200 texts."
+    assert f"<p>{said}</p>" in found
+
+
+def test_arms_that_learned_from_other_texts_are_named_apart(tmp_path):
+    learned = {"k2": learned_from(1), "k2_lora": learned_from(1), "k4": learned_from(500, tokens=1, passages=1)}
+    found = written_page(tmp_path, learned)
+    assert (
+        "<p>Each of k2, k2_lora learned from 1 passage and was measured on 9,000 held-out tokens of 200 texts. "
+        "k4 learned from 500 passages and was measured on 1 held-out token of 1 text.</p>"
+    ) in found

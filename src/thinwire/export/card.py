@@ -12,6 +12,7 @@ from thinwire.config.experiment import ArmConfig
 from thinwire.export.origin import Origin
 from thinwire.export.prepared import PreparedArm
 from thinwire.export.scores import scores
+from thinwire.export.text_training import text_training_rows
 from thinwire.export.usage import usage
 from thinwire.report.code_sizes import matrix_bytes
 from thinwire.report.summary import commit
@@ -166,9 +167,11 @@ def _settings(prepared: PreparedArm, header: SweepHeader) -> list[tuple[str, str
         rows.append(("LoRA", f"rank {lora.rank}, alpha {lora.alpha:g}, dropout {lora.dropout:g}, {layers}: {targets}"))
     trained = done.trainable_parameters.total
     rows.append(("trained parameters", f"{trained:,}"))
+    data = _data(prepared, "train")
+    rows += text_training_rows(arm.config, done.text_reconstruction, data)
     if done.training is not None:
         questions = header.training_questions or header.samples
-        rows.append(("training data", f"{questions:,} questions of {_data(prepared, 'train')}"))
+        rows.append(("training data", f"{questions:,} questions of {data}"))
         rows.append(("epochs", f"{arm.config.training.epochs}, of which number {done.training.best_epoch} was kept"))
     rows.append(("seed", str(arm.config.seed)))
     return rows

@@ -19,7 +19,15 @@ from thinwire.report.choice import choose_best, mean_selection_score
 from thinwire.report.code_sizes import bits_of_code, codecs, matrix_bytes, sizes
 from thinwire.report.interactions import summarize_interactions
 from thinwire.report.prompt_savings import prompt_costs
-from thinwire.report.rows import AnalysisRow, AnswerExample, AnswerSummary, Degeneration, Difference, ShareOfCeiling
+from thinwire.report.rows import (
+    AnalysisRow,
+    AnswerExample,
+    AnswerSummary,
+    Degeneration,
+    Difference,
+    LearnedTexts,
+    ShareOfCeiling,
+)
 from thinwire.report.setting_differences import Settings, check_settings, differing_settings
 from thinwire.report.verdict import summarize_verdict
 from thinwire.results.arm_record import ArmRecord
@@ -149,6 +157,7 @@ def _row(
         questions_obstacle=judged.questions.reason if judged and judged.questions else None,
         share_of_ceiling=share,
         **_reconstruction(runs),
+        learned_texts=_learned_texts(runs[0].record),
         degeneration=_degeneration(runs[0], references) if references else None,
         extractors=mean_extractor_scores([run.predictions for run in runs]) if extracts else {},
     )
@@ -194,6 +203,18 @@ def _reconstruction(runs: list[Finished]) -> dict[str, float | None]:
         "rare_cosine": fmean(rare) if rare else None,
         "written": fmean(written) if written else None,
     }
+
+
+def _learned_texts(record: ArmRecord) -> LearnedTexts | None:
+    wrote = record.done.text_reconstruction
+    if wrote is None:
+        return None
+    passages = record.config["blocks"].get("reconstruction", {}).get("passages")
+    return LearnedTexts(
+        passages=passages if isinstance(passages, int) else None,
+        held_out_texts=wrote.passages,
+        held_out_tokens=wrote.tokens,
+    )
 
 
 def _difference(arm: ArmComparison) -> Difference:

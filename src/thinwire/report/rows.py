@@ -26,6 +26,16 @@ SupportedTier = ResolvedTier | Literal["unresolved"]
 """What the interval that holds for all arms at once shows, if the data decide."""
 
 
+class LearnedTexts(Record):
+    """What an arm wrote out of blocks: passages that it learned from, and held-out texts that it was measured on."""
+
+    passages: int | None = None
+    """Learned from, an earlier one seen again counted again; None where the arm's settings do not say."""
+    held_out_texts: int
+    held_out_tokens: int
+    """Those of the held-out texts, and an end token each."""
+
+
 class Difference(Record):
     """An arm's difference to the baseline in one metric."""
 
@@ -198,6 +208,8 @@ class AnalysisRow(Record):
     nearest_row_accuracy: float | None = None
     written: AnalysisOnly[float | None] = None
     """Share of the tokens of held-out texts that are written rightly out of their blocks before the questions."""
+    learned_texts: AnalysisOnly[LearnedTexts | None] = None
+    """What stands behind ``written``: of the first seed, which all seeds have in common."""
     degeneration: Degeneration | None = None
     extractors: AnalysisOnly[dict[str, ExtractorScore]] = Field(default={})
     """Scores of the answers under each extractor, by its name: means over the seeds, as the score is."""

@@ -12,6 +12,7 @@ from thinwire.report.figures.data.codes import Bucket, buckets
 from thinwire.report.figures.data.curves import panels
 from thinwire.report.formatting import decimal, percent
 from thinwire.report.html.markup import HtmlCell, HtmlColumn, figure, paragraph, section, table, text
+from thinwire.stats.words import count
 
 
 def training(analysis: Analysis, series: Mapping[str, Any]) -> str:
@@ -59,7 +60,21 @@ def _written(analysis: Analysis) -> str:
         "Share of the tokens of held-out texts that are written rightly out of their blocks, each after the right ones "
         "before it, before the arm learns from questions"
     )
-    return table(columns, rows, caption) if rows else ""
+    learned = _learned(analysis)
+    return (paragraph(learned) if learned else "") + table(columns, rows, caption) if rows else ""
+
+
+def _learned(analysis: Analysis) -> str:
+    """Say how many passages were learned from and what was measured: of all at once, or by name where they differ."""
+    names: dict[str, list[str]] = {}
+    for row in analysis.rows:
+        if (found := row.learned_texts) is not None:
+            learned = "" if found.passages is None else f"learned from {count(found.passages, 'passage')} and "
+            tokens, texts = count(found.held_out_tokens, "held-out token"), count(found.held_out_texts, "text")
+            names.setdefault(f"{learned}was measured on {tokens} of {texts}", []).append(row.name)
+    if len(names) == 1 and len(*names.values()) > 1:
+        return f"Each {next(iter(names))}."
+    return " ".join(f"{'Each of ' if len(who) > 1 else ''}{', '.join(who)} {said}." for said, who in names.items())
 
 
 def _values(found: list[Bucket]) -> str:
