@@ -155,6 +155,6 @@ def test_texts_without_questions_are_continued_out_of_blocks(folder):
 
     (record,) = run_sweep(made(modes=["continuation"]), folder / "texts")
     assert record.error is None
-    assert record.done.text_reconstruction.passages == 4  # of the 6 of the selection articles, as many as it learned from
+    assert record.done.text_reconstruction.passages == 4  # as many as it learned from, of 6 that are held out
     with pytest.raises(UsageError, match=r"k2 would fail: prompts without a question .*modes=\[continuation\]"):
         run_sweep(made(), folder / "texts_repeated")
