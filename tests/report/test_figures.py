@@ -410,6 +410,31 @@ def test_a_curve_is_drawn_where_its_values_are():
     assert points[0][0].split()[-1] == "390.0,118.0"
 
 
+def test_a_curve_of_one_step_is_a_dot_that_the_buttons_find():
+    one = {"training": {"a": {"step": [1], "loss": [2.0]}, "b": {"step": [1, 2], "loss": [2.0, 3.0]}}}
+    (panel,) = curve_data.panels(one)
+    drawn = curves.draw(panel, ["a", "b"], {"a": "on base"}, 400).markup
+    # Step 1 of an axis from 0 to 2 over 52 to 390: the middle. The loss of 2 is the axis's lower end.
+    assert '<g class="run on base" data-arm="0"><circle cx="221" cy="206" ' in drawn
+    assert drawn.count("<polyline") == 1
+
+
+@pytest.mark.parametrize(
+    ("inputs", "title"),
+    [
+        (("adapter", "adapter", "adapter"), "Gradient norm, adapter"),
+        (("blocks", "blocks", "blocks"), "Gradient norm, encoder of blocks"),
+        (("adapter", "blocks", "adapter"), "Gradient norm, adapter or encoder of blocks"),
+    ],
+)
+def test_the_gradient_norm_is_named_after_what_the_arms_have(inputs, title):
+    named = dict(zip(("baseline", "r4_a8_layers8", "r16_a32_full"), inputs, strict=True))
+    analysis = with_each(example(), lambda found: {"input": named.get(found.name, found.input)})
+    titles = {figure.name: figure.title for figure in curves.figures(analysis, series())}
+    assert titles["training_grad_norm_adapter"] == title
+    assert titles["training_grad_norm_lora"] == "Gradient norm, LoRA"
+
+
 def test_bits_are_placed_by_their_logarithm_and_larger_ones_are_told_apart():
     drawn = wire.draw(wire_forms(example()), 400).markup
     left = text_width("UTF-8 text") + 16

@@ -1,6 +1,7 @@
 """What fewer positions save: its numbers, where they are shown, its figures, and the words for gains on positions."""
 
 import json
+import re
 
 import pytest
 
@@ -18,6 +19,7 @@ from thinwire.report.summary import summary_text
 from thinwire.report.write import write_reports
 from thinwire.results.arm_record import PromptSizes, TextReconstruction
 from thinwire.results.read import read_results
+from thinwire.tasks.table import TASKS
 
 
 def run_of(tmp_path, records, **changes):
@@ -122,8 +124,8 @@ def test_curves_join_what_the_same_encoder_reads_in_blocks_of_other_sizes(analys
     assert positions.groups == ["blocks (mlp), no LoRA", "blocks (mlp), LoRA r16", "text, LoRA r16", "text, no LoRA"]
     assert positions.lines == [["k4", "k2", "k1"], ["k4_lora", "k2_lora", "k1_lora"], [], []]
     assert [line[::-1] for line in speed.lines[:2]] == positions.lines[:2]
-    labels = {point.name: point.label for point in positions.points}
-    assert (labels["k4_lora"], labels["text_lora"]) == ("k=4", "text_lora")
+    for curve in (positions, speed):
+        assert {point.name: point.label for point in curve.points} == {name: name for name in ANSWERS}
     assert positions.ceiling == 15.5 / 16
     drawn = [found.draw(912) for found in savings.figures(analysis)]
     assert "k4: 115 positions, F1 " in drawn[0].words
@@ -137,6 +139,83 @@ def test_arms_that_differ_in_more_than_their_blocks_are_not_joined(analysis):
     for found in curves_of_savings(analysis.model_copy(update={"rows": rows})):
         assert found.lines == []
         assert {point.label for point in found.points} == set(ANSWERS)
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("wide", "wide, k=4"),
+        ("wide_k4", "wide_k4"),
+        ("K4", "K4"),
+        ("k42", "k42, k=4"),
+        ("rank4", "rank4, k=4"),
+        ("topk4", "topk4, k=4"),
+    ],
+)
+def test_a_label_says_the_size_of_blocks_where_the_name_does_not(analysis, name, label):
+    rows = tuple(row.model_copy(update={"name": name}) if row.name == "k4" else row for row in analysis.rows)
+    for found in curves_of_savings(analysis.model_copy(update={"rows": rows})):
+        assert [point.label for point in found.points if point.name == name] == [label]
+
+
+def with_equal_scores(analysis, *names):
+    (score,) = (row.score for row in analysis.rows if row.name == names[0])
+    rows = tuple(row.model_copy(update={"score": score}) if row.name in names else row for row in analysis.rows)
+    return analysis.model_copy(update={"rows": rows})
+
+
+def sizes_of_unfilled(markup):
+    """Radii of unfilled circles, and half the widths of other unfilled marks, in the order drawn."""
+    circles = re.findall(r'<circle [^>]*r="([^"]+)" class="curve ', markup)
+    others = re.findall(r'<polygon points="([^"]+)" class="curve ', markup)
+    across = [[float(spot.split(",")[0]) for spot in steps.split()] for steps in others]
+    return [*map(float, circles), *(round((max(xs) - min(xs)) / 2, 1) for xs in across)]
+
+
+@pytest.mark.parametrize("width", [912, 342])
+def test_arms_at_the_same_place_have_nested_marks_and_all_labels(analysis, width):
+    positions, _ = savings.figures(analysis)
+    assert sizes_of_unfilled(positions.draw(width).markup) == []
+    positions, speed = savings.figures(with_equal_scores(analysis, "k2", "k2_lora"))
+    for figure in (positions, speed):  # both take 2.5 seconds
+        markup = figure.draw(width).markup
+        # The circle of k2 is the outer one; within it the square of k2_lora, of size 4: 0.92 x 4 = 3.7.
+        assert sizes_of_unfilled(markup) == pytest.approx([8, 3.7], abs=0.15)
+        assert len(re.findall(r'class="mark c\d" data', markup)) == len(ANSWERS) - 2, "the others stay filled"
+        assert ">k2 (best)<" in markup
+        assert ">k2_lora<" in markup
+
+
+def test_three_arms_at_the_same_place_on_the_ceiling_are_all_labelled(tmp_path):
+    """As where nothing was learned: all scores are 0, and the ceiling's line takes the sides of the marks."""
+    records = [block_record(name) for name in ("k2", "k2_lora", "k4", "text_lora")]
+    wide = block_record("k2").model_copy(update={"name": "wide", "arm": "wide"})
+    answers = dict.fromkeys((*ANSWERS, "wide"), "W" * 16)
+    path = write_run(tmp_path / "run", [*records, wide], answers, baseline="k2")
+    figure, _ = savings.figures(analyse(read_results(path)))
+    markup = figure.draw(912).markup
+    assert [label for label in ("k2_lora", "wide, k=2", "k4", "text_lora") if f">{label}<" not in markup] == []
+    assert re.search(r">k2 \((best|baseline)\)<", markup)
+    assert len(sizes_of_unfilled(markup)) == 3
+
+
+CAVEAT = "Questions/s also depends on how long the answers are"
+
+
+def test_the_rate_is_said_to_depend_on_the_length_of_answers(run):
+    analysis = write_reports(read_results(run))
+    assert (run / "report.md").read_text().count(CAVEAT) == 1
+    assert " ".join((run / "sweep_summary.txt").read_text().split()).count(CAVEAT) == 1
+    shown = re.sub(r'aria-label="[^"]*"', "", (run / "report.html").read_text())
+    assert shown.count(CAVEAT) == 2, "with the figure and with the table"
+    positions, speed = savings.figures(analysis)
+    assert (CAVEAT in positions.caption, CAVEAT in speed.caption) == (False, True)
+
+
+def test_tasks_whose_answers_are_not_decoded_have_no_length_to_be_said():
+    assert CAVEAT in savings_table.legend(TASKS["generation"])
+    assert CAVEAT not in savings_table.legend(TASKS["multiple_choice"])
+    assert CAVEAT not in savings_table.legend(TASKS["perplexity"])
 
 
 def test_arms_that_take_the_same_have_no_curve(tmp_path):
@@ -222,6 +301,9 @@ def test_the_design_counts_the_questions_that_there_were_and_needs_no_descriptio
     assert "; 16 training questions x 1 epoch; 16 test questions; " in report_section.section(analysis)
     assert "16 training questions" in page.render(analysis, None)
     assert "16 questions, 1 epoch<" in page.render(analysis, None)
+    assert "\n| sweep | `phase1a_lora_sweep` |\n" in results_section.section(analysis)
+    assert "<dd>phase1a_lora_sweep</dd>" in page.render(analysis, None)
+    assert summary_text(run, analysis).startswith("phase1a_lora_sweep\n")
 
 
 def test_the_page_says_how_well_texts_are_written_out_of_blocks(tmp_path):

@@ -17,6 +17,11 @@ CEILING_SCALE = "0 = codec only, 100 % = text + LoRA"
 overlap = compare.overlap
 
 
+def described(name: str, description: str) -> str:
+    """Write a sweep's name with its description behind a colon, where it has one."""
+    return f"{name}: {description}" if description.strip() else name
+
+
 def fewer_questions(split: str, setting: str, asked: int | str, drawn: int) -> str | None:
     """Say that a split has fewer questions than were asked for; None where it has not.
 

@@ -7,14 +7,21 @@ from collections.abc import Sequence
 from thinwire.report.analysis_record import Analysis
 from thinwire.report.markdown.tables import points
 from thinwire.report.rows import AnalysisRow, PromptCosts
+from thinwire.report.score_words import rate_caveat
+from thinwire.tasks.task import Task
 
 HEADS = ("tokens", "positions", "GFLOPs", "encoder", "KV MB", "seconds", "questions/s")
 
-LEGEND = (
+_LEGEND = (
     "Means over the test prompts. GFLOPs: of the model's layers for a whole prompt; encoder: GFLOPs for its blocks; "
     "KV MB: keys and values of the prompt; seconds and questions/s: of the scored test questions, their blocks "
     "encoded, as measured in this sweep, in which prompts with a common beginning share its cost."
 )
+
+
+def legend(task: Task) -> str:
+    """Say what the columns mean, and what the rate depends on beside the arm's speed."""
+    return " ".join(filter(None, (_LEGEND, rate_caveat(task))))
 
 
 def rows_with_costs(analysis: Analysis) -> list[AnalysisRow]:

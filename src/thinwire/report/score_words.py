@@ -20,6 +20,16 @@ def begins(label: str) -> str:
     return label[0].upper() + label[1:]
 
 
+def rate_caveat(task: Task) -> str:
+    """Say what questions answered in a second depend on beside the arm's speed; empty where answers are not decoded."""
+    if not task.has_texts:
+        return ""
+    return (
+        "Questions/s also depends on how long the answers are: an arm whose answers are degenerate, such as empty ones,"
+        " is not comparable."
+    )
+
+
 def with_article(label: str) -> str:
     """Write a label behind its article: ``an F1``, ``an accuracy``, ``a ROUGE-L``."""
     return f"{'an' if label[0].lower() in 'aeiouf' else 'a'} {label}"  # F is said "eff"

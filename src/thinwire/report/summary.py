@@ -10,7 +10,7 @@ from pathlib import Path
 from thinwire.errors import ThinwireError
 from thinwire.report import interaction_table, savings_table
 from thinwire.report.analysis_record import Analysis, InteractionSummary
-from thinwire.report.caveats import BELOW_TIERS, first_seed, model_name, notes, overlap
+from thinwire.report.caveats import BELOW_TIERS, described, first_seed, model_name, notes, overlap
 from thinwire.report.compare import (
     ComparedRow,
     ComparedScores,
@@ -63,7 +63,7 @@ def _header(sweep: SweepHeader, rows: list[ComparedRow]) -> str:
     shared = overlap(sweep.shared_paragraphs)
     trained = count(sweep.training_questions or sweep.samples, "training question")
     lines = [
-        f"{sweep.name}: {' '.join(sweep.description.split())}",
+        described(sweep.name, " ".join(sweep.description.split())),
         *([_wrap(f"Warning: {shared}.")] if shared else []),
         "",
         f"model    {model_name(sweep.model)}, revision {sweep.model.revision[:12]}",
@@ -113,7 +113,9 @@ def _savings(analysis: Analysis) -> list[str]:
     found = savings_table.cells(analysis)
     if not found:
         return []
-    return ["\n".join(["What fewer positions save", aligned(found, left=1), _wrap(savings_table.LEGEND)])]
+    return [
+        "\n".join(["What fewer positions save", aligned(found, left=1), _wrap(savings_table.legend(analysis.task))])
+    ]
 
 
 def _findings(analysis: Analysis, seed: str) -> list[str]:

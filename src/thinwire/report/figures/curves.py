@@ -1,6 +1,7 @@
 """Training curves, one panel a metric, one line an arm."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -8,8 +9,9 @@ from thinwire.report.analysis_record import Analysis
 from thinwire.report.figures.data.curves import CurvePanel, panels
 from thinwire.report.figures.data.rows import roles
 from thinwire.report.figures.svg.axes import Axes, Scale, labelled, log_ticks, nice_ticks
-from thinwire.report.figures.svg.elements import path
+from thinwire.report.figures.svg.elements import path, tag
 from thinwire.report.figures.svg.figure import HALF, Drawing, Figure
+from thinwire.report.figures.svg.labels import Spot
 from thinwire.report.formatting import decimal, short
 
 X_AXIS = "training step"
@@ -30,8 +32,18 @@ def figures(analysis: Analysis, series: Mapping[str, Any]) -> list[Figure]:
     caption = " ".join(f"{line}." for line in [*named, "Grey: the other arms"])
     return [
         Figure(f"training_{panel.metric}", panel.title, caption, partial(draw, panel, order, marked), HALF)
-        for panel in panels(series)
+        for panel in (_named(panel, analysis) for panel in panels(series))
     ]
+
+
+def _named(panel: CurvePanel, analysis: Analysis) -> CurvePanel:
+    """The panel, with what the adapter's place is taken by in its title: in arms that read blocks, their encoder."""
+    if panel.metric != "grad_norm_adapter":
+        return panel
+    inputs = {row.name: row.input for row in analysis.rows}
+    of_blocks = [inputs.get(name) == "blocks" for name, _ in panel.lines]
+    parts = ["adapter"] * (not all(of_blocks)) + ["encoder of blocks"] * any(of_blocks)
+    return replace(panel, title=f"Gradient norm, {' or '.join(parts)}")
 
 
 def marked_arms(analysis: Analysis) -> dict[str, str]:
@@ -55,10 +67,19 @@ def draw(panel: CurvePanel, order: list[str], marked: Mapping[str, str], width: 
     y_labels = labelled(y_ticks, lambda value: f"{value:g}")
     axes = Axes(x, y, X_AXIS, axis, labelled(x_ticks, short), y_labels)
     lines = [
-        path([(x(step), y(value)) for step, value in pairs], f"run {marked.get(name, '')}", data_arm=order.index(name))
+        _curve([(x(step), y(value)) for step, value in pairs], f"run {marked.get(name, '')}", order.index(name))
         for name, pairs in sorted(panel.lines, key=lambda item: item[0] in marked)
     ]
     return Drawing(width, bottom + 46, describe(panel), "".join([axes.draw(), *lines]))
+
+
+def _curve(spots: list[Spot], css: str, number: int) -> str:
+    """The line of an arm; of a single step, which makes no line, a dot of 3 pixels' radius in the line's colour."""
+    if len(spots) > 1:
+        return path(spots, css, data_arm=number)
+    ((x, y),) = spots
+    dot = tag("circle", cx=float(x), cy=float(y), r=1.5, stroke_width=3, stroke_dasharray="none")
+    return tag("g", dot, class_=css, data_arm=number)  # the style is the group's, so that width and dash are the dot's
 
 
 def describe(panel: CurvePanel) -> str:

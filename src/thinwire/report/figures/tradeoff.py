@@ -21,6 +21,10 @@ LONE = {
     (False, False): ("circle", "soft"),
 }
 """Shape and class of an arm of no one group, by whether it is the baseline and whether it was chosen."""
+_TOGETHER = 6.0
+"""Marks whose middles are nearer than this, in pixels, would cover each other: they are nested, and unfilled."""
+_NESTED = 8.0
+"""Size of the outermost of nested marks."""
 _LOG_FROM = 12
 """With a wider range of sizes than this, the axis is logarithmic."""
 
@@ -54,7 +58,7 @@ def _caption(found: Tradeoff) -> str:
     else:
         groups = "The square is the baseline, the diamond the arm chosen on the selection split."
     counted, line_text = _COUNTED.get(found.key, ("", ""))
-    return " ".join(filter(None, (counted, groups, line_text if found.reference is not None else "")))
+    return " ".join(filter(None, (counted, found.note, groups, line_text if found.reference is not None else "")))
 
 
 def is_log(found: Tradeoff) -> bool:
@@ -80,8 +84,9 @@ def draw(found: Tradeoff, width: float) -> Drawing:
     lines = [[marks[name] for name in names] for names in found.lines]
     references, taken = _references(found, x, y, list(marks.values()))
     parts += [references, *(_line(number, spots) for number, spots in enumerate(lines))]
-    parts += [_mark(point, found, marks[point.name]) for point in found.points]
-    parts += [_labels(found, marks, lines, taken, (left - 6, 0, right + 20, bottom))]
+    nested = _nested(marks) if found.nests else {}
+    parts += [_mark(point, found, marks[point.name], nested.get(point.name)) for point in found.points]
+    parts += [_labels(found, marks, nested, lines, taken, (left - 6, 0, right + 20, bottom))]
     return Drawing(width, bottom + 46, describe(found), "".join(parts))
 
 
@@ -115,23 +120,40 @@ def _line(number: int, spots: list[Spot]) -> str:
     return path(spots, f"curve c{colour}", stroke_dasharray=dash or None)
 
 
-def _mark(point: Point, found: Tradeoff, spot: Spot) -> str:
+def _nested(marks: Mapping[str, Spot]) -> dict[str, float]:
+    """Sizes of the marks that would cover each other, the first of a place the largest; other marks have none."""
+    sizes = {}
+    for name, spot in marks.items():
+        here = [other for other, its in marks.items() if max(abs(its[0] - spot[0]), abs(its[1] - spot[1])) < _TOGETHER]
+        if len(here) > 1:
+            sizes[name] = _NESTED * (len(here) - here.index(name)) / len(here)
+    return sizes
+
+
+def _mark(point: Point, found: Tradeoff, spot: Spot, nested: float | None) -> str:
+    """The mark of an arm; an unfilled one of size ``nested`` where others are at its place."""
     tip = f"{point.name}: {found.metric} {points(point.score)}, {whole(point.size)} {found.unit}"
     if point.group:
         colour, shape, _ = look(found.groups.index(point.group))
-        return mark(shape, *spot, f"c{colour}", 5.5, tip)
+        return mark(shape, *spot, f"c{colour}", nested or 5.5, tip, is_filled=nested is None)
     shape, css = LONE[point.is_baseline, point.best]
-    return mark(shape, *spot, css, 5, tip)
+    return mark(shape, *spot, css, nested or 5, tip, is_filled=nested is None)
 
 
 def _labels(
-    found: Tradeoff, marks: Mapping[str, Spot], lines: Sequence[Sequence[Spot]], taken: Sequence[Box], limits: Box
+    found: Tradeoff,
+    marks: Mapping[str, Spot],
+    nested: Mapping[str, float],
+    lines: Sequence[Sequence[Spot]],
+    taken: Sequence[Box],
+    limits: Box,
 ) -> str:
     """Labels of the arms, clear of marks and lines: best arm and baseline first, then those in no group (long ones)."""
     order = sorted(found.points, key=lambda point: (not point.best, not point.is_baseline, bool(point.group)))
-    boxes = [*taken, *map(of_mark, marks.values()), *(box for spots in lines for box in of_line(spots))]
+    around = [of_mark(spot, _NESTED if name in nested else 6.0) for name, spot in marks.items()]
+    boxes = [*taken, *around, *(box for spots in lines for box in of_line(spots))]
     wanted = [(point.name, text_width(label_of(point), bold=point.best), marks[point.name]) for point in order]
-    there = placed(wanted, boxes, limits)
+    there = placed(wanted, boxes, limits, levels=2 if found.nests else 1)
     parts = []
     for point in found.points:
         if point.name in there:

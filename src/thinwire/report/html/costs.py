@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from thinwire.report.analysis_record import Analysis, CodecSummary, CompressionSizes
-from thinwire.report.caveats import model_name
+from thinwire.report.caveats import described, model_name
 from thinwire.report.code_sizes import shown_metrics
 from thinwire.report.figures import wire
 from thinwire.report.formatting import percent, whole
@@ -76,7 +76,7 @@ def provenance(analysis: Analysis) -> str:
     dirty = {True: ", with uncommitted changes", False: "", None: ""}[environment.git_dirty]
     packages = ", ".join(f"{name} {version}" for name, version in environment.packages.items())
     items = [
-        ("sweep", f"{sweep.name}: {sweep.description}"),
+        ("sweep", described(sweep.name, sweep.description)),
         ("baseline arm", sweep.baseline),
         ("model", model_name(sweep.model)),
         ("model revision", sweep.model.revision),

@@ -32,7 +32,7 @@ def savings(analysis: Analysis) -> str:
         for row in rows
         if row.prompt_costs
     ]
-    caption = f"{savings_table.LEGEND} A column's heading sorts by it."
+    caption = f"{savings_table.legend(analysis.task)} A column's heading sorts by it."
     drawn = [figure(one) for one in curves.figures(analysis)]
     return section("savings", "What fewer positions save", *drawn, table(columns, found, caption, "sortable"))
 

@@ -31,7 +31,7 @@ def savings(analysis: Analysis) -> str:
         return ""
     head, *rows = found
     lines = [line(head), line(["---", *("---:" for _ in head[1:])]), *map(line, rows)]
-    return "\n".join(["What fewer positions save:", "", *lines, "", savings_table.LEGEND])
+    return "\n".join(["What fewer positions save:", "", *lines, "", savings_table.legend(analysis.task)])
 
 
 def findings(analysis: Analysis) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from thinwire.report.analysis_record import Analysis
-from thinwire.report.caveats import model_name
+from thinwire.report.caveats import described, model_name
 from thinwire.report.markdown.tables import line, percent
 from thinwire.report.summary import commit
 from thinwire.results.arm_record import CodecMetric
@@ -19,7 +19,7 @@ def origin(record: Analysis) -> str:
     versions = [f"{name} {packages[name]}" for name in ("torch", "transformers", "peft") if name in packages]
     versions.append(f"Python {environment.python}")
     pairs = {
-        "sweep": f"`{record.sweep.name}`: {record.sweep.description}",
+        "sweep": described(f"`{record.sweep.name}`", record.sweep.description),
         "device": environment.device,
         "software": f"thinwire {environment.thinwire}, commit {commit(environment)}; {', '.join(versions)}",
         "model": model_in_words(record),

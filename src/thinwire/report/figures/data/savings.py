@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from thinwire.report.analysis_record import Analysis
 from thinwire.report.figures.data.rows import arms, ceiling
 from thinwire.report.figures.data.sizes import Point, Tradeoff
 from thinwire.report.rows import AnalysisRow, PromptCosts
-from thinwire.report.score_words import begins
+from thinwire.report.score_words import begins, rate_caveat
 
 _SIZE = "blocks.size"
 _AXES: tuple[tuple[str, str, str, str, Callable[[PromptCosts], float | None]], ...] = (
@@ -31,7 +32,7 @@ def curves_of_savings(analysis: Analysis) -> list[Tradeoff]:
         points = [
             Point(
                 row.name,
-                _label(row) if lines else row.name,
+                _label(row),
                 size,
                 row.done_score,
                 _group(row),
@@ -41,7 +42,10 @@ def curves_of_savings(analysis: Analysis) -> list[Tradeoff]:
             for size, row in sized
         ]
         title = f"{begins(label)} against {against}"
-        found.append(Tradeoff(key, title, axis, unit, points, groups, lines, ceiling(analysis), label, None))
+        note = rate_caveat(analysis.task) if key == "speed" else ""
+        found.append(
+            Tradeoff(key, title, axis, unit, points, groups, lines, ceiling(analysis), label, None, note, nests=True)
+        )
     return found
 
 
@@ -53,8 +57,14 @@ def _group(row: AnalysisRow) -> str:
 
 
 def _label(row: AnalysisRow) -> str:
-    size = row.prompt_costs.block_size if row.prompt_costs else None
-    return row.name if size is None else f"k={size}"
+    """The arm's name, with the size of its blocks where the name does not say it, as ``k2`` does."""
+    size = _block_size(row)
+    is_said = size is None or re.search(rf"(?<![a-z])k{size}(?!\d)", row.name, re.IGNORECASE)
+    return row.name if is_said else f"{row.name}, k={size}"
+
+
+def _block_size(row: AnalysisRow) -> int | None:
+    return row.prompt_costs.block_size if row.prompt_costs else None
 
 
 def _lines(rows: Sequence[AnalysisRow], groups: Sequence[str]) -> list[list[str]]:
@@ -64,6 +74,6 @@ def _lines(rows: Sequence[AnalysisRow], groups: Sequence[str]) -> list[list[str]
     for found in members:
         blocks = [row for row in found if row.prompt_costs and row.prompt_costs.encoder]
         others = [{path: value for path, value in row.settings.items() if path != _SIZE} for row in blocks]
-        if any(one != others[0] for one in others) or len({_label(row) for row in blocks}) < len(blocks):
+        if any(one != others[0] for one in others) or len({_block_size(row) for row in blocks}) < len(blocks):
             return []
     return [[row.name for row in found] if found[0].input == "blocks" else [] for found in members]

@@ -56,6 +56,10 @@ class Tradeoff:
     """Name of the score."""
     reference: tuple[str, float] | None
     """What the sizes are to be compared with, and its own size, where they reach it."""
+    note: str = ""
+    """What the caption says of these sizes beside what they count."""
+    nests: bool = False
+    """Whether marks that would cover each other are nested, as arms of equal size are the rule here."""
 
     @property
     def are_lines(self) -> bool:

@@ -55,10 +55,14 @@ def tip(text: str) -> str:
     return tag("title", escape(text))
 
 
-def mark(shape: str, x: float, y: float, css: str, size: float = 5.0, pointed: str = "") -> str:
-    """A symbol centred on a point, with a text that shows when pointed at."""
+def mark(
+    shape: str, x: float, y: float, css: str, size: float = 5.0, pointed: str = "", *, is_filled: bool = True
+) -> str:
+    """A symbol centred on a point, with a text that shows when pointed at; unfilled, it is drawn as a line is."""
     title = tip(pointed) if pointed else ""
-    place = {"class_": f"mark {css}", "data_x": float(x), "data_y": float(y)}
+    place = {"class_": f"{'mark' if is_filled else 'curve'} {css}", "data_x": float(x), "data_y": float(y)}
+    if not is_filled:
+        place["pointer_events"] = "all"
     if shape in ("circle", "ring"):
         ring = {"fill": "none"} if shape == "ring" else {}
         return tag("circle", title, cx=float(x), cy=float(y), r=size, **place, **ring)

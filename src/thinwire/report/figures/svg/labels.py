@@ -16,9 +16,9 @@ _EVERY = 8.0
 """Pixels between the boxes that stand for a line."""
 
 
-def of_mark(spot: Spot) -> Box:
-    """What a mark takes."""
-    return spot[0] - 6, spot[1] - 6, spot[0] + 6, spot[1] + 6
+def of_mark(spot: Spot, reach: float = 6.0) -> Box:
+    """What a mark takes that reaches so far from its middle."""
+    return spot[0] - reach, spot[1] - reach, spot[0] + reach, spot[1] + reach
 
 
 def of_line(spots: Sequence[Spot]) -> list[Box]:
@@ -31,13 +31,16 @@ def of_line(spots: Sequence[Spot]) -> list[Box]:
     return boxes
 
 
-def placed(wanted: Iterable[tuple[str, float, Spot]], taken: Sequence[Box], limits: Box) -> dict[str, Spot]:
+def placed(
+    wanted: Iterable[tuple[str, float, Spot]], taken: Sequence[Box], limits: Box, levels: int = 1
+) -> dict[str, Spot]:
     """Left end and middle of each label by its name: beside, above or below its mark, within the limits.
 
     A label that fits nowhere is left out: the mark says it when pointed at.
 
     Args:
         wanted: name, width of the label and mark, the most important first.
+        levels: how many labels may stand above a mark, one over the other, and how many below.
     """
     found: dict[str, Spot] = {}
     rows: dict[int, list[Box]] = defaultdict(list)
@@ -46,7 +49,8 @@ def placed(wanted: Iterable[tuple[str, float, Spot]], taken: Sequence[Box], limi
     for name, label_width, (x, y) in wanted:
         width = label_width + 2
         beside = [(x + 10, y), (x - width - 9, y)]
-        stacked = [(left, y + down) for left in (x - width / 2, x + 9 - width, x - 9) for down in (-15, 15)]
+        downs = [side * (15 + 14 * level) for level in range(levels) for side in (-1, 1)]
+        stacked = [(left, y + down) for left in (x - width / 2, x + 9 - width, x - 9) for down in downs]
         for left, middle in beside + stacked:
             box = (left, middle - TEXT_SIZE / 2, left + width, middle + TEXT_SIZE / 2)
             inside = box[0] > limits[0] and box[1] > limits[1] and box[2] < limits[2] and box[3] < limits[3]
