@@ -26,12 +26,13 @@ from thinwire.experiment.resume_points import committed, remove_superseded
 from thinwire.experiment.run_claims import RunClaims
 from thinwire.experiment.runtime import make_runtime
 from thinwire.experiment.scheduling import (
+    choose_groups,
     group,
     longest_first,
     max_group_size,
     num_worker_processes,
 )
-from thinwire.experiment.search import with_choices
+from thinwire.experiment.search import choices_hash, with_choices
 from thinwire.experiment.text_progress import text_progress
 from thinwire.experiment.work import LEAST_PAUSE, LONGEST_PAUSE, work
 from thinwire.files import content_hash, has_hard_links, remove_partial_files, write_bytes, write_text
@@ -127,7 +128,7 @@ class SweepRun:
         self._runs = [replace(run, config=resolved(run.config, lm.device.type)) for run in chosen]
         records = {run.name: finished_record(run, self._folder, self._data(run), lm) for run in self._runs}
         self._done = {name: record for name, record in records.items() if record}
-        return content_hash(known.model_dump(mode="json"))
+        return choices_hash(known)
 
     def _begin(self, choices: str) -> None:
         lm, experiment = self._runtime.lm, self._experiment
@@ -146,11 +147,10 @@ class SweepRun:
             points = committed(self._folder)
             left = [with_resume_point(run, self._folder, self._data(run), lm, points) for run in left]
             queue = read_earlier_queue(self._folder)
-        if queue and queue.covers(left) and (is_prepared or (queue.choices, queue.group_size) == (choices, most)):
-            # The same groups again, because arms in other groups would round differently.
-            self._groups = queue.of(left)
+            self._groups = choose_groups(left, most, choices, queue)
         else:
-            self._groups = group(left, most)
+            assert queue is not None, "prepared"
+            self._groups = queue.of(left)
         if num_workers > 1:
             self._groups = longest_first(self._groups, self._tokens)
         self._num_processes = num_workers
