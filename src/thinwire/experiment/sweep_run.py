@@ -34,7 +34,7 @@ from thinwire.experiment.scheduling import (
 )
 from thinwire.experiment.search import choices_hash, with_choices
 from thinwire.experiment.text_progress import text_progress
-from thinwire.experiment.work import LEAST_PAUSE, LONGEST_PAUSE, work
+from thinwire.experiment.work import LEAST_PAUSE, LONGEST_PAUSE, GroupProgress, work
 from thinwire.files import content_hash, has_hard_links, remove_partial_files, write_bytes, write_text
 from thinwire.model.language_model import LanguageModel
 from thinwire.progress import Display
@@ -266,12 +266,15 @@ class SweepRun:
                 raise
             return False  # another worker has begun it again just now
 
-    def _progress(self, together: Sequence[Planned]) -> int:
-        """Return a number that grows as the resume points of a group do, those of training on texts included."""
+    def _progress(self, together: Sequence[Planned]) -> GroupProgress:
+        """Return a number that grows as the resume points of a group do, those of training on texts included, and the
+        steps of those from which arms go on."""
         points = committed(self._folder)
-        return sum(
-            text_progress(self._folder, run.name) + (points[run.name].progress if run.name in points else 0)
-            for run in together
+        own = [run for run in together if run.name in points]
+        texts = sum(text_progress(self._folder, run.name) for run in together)
+        return GroupProgress(
+            units=texts + sum(points[run.name].progress for run in own),
+            steps=sum(points[run.name].steps for run in own if not self._has_ended(run)),
         )
 
     def _remove_superseded(self, records: Mapping[str, ArmRecord]) -> None:
