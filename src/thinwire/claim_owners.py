@@ -50,13 +50,15 @@ class Owner:
     """How many owners in succession have held the claim and gone without progress, itself included."""
     progress: int = 0
     """What was done of the work when the claim was taken, in units of the work."""
+    steps: int = 0
+    """Optimiser steps that were done of the work when the claim was taken, from which its rate is counted."""
 
     def __str__(self) -> str:
         job = f", job {self.job}" if self.job else ""
         return f"process {self.process} on {self.host}{job}"
 
 
-def this_process(*, device: str | None, attempt: int, progress: int) -> Owner:
+def this_process(*, device: str | None, attempt: int, progress: int, steps: int) -> Owner:
     """Describe this process as the owner of a new claim.
 
     Raises:
@@ -75,6 +77,7 @@ def this_process(*, device: str | None, attempt: int, progress: int) -> Owner:
         token=secrets.token_hex(8),
         attempt=attempt,
         progress=progress,
+        steps=steps,
     )
 
 

@@ -160,12 +160,13 @@ class _Renewer:
 _renewer = _Renewer()
 
 
-def take(path: Path, *, device: str | None = None, progress: int = 0) -> Claim | None:
+def take(path: Path, *, device: str | None = None, progress: int = 0, steps: int = 0) -> Claim | None:
     """Claim ``path``; returns None if another process holds it.
 
     Args:
         device: shown to others.
         progress: what is done of the work already: an owner that went without adding to it counts as an attempt.
+        steps: optimiser steps that are done of it, shown to others.
 
     Raises:
         StorageError: the file cannot be written.
@@ -180,7 +181,7 @@ def take(path: Path, *, device: str | None = None, progress: int = 0) -> Claim |
             except FileExistsError:
                 handle = -1
         if handle >= 0:
-            return _owned(path, handle, device, attempt, progress)
+            return _owned(path, handle, this_process(device=device, attempt=attempt, progress=progress, steps=steps))
         seen = look(path)
         if seen is not None and not seen.is_gone:
             return None
@@ -193,8 +194,7 @@ def take(path: Path, *, device: str | None = None, progress: int = 0) -> Claim |
     raise StorageError(f"{path} can neither be claimed nor read; remove it, or give this user the right to")
 
 
-def _owned(path: Path, handle: int, device: str | None, attempt: int, progress: int) -> Claim:
-    owner = this_process(device=device, attempt=attempt, progress=progress)
+def _owned(path: Path, handle: int, owner: Owner) -> Claim:
     with writing(path):
         try:
             os.write(handle, content_of(owner))

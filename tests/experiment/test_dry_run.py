@@ -11,8 +11,12 @@ from rich.console import Console
 from thinwire.config.experiment import ArmConfig, Experiment
 from thinwire.config.settings import ColumnsConfig
 from thinwire.errors import ThinwireError, UsageError
+from thinwire.experiment import sweep_run
+from thinwire.experiment.arm_run import ArmRun
 from thinwire.experiment.dry_run import dry_run, render_dry_run
+from thinwire.experiment.group_queue import GroupQueue
 from thinwire.experiment.plan import Planned
+from thinwire.experiment.scheduling import choose_groups
 from thinwire.experiment.sweep import run_sweep
 from thinwire.experiment.sweep_inputs import obstacles
 from thinwire.model import loading
@@ -169,6 +173,76 @@ def test_finished_unfinished_and_new_arms_are_told_apart(folder, swept):
     }
     assert runs["baseline"].group is None
     assert files(swept) == before
+
+
+def alike(names):
+    return {name: {"lora": {"rank": 2, "alpha": 4, "dropout": 0.0}} for name in names}
+
+
+def group_names(runs):
+    """Return the groups of a dry run, as names."""
+    numbers = sorted({run.group for run in runs if run.group})
+    return [[run.name for run in runs if run.group == number] for number in numbers]
+
+
+@pytest.fixture
+def half_done(folder, tmp_path, monkeypatch):
+    """Return a function that runs arms a to d, of which b and d fail, into a folder; it returns the folder."""
+
+    def run_half(made):
+        real = ArmRun.test
+
+        def fails(arm, result):
+            if arm.journal.name in "bd":
+                raise RuntimeError("out of memory")
+            return real(arm, result)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ArmRun, "test", fails)
+            run_sweep(made, tmp_path / "run")
+        return tmp_path / "run"
+
+    return run_half
+
+
+@pytest.mark.parametrize("group_size", [2, "auto"])
+def test_groups_on_resume_are_those_that_the_sweep_runs(folder, half_done, monkeypatch, group_size):
+    made = experiment(folder, arms=alike("abcd"), baseline="a", controls={}, group_size=group_size, worker_processes=1)
+    run, ran, real = half_done(made), [], sweep_run.run_group
+    planned = dry_run(made, run, resume=True)
+    # Not b with d, though a group may have two: they were in two groups, and sums are rounded as in those.
+    assert group_names(planned.runs) == [["b"], ["d"]]
+
+    def seen(runtime, artifacts, runs, *others):
+        ran.append([one.name for one in runs])
+        return real(runtime, artifacts, runs, *others)
+
+    monkeypatch.setattr(sweep_run, "run_group", seen)
+    run_sweep(made, run, resume=True)
+    assert ran == [["b"], ["d"]]
+
+
+def test_groups_of_another_size_are_planned_anew_on_resume(folder, half_done):
+    changes = {"arms": alike("abcd"), "baseline": "a", "controls": {}, "worker_processes": 1}
+    run = half_done(experiment(folder, group_size=2, **changes))
+    planned = dry_run(experiment(folder, group_size=3, **changes), run, resume=True)
+    assert group_names(planned.runs) == [["b", "d"]]
+
+
+def test_earlier_groups_hold_for_the_same_choices_and_for_arms_that_they_have():
+    runs = [
+        Planned(name=name, arm=name, kind="arm", config=build(ArmConfig, settings, where=""))
+        for name, settings in alike("abcd").items()
+    ]
+    earlier = GroupQueue(choices="c", group_size=2, groups=(("d", "a"), ("b",)))
+
+    def names(runs, most, choices, earlier):
+        return [[run.name for run in together] for together in choose_groups(runs, most, choices, earlier)]
+
+    assert names([runs[0], runs[1], runs[3]], 2, "c", earlier) == [["d", "a"], ["b"]]
+    assert names([runs[0], runs[1], runs[3]], 2, "other", earlier) == [["a"], ["b", "d"]]
+    assert names(runs, 2, "c", earlier) == [["a", "b"], ["c", "d"]], "c was in none of them"
+    assert names(runs, 2, "c", None) == [["a", "b"], ["c", "d"]]
 
 
 def test_a_dry_run_refuses_what_a_sweep_refuses(folder, swept, tmp_path):

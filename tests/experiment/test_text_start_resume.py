@@ -184,7 +184,9 @@ def test_a_sweep_stopped_in_a_start_goes_on_and_ends_like_one_that_was_not(
     hears_signals()
     seen, take = [], RunClaims.take
     monkeypatch.setattr(
-        RunClaims, "take", lambda self, name, progress=0: seen.append((name, progress)) or take(self, name, progress)
+        RunClaims,
+        "take",
+        lambda self, name, progress=0, steps=0: seen.append((name, progress)) or take(self, name, progress, steps),
     )
     (record,) = run_sweep(made(folder), tmp_path / "run", resume=True)
     assert steps == [[1, 2, 3, 4], [1, 2], [3, 4]]

@@ -2,7 +2,8 @@
 
 The model is chosen but not loaded, so neither its weights nor a GPU are needed. Checks that need the model are left to
 the sweep: its modules, its embedding width, the number of tokens of its prompts. Its number of layers is read from its
-configuration, if it is on this machine.
+configuration, if it is on this machine. Resume points need the model too: groups are shown as if there were none, and
+where arms of a group cannot go on together, the sweep divides it further.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ from thinwire.data.splits import Splits
 from thinwire.data.squad import Example
 from thinwire.errors import UsageError
 from thinwire.experiment.executors.worker_process import gpus_for_processes
+from thinwire.experiment.group_queue import read_earlier_queue, read_queue
 from thinwire.experiment.plan import Controls, Planned, log_notes, plan
 from thinwire.experiment.resume import check_folder, finished_record
-from thinwire.experiment.scheduling import check_worker_processes, group, shared_group_size
-from thinwire.experiment.search import plan_candidates, to_search, with_choices
+from thinwire.experiment.scheduling import check_worker_processes, choose_groups, shared_group_size
+from thinwire.experiment.search import choices_hash, plan_candidates, to_search, with_choices
 from thinwire.experiment.sweep_inputs import obstacles
 from thinwire.model.loading import choose_device, choose_model
 from thinwire.report.caveats import fewer_questions
@@ -57,7 +59,8 @@ class DryRunEntry:
     passages: int
     """Passages that are written out of blocks before these steps; 0 without text reconstruction."""
     group: int | None
-    """Number of its group: runs with the same number may train together. None for finished runs."""
+    """Number of its group: runs with the same number may train together, unless they have resume points that differ.
+    None for finished runs."""
     state: State
     obstacle: str | None
     """Why it is certain to fail; None if it is not."""
@@ -131,7 +134,11 @@ def dry_run(
     num_gpus = num_workers or len(gpus_for_processes(experiment.model.device, experiment.worker_processes))
     num_trained = sum(run.config.has_trainable for run in runs)
     most = shared_group_size(num_trained, num_gpus) if experiment.group_size == "auto" else experiment.group_size
-    groups = group(left, most)
+    # A search that is not over makes choices that no earlier session had.
+    earlier = None if candidates else read_queue(folder) or read_earlier_queue(folder)
+    if experiment.group_size == "auto" and earlier and earlier.group_size == 1:
+        most = 1  # what auto became where the session before ran; only the loaded model tells for sure
+    groups = choose_groups(left, most, choices_hash(known), earlier)
     numbers = {run.name: number for number, together in enumerate(groups, start=1) for run in together}
     return DryRun(
         name=experiment.name,

@@ -73,6 +73,14 @@ def has_request(folder: Path) -> bool:
     return os.path.lexists(folder / WORKERS_FOLDER / _REQUEST_FILE)
 
 
+def requested_at(folder: Path) -> float | None:
+    """Return when the request in the folder was written, as Unix time in seconds; None without one."""
+    try:
+        return (folder / WORKERS_FOLDER / _REQUEST_FILE).stat().st_mtime
+    except FileNotFoundError:
+        return None
+
+
 def read_request(folder: Path) -> SweepRequest:
     """Read what ``write_request`` wrote.
 

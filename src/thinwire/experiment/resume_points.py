@@ -38,6 +38,11 @@ class Committed:
         """A number that grows with every later resume point of the arm."""
         return sum(_place(self.file))
 
+    @property
+    def steps(self) -> int:
+        """Optimiser steps that the arm had done."""
+        return _place(self.file)[0]
+
 
 def state_name(position: Position) -> str:
     """Return the name of the file of a state at ``position``; ``STATE_FILES`` matches it."""

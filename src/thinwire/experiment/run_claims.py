@@ -40,14 +40,14 @@ class RunClaims:
         self.folder = run / WORKERS_FOLDER
         self._device = device
 
-    def take(self, name: str, progress: int = 0) -> Claim | None:
+    def take(self, name: str, progress: int = 0, steps: int = 0) -> Claim | None:
         """Claim ``name``; returns None if another worker has it (``claims.take``).
 
         Raises:
             StorageError: the claim cannot be written.
         """
         make_folder(self.folder)
-        return claims.take(self.folder / name, device=self._device, progress=progress)
+        return claims.take(self.folder / name, device=self._device, progress=progress, steps=steps)
 
     def waiting(self, name: str, what: str) -> AbstractContextManager[Claim]:
         """Hold the claim ``name`` during a block, and wait for another worker that has it (``claims.waiting``)."""

@@ -10,6 +10,7 @@ import torch
 from thinwire.config.experiment import ArmConfig
 from thinwire.config.idle import AFFECT_NO_RESULT
 from thinwire.errors import UsageError
+from thinwire.experiment.group_queue import GroupQueue
 from thinwire.experiment.plan import Planned
 from thinwire.model.language_model import LanguageModel
 from thinwire.model.lora import breadth
@@ -157,6 +158,21 @@ def group(planned: Sequence[Planned], most: int) -> list[list[Planned]]:
         found.runs.append(run)
         found.limits |= limits
     return [part for together in compatible for part in _split_evenly(together.runs, most)]
+
+
+def choose_groups(left: Sequence[Planned], most: int, choices: str, earlier: GroupQueue | None) -> list[list[Planned]]:
+    """Divide the arms that are left into groups: those of an earlier session if they still hold, because arms in other
+    groups would round differently; else anew.
+
+    Args:
+        left: arms that are not done; those that have a resume point train together with others of the same one alone.
+        most: maximum group size.
+        choices: hash of what a search has chosen (``search.choices_hash``).
+        earlier: the groups of the session before; None if there was none.
+    """
+    if earlier and earlier.covers(left) and (earlier.choices, earlier.group_size) == (choices, most):
+        return earlier.of(left)
+    return group(left, most)
 
 
 def _split_evenly(members: list[Planned], most: int) -> Iterator[list[Planned]]:

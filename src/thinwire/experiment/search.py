@@ -207,6 +207,11 @@ def log_choices(searches: Mapping[str, ArmSearch], metric: str) -> None:
             logger.warning(message, name, path, search.chosen[path])
 
 
+def choices_hash(known: SearchRecord) -> str:
+    """Hash what a search has chosen: groups of arms are kept as long as it is the same."""
+    return content_hash(known.model_dump(mode="json"))
+
+
 def with_choices(experiment: Experiment, planned: Sequence[Planned], known: SearchRecord) -> list[Planned]:
     """Return the runs with the values that were chosen for them, as far as choices are known."""
     return [_with_choice(run, known.arms[run.arm]) if _is_known(experiment, run.arm, known) else run for run in planned]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,21 +18,25 @@ from thinwire.claim_owners import Owner
 from thinwire.claims import Seen
 from thinwire.config.experiment import Experiment
 from thinwire.errors import ThinwireError, UsageError
-from thinwire.experiment.group_queue import claim_name, read_queue
+from thinwire.experiment.group_queue import GroupQueue, claim_name, read_queue
+from thinwire.experiment.outcome import Outcome, is_at_work, outcome_of
 from thinwire.experiment.plan import Planned, plan
 from thinwire.experiment.request import has_request, read_request
 from thinwire.experiment.run_claims import RunClaims
+from thinwire.experiment.search import with_choices
 from thinwire.progress import clock
 from thinwire.reading import read_text
 from thinwire.results.arm_record import ArmRecord, has_arm_record, read_arm_record
 from thinwire.results.experiment_file import has_experiment_file, read_experiment_file
 from thinwire.results.layout import DIAGNOSTICS_FILE, EXPERIMENT_FILE, SEARCH_FOLDER, arm_folder
+from thinwire.results.search_record import read_search_record
 from thinwire.results.sweep_header import SweepHeader, has_header, read_header
 from thinwire.schema import build
 from thinwire.tasks.table import TASKS
 
 State = Literal["done", "failed", "running", "lost", "stopped", "waiting"]
-"""``lost``: the worker that ran it is gone, and another will go on; ``stopped``: interrupted, ``--resume`` goes on."""
+"""``lost``: the worker that ran it is gone, and another will go on; ``stopped``: interrupted, or its worker is gone and
+no other one is at work, so that ``--resume`` goes on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +73,9 @@ class RunStatus:
     seconds_left: float | None
     """Estimated from the steps that are left and the rate of the workers; None if none has shown one yet."""
     is_finished: bool
+    """Whether all runs are done or have failed, and the sweep has written that it is over."""
+    outcome: Outcome | None = None
+    """Why nothing more happens by itself; None while something may."""
     search: RunStatus | None = None
     """Of the search of settings that comes before; None if there is none."""
 
@@ -91,9 +98,10 @@ def read_status(folder: Path) -> RunStatus:
         if not has_request(folder):
             raise UsageError(f"{folder} is no sweep's folder")
         return _unprepared(folder)
-    search = folder / SEARCH_FOLDER
-    own = _read(folder)
-    return _read(folder, search=_read(search)) if has_header(search) else own
+    search, at_work = folder / SEARCH_FOLDER, is_at_work(folder)
+    found = _read(folder, at_work)
+    outcome = outcome_of(folder, is_finished=found.is_finished, is_at_work=at_work)
+    return replace(found, outcome=outcome, search=_read(search, at_work) if has_header(search) else None)
 
 
 def name_of_score(folder: Path) -> str:
@@ -113,31 +121,44 @@ def _unprepared(folder: Path) -> RunStatus:
     request = read_request(folder)
     arms = [ArmStatus(name=run.name, kind=run.kind, state="waiting") for run in request.planned]
     name = request.experiment.name
-    return RunStatus(name=name, folder=str(folder), arms=arms, seconds_left=None, is_finished=False)
+    outcome = outcome_of(folder, is_finished=False, is_at_work=is_at_work(folder))
+    return RunStatus(name=name, folder=str(folder), arms=arms, seconds_left=None, is_finished=False, outcome=outcome)
 
 
-def _read(folder: Path, search: RunStatus | None = None) -> RunStatus:
-    header = read_header(folder)
-    experiment = build(Experiment, read_experiment_file(folder), where=str(folder / EXPERIMENT_FILE))
-    runs = [run for run in plan(experiment, (), "all") if run.name in header.planned]
+def _read(folder: Path, at_work: bool) -> RunStatus:
+    header, queue = read_header(folder), read_queue(folder)
+    runs = _runs(folder, header, queue)
     seen = {one.name: one for one in RunClaims(folder).seen()}
-    queue = read_queue(folder)
     claims: dict[str, Seen] = {}
     for names in queue.groups if queue else ():
         if (claim := seen.get(claim_name(names))) is not None:
             claims |= dict.fromkeys(names, claim)
-    arms = [_arm(run, folder, header, claims.get(run.name)) for run in runs]
+    arms = [_arm(run, folder, header, claims.get(run.name), at_work) for run in runs]
+    have_ended = all(arm.state in ("done", "failed") for arm in arms)
     return RunStatus(
         name=header.name,
         folder=str(folder),
         arms=arms,
         seconds_left=_seconds_left(arms, claims),
-        is_finished=header.finished_at is not None,
-        search=search,
+        # The header is that of the session before until the first worker of this one has prepared the run.
+        is_finished=header.finished_at is not None and have_ended,
     )
 
 
-def _arm(run: Planned, folder: Path, header: SweepHeader, claim: Seen | None) -> ArmStatus:
+def _runs(folder: Path, header: SweepHeader, queue: GroupQueue | None) -> list[Planned]:
+    """Return the runs of a sweep with the values that a search has chosen, those included that this session is asked
+    for and that no worker has written into the header yet."""
+    experiment = build(Experiment, read_experiment_file(folder), where=str(folder / EXPERIMENT_FILE))
+    names = set(header.planned)
+    if queue is None and has_request(folder):
+        request = read_request(folder)
+        experiment = request.experiment
+        names |= {run.name for run in request.planned}
+    runs = [run for run in plan(experiment, (), "all") if run.name in names]
+    return with_choices(experiment, runs, read_search_record(folder))
+
+
+def _arm(run: Planned, folder: Path, header: SweepHeader, claim: Seen | None, at_work: bool) -> ArmStatus:
     own = arm_folder(folder, run.name, run.kind)
     record = _record(own)
     owner = claim.owner if claim else None
@@ -145,7 +166,7 @@ def _arm(run: Planned, folder: Path, header: SweepHeader, claim: Seen | None) ->
     if record is not None and record.status != "cancelled":
         state, owner, claim = ("done" if record.status == "done" else "failed"), None, None
     elif claim is not None:
-        state = "lost" if claim.is_gone else "running"
+        state = "running" if not claim.is_gone else "lost" if at_work else "stopped"
     else:
         state = "stopped" if own.exists() else "waiting"
     training, questions = run.config.training, header.training_questions or header.samples
@@ -191,8 +212,8 @@ def _seconds_left(arms: Sequence[ArmStatus], claims: dict[str, Seen]) -> float |
         assert owner is not None, "chosen above"
         step = sum(arm.step for arm in arms if arm.state == "running" and claims[arm.name].name == claim.name)
         passed = time.time() - owner.since
-        if step > owner.progress and passed > 0:
-            rate += (step - owner.progress) / passed
+        if step > owner.steps and passed > 0:
+            rate += (step - owner.steps) / passed
     left = sum(arm.steps - arm.step for arm in arms if arm.state not in ("done", "failed"))
     return left / rate if rate else None
 
@@ -228,7 +249,15 @@ def render_status(status: RunStatus, metric: str) -> Group:
     done = f"{status.name}: {status.count('done')} of {len(status.arms)} done"
     parts += [escape(f"{', '.join([done, *counts])}{left}"), table]
     parts += [escape(f"{arm.name} failed: {arm.error}") for arm in status.arms if arm.error]
+    if status.outcome in _NOTES:
+        parts.append(_NOTES[status.outcome])
     return Group(*parts)
+
+
+_NOTES: dict[Outcome | None, str] = {
+    "cancelled": "It was cancelled, and no worker is at work; `thinwire sweep ... --resume` goes on.",
+    "abandoned": "No worker is at work, and none is expected; `thinwire sweep ... --resume` goes on.",
+}
 
 
 def _where(arm: ArmStatus) -> str:

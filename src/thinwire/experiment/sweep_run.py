@@ -26,14 +26,15 @@ from thinwire.experiment.resume_points import committed, remove_superseded
 from thinwire.experiment.run_claims import RunClaims
 from thinwire.experiment.runtime import make_runtime
 from thinwire.experiment.scheduling import (
+    choose_groups,
     group,
     longest_first,
     max_group_size,
     num_worker_processes,
 )
-from thinwire.experiment.search import with_choices
+from thinwire.experiment.search import choices_hash, with_choices
 from thinwire.experiment.text_progress import text_progress
-from thinwire.experiment.work import LEAST_PAUSE, LONGEST_PAUSE, work
+from thinwire.experiment.work import LEAST_PAUSE, LONGEST_PAUSE, GroupProgress, work
 from thinwire.files import content_hash, has_hard_links, remove_partial_files, write_bytes, write_text
 from thinwire.model.language_model import LanguageModel
 from thinwire.progress import Display
@@ -127,7 +128,7 @@ class SweepRun:
         self._runs = [replace(run, config=resolved(run.config, lm.device.type)) for run in chosen]
         records = {run.name: finished_record(run, self._folder, self._data(run), lm) for run in self._runs}
         self._done = {name: record for name, record in records.items() if record}
-        return content_hash(known.model_dump(mode="json"))
+        return choices_hash(known)
 
     def _begin(self, choices: str) -> None:
         lm, experiment = self._runtime.lm, self._experiment
@@ -146,11 +147,10 @@ class SweepRun:
             points = committed(self._folder)
             left = [with_resume_point(run, self._folder, self._data(run), lm, points) for run in left]
             queue = read_earlier_queue(self._folder)
-        if queue and queue.covers(left) and (is_prepared or (queue.choices, queue.group_size) == (choices, most)):
-            # The same groups again, because arms in other groups would round differently.
-            self._groups = queue.of(left)
+            self._groups = choose_groups(left, most, choices, queue)
         else:
-            self._groups = group(left, most)
+            assert queue is not None, "prepared"
+            self._groups = queue.of(left)
         if num_workers > 1:
             self._groups = longest_first(self._groups, self._tokens)
         self._num_processes = num_workers
@@ -266,12 +266,15 @@ class SweepRun:
                 raise
             return False  # another worker has begun it again just now
 
-    def _progress(self, together: Sequence[Planned]) -> int:
-        """Return a number that grows as the resume points of a group do, those of training on texts included."""
+    def _progress(self, together: Sequence[Planned]) -> GroupProgress:
+        """Return a number that grows as the resume points of a group do, those of training on texts included, and the
+        steps of those from which arms go on."""
         points = committed(self._folder)
-        return sum(
-            text_progress(self._folder, run.name) + (points[run.name].progress if run.name in points else 0)
-            for run in together
+        own = [run for run in together if run.name in points]
+        texts = sum(text_progress(self._folder, run.name) for run in together)
+        return GroupProgress(
+            units=texts + sum(points[run.name].progress for run in own),
+            steps=sum(points[run.name].steps for run in own if not self._has_ended(run)),
         )
 
     def _remove_superseded(self, records: Mapping[str, ArmRecord]) -> None:

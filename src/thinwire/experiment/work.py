@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Generator, Sequence
+from typing import NamedTuple
 
 from thinwire import interruption
 from thinwire.claims import Claim, ClaimLostError
@@ -19,13 +20,22 @@ LEAST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
 workers of one host may keep to the least."""
 
 
+class GroupProgress(NamedTuple):
+    """What is done of a group that has not ended."""
+
+    units: int
+    """In any unit that grows: a worker that goes away without adding to it counts as an attempt."""
+    steps: int
+    """Optimiser steps of the arms that are left."""
+
+
 def work(
     groups: Sequence[Sequence[Planned]],
     claims: RunClaims,
     run: Callable[[Sequence[Planned], Claim], None],
     *,
     has_ended: Callable[[Planned], bool],
-    progress: Callable[[Sequence[Planned]], int],
+    progress: Callable[[Sequence[Planned]], GroupProgress],
     check: Callable[[], None] = lambda: None,
     takes_part: bool = True,
     longest_pause: float = LONGEST_PAUSE,
@@ -37,8 +47,7 @@ def work(
     Args:
         run: runs a group that this process has claimed.
         has_ended: whether an arm is done or has failed.
-        progress: what is done of a group, in any unit that grows: a worker that goes away without adding to it counts
-            as an attempt (``Owner.attempt``).
+        progress: what is done of a group (``Owner.attempt`` and ``Owner.steps``).
         check: called again and again; may raise.
         takes_part: False to wait only.
         longest_pause: in seconds, between two looks at what others do.
@@ -71,11 +80,11 @@ def _run_one(
     claims: RunClaims,
     run: Callable[[Sequence[Planned], Claim], None],
     has_ended: Callable[[Planned], bool],
-    progress: Callable[[Sequence[Planned]], int],
+    progress: Callable[[Sequence[Planned]], GroupProgress],
 ) -> bool:
     """Run the first group that can be claimed; returns whether there was one."""
     for group in waiting:
-        claim = claims.take(claim_name(group), progress(group))
+        claim = claims.take(claim_name(group), *progress(group))
         if claim is not None:
             with claim:
                 if left := [arm for arm in group if not has_ended(arm)]:

@@ -12,7 +12,7 @@ import yaml
 
 from slurm_cluster import SlurmCluster, missing
 from thinwire.errors import UsageError
-from thinwire.experiment.executors import slurm
+from thinwire.experiment.executors import slurm, slurm_job
 from thinwire.experiment.status import read_status
 from thinwire.results.arm_record import read_arm_record
 from tiny_sweeps import ARMS, experiment, timeless
@@ -142,6 +142,16 @@ def test_time_limits_are_read_as_slurm_reads_them(text, minutes):
 def test_a_time_limit_that_is_none_is_refused():
     with pytest.raises(UsageError, match="time=soon is no time limit"):
         slurm.minutes("soon")
+
+
+@needs_slurm
+@pytest.mark.slow
+def test_a_job_is_in_the_queue_until_it_has_ended(at_slurm):
+    job = at_slurm.submit("--array=0-1", "--mem=50", "--wrap=sleep 300")
+    assert slurm_job.is_in_queue(job)
+    at_slurm.run("scancel", job)
+    at_slurm.wait_until(lambda: not slurm_job.is_in_queue(job), seconds=60)
+    assert not slurm_job.is_in_queue("4000000"), "there never was one"
 
 
 @needs_slurm
