@@ -171,7 +171,7 @@ def work(run: Run) -> None:
 def status(
     run: Run,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Show it again every few seconds, until the run ends.")
+        bool, typer.Option("--watch", help="Show it again every few seconds, until nobody goes on with the run.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -189,7 +189,7 @@ def status(
         return
     out, metric = make_console(width=120), name_of_score(run)
     out.print(render_status(found, metric), highlight=False)
-    while watch and not found.is_finished:
+    while watch and found.outcome is None:
         time.sleep(_WATCH_SECONDS)
         found = read_status(run)
         if out.is_terminal and not wants_plain():
