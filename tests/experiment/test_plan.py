@@ -80,7 +80,11 @@ def test_controls_that_train_are_left_out_of_a_small_run(caplog):
 
 def test_settings_of_an_arm_that_change_nothing_in_it_are_named(caplog):
     blocks = {"size": 2, "hidden": 8}
-    arms = {"baseline": {}, "k2": {"blocks": blocks, "lora": {"rank": 8}}, "read": {"input": "blocks", "blocks": blocks}}
+    arms = {
+        "baseline": {},
+        "k2": {"blocks": blocks, "lora": {"rank": 8}},
+        "read": {"input": "blocks", "blocks": blocks},
+    }
     made = experiment(arms=arms, supervision={"ce_weight": 1.0})
     with caplog.at_level("WARNING", logger="thinwire"):
         log_notes(made, [], "none")
