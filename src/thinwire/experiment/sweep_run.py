@@ -15,6 +15,7 @@ from thinwire.config.auto import resolved
 from thinwire.data.splits import Splits
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.experiment.artifact_cache import ArtifactCache
+from thinwire.experiment.attempts import progress_of
 from thinwire.experiment.disk_space import bytes_to_write, check_space
 from thinwire.experiment.executors.local import LocalWorkers
 from thinwire.experiment.group_queue import GroupQueue, read_earlier_queue, read_queue, write_queue
@@ -32,7 +33,6 @@ from thinwire.experiment.scheduling import (
     num_worker_processes,
 )
 from thinwire.experiment.search import with_choices
-from thinwire.experiment.text_progress import text_progress
 from thinwire.experiment.work import LEAST_PAUSE, LONGEST_PAUSE, work
 from thinwire.files import content_hash, has_hard_links, remove_partial_files, write_bytes, write_text
 from thinwire.model.language_model import LanguageModel
@@ -267,12 +267,8 @@ class SweepRun:
             return False  # another worker has begun it again just now
 
     def _progress(self, together: Sequence[Planned]) -> int:
-        """Return a number that grows as the resume points of a group do, those of training on texts included."""
-        points = committed(self._folder)
-        return sum(
-            text_progress(self._folder, run.name) + (points[run.name].progress if run.name in points else 0)
-            for run in together
-        )
+        """Return a number that grows as the resume points of a group do."""
+        return progress_of(self._folder, [run.name for run in together])
 
     def _remove_superseded(self, records: Mapping[str, ArmRecord]) -> None:
         """Remove resume points that no longer count."""

@@ -19,11 +19,8 @@ from typing import Any
 from thinwire import interruption
 from thinwire.errors import UsageError
 from thinwire.experiment.executors.peer import LOGS, run_peer
-from thinwire.experiment.run_claims import WORKERS_FOLDER
+from thinwire.experiment.run_claims import SLURM_JOB_FILE, WORKERS_FOLDER
 from thinwire.files import write_text
-from thinwire.reading import read_text
-
-_JOB_FILE = "slurm_job.txt"
 
 _WARNING_SECONDS = 120
 """Seconds before a time limit at which an element is told to stop."""
@@ -103,14 +100,8 @@ def submit(folder: Path, num_workers: int, options: Mapping[str, str], *, on_gpu
     except submitit.core.utils.FailedJobError as error:
         raise UsageError(f"sbatch refuses the job: {str(error).strip()}") from None
     job = str(jobs[0].job_id).partition("_")[0]
-    write_text(folder / WORKERS_FOLDER / _JOB_FILE, f"{job}\n")
+    write_text(folder / WORKERS_FOLDER / SLURM_JOB_FILE, f"{job}\n")
     return job
-
-
-def submitted_job(folder: Path) -> str | None:
-    """Return the number of the array that was submitted last for the run in ``folder``; None if none was."""
-    path = folder / WORKERS_FOLDER / _JOB_FILE
-    return read_text(path).strip() if path.exists() else None
 
 
 def script(folder: Path, num_workers: int, options: Mapping[str, str], *, on_gpu: bool) -> str:
