@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from thinwire import interruption
 from thinwire.claim_owners import (
     DEFAULT_SECONDS,
     Owner,
@@ -190,7 +191,7 @@ def take(path: Path, *, device: str | None = None, progress: int = 0, steps: int
             continue
         if seen.owner and seen.owner.progress == progress:
             attempt = seen.owner.attempt + 1
-        _clear(path, seen)
+        clear(path, seen)
     raise StorageError(f"{path} can neither be claimed nor read; remove it, or give this user the right to")
 
 
@@ -214,10 +215,12 @@ def waiting(path: Path, what: str) -> Iterator[Claim]:
 
     Raises:
         StorageError: the file cannot be written.
+        Interrupted: this process is to stop.
     """
     make_folder(path.parent)
     started, is_said = time.monotonic(), False
     while (claim := take(path)) is None:
+        interruption.check()
         if not is_said and time.monotonic() - started > _PATIENCE:
             seen = look(path)
             logger.info("waiting for %s (%s)", what, seen.owner if seen and seen.owner else "another process")
@@ -240,7 +243,7 @@ def look(path: Path) -> Seen | None:
     return Seen(name=path.name, owner=owner, age=age, is_gone=is_gone(owner, age), content=content)
 
 
-def _clear(path: Path, seen: Seen) -> None:
+def clear(path: Path, seen: Seen) -> None:
     """Remove a claim whose owner is gone. If another process has done so and claimed it anew, that claim stays."""
     aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     with suppress(OSError):

@@ -2,6 +2,7 @@
 
 ``install`` makes INT, TERM, HUP, USR1 and USR2 raise ``Interrupted`` in the main thread. Work that must not be cut
 through, such as an optimiser step, runs in a ``deferred`` block, and looks by itself whether to stop (``check``).
+A program that imports this package handles signals itself; ``stop`` reaches a thread of it only by its checks.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ class _Handler:
     def __init__(self) -> None:
         self.received: int | None = None
         self.num_deferred = 0
+        self.asked: set[int] = set()
+        """Threads that were asked to stop without a signal."""
         self.before_leaving: list[Callable[[], None]] = []
 
     def __call__(self, number: int, _: FrameType | None) -> None:
@@ -63,13 +66,25 @@ def install() -> None:
             signal.signal(number, _handler)
 
 
-def stop() -> bool:
-    """Stop this process as SIGTERM would, from any thread; returns False if signals were not installed."""
+def stop(thread: int | None = None) -> None:
+    """Stop this process as SIGTERM would, from any thread.
+
+    Args:
+        thread: the one that is to stop where signals are not installed, by default the main thread
+            (``threading.get_ident``): what it runs ends at its next ``check``, until ``take_back`` is called.
+    """
+    main = threading.main_thread().ident or 0
     if not isinstance(signal.getsignal(signal.SIGTERM), _Handler):
-        return False
-    if _handler.received is None:  # a second signal would end it at once
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
-    return True
+        _handler.asked.add(main if thread is None else thread)
+    elif _handler.received is None:  # a second signal would end it at once
+        signal.pthread_kill(main, signal.SIGTERM)
+
+
+def take_back(thread: int) -> bool:
+    """Take back a request to stop that came without a signal; returns whether there was one."""
+    was_asked = thread in _handler.asked
+    _handler.asked.discard(thread)
+    return was_asked
 
 
 def ignore() -> None:
@@ -79,14 +94,16 @@ def ignore() -> None:
 
 
 def received() -> int | None:
-    """Return the number of the first signal, or None."""
+    """Return the number of the first signal, or None; that of SIGTERM where this thread was asked to stop without."""
+    if _handler.received is None and threading.get_ident() in _handler.asked:
+        return signal.SIGTERM
     return _handler.received
 
 
 def check() -> None:
     """Raise ``Interrupted`` if a signal has been received, also one whose exception was lost in a destructor."""
-    if _handler.received is not None:
-        raise Interrupted(_handler.received)
+    if (number := received()) is not None:
+        raise Interrupted(number)
 
 
 @contextmanager

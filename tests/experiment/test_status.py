@@ -12,9 +12,8 @@ from rich.console import Console
 from thinwire import claims
 from thinwire.experiment import group_run
 from thinwire.experiment.executors import peer
-from thinwire.experiment.executors.slurm_job import write_job
 from thinwire.experiment.group_queue import GroupQueue, claim_name, read_queue, write_queue
-from thinwire.experiment.run_claims import RunClaims
+from thinwire.experiment.run_claims import SLURM_JOB_FILE, RunClaims
 from thinwire.experiment.status import read_status, render_status
 from thinwire.experiment.sweep import run_sweep
 from thinwire.results.sweep_header import read_header, write_header
@@ -116,7 +115,7 @@ def test_a_run_goes_on_while_slurm_has_its_job(folder, tmp_path, monkeypatch, sa
     run = tmp_path / "run"
     ask(experiment(folder), run)
     is_old(run)
-    write_job(run, "7")
+    (RunClaims(run).folder / SLURM_JOB_FILE).write_text("7\n")
     queued(monkeypatch, tmp_path, said)
     assert read_status(run).outcome == outcome
 
@@ -125,7 +124,7 @@ def test_a_job_is_expected_where_slurm_cannot_be_asked(folder, tmp_path, monkeyp
     run = tmp_path / "run"
     ask(experiment(folder), run)
     is_old(run)
-    write_job(run, "7")
+    (RunClaims(run).folder / SLURM_JOB_FILE).write_text("7\n")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert read_status(run).outcome is None
 

@@ -1,4 +1,5 @@
 import signal
+import threading
 from contextlib import suppress
 
 import pytest
@@ -46,6 +47,34 @@ def test_without_a_signal_nothing_happens(hears_signals):
     with interruption.deferred():
         interruption.check()
     assert interruption.received() is None
+
+
+def test_a_thread_is_asked_to_stop_where_signals_are_not_installed_and_no_other_is(monkeypatch):
+    monkeypatch.setattr(interruption, "_handler", interruption._Handler())
+    here, done = threading.get_ident(), []
+
+    def elsewhere():
+        interruption.stop(here)
+        interruption.check()
+        done.append(interruption.received())
+
+    other = threading.Thread(target=elsewhere)
+    other.start()
+    other.join()
+    assert done == [None]
+    assert interruption.received() == signal.SIGTERM
+    with pytest.raises(Interrupted), interruption.deferred():
+        done.append("step")
+    assert done == [None, "step"], "what is deferred ends first"
+    assert interruption.take_back(here)
+    assert not interruption.take_back(here)
+    interruption.check()
+
+
+def test_stop_sends_a_signal_where_signals_are_installed(hears_signals):
+    with pytest.raises(Interrupted, match="SIGTERM"):
+        interruption.stop(threading.get_ident())
+    assert not interruption.take_back(threading.get_ident())
 
 
 def test_a_signal_that_the_program_was_started_to_ignore_stays_ignored(hears_signals):

@@ -67,6 +67,7 @@ def run(
     Raises:
         UsageError: settings, data, folder or trackers cannot be used; nothing is written then.
         StorageError: a file cannot be written; what was written before can be resumed.
+        ThinwireError: the run was cancelled (``thinwire cancel``); it can be resumed.
     """
     where = Path("runs") / experiment.name if folder is None else Path(folder)
     run_sweep(experiment, where, resume=resume, only=only, controls=controls, track=track)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 import thinwire
+from thinwire import interruption
 from thinwire.adapter.input_embeddings import AdapterEmbeddings, InputEmbeddings
 from thinwire.adapter.making import make_input_embeddings
 from thinwire.adapter.metrics import measure_reconstruction
@@ -187,6 +188,11 @@ class ArtifactCache:
 
     def _pretrain(self, arm: ArmConfig, inputs: AdapterEmbeddings, questions: PreparedQuestions) -> dict[str, Tensor]:
         with self._display.task("reconstruction") as task:
+
+            def on_step(step: int, total: int, cosine: float) -> None:
+                interruption.check()
+                task.update(step, total, f"cosine {cosine:.3f}")
+
             train_reconstruction(
                 inputs,
                 self._lm.embedding_matrix,
@@ -195,7 +201,7 @@ class ArtifactCache:
                 questions.encoded.train,
                 arm.reconstruction,
                 arm.seed,
-                lambda step, total, cosine: task.update(step, total, f"cosine {cosine:.3f}"),
+                on_step,
             )
         return dict(inputs.adapter.named_parameters())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -20,6 +20,7 @@ from thinwire.experiment.arm_inputs import ArmInputs
 from thinwire.experiment.arm_journal import ArmJournal
 from thinwire.experiment.arm_run import ArmRun
 from thinwire.experiment.artifact_cache import ArtifactCache
+from thinwire.experiment.attempts import MOST_ATTEMPTS, check_attempts, counted_alone
 from thinwire.experiment.plan import Planned
 from thinwire.experiment.resume import resume_key, set_aside, with_resume_point
 from thinwire.experiment.resume_points import commit, committed
@@ -45,17 +46,14 @@ from thinwire.training.trainer import train
 logger = logging.getLogger(__name__)
 
 
-_MOST_ATTEMPTS = 3
-"""Workers in succession that may go away while they run a group without getting further."""
-
-
 def run_group(
     runtime: Runtime, artifacts: ArtifactCache, runs: Sequence[Planned], sweep_folder: Path, claim: Claim
 ) -> None:
     """Run a group of arms, each in its folder below ``sweep_folder``.
 
-    If all of them fail together (out of memory, for example), they are run one by one. Unfinished runs in their folders
-    are resumed or set aside. Arms that have ended several workers fail.
+    If all of them fail together (out of memory, for example), or have ended several workers together, they are run one
+    by one. An arm that has ended several workers alone fails. Unfinished runs in their folders are resumed or set
+    aside.
 
     Args:
         claim: this process's claim on the group.
@@ -68,13 +66,27 @@ def run_group(
     for run, folder in zip(runs, folders, strict=True):
         if folder.exists() and run.resume_point is None:
             set_aside(folder, sweep_folder / "unfinished")
-    records = run_arms(runtime, artifacts, runs, folders, sweep_folder, claim)
-    if len(runs) > 1 and all(record.status == "failed" for record in records):
+    if len(runs) == 1:
+        with counted_alone(runs[0], sweep_folder, claim) as own:
+            run_arms(runtime, artifacts, runs, folders, sweep_folder, claim, partial(check_attempts, runs[0], own))
+        return
+    if claim.owner.attempt > MOST_ATTEMPTS:
+        logger.warning(
+            "%d workers in succession have ended while they ran %d arms together (%s); running them one by one (where "
+            "memory ran out, a smaller group_size takes less)",
+            claim.owner.attempt - 1,
+            len(runs),
+            ", ".join(run.name for run in runs),
+        )
+    else:
+        records = run_arms(runtime, artifacts, runs, folders, sweep_folder, claim)
+        if any(record.status != "failed" for record in records):
+            return
         logger.warning("%d arms failed together (%s); running them one by one", len(runs), records[0].error)
-        for run in runs:
-            data = artifacts.questions(run.config).encoded.hashes
-            again = with_resume_point(run, sweep_folder, data, runtime.lm, committed(sweep_folder))
-            run_group(runtime, artifacts, [again], sweep_folder, claim)
+    for run in runs:
+        data = artifacts.questions(run.config).encoded.hashes
+        again = with_resume_point(run, sweep_folder, data, runtime.lm, committed(sweep_folder))
+        run_group(runtime, artifacts, [again], sweep_folder, claim)
 
 
 def run_arms(
@@ -84,11 +96,16 @@ def run_arms(
     folders: Sequence[Path],
     sweep_folder: Path,
     claim: Claim,
+    check: Callable[[], None] = lambda: None,
 ) -> list[ArmRecord]:
     """Run one arm, or several that can train together, each in its own folder below ``sweep_folder``.
 
     A folder is new, or holds an unfinished run that is resumed. A failure is recorded and not raised, because an arm's
     error must not end the sweep. An interruption is recorded and raised, and so is a file that cannot be written.
+
+    Args:
+        claim: this process's claim on the group.
+        check: called before anything is run; what it raises is the failure of the arms.
 
     Returns:
         The arms' records, which are also written to their folders as soon as each arm has ended.
@@ -106,11 +123,7 @@ def run_arms(
         journals = [made(run, folder) for run, folder in zip(runs, folders, strict=True)]
         try:
             with deterministic_kernels(), _failing(journals):
-                if claim.owner.attempt > _MOST_ATTEMPTS:
-                    raise ThinwireError(
-                        f"{claim.owner.attempt - 1} workers in succession have ended while they ran it; where memory "
-                        "ran out, choose smaller micro-batches (training.micro_batch_tokens) or groups (group_size)"
-                    )
+                check()
                 _run(runtime, artifacts, journals, sweep_folder)
         except (KeyboardInterrupt, StorageError) as error:
             for journal in journals:

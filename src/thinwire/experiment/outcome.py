@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 from typing import Literal
 
-from thinwire.experiment.executors.slurm_job import is_in_queue, submitted_job
+from thinwire.experiment.executors.slurm_queue import is_in_queue
 from thinwire.experiment.group_queue import read_queue
 from thinwire.experiment.request import requested_at
-from thinwire.experiment.run_claims import RunClaims
+from thinwire.experiment.run_claims import RunClaims, submitted_job
 from thinwire.results.layout import SEARCH_FOLDER
 
 Outcome = Literal["finished", "cancelled", "abandoned"]

@@ -11,11 +11,15 @@ from pathlib import Path
 
 from thinwire import claims, interruption
 from thinwire.claims import Claim, Seen
-from thinwire.errors import StorageError, UsageError
+from thinwire.errors import StorageError, ThinwireError, UsageError
 from thinwire.files import make_folder, remove_file, write_text
+from thinwire.reading import read_text
 
 WORKERS_FOLDER = ".workers"
 """In the run's folder. It holds what workers need of each other, and no result."""
+
+SLURM_JOB_FILE = "slurm_job.txt"
+"""There: the number of the Slurm array that was submitted last for the run."""
 
 _SWEEP = "sweep"
 """Name of the claim of a sweep that began here, and was not submitted to a scheduler."""
@@ -73,6 +77,11 @@ class RunClaims:
         """Return whether workers have been asked to stop."""
         return os.path.lexists(self.folder / _STOP_FILE)
 
+    def kept(self) -> set[str]:
+        """Return the names of all files here but the claims of owners that are gone."""
+        gone = {one.name for one in self.seen() if one.is_gone}
+        return {path.name for path in self.folder.glob("*")} - gone
+
     def is_held(self, name: str) -> bool:
         """Return whether a worker that is not gone holds the claim ``name``."""
         found = claims.look(self.folder / name)
@@ -82,6 +91,12 @@ class RunClaims:
         """Return all claims, also those of owners that are gone."""
         found = (claims.look(path) for path in sorted(self.folder.glob("[!.]*")) if not path.suffix)
         return [one for one in found if one is not None]
+
+    def forget_gone(self) -> None:
+        """Remove the claims of owners that are gone, and with them how many have gone without progress."""
+        for one in self.seen():
+            if one.is_gone:
+                claims.clear(self.folder / one.name, one)
 
     def live(self) -> list[Seen]:
         """Return the claims of owners that are not gone, this process's included."""
@@ -101,16 +116,17 @@ def exclusive(folder: Path) -> Iterator[None]:
     """
     new = [place for place in (folder, *folder.parents) if not place.exists()]
     held = RunClaims(folder)
+    before = held.kept()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         refuse_others(folder)
         if (claim := held.take(_SWEEP)) is None:  # another process was faster
             raise _in_use(folder, claims.look(held.folder / _SWEEP))
     except OSError as error:
-        _remove_empty(folder, new)
+        _remove_empty(held, new, before)
         raise _unusable(folder, error) from None
     except StorageError as error:
-        _remove_empty(folder, new)
+        _remove_empty(held, new, before)
         if isinstance(error.__cause__, OSError):
             raise _unusable(folder, error.__cause__) from None
         raise
@@ -118,27 +134,47 @@ def exclusive(folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            _remove_empty(folder, new)
+            _remove_empty(held, new, before, claim)
 
 
 @contextmanager
 def stopping_on_request(held: RunClaims) -> Iterator[None]:
-    """Stop this process during the block, like a signal, once workers are asked to stop."""
-    is_over = threading.Event()
+    """Stop this process during the block, like a signal, once workers are asked to stop.
+
+    Raises:
+        ThinwireError: they were, and this process keeps its own handling of signals (``interruption.install``).
+    """
+    is_over, thread = threading.Event(), threading.get_ident()
 
     def watch() -> None:
         while not is_over.wait(_WATCH_SECONDS):
             if held.is_asked_to_stop():
-                interruption.stop()
+                interruption.stop(thread)
                 return
 
-    thread = threading.Thread(target=watch, name="stop requests", daemon=True)
-    thread.start()
+    watcher = threading.Thread(target=watch, name="stop requests", daemon=True)
+    watcher.start()
+    was_asked = False
     try:
-        yield
-    finally:
-        is_over.set()
-        thread.join()
+        try:
+            yield
+        finally:
+            is_over.set()
+            watcher.join()
+            was_asked = interruption.take_back(thread)
+    except interruption.Interrupted:
+        if was_asked:
+            raise ThinwireError(
+                f"the run in {held.folder.parent} was cancelled, and what was done is kept; resume=True goes on with "
+                "it (--resume of the command)"
+            ) from None
+        raise
+
+
+def submitted_job(folder: Path) -> str | None:
+    """Return the number of the Slurm array that was submitted last for the run in ``folder``; None if none was."""
+    path = folder / WORKERS_FOLDER / SLURM_JOB_FILE
+    return read_text(path).strip() if path.exists() else None
 
 
 def refuse_others(folder: Path) -> None:
@@ -167,15 +203,25 @@ def _unusable(folder: Path, error: OSError) -> UsageError | StorageError:
     return UsageError(f"{reason}; choose another folder (--output)")
 
 
-def _remove_empty(folder: Path, new: list[Path]) -> None:
-    """Remove the claims of a folder that holds nothing else, and those of ``new``, folder and parents, that are
-    empty."""
+def _remove_empty(held: RunClaims, new: list[Path], before: set[str], own: Claim | None = None) -> None:
+    """Remove what a sweep has made in a folder that holds nothing else: in its folder of claims what is not of
+    ``before``, and those of ``new``, folder and parents, that are empty.
+
+    Where other workers are at work, or a job is to begin, all of it stays: they need the request.
+
+    Args:
+        own: this process's claim on the folder.
+    """
+    folder = held.folder.parent
     if folder.is_dir() and {path.name for path in folder.iterdir()} <= {WORKERS_FOLDER}:
-        for path in (folder / WORKERS_FOLDER).glob("*"):
-            with suppress(OSError):
-                path.unlink()
+        others = [one for one in held.live() if not (own and one.owner and one.owner.token == own.owner.token)]
+        made = [path for path in held.folder.glob("*") if path.name not in before]
+        if not others and submitted_job(folder) is None:
+            for path in made:
+                with suppress(OSError):
+                    path.unlink()
         with suppress(OSError):
-            (folder / WORKERS_FOLDER).rmdir()
+            held.folder.rmdir()
     for place in new:
         with suppress(OSError):  # not there, or something has been written into it
             place.rmdir()

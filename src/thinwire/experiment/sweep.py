@@ -13,13 +13,14 @@ from pathlib import Path
 from thinwire.config.auto import resolved
 from thinwire.config.experiment import Experiment
 from thinwire.data.splits import Splits
+from thinwire.errors import UsageError
 from thinwire.experiment.executors.local import LocalWorkers
 from thinwire.experiment.executors.worker_process import WorkerProcess, processes_for_gpus
 from thinwire.experiment.group_queue import begin_session
 from thinwire.experiment.plan import Controls, Planned, log_notes
 from thinwire.experiment.request import SweepRequest, write_request
 from thinwire.experiment.resume import check_folder, forget_failures
-from thinwire.experiment.run_claims import RunClaims, exclusive, stopping_on_request
+from thinwire.experiment.run_claims import RunClaims, exclusive, stopping_on_request, submitted_job
 from thinwire.experiment.search import choose, log_choices, plan_candidates, search_experiment, to_search
 from thinwire.experiment.sweep_inputs import check_sizes, read_splits
 from thinwire.experiment.sweep_run import SweepRun
@@ -33,6 +34,7 @@ from thinwire.results.arm_record import ArmRecord
 from thinwire.results.layout import CODEC_FOLDER, SEARCH_FOLDER
 from thinwire.results.read import is_complete, read_results
 from thinwire.results.search_record import SearchRecord, read_search_record, write_search_record
+from thinwire.results.sweep_header import has_header
 from thinwire.tasks.table import TASKS
 from thinwire.tracking.table import check_trackers
 from thinwire.tracking.tracker import TrackedSweep
@@ -72,6 +74,7 @@ def run_sweep(
         UsageError: the folder holds results and ``resume`` is not given, or holds those of another experiment; or
             settings, questions or trackers cannot be used. Nothing is written then.
         StorageError: a file cannot be written. What was written before is kept, and can be resumed.
+        ThinwireError: the run was cancelled, and this program handles signals itself; it can be resumed.
     """
     display = display or Display()
     request = SweepRequest(
@@ -81,6 +84,7 @@ def run_sweep(
         track=check_trackers(track),
         session=secrets.token_hex(8),
     )
+    _refuse_submitted(folder, resume=resume)
     num_runs = len(request.planned)
     started = processes_for_gpus(experiment, num_runs) if processes is None else nullcontext(processes)
     with started as on_gpus:
@@ -100,6 +104,20 @@ def run_sweep(
                     records = _run(request, folder, planned, splits, display, workers=workers, trackers=trackers)
                     _report(folder, trackers)
     return records
+
+
+def _refuse_submitted(folder: Path, *, resume: bool) -> None:
+    """Refuse a folder for which a Slurm array was submitted that has begun nothing yet: its request is there.
+
+    Raises:
+        UsageError: it is one, and ``resume`` is not given.
+    """
+    if not resume and (job := submitted_job(folder)) is not None and not has_header(folder):
+        raise UsageError(
+            f"Slurm job {job} was submitted for {folder} and has begun nothing there yet; wait for it, or use another "
+            f"folder (--output); where it is over or ended by `thinwire cancel {folder}`, add --resume to run the "
+            "sweep on this host"
+        )
 
 
 def join_sweep(
@@ -143,16 +161,19 @@ def _report(folder: Path, trackers: Trackers) -> None:
 
 
 def begin_anew(request: SweepRequest, folder: Path) -> None:
-    """Begin a session in ``folder``, in which no worker is at work: arms that failed in an earlier one run again.
+    """Begin a session in ``folder``, in which no worker is at work: arms that failed in an earlier one run again, and
+    workers that went away in it no longer count.
 
     Raises:
         StorageError: a file cannot be changed.
     """
     begin_session(folder)
+    RunClaims(folder).forget_gone()  # and how often owners of groups went: who begins anew has done something about it
     forget_failures(folder, request.planned)
     known = read_search_record(folder)
     if candidates := plan_candidates(request.experiment, [run.arm for run in request.planned], known):
         begin_session(folder / SEARCH_FOLDER)
+        RunClaims(folder / SEARCH_FOLDER).forget_gone()
         forget_failures(folder / SEARCH_FOLDER, candidates)
 
 

@@ -15,6 +15,7 @@ from thinwire.config.auto import resolved
 from thinwire.data.splits import Splits
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.experiment.artifact_cache import ArtifactCache
+from thinwire.experiment.attempts import progress_of
 from thinwire.experiment.disk_space import bytes_to_write, check_space
 from thinwire.experiment.executors.local import LocalWorkers
 from thinwire.experiment.group_queue import GroupQueue, read_earlier_queue, read_queue, write_queue
@@ -33,7 +34,6 @@ from thinwire.experiment.scheduling import (
     num_worker_processes,
 )
 from thinwire.experiment.search import choices_hash, with_choices
-from thinwire.experiment.text_progress import text_progress
 from thinwire.experiment.work import LEAST_PAUSE, LONGEST_PAUSE, GroupProgress, work
 from thinwire.files import content_hash, has_hard_links, remove_partial_files, write_bytes, write_text
 from thinwire.model.language_model import LanguageModel
@@ -267,14 +267,12 @@ class SweepRun:
             return False  # another worker has begun it again just now
 
     def _progress(self, together: Sequence[Planned]) -> GroupProgress:
-        """Return a number that grows as the resume points of a group do, those of training on texts included, and the
-        steps of those from which arms go on."""
+        """Return what is done of a group, and the optimiser steps from which its arms go on."""
         points = committed(self._folder)
-        own = [run for run in together if run.name in points]
-        texts = sum(text_progress(self._folder, run.name) for run in together)
+        left = [run for run in together if run.name in points and not self._has_ended(run)]
         return GroupProgress(
-            units=texts + sum(points[run.name].progress for run in own),
-            steps=sum(points[run.name].steps for run in own if not self._has_ended(run)),
+            units=progress_of(self._folder, [run.name for run in together]),
+            steps=sum(points[run.name].steps for run in left),
         )
 
     def _remove_superseded(self, records: Mapping[str, ArmRecord]) -> None:

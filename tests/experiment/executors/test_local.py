@@ -16,6 +16,7 @@ import yaml
 
 from thinwire.errors import ThinwireError
 from thinwire.experiment.executors import worker, worker_process
+from thinwire.experiment.executors.cancel import cancel
 from thinwire.experiment.executors.worker_process import processes_for_gpus
 from thinwire.experiment.group_queue import claim_name
 from thinwire.experiment.run_claims import RunClaims
@@ -185,6 +186,25 @@ def test_a_sweep_whose_processes_have_all_been_killed_fails_and_can_be_resumed(f
     killer.join()
     ending = in_processes(folder, arms={**arms, "endless": {}}, worker_processes=1)
     assert [record.status for record in run_sweep(ending, run, resume=True)] == ["done"] * 2
+
+
+def test_cancel_ends_a_sweep_in_processes_whose_program_handles_signals_itself(folder, tmp_path, started, caplog):
+    run, stopped = tmp_path / "run", []
+
+    def ask():
+        wait_for(lambda: all(num_lines(run / name / "diagnostics.jsonl") > 1 for name in ("baseline", "r2")))
+        stopped.append(cancel(run))
+
+    thread = Thread(target=ask)
+    thread.start()
+    with pytest.raises(ThinwireError, match=r"the run in .* was cancelled.*resume=True"):
+        run_sweep(in_processes(folder, training=LONG), run)
+    thread.join()
+    assert stopped == [3], "the sweep and its two processes"
+    assert (status_of(run, "baseline"), status_of(run, "r2")) == ("cancelled", "cancelled")
+    assert len(list(run.glob("*/unfinished-*.safetensors"))) == 2, "each at its own step"
+    assert "a worker process has ended" not in caplog.text
+    assert len(started) == 2
 
 
 def test_a_worker_process_that_does_not_see_the_one_gpu_that_it_got_says_so(folder, tmp_path, monkeypatch):

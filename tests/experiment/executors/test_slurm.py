@@ -12,7 +12,7 @@ import yaml
 
 from slurm_cluster import SlurmCluster, missing
 from thinwire.errors import UsageError
-from thinwire.experiment.executors import slurm, slurm_job
+from thinwire.experiment.executors import slurm, slurm_queue
 from thinwire.experiment.status import read_status
 from thinwire.results.arm_record import read_arm_record
 from tiny_sweeps import ARMS, experiment, timeless
@@ -148,10 +148,10 @@ def test_a_time_limit_that_is_none_is_refused():
 @pytest.mark.slow
 def test_a_job_is_in_the_queue_until_it_has_ended(at_slurm):
     job = at_slurm.submit("--array=0-1", "--mem=50", "--wrap=sleep 300")
-    assert slurm_job.is_in_queue(job)
+    assert slurm_queue.is_in_queue(job)
     at_slurm.run("scancel", job)
-    at_slurm.wait_until(lambda: not slurm_job.is_in_queue(job), seconds=60)
-    assert not slurm_job.is_in_queue("4000000"), "there never was one"
+    at_slurm.wait_until(lambda: not slurm_queue.is_in_queue(job), seconds=60)
+    assert not slurm_queue.is_in_queue("4000000"), "there never was one"
 
 
 @needs_slurm

@@ -9,8 +9,7 @@ import time
 from pathlib import Path
 
 from thinwire.errors import ThinwireError, UsageError
-from thinwire.experiment.executors.slurm_job import submitted_job
-from thinwire.experiment.run_claims import RunClaims
+from thinwire.experiment.run_claims import RunClaims, submitted_job
 from thinwire.results.sweep_header import has_header
 
 logger = logging.getLogger(__name__)

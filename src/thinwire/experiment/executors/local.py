@@ -12,6 +12,7 @@ import logging
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
+from threading import get_ident
 
 import torch
 
@@ -81,6 +82,8 @@ class LocalWorkers:
         for process in self._processes:
             if process.has_died and not process.is_said:
                 process.is_said = True
+                if RunClaims(self._folder).is_asked_to_stop():
+                    continue  # as it did
                 logger.error(
                     "a worker process has ended (exit code %d); what it ran is run again from its last resume point",
                     process.exit_code,
@@ -90,7 +93,7 @@ class LocalWorkers:
         if not self._are_gone:  # once more, because the last of them may have ended the last arm just now
             self._are_gone = True
         elif RunClaims(self._folder).is_asked_to_stop():
-            interruption.stop()
+            interruption.stop(get_ident())
         else:
             codes = ", ".join(str(process.exit_code) for process in self._processes)
             raise ThinwireError(

@@ -19,7 +19,8 @@ from typing import Any
 from thinwire import interruption
 from thinwire.errors import UsageError
 from thinwire.experiment.executors.peer import LOGS, run_peer
-from thinwire.experiment.executors.slurm_job import write_job
+from thinwire.experiment.run_claims import SLURM_JOB_FILE, WORKERS_FOLDER
+from thinwire.files import write_text
 
 _WARNING_SECONDS = 120
 """Seconds before a time limit at which an element is told to stop."""
@@ -104,7 +105,7 @@ def submit(folder: Path, num_workers: int, options: Mapping[str, str], *, on_gpu
     except submitit.core.utils.FailedJobError as error:
         raise UsageError(f"sbatch refuses the job: {str(error).strip()}") from None
     job = str(jobs[0].job_id).partition("_")[0]
-    write_job(folder, job)
+    write_text(folder / WORKERS_FOLDER / SLURM_JOB_FILE, f"{job}\n")
     return job
 
 
