@@ -78,7 +78,7 @@ def test_the_request_stays_for_a_worker_that_has_joined_until_it_is_gone(tmp_pat
     with exclusive(run):
         write_text(run / ".workers" / "request.json", "{}")
         # A renewed claim of another host, or of a process of this one that has ended.
-        other = asdict(this_process(device=None, attempt=1, progress=0))
+        other = asdict(this_process(device=None, attempt=1, progress=0, steps=0))
         other |= {"process": 2**22 + 1} if is_gone else {"machine": "another"}
         (run / ".workers" / "worker-1").write_text(json.dumps(other))
     assert run.exists() != is_gone
@@ -88,7 +88,7 @@ def test_the_request_stays_for_a_worker_that_has_joined_until_it_is_gone(tmp_pat
 
 def test_claims_of_a_dead_sweep_go_with_the_folder_of_the_next_but_not_its_request(tmp_path):
     folder = RunClaims(tmp_path).folder
-    gone = json.dumps({**asdict(this_process(device=None, attempt=1, progress=0)), "process": 2**22 + 1})
+    gone = json.dumps({**asdict(this_process(device=None, attempt=1, progress=0, steps=0)), "process": 2**22 + 1})
     folder.mkdir()
     (folder / "sweep").write_text(gone)
     with exclusive(tmp_path):
