@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_iter  # torch has no public function for it
 
 from thinwire.model import language_model
 from thinwire.ops import segment_attention
-from thinwire.ops.block_attention import Blocks, attention_by_block, attention_by_block_backward, blocks_of
+from thinwire.ops.block_attention import AttentionBlocks, attention_by_block, attention_by_block_backward, blocks_of
 from thinwire.ops.gather import inverse_index_of
 from thinwire.ops.packing import Segments
 
@@ -105,7 +105,7 @@ _varlen.register_autograd(
 )
 
 
-def _blocks(k: Tensor, query_ends: Tensor, key_ends: Tensor) -> Blocks:
+def _blocks(k: Tensor, query_ends: Tensor, key_ends: Tensor) -> AttentionBlocks:
     """Cut packed sequences into blocks; their keys are gathered already."""
     own = Segments(
         query_ends=query_ends,
