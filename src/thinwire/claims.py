@@ -84,15 +84,18 @@ class Claim:
             os.utime(self._handle)
             self._renewed = now
 
-    def check(self) -> None:
+    def check(self, *, at_once: bool = False) -> None:
         """Check that this process still holds the claim, before it writes what belongs to it.
+
+        Args:
+            at_once: look at the file even if that was done within the last second.
 
         Raises:
             ClaimLostError: another process has taken it.
             StorageError: it could not be renewed for half of the time after which another may take it.
         """
         now = _clock()
-        if now - self._seen < _CHECK_SECONDS:
+        if now - self._seen < _CHECK_SECONDS and not at_once:
             return
         with writing(self.path):
             is_held = self._is_held()

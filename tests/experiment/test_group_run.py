@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from thinwire.claims import ClaimLostError
 from thinwire.config.auto import resolved
 from thinwire.config.experiment import ArmConfig, Experiment
 from thinwire.errors import StorageError
@@ -191,6 +192,30 @@ def test_the_arms_seconds_add_up_to_the_time_that_passed(folder, tmp_path):
     assert 0.5 * passed < sum(record.seconds_total for record in records) < passed
     for record in records:
         assert 0 < record.done.training.seconds < record.seconds_total < 0.5 * passed
+
+
+@pytest.mark.parametrize("is_taken", [True, False])
+def test_a_folder_that_the_new_owner_of_a_claim_has_moved_is_no_error_of_storage(
+    folder, tmp_path, monkeypatch, is_taken
+):
+    made = experiment(folder, controls={})
+    lm = load(made.model)
+    artifacts = ArtifactCache(made, lm, tmp_path / "codec", Display())
+    runs = [replace(run, config=resolved(run.config, "cpu")) for run in plan(made, ["baseline"], "none")]
+
+    def moved(*_):
+        if is_taken:
+            claim.path.write_text("another's")
+        (tmp_path / "baseline").rename(tmp_path / "aside")
+        raise StorageError("baseline/record.json cannot be written")
+
+    monkeypatch.setattr(group_run, "_run", moved)
+    with (
+        RunClaims(tmp_path).take("group") as claim,
+        pytest.raises(ClaimLostError if is_taken else StorageError),
+    ):
+        run_arms(make_runtime(made, lm, Display()), artifacts, runs, [tmp_path / "baseline"], tmp_path, claim)
+    assert not (tmp_path / "aside" / "record.json").exists()
 
 
 def test_the_record_of_another_worker_stays_and_the_second_result_is_dropped(folder, tmp_path, monkeypatch, caplog):

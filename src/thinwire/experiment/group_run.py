@@ -126,6 +126,8 @@ def run_arms(
                 check()
                 _run(runtime, artifacts, journals, sweep_folder)
         except (KeyboardInterrupt, StorageError) as error:
+            if isinstance(error, StorageError):
+                claim.check(at_once=True)  # who has taken the group has moved the folders that were written to
             for journal in journals:
                 journal.cancel(error)
             raise
