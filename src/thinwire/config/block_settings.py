@@ -62,6 +62,12 @@ class TextReconstructionConfig(Section):
     """Whether LoRA is trained with the encoder and goes on from there with the questions (``kept``), is trained with it
     and begins anew with the questions (``restarted``), or is left out until the questions (``absent``)."""
 
+    @property
+    def num_passages(self) -> int:
+        """``passages``, in which ``auto`` is already resolved."""
+        assert self.passages != "auto", "config.auto puts the number in"
+        return self.passages
+
     @model_validator(mode="after")
     def _enough_to_ask(self) -> Self:
         if self.requests > len(set(self.modes)) and FOR_PLACES.isdisjoint(self.modes):

@@ -47,8 +47,7 @@ class PreparedQuestions:
         if not arm.reconstructs_text:
             return 0
         own, train = arm.blocks.reconstruction, self.encoded.train
-        assert own.passages != "auto", "config.auto puts the number in"
-        return own.passages * own.requests * sum(question.num_tokens for question in train) // len(train)
+        return own.num_passages * own.requests * sum(question.num_tokens for question in train) // len(train)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -208,9 +208,7 @@ def _entry(
 
 
 def _passages(config: ArmConfig) -> int:
-    passages = config.blocks.reconstruction.passages if config.reconstructs_text else 0
-    assert passages != "auto", "resolved"
-    return passages
+    return config.blocks.reconstruction.num_passages if config.reconstructs_text else 0
 
 
 def _text_reconstruction(runs: Sequence[DryRunEntry]) -> list[str]:

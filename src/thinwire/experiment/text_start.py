@@ -74,8 +74,7 @@ def with_text_start(
     size = 1 if arm.blocks.reconstruction.kd_weight > 0 else embeddings.kind.size  # a teacher reads text
     longest, longest_held_out = longest_text(passages, size, room), longest_text(held_out, size, room)
     start = StartingPoint(content_hash(_key(runtime, inputs, passages, longest)))
-    assert arm.blocks.reconstruction.passages != "auto", "config.auto puts the number in"
-    num_measured = min(_MEASURED_PASSAGES, arm.blocks.reconstruction.passages)
+    num_measured = min(_MEASURED_PASSAGES, arm.blocks.reconstruction.num_passages)
     texts = [to_be_measured(held_out, one, longest_held_out) for one in held_out.prompts[:num_measured]]
     # Other held-out texts, as of changed data, do not change the weights.
     result = StartingPoint(content_hash([start.key, [(text.prompt_ids, text.answer_ids) for text in texts]]))
@@ -141,16 +140,17 @@ def _train(
 ) -> None:
     """Train the encoder of ``embeddings`` and LoRA in place, on texts of at most ``longest`` tokens."""
     lm, setting, config = runtime.lm, arm.training.micro_batch_tokens, arm.blocks.reconstruction
-    assert config.passages != "auto", "config.auto puts the number in"
     drawn = list(
-        draw_passages(passages, config.modes, config.passages, embeddings.kind.size, arm.seed, longest, config.requests)
+        draw_passages(
+            passages, config.modes, config.num_passages, embeddings.kind.size, arm.seed, longest, config.requests
+        )
     )
     _, visits, blocks = in_blocks([], drawn, embeddings.kind, len(embeddings.source))
     lengths = [len(visit.prompt_ids) + len(visit.answer_ids) for visit in visits]
     logger.info(
         "learning to write texts out of blocks of %d tokens: %d passages, %d requests, %d positions",
         embeddings.kind.size,
-        config.passages,
+        config.num_passages,
         len(visits),
         sum(lengths),
     )

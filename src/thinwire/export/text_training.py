@@ -28,10 +28,9 @@ def text_training_rows(config: ArmConfig, found: TextReconstruction | None, data
     if found is None:
         return []
     own = config.blocks.reconstruction
-    assert own.passages != "auto", "config.auto puts the number in"
     beside = f", {count(own.distractors, 'other paragraph')} beside each" if own.distractors else ""
-    passages = f"{count(own.passages, 'passage')} of the contexts of {data}{beside}"
-    requests = count(own.passages * own.requests, "request")
+    passages = f"{count(own.num_passages, 'passage')} of the contexts of {data}{beside}"
+    requests = count(own.num_passages * own.requests, "request")
     goals = "; ".join(f"{_ASKED[mode]} (`{mode}`)" for mode in dict.fromkeys(own.modes))
     encoder = f"trained at a peak rate of {own.encoder_lr:g}" if config.has_trained_input else "not trained"
     first, before = ("first, ", ", before the questions") if config.has_trainable else ("", "")
