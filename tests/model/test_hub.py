@@ -59,3 +59,9 @@ def test_a_model_that_is_partly_in_the_cache_is_refused(cached):
     assert not is_cached("some/model")
     with pytest.raises(UsageError, match=r"no weights in model\.safetensors"):
         load(ModelConfig(name="some/model", device="cpu"))
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "./folder", "a/b/c", "with space"])
+def test_a_name_that_is_no_folder_and_that_no_model_of_the_hub_can_have_is_refused(name):
+    with pytest.raises(UsageError, match=f"no model {name} on the Hugging Face hub and no such folder"):
+        is_cached(name)

@@ -23,7 +23,15 @@ DEFAULT_MODEL = "smollm2-135m"
 
 
 def is_cached(repo: str) -> bool:
-    """Return whether all weights of a Hugging Face model are in the local cache."""
+    """Return whether all weights of a Hugging Face model are in the local cache.
+
+    Raises:
+        UsageError: no model can have this name, as the path of a folder that is not there.
+    """
+    try:
+        validate_repo_id(repo)
+    except HFValidationError as error:
+        raise UsageError(load_error_message(repo, error)) from error
     if isinstance(try_to_load_from_cache(repo, WEIGHTS), str):
         return isinstance(try_to_load_from_cache(repo, "config.json"), str)
     index = try_to_load_from_cache(repo, INDEX)
