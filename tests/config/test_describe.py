@@ -1,8 +1,11 @@
 from pathlib import Path
 from typing import get_args, get_origin
 
-from thinwire.config.describe import setting_groups, settings_page
+import pytest
+
+from thinwire.config.describe import setting_groups, settings_below, settings_page
 from thinwire.config.experiment import Experiment
+from thinwire.errors import UsageError
 from thinwire.schema import Section
 
 PAGE = Path(__file__).parents[2] / "docs" / "guide" / "settings.md"
@@ -38,3 +41,14 @@ def test_types_limits_and_defaults_are_described_in_words():
 
 def test_no_setting_lacks_its_description():
     assert [s.path for group in setting_groups() for s in group.settings if not s.description] == []
+
+
+def test_the_settings_of_a_group_are_those_below_it():
+    paths = [setting.path for setting in settings_below("lora")]
+    assert {"lora.rank", "lora.alpha"} < set(paths)
+    assert all(path.startswith("lora.") for path in paths)
+    assert [setting.path for setting in settings_below("lora.rank")] == ["lora.rank"]
+    assert [setting.path for setting in settings_below("seed")] == ["seed"], "and not seeds"
+    assert len(settings_below()) == sum(len(group.settings) for group in setting_groups())
+    with pytest.raises(UsageError, match=r"is called 'lor'.*did you mean 'lora'"):
+        settings_below("lor")

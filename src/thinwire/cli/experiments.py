@@ -48,18 +48,22 @@ def init(
 
 @experiments_app.command(cls=Command)
 def settings(
+    path: Annotated[
+        str | None,
+        typer.Argument(help="A setting, or a group of them: blocks.reconstruction [default: all]."),
+    ] = None,
+    *,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/guide/settings.md.")] = False,
 ) -> None:
-    """List every setting of an experiment file, with its default and what it does."""
-    from thinwire.config.describe import setting_groups, settings_page
+    """List the settings of an experiment file, with their defaults and what they do."""
+    from thinwire.config.describe import settings_below, settings_page
 
     if markdown:
         typer.echo(settings_page(), nl=False)
         return
-    for group in setting_groups():
-        for setting in group.settings:
-            typer.echo(f"{setting.path} = {setting.default.strip('`')}  ({setting.values.replace('`', '')})")
-            typer.echo(f"    {setting.description.replace('`', '')}")
+    for setting in settings_below(path):
+        typer.echo(f"{setting.path} = {setting.default.strip('`')}  ({setting.values.replace('`', '')})")
+        typer.echo(f"    {setting.description.replace('`', '')}")
 
 
 @experiments_app.command(cls=Command)

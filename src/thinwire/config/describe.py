@@ -13,7 +13,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from thinwire.config.experiment import ArmConfig, Experiment
-from thinwire.schema import ByDevice, Section
+from thinwire.errors import UsageError
+from thinwire.schema import ByDevice, Section, nearest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,22 @@ def setting_groups() -> list[Group]:
     shared = [name for name in Experiment.model_fields if name not in ArmConfig.model_fields]
     top = [*_groups(ArmConfig, "", list(ArmConfig.model_fields)), *_groups(Experiment, "", shared)]
     return [group for group in top if group.settings]
+
+
+def settings_below(path: str | None = None) -> list[Setting]:
+    """Return the setting or the settings of the group ``path``, those of its groups included; all if it is None.
+
+    Raises:
+        UsageError: there is none.
+    """
+    groups = setting_groups()
+    known = [setting for group in groups for setting in group.settings]
+    found = [one for one in known if path is None or one.path == path or one.path.startswith(f"{path}.")]
+    if not found:
+        assert path is not None, "there are settings"
+        names = [name for name in (*(group.path for group in groups), *(one.path for one in known)) if name]
+        raise UsageError(f"no setting or group of settings is called {path!r}{nearest(path, names)}")
+    return found
 
 
 def settings_page() -> str:
