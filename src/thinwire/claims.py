@@ -30,7 +30,7 @@ from thinwire.claim_owners import (
     this_process,
 )
 from thinwire.errors import StorageError, ThinwireError
-from thinwire.files import make_folder, writing
+from thinwire.files import checking, make_folder, writing
 
 logger = logging.getLogger(__name__)
 
@@ -210,13 +210,31 @@ def _owned(path: Path, handle: int, owner: Owner) -> Claim:
 
 
 @contextmanager
-def waiting(path: Path, what: str) -> Iterator[Claim]:
-    """Hold the claim ``path`` during the block; wait for another process that holds it, and say so.
+def writing_while_held(claim: Claim) -> Iterator[None]:
+    """Change files in the block only as long as ``claim`` is held: what belongs to it is another process's otherwise.
+
+    Raises:
+        ClaimLostError: another process has taken it.
+        StorageError: a file cannot be written, and that is not because the other process has moved it.
+    """
+    try:
+        with checking(claim.check):
+            yield
+    except StorageError:
+        claim.check(at_once=True)
+        raise
+
+
+@contextmanager
+def waiting(path: Path, what: str) -> Iterator[None]:
+    """Hold the claim ``path`` during the block, which changes files only while it does; wait for another process that
+    holds it, and say so.
 
     Args:
         what: what is waited for, for the message: ``the starting adapter``.
 
     Raises:
+        ClaimLostError: another process has taken it during the block.
         StorageError: the file cannot be written.
         Interrupted: this process is to stop.
     """
@@ -229,8 +247,8 @@ def waiting(path: Path, what: str) -> Iterator[Claim]:
             logger.info("waiting for %s (%s)", what, seen.owner if seen and seen.owner else "another process")
             is_said = True
         time.sleep(0.1)
-    with claim:
-        yield claim
+    with claim, writing_while_held(claim):
+        yield
 
 
 def look(path: Path) -> Seen | None:

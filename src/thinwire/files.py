@@ -7,8 +7,9 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -70,12 +71,40 @@ def free_space(path: Path) -> int:
     return 0
 
 
+_check: ContextVar[Callable[[], None]] = ContextVar("check", default=lambda: None)
+
+
+@contextmanager
+def checking(check: Callable[[], None]) -> Iterator[None]:
+    """Call ``check``, which may raise, before any file or folder is created, changed or removed in the block, after
+    the checks of blocks around it.
+
+    It is called as late as can be: when the new content lies beside the file, or the file to append to is open. Who
+    removes the temporary files of a folder and replaces the files that are appended to, once ``check`` raises, keeps
+    out a process that was suspended at any moment.
+    """
+    around = _check.get()
+
+    def both() -> None:
+        around()
+        check()
+
+    token = _check.set(both)
+    try:
+        yield
+    finally:
+        _check.reset(token)
+
+
 def make_folder(path: Path) -> None:
     """Create a folder with its parents, if it is not there.
 
     Raises:
         StorageError: it cannot be created.
     """
+    if path.is_dir():
+        return
+    _check.get()()
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
 
@@ -103,6 +132,7 @@ def replacing(path: Path) -> Iterator[Path]:
             yield temporary
             temporary.chmod(0o644)
             sync(temporary)
+            _check.get()()
             temporary.replace(target)
             sync(target.parent)
         finally:
@@ -129,6 +159,7 @@ def creating(path: Path) -> Iterator[Path]:
             yield temporary
             temporary.chmod(0o644)
             sync(temporary)
+            _check.get()()
             is_there = not _linked(temporary, path)
             sync(path.parent)
         finally:
@@ -205,6 +236,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             for written in (*temporary.rglob("*"), temporary):
                 written.chmod((0o777 if written.is_dir() else 0o666) & ~taken)
                 sync(written)
+            _check.get()()
             temporary.rename(path)
             sync(path.parent)
         finally:
@@ -224,9 +256,22 @@ def remove_partial_files(folder: Path, pattern: str = "**/.*") -> None:
     Raises:
         StorageError: something cannot be removed.
     """
-    for path in [path for path in folder.glob(pattern) if is_partial(path)]:
+    found = [path for path in folder.glob(pattern) if is_partial(path)]
+    _check.get()()  # after they are listed: what another process begins to write from now on stays
+    for path in found:
         with writing(path):
             remove_whole(path)
+
+
+def move(path: Path, target: Path) -> None:
+    """Rename a file or folder.
+
+    Raises:
+        StorageError: it cannot be renamed.
+    """
+    _check.get()()
+    with writing(target):
+        path.replace(target)
 
 
 def remove_file(path: Path) -> None:
@@ -235,6 +280,7 @@ def remove_file(path: Path) -> None:
     Raises:
         StorageError: it cannot be removed.
     """
+    _check.get()()
     with writing(path):
         path.unlink(missing_ok=True)
 
@@ -299,6 +345,7 @@ def append_bytes(path: Path, data: bytes) -> None:
     """Append ``data`` to a file and flush it; ``append_jsonl`` says how it fails."""
     # Unbuffered: a buffer would be written once more when the file is closed, after an error too.
     with writing(path), path.open("ab", buffering=0) as file:
+        _check.get()()
         length = file.tell()
         try:
             while data:  # a disk that is nearly full takes a part

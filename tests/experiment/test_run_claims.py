@@ -8,6 +8,7 @@ import pytest
 
 from thinwire import interruption
 from thinwire.claim_owners import this_process
+from thinwire.claims import ClaimLostError
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.experiment import run_claims
 from thinwire.experiment.executors import peer
@@ -100,6 +101,20 @@ def test_claims_of_a_dead_sweep_go_with_the_folder_of_the_next_but_not_its_reque
     with exclusive(tmp_path):
         pass
     assert set(files(tmp_path)) == {"request.json"}
+
+
+def test_what_one_worker_does_alone_is_done_again_if_another_has_taken_its_claim_meanwhile(tmp_path, caplog):
+    claims, done = RunClaims(tmp_path), []
+
+    def act():
+        done.append(claims.is_held("finish"))
+        if len(done) == 1:
+            raise ClaimLostError("another process has taken finish")
+
+    claims.alone("finish", "another worker", act)
+    assert done == [True, True]
+    assert "has taken finish; doing it again" in caplog.text
+    assert not claims.is_held("finish")
 
 
 def test_a_program_that_handles_signals_itself_stops_at_its_next_check_and_is_told_how_to_go_on(tmp_path, monkeypatch):

@@ -74,10 +74,10 @@ def half_failed(folder, tmp_path, monkeypatch):
     """A sweep that has ended, in which r2 failed; returns its experiment and its folder."""
     made, run, real = experiment(folder, **ALONE), tmp_path / "run", group_run._run
 
-    def without_r2(runtime, artifacts, journals, sweep_folder):
+    def without_r2(runtime, artifacts, journals, *rest):
         if journals[0].name == "r2":
             raise RuntimeError("out of memory")
-        return real(runtime, artifacts, journals, sweep_folder)
+        return real(runtime, artifacts, journals, *rest)
 
     monkeypatch.setattr(group_run, "_run", without_r2)
     run_sweep(made, run)

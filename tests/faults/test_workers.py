@@ -1,5 +1,6 @@
 """Workers of two hosts that share a folder and go away at any moment: the results are those of one sweep."""
 
+import itertools
 import json
 import random
 import signal
@@ -7,7 +8,7 @@ import time
 
 import pytest
 
-from fault_runs import differences
+from fault_runs import KINDS, differences, spread
 from thinwire.config.load import load_experiment
 from thinwire.experiment.executors.peer import ask
 
@@ -15,6 +16,9 @@ pytestmark = pytest.mark.slow
 
 WAYS = {"one by one": (4, 20), "in a group": (2, 20)}
 """Workers killed at random moments, in the short form and in the long one."""
+
+SUSPENDED = (5, 60)
+"""Changes of files at which a worker is suspended, likewise."""
 
 EXPIRY = "3"
 """Seconds after which a worker on another host is taken to be gone."""
@@ -25,18 +29,20 @@ def asked(undisturbed, tmp_path):
     """Return a function that leaves a request for workers in a new folder; it returns the folder, and what an
     undisturbed sweep left."""
 
+    made = itertools.count()
+
     def make(way):
         file, expected, seconds, _ = undisturbed(way)
-        run = tmp_path / "run"
+        run = tmp_path / f"run-{next(made)}"
         ask(load_experiment(file, []), run, resume=False, controls="auto", num_workers=2)
         return run, expected, seconds
 
     return make
 
 
-def start(runs, run, host):
+def start(runs, run, host, **faults):
     """Start a worker on a host of that name, as far as claims can tell."""
-    return runs.start("work", run, THINWIRE_HOST=host, THINWIRE_CLAIM_SECONDS=EXPIRY)
+    return runs.start("work", run, THINWIRE_HOST=host, THINWIRE_CLAIM_SECONDS=EXPIRY, **faults)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -69,6 +75,27 @@ def test_a_worker_that_was_suspended_drops_what_another_one_has_taken(runs, aske
     assert (ended.code, ended.is_clean) == (0, True), ended.said
     assert "which this one had claimed; what was done here since is dropped" in ended.said
     assert differences(run, expected) == []
+
+
+def test_a_worker_suspended_at_any_change_of_a_file_leaves_nothing_behind(runs, asked, long_form):
+    whole, expected, _ = asked("in a group")
+    counted = start(runs, whole, "a", FAULT_FOLDER=str(whole), FAULT_KINDS=KINDS).wait()
+    calls = int(counted.last_line.removeprefix("calls: "))
+    fell_short, places = {}, spread(calls, SUSPENDED[long_form])
+    for place in places:
+        run, *_ = asked("in a group")
+        stop = {"FAULT_AT": str(place), "FAULT_ERRNO": "0", "FAULT_SIGNAL": str(int(signal.SIGSTOP))}
+        first = start(runs, run, "a", FAULT_FOLDER=str(run), FAULT_KINDS=KINDS, **stop)
+        while not first.is_stopped() and not first.has_ended():
+            time.sleep(0.01)
+        second = start(runs, run, "b").wait()
+        first.send(signal.SIGCONT)
+        ended = first.wait()
+        codes = [(worker.code, worker.is_clean) for worker in (second, ended)]
+        wrong = differences(run, expected)
+        if wrong or codes != [(0, True)] * 2:
+            fell_short[place] = wrong, second.said, ended.said
+    assert fell_short == {}, f"{len(fell_short)} of {len(places)}"
 
 
 def test_a_signal_stops_one_worker_and_the_other_goes_on_with_its_arms(runs, asked):

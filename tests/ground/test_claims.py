@@ -11,8 +11,9 @@ from dataclasses import asdict, replace
 import pytest
 
 from thinwire import claims
-from thinwire.claims import ClaimLostError, look, take, waiting
+from thinwire.claims import ClaimLostError, look, take, waiting, writing_while_held
 from thinwire.errors import StorageError, UsageError
+from thinwire.files import replacing, write_text
 
 
 @pytest.fixture
@@ -109,6 +110,30 @@ def test_a_claim_that_another_process_has_taken_is_lost(path, monkeypatch):
                 claim.check()
             other.check()
     assert look(path) is None, "the second owner's release removed its own claim"
+
+
+def test_files_are_written_only_while_the_claim_is_held(path, monkeypatch):
+    file = path.with_name("file")
+    now = claims._clock()
+    with pytest.raises(ClaimLostError), take(path) as claim, writing_while_held(claim):  # noqa: PT012
+        write_text(file, "its owner's")
+        path.rename(path.with_name("taken"))
+        monkeypatch.setattr(claims, "_clock", lambda: now + 2)
+        write_text(file, "late")
+    assert file.read_text() == "its owner's"
+
+
+def test_what_cannot_be_written_because_the_new_owner_has_moved_it_is_a_lost_claim(path):
+    def write(claim, is_lost):
+        with claim, writing_while_held(claim), replacing(path.parent / "arm" / "file"):
+            (path.parent / "arm").rename(path.parent / f"aside-{is_lost}")
+            if is_lost:
+                path.rename(path.with_name("taken"))
+
+    with pytest.raises(StorageError, match="ENOENT"):
+        write(take(path), is_lost=False)
+    with pytest.raises(ClaimLostError):
+        write(take(path), is_lost=True)
 
 
 def test_a_claim_that_was_lost_is_not_removed_by_its_first_owner(path):

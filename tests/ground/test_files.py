@@ -4,6 +4,7 @@ import os
 import random
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,14 @@ from hypothesis import strategies as st
 from thinwire.errors import StorageError, UsageError
 from thinwire.files import (
     append_jsonl,
+    checking,
     content_hash,
     create_json,
     file_hash,
     has_hard_links,
+    make_folder,
+    move,
+    remove_file,
     remove_partial_files,
     replacing,
     replacing_folder,
@@ -310,3 +315,73 @@ def test_a_written_folder_has_the_modes_of_the_umask_whatever_the_library_chose(
     found = {path.name: oct(path.stat().st_mode & 0o777) for path in (tmp_path / "checkpoint").rglob("*")}
     assert found == {"inner": "0o750", "private": "0o640", "weights": "0o640"}
     assert (tmp_path / "checkpoint").stat().st_mode & 0o777 == 0o750
+
+
+def write_folder(path):
+    with replacing_folder(path) as folder:
+        (folder / "part").write_text("new")
+
+
+CHANGES = {
+    "replaced": lambda path: write_text(path, "new"),
+    "created": lambda path: create_json(path.with_name("created.json"), 1),
+    "appended to": lambda path: append_jsonl(path, 1),
+    "removed": remove_file,
+    "moved": lambda path: move(path, path.with_name("moved")),
+    "a new folder": lambda path: make_folder(path.with_name("made")),
+    "a written folder": lambda path: write_folder(path.with_name("written")),
+}
+
+
+class RefusedError(Exception):
+    """A check's."""
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_check_that_raises_keeps_a_change_from_being_made(tmp_path, change):
+    path = tmp_path / "file.json"
+    path.write_text("old")
+
+    def refuse():
+        raise RefusedError
+
+    with pytest.raises(RefusedError), checking(refuse):
+        CHANGES[change](path)
+    assert {entry.name: entry.read_text() for entry in tmp_path.iterdir()} == {"file.json": "old"}
+    CHANGES[change](path)
+    assert {entry.name: entry.is_file() and entry.read_text() for entry in tmp_path.iterdir()} != {"file.json": "old"}
+
+
+def test_checks_of_blocks_around_come_first_and_end_with_their_blocks(tmp_path):
+    seen = []
+    with checking(lambda: seen.append("outer")):
+        with checking(lambda: seen.append("inner")):
+            write_text(tmp_path / "a", "")
+        write_text(tmp_path / "b", "")
+    write_text(tmp_path / "c", "")
+    assert seen == ["outer", "inner", "outer"]
+
+
+def test_a_process_that_was_suspended_at_its_check_changes_nothing_of_what_another_has_taken(tmp_path):
+    """Its temporary file is removed meanwhile, and the file that it appends to is replaced."""
+    report, lines = tmp_path / "report", tmp_path / "lines"
+    lines.write_text("1\n")
+
+    def overtaken():
+        (temporary,) = tmp_path.glob(".report.*")
+        temporary.unlink()
+
+    with pytest.raises(StorageError, match="ENOENT"), checking(overtaken):
+        write_text(report, "late")
+    left = tmp_path / ".report.12345678.other-1.partial"
+    left.touch()
+    begun = left.with_name(".report.87654321.other-1.partial")
+    with checking(begun.touch):
+        remove_partial_files(tmp_path)
+    assert [path.name for path in tmp_path.glob(".*")] == [begun.name], "what was begun since then stays"
+    other = tmp_path / "other"
+    other.write_text("2\n")
+    with checking(partial(other.replace, lines)):
+        append_jsonl(lines, "late")
+    assert lines.read_text() == "2\n"
+    assert not report.exists()

@@ -1,7 +1,7 @@
 """Sweeps of the tiny model as processes of their own that are killed, signalled, or whose writes fail.
 
 Starting Python and importing torch takes seconds, so one process imports everything and forks for each run. It is
-started with ``fault_shim.c``, which makes the Nth change of a file fail or the process die there.
+started with ``fault_shim.c``, which makes the Nth change of a file fail, or the process die or stop there.
 """
 
 import ctypes
@@ -114,6 +114,14 @@ class Started:
     def has_ended(self):
         self.runs.receive(0)
         return self.pid in self.runs.ended
+
+    def is_stopped(self):
+        """Whether it is suspended by SIGSTOP."""
+        try:
+            state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:  # it has ended
+            return False
+        return state == "T"
 
     def wait(self, seconds=120.0):
         """Wait for its end; a run that takes longer is killed, and that is an error."""

@@ -1,9 +1,10 @@
-/* Makes system calls that change files below a folder fail, or the process die there; loaded by LD_PRELOAD.
+/* Makes system calls that change files below a folder fail, or the process die or stop there; loaded by LD_PRELOAD.
 
    FAULT_FOLDER  the folder; calls elsewhere are not counted. Unset: nothing happens.
    FAULT_KINDS   names of the calls to count, separated by commas: open, write, rename, unlink, fsync, mkdir, truncate
    FAULT_AT      number of the call, from 1, at which it happens; 0 counts only
-   FAULT_ERRNO   the error that the call returns; 0 kills the process before the call
+   FAULT_ERRNO   the error that the call returns; 0 sends the process a signal before the call
+   FAULT_SIGNAL  number of that signal; unset: SIGKILL
    FAULT_LASTING 1: every later call of these kinds fails too
 */
 #define _GNU_SOURCE
@@ -19,7 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int ready, count, at, error, lasting;
+static int ready, count, at, error, signalled, lasting;
 static char folder[PATH_MAX], kinds[128];
 
 static int number(const char *name) {
@@ -33,18 +34,22 @@ void fault_reset(void) {
     value = getenv("FAULT_KINDS");
     snprintf(kinds, sizeof kinds, "%s", value ? value : "");
     at = number("FAULT_AT"), error = number("FAULT_ERRNO"), lasting = number("FAULT_LASTING");
+    signalled = getenv("FAULT_SIGNAL") ? number("FAULT_SIGNAL") : SIGKILL;
     count = 0, ready = 1;
 }
 
 int fault_count(void) { return count; }
 
-/* Returns whether the call is to fail; does not return if the process is to die. */
+/* Returns whether the call is to fail; if the process is to die, it does not return, and if it is to stop, later. */
 static int faulty(const char *kind, const char *path) {
     if (!ready) fault_reset();
     if (!folder[0] || !path || strncmp(path, folder, strlen(folder)) || !strstr(kinds, kind)) return 0;
     int now = __sync_add_and_fetch(&count, 1);
     if (!at || (lasting ? now < at : now != at)) return 0;
-    if (!error) kill(getpid(), SIGKILL);
+    if (!error) {
+        kill(getpid(), signalled);
+        return 0;
+    }
     errno = error;
     return 1;
 }

@@ -17,7 +17,16 @@ from thinwire.errors import StorageError
 from thinwire.experiment.plan import Planned
 from thinwire.experiment.resume import block_formulas
 from thinwire.experiment.resume_points import state_name
-from thinwire.files import append_jsonl, content_hash, remove_file, sync, write_jsonl, writing
+from thinwire.files import (
+    append_jsonl,
+    content_hash,
+    remove_file,
+    remove_partial_files,
+    sync,
+    write_bytes,
+    write_jsonl,
+    writing,
+)
 from thinwire.results.arm_record import (
     ArmRecord,
     ArmResults,
@@ -67,17 +76,14 @@ class ArmJournal:
         data: QuestionHashes,
         environment: Environment,
         resume_key: str,
-        check_claim: Callable[[], None],
         trackers: Trackers | None = None,
     ) -> None:
         """Write nothing yet.
 
         Args:
             resume_key: what must be the same to resume from the journal's resume points.
-            check_claim: called before a file is written; raises if another process has taken the arm.
             trackers: told of the start, each line of the diagnostics and the end.
         """
-        self.check_claim = check_claim
         self.planned, self.folder = planned, folder
         self.record: ArmRecord | None = None
         self.seconds = 0.0
@@ -102,6 +108,9 @@ class ArmJournal:
     def resume(self) -> TrainingState | None:
         """Return to the resume point of an earlier run, and drop everything written after it.
 
+        Its process may be about to write: to temporary files, which are removed, or to the end of the diagnostics,
+        which are replaced.
+
         Returns:
             The training state to resume from; None if there is none.
 
@@ -111,11 +120,13 @@ class ArmJournal:
         """
         if self.planned.resume_point is None:
             return None
+        remove_partial_files(self.folder)
         remove_file(self.folder / RECORD_FILE)  # the record of how the earlier run ended
         state, run = TrainingState.load(self.planned.resume_point.file)
         diagnostics = self.folder / DIAGNOSTICS_FILE
         with writing(diagnostics):
-            os.truncate(diagnostics, run.diagnostics_bytes)
+            kept = diagnostics.read_bytes()[: run.diagnostics_bytes]
+        write_bytes(diagnostics, kept)
         self.selections, self.seconds = list(run.selections), run.seconds
         self._started_at, self._resumed = run.started_at, run.runs
         self.text_reconstruction = run.text_reconstruction
@@ -148,7 +159,6 @@ class ArmJournal:
 
     def write_step(self, metrics: StepMetrics) -> None:
         """Append the metrics of an optimiser step to the diagnostics."""
-        self.check_claim()
         self._write_diagnostics({"event": "step", **metrics.as_dict()})
         self._bytes_after_step = self._diagnostics_bytes()
 
@@ -164,7 +174,6 @@ class ArmJournal:
         write_jsonl(self.folder / PREDICTIONS_FILE, predictions)
 
     def _write_evaluation(self, split: str, prefix: str, epoch: int, scores: Scores) -> None:
-        self.check_claim()
         task = TASKS[self.planned.config.task]
         line = {"event": "evaluation", "split": split, "epoch": epoch, "n": scores.n}
         line |= {f"{prefix}_{task.metric}": scores.score}
@@ -189,7 +198,6 @@ class ArmJournal:
         Raises:
             StorageError: it cannot be written.
         """
-        self.check_claim()
         if len(self.selections) == state.epoch:  # else the epoch is being scored, and will be scored anew
             self._bytes_after_step = self._diagnostics_bytes()
         if self._bytes_after_step:
@@ -245,7 +253,6 @@ class ArmJournal:
                 self._end("cancelled", str(error) or "interrupted")
 
     def _end(self, status: Status, error: str | None, results: ArmResults | None = None) -> None:
-        self.check_claim()
         config = self.planned.config.identity()
         record = ArmRecord(
             name=self.planned.name,

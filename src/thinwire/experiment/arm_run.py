@@ -87,7 +87,6 @@ class ArmRun:
         if training:
             self.journal.seconds += training.seconds
         if is_saved(self.config):
-            self.journal.check_claim()
             save_checkpoint(self.journal.folder / CHECKPOINT_FOLDER, inputs.embeddings, self._lora, self._number)
         exact = f", EM {100 * scores.exact_match:.1f}" if self._task.shows_exact_match else ""
         self.journal.log("info", "%s: test %s %.1f%s", name, self._task.label, 100 * scores.score, exact)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from thinwire.experiment.plan import Planned
 from thinwire.experiment.run_claims import WORKERS_FOLDER
-from thinwire.files import content_hash, make_folder, writing
+from thinwire.files import content_hash, make_folder, move
 from thinwire.results.record import Record, read_record, write_record
 
 _QUEUE_FILE = "groups.json"
@@ -35,6 +35,10 @@ class GroupQueue(Record):
         by_name = {run.name: run for run in runs}
         groups = ([by_name[name] for name in names if name in by_name] for names in self.groups)
         return [group for group in groups if group]
+
+    def claim(self, run: Planned) -> str:
+        """Return the name of the claim on the group of ``run``: of all arms of it, also of those that have ended."""
+        return next(claim_name(names) for names in self.groups if run.name in names)
 
 
 def write_queue(run: Path, queue: GroupQueue) -> None:
@@ -74,11 +78,10 @@ def begin_session(run: Path) -> None:
     """
     path = run / WORKERS_FOLDER / _QUEUE_FILE
     if os.path.lexists(path):
-        with writing(path):
-            path.replace(path.with_name(_EARLIER_FILE))
+        move(path, path.with_name(_EARLIER_FILE))
 
 
 def claim_name(group: Sequence[Planned] | Sequence[str]) -> str:
-    """Return the name of the claim on a group: that of its resume points' manifest."""
+    """Return the name of the claim on a group."""
     names = sorted(one if isinstance(one, str) else one.name for one in group)
     return f"group-{content_hash(names)[:12]}"

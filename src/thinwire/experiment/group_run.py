@@ -27,13 +27,13 @@ from thinwire.experiment.resume_points import commit, committed
 from thinwire.experiment.runtime import Runtime
 from thinwire.experiment.text_progress import write_text_progress
 from thinwire.experiment.text_start import with_text_start
-from thinwire.files import make_folder, remove_file, writing
+from thinwire.files import make_folder, writing
 from thinwire.model.compile import compiled_layers
 from thinwire.model.lora import StackedLora, attached
 from thinwire.model.lora_modules import adapted_modules
 from thinwire.model.memory import training_micro_batch_tokens
 from thinwire.ops.threads import computing_with
-from thinwire.results.arm_record import ArmRecord, TrainingResult, has_arm_record
+from thinwire.results.arm_record import ArmRecord, TrainingResult
 from thinwire.results.layout import arm_folder
 from thinwire.results.provenance import environment
 from thinwire.training.autotune import is_tried
@@ -116,15 +116,13 @@ def run_arms(
     """
     with ExitStack() as logs:
         for run, folder in zip(runs, folders, strict=True):
-            assert run.resume_point or not folder.exists(), "what was not resumed from has been set aside"
             make_folder(folder)
             logs.enter_context(_logging_to(folder, run.name))
-        made = partial(_journal, runtime, artifacts, claim)
-        journals = [made(run, folder) for run, folder in zip(runs, folders, strict=True)]
+        journals = [_journal(runtime, artifacts, run, folder) for run, folder in zip(runs, folders, strict=True)]
         try:
             with deterministic_kernels(), _failing(journals):
                 check()
-                _run(runtime, artifacts, journals, sweep_folder)
+                _run(runtime, artifacts, journals, sweep_folder, claim)
         except (KeyboardInterrupt, StorageError) as error:
             if isinstance(error, StorageError):
                 claim.check(at_once=True)  # who has taken the group has moved the folders that were written to
@@ -134,7 +132,7 @@ def run_arms(
     return [journal.record for journal in journals if journal.record is not None]
 
 
-def _journal(runtime: Runtime, artifacts: ArtifactCache, claim: Claim, run: Planned, folder: Path) -> ArmJournal:
+def _journal(runtime: Runtime, artifacts: ArtifactCache, run: Planned, folder: Path) -> ArmJournal:
     data = artifacts.questions(run.config).encoded.hashes
     return ArmJournal(
         run,
@@ -143,18 +141,19 @@ def _journal(runtime: Runtime, artifacts: ArtifactCache, claim: Claim, run: Plan
         data=data,
         environment=environment(runtime.lm.device),
         resume_key=resume_key(run.config, data, runtime.lm),
-        check_claim=claim.check,
         trackers=runtime.trackers,
     )
 
 
-def _run(runtime: Runtime, artifacts: ArtifactCache, journals: Sequence[ArmJournal], sweep_folder: Path) -> None:
+def _run(
+    runtime: Runtime, artifacts: ArtifactCache, journals: Sequence[ArmJournal], sweep_folder: Path, claim: Claim
+) -> None:
     states = [journal.resume() for journal in journals]
     for journal in journals:
         journal.report_start()
     # A resumed training goes on with as many threads, or sums would be rounded differently.
     with computing_with(next((state.cpu_threads for state in states if state), None)):
-        _run_from(runtime, artifacts, journals, states, sweep_folder)
+        _run_from(runtime, artifacts, journals, states, sweep_folder, claim)
 
 
 def _run_from(
@@ -163,6 +162,7 @@ def _run_from(
     journals: Sequence[ArmJournal],
     states: Sequence[TrainingState | None],
     sweep_folder: Path,
+    claim: Claim,
 ) -> None:
     ready = _prepared(runtime, artifacts, journals, states, sweep_folder)
     if not ready:
@@ -175,7 +175,7 @@ def _run_from(
         arms = [ArmRun(runtime, journal, inputs, lora, n) for n, (journal, inputs, _) in enumerate(ready)]
         results: list[TrainingResult | ThinwireError | None]
         if configs[0].has_trainable:
-            results = [*_train(runtime, arms, [state for _, _, state in ready], lora, sweep_folder)]
+            results = [*_train(runtime, arms, [state for _, _, state in ready], lora, sweep_folder, claim)]
         else:
             (untrained,) = arms
             untrained.select(0)
@@ -225,11 +225,7 @@ def _started(
     if state is not None and journal.text_reconstruction is not None:
         return replace(inputs, text_reconstruction=journal.text_reconstruction)
 
-    def on_keeping(step: int) -> None:
-        journal.check_claim()
-        write_text_progress(sweep_folder, journal.name, step)
-
-    inputs = with_text_start(runtime, artifacts, inputs, on_keeping)
+    inputs = with_text_start(runtime, artifacts, inputs, partial(write_text_progress, sweep_folder, journal.name))
     journal.text_reconstruction = inputs.text_reconstruction
     return inputs
 
@@ -259,6 +255,7 @@ def _train(
     states: Sequence[TrainingState | None],
     lora: StackedLora | None,
     sweep_folder: Path,
+    claim: Claim,
 ) -> list[TrainingResult | ThinwireError]:
     lm, first, questions = runtime.lm, arms[0].config, arms[0].inputs.questions
     teachers = [arm.inputs.teacher for arm in arms if arm.inputs.teacher is not None]
@@ -274,18 +271,8 @@ def _train(
     compilation = compiled_layers(lm, epochs_left and runtime.compile_layers, num_tokens)
 
     def save_states(states: Iterable[tuple[int, TrainingState]]) -> None:
-        written: dict[str, Path] = {}
-        try:
-            for number, state in states:
-                journal = arms[number].journal
-                written[journal.name] = journal.write_state(state)
-                journal.check_claim()
-        except ClaimLostError:
-            for file in written.values():
-                if has_arm_record(file.parent):  # else it may be that of the arm's new worker
-                    remove_file(file)
-            raise
-        commit(sweep_folder, written)
+        written = {arms[number].journal.name: arms[number].journal.write_state(state) for number, state in states}
+        commit(sweep_folder, claim.path.name, written)
 
     with runtime.display.task(label, before=steps_done) as task, compilation as compiled:
         setting = first.training.micro_batch_tokens

@@ -20,7 +20,7 @@ from thinwire.errors import ThinwireError, UsageError
 from thinwire.experiment.plan import Planned, ResumePoint
 from thinwire.experiment.resume_points import Committed
 from thinwire.experiment.run_claims import WORKERS_FOLDER
-from thinwire.files import content_hash, make_folder, remove_file, writing
+from thinwire.files import content_hash, make_folder, move, remove_file
 from thinwire.model.language_model import LanguageModel
 from thinwire.output_path import check_output_folder
 from thinwire.partial_files import is_partial
@@ -215,6 +215,5 @@ def set_aside(folder: Path, attic: Path) -> None:
     while (target := attic / f"{folder.name}-{number}").exists():
         number += 1
     make_folder(attic)
-    with writing(target):
-        folder.rename(target)
+    move(folder, target)
     logger.info("moved what the unfinished %s left to %s", folder.name, target)

@@ -2,7 +2,8 @@
 
 The states of a group are several files. New ones are written beside the old ones, then a manifest that names them,
 atomically, and only then are the old ones removed. A process that is killed in between leaves either the old manifest
-with the old states or the new one with the new states.
+with the old states or the new one with the new states; one that another has taken the group from, as while it was
+suspended, changes nothing (``files.checking``).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from thinwire.errors import ThinwireError
-from thinwire.files import content_hash, remove_file, write_json
+from thinwire.files import content_hash, remove_file, remove_partial_files, write_json
 from thinwire.reading import read_json
 from thinwire.results.layout import BATCHES_FILE, STATE_FILES
 from thinwire.training.state import Position
@@ -49,19 +50,31 @@ def state_name(position: Position) -> str:
     return f"unfinished-{position.epoch}-{position.step}.safetensors"
 
 
-def commit(sweep_folder: Path, states: Mapping[str, Path]) -> None:
+def commit(sweep_folder: Path, claim: str, states: Mapping[str, Path]) -> None:
     """Make ``states``, files by the name of the arm, the resume points of a group, and remove its earlier ones.
+
+    Args:
+        claim: name of the claim by which the arms are this process's.
 
     Raises:
         StorageError: a file cannot be written or removed.
     """
-    manifest = sweep_folder / f".resume-{content_hash(sorted(states))[:12]}.json"
+    manifest = sweep_folder / f".resume-{claim}-{content_hash(sorted(states))[:12]}.json"
     entries = {name: file.relative_to(sweep_folder).as_posix() for name, file in states.items()}
     write_json(manifest, {"states": entries})
     for file in states.values():
         for other in file.parent.glob(STATE_FILES):
             if other != file:
                 remove_file(other)
+
+
+def remove_uncommitted(sweep_folder: Path, claim: str) -> None:
+    """Remove manifests that an earlier owner of ``claim`` has not written whole, so that it no longer can.
+
+    Raises:
+        StorageError: a file cannot be removed.
+    """
+    remove_partial_files(sweep_folder, f"..resume-{claim}-*")
 
 
 def committed(sweep_folder: Path) -> dict[str, Committed]:

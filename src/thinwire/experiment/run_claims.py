@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from thinwire import claims, interruption
-from thinwire.claims import Claim, Seen
+from thinwire.claims import Claim, ClaimLostError, Seen
 from thinwire.errors import StorageError, ThinwireError, UsageError
 from thinwire.files import make_folder, remove_file, write_text
 from thinwire.reading import read_text
+
+logger = logging.getLogger(__name__)
 
 WORKERS_FOLDER = ".workers"
 """In the run's folder. It holds what workers need of each other, and no result."""
@@ -53,9 +56,23 @@ class RunClaims:
         make_folder(self.folder)
         return claims.take(self.folder / name, device=self._device, progress=progress, steps=steps)
 
-    def waiting(self, name: str, what: str) -> AbstractContextManager[Claim]:
-        """Hold the claim ``name`` during a block, and wait for another worker that has it (``claims.waiting``)."""
-        return claims.waiting(self.folder / name, what)
+    def alone(self, name: str, what: str, act: Callable[[], None]) -> None:
+        """Do what one worker at a time does: hold the claim ``name`` meanwhile, and wait for another that has it.
+
+        Args:
+            what: what is waited for, for the message.
+            act: called again if another worker has taken the claim meanwhile, as from a process that was suspended.
+
+        Raises:
+            StorageError: a file cannot be written.
+            Interrupted: this process is to stop.
+        """
+        while True:
+            try:
+                with claims.waiting(self.folder / name, what):
+                    return act()
+            except ClaimLostError as error:
+                logger.warning("%s; doing it again", error)
 
     def ask_to_stop(self) -> None:
         """Ask all workers, also those that have not begun, to stop after their optimiser step.

@@ -144,8 +144,9 @@ def join_sweep(
                 request, folder, planned, splits, display or Display(), memory_share=memory_share, trackers=trackers
             )
         if request.session is None and is_complete(folder):
-            with RunClaims(folder).waiting("finish", "another worker, which writes the reports"):
-                _report(folder, trackers)
+            RunClaims(folder).alone(
+                "finish", "another worker, which writes the reports", partial(_report, folder, trackers)
+            )
     return records
 
 

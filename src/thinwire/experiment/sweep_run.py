@@ -7,10 +7,13 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import torch
+
 from thinwire import interruption
-from thinwire.claims import Claim
+from thinwire.claims import Claim, writing_while_held
 from thinwire.config.auto import resolved
 from thinwire.data.splits import Splits
 from thinwire.errors import ThinwireError, UsageError
@@ -23,7 +26,7 @@ from thinwire.experiment.group_run import run_group
 from thinwire.experiment.plan import Planned
 from thinwire.experiment.request import SweepRequest
 from thinwire.experiment.resume import finished_record, with_resume_point
-from thinwire.experiment.resume_points import committed, remove_superseded
+from thinwire.experiment.resume_points import committed, remove_superseded, remove_uncommitted
 from thinwire.experiment.run_claims import RunClaims
 from thinwire.experiment.runtime import make_runtime
 from thinwire.experiment.scheduling import (
@@ -91,6 +94,7 @@ class SweepRun:
         self._runs: list[Planned] = []
         self._done: dict[str, ArmRecord] = {}
         self._groups: list[list[Planned]] = []
+        self._queue: GroupQueue | None = None
         self._num_processes = 1
 
     @property
@@ -115,10 +119,9 @@ class SweepRun:
             while (queue := read_queue(self._folder)) is None or queue.choices != choices:
                 interruption.check()
                 time.sleep(_POLL_SECONDS)
-            self._groups = queue.of([run for run in self._runs if run.name not in self._done])
+            self._queue, self._groups = queue, queue.of([run for run in self._runs if run.name not in self._done])
             return
-        with self._claims.waiting(_BEGIN, "another worker, which prepares the run"):
-            self._begin(self._choose(planned))
+        self._claims.alone(_BEGIN, "another worker, which prepares the run", lambda: self._begin(self._choose(planned)))
 
     def _choose(self, planned: Sequence[Planned]) -> str:
         """Resolve the settings of the runs and find those that are done; returns the hash of what a search has
@@ -146,11 +149,12 @@ class SweepRun:
         if not is_prepared:
             points = committed(self._folder)
             left = [with_resume_point(run, self._folder, self._data(run), lm, points) for run in left]
-            queue = read_earlier_queue(self._folder)
-            self._groups = choose_groups(left, most, choices, queue)
+            self._groups = choose_groups(left, most, choices, read_earlier_queue(self._folder))
         else:
-            assert queue is not None, "prepared"
-            self._groups = queue.of(left)
+            assert before is not None, "prepared"
+            assert queue is not None, "likewise"
+            _check_device(before, lm.device)
+            self._queue, self._groups = queue, queue.of(left)
         if num_workers > 1:
             self._groups = longest_first(self._groups, self._tokens)
         self._num_processes = num_workers
@@ -184,14 +188,12 @@ class SweepRun:
         write_experiment_file(self._folder, experiment.model_dump(mode="json"))
         write_header(self._folder, self._header(before))
         write_bytes(self._folder / "compare_results.py", Path(compare.__file__).read_bytes())
-        write_queue(
-            self._folder,
-            GroupQueue(
-                choices=choices,
-                group_size=most,
-                groups=tuple(tuple(run.name for run in together) for together in self._groups),
-            ),
+        self._queue = GroupQueue(
+            choices=choices,
+            group_size=most,
+            groups=tuple(tuple(run.name for run in together) for together in self._groups),
         )
+        write_queue(self._folder, self._queue)
 
     def run(self, title: str) -> list[ArmRecord]:
         """Run what is not done, and write the summary after every group.
@@ -216,15 +218,14 @@ class SweepRun:
                 if not self._is_helper:  # after every group, so that an unfinished sweep has a summary too
                     write_text(self._folder / SUMMARY_FILE, summary_text(self._folder))
         if not self._is_helper:
-            with self._claims.waiting("finish", "another worker, which finishes the run"):
-                self._finish(records)
+            self._claims.alone("finish", "another worker, which finishes the run", partial(self._finish, records))
         folders = [arm_folder(self._folder, run.name, run.kind) for run in self._runs]
         return [records.get(own.name) or read_arm_record(own) for own in folders]
 
     def _finish(self, records: Mapping[str, ArmRecord]) -> None:
+        write_text(self._folder / SUMMARY_FILE, summary_text(self._folder))  # over that of a worker that was suspended
         header = read_header(self._folder)
         if header.finished_at is None:
-            write_text(self._folder / SUMMARY_FILE, summary_text(self._folder))
             self._remove_superseded(records)
             write_header(self._folder, header.model_copy(update={"finished_at": now()}))
 
@@ -238,6 +239,7 @@ class SweepRun:
             self._groups,
             self._claims,
             self._run_claimed,
+            claim_of=self._claim_of,
             has_ended=self._has_ended,
             progress=self._progress,
             check=workers.check if workers else lambda: None,
@@ -245,16 +247,27 @@ class SweepRun:
             longest_pause=LEAST_PAUSE if workers or self._is_helper else LONGEST_PAUSE,
         )
 
+    def _claim_of(self, run: Planned) -> str:
+        assert self._queue is not None, "begun"
+        return self._queue.claim(run)
+
     def _run_claimed(self, together: Sequence[Planned], claim: Claim) -> None:
-        """Run a group that this process has claimed: from the resume points that are there now."""
+        """Run a group that this process has claimed: from the resume points that are there now.
+
+        Raises:
+            ClaimLostError: another process has taken it.
+            StorageError: a file cannot be written.
+        """
         for run in together:  # network file systems look anew at a folder that is listed
             with suppress(FileNotFoundError):
                 list(arm_folder(self._folder, run.name, run.kind).iterdir())
         together = [run for run in together if not self._has_ended(run)]
         points, lm = committed(self._folder), self._runtime.lm
         runs = [with_resume_point(run, self._folder, self._data(run), lm, points) for run in together]
-        for part in group(runs, len(runs)):  # more than one if some of them cannot be resumed
-            run_group(self._runtime, self._artifacts, part, self._folder, claim)
+        with writing_while_held(claim):
+            remove_uncommitted(self._folder, claim.path.name)
+            for part in group(runs, len(runs)):  # more than one if some of them cannot be resumed
+                run_group(self._runtime, self._artifacts, part, self._folder, claim)
 
     def _has_ended(self, run: Planned) -> bool:
         """Return whether a run is done or has failed; one that was interrupted goes on."""
@@ -322,4 +335,14 @@ class SweepRun:
             environment=environment(lm.device),
             started_at=before.started_at if before else now(),
             finished_at=None,
+        )
+
+
+def _check_device(header: SweepHeader, device: torch.device) -> None:
+    """Refuse to join workers that use GPUs on a CPU, or the reverse: arms would be rounded differently, and be tested
+    on other questions by ``evaluation.samples=auto``."""
+    if (header.environment.device == "cpu") != (device.type == "cpu"):
+        raise UsageError(
+            f"the run was begun on {header.environment.device}, and this worker would use {device.type}: start it on a "
+            "host that has the same kind of device"
         )

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from thinwire import interruption
 from thinwire.claims import Claim, ClaimLostError
-from thinwire.experiment.group_queue import claim_name
 from thinwire.experiment.plan import Planned
 from thinwire.experiment.run_claims import RunClaims
 
@@ -34,6 +33,7 @@ def work(
     claims: RunClaims,
     run: Callable[[Sequence[Planned], Claim], None],
     *,
+    claim_of: Callable[[Planned], str],
     has_ended: Callable[[Planned], bool],
     progress: Callable[[Sequence[Planned]], GroupProgress],
     check: Callable[[], None] = lambda: None,
@@ -46,6 +46,7 @@ def work(
 
     Args:
         run: runs a group that this process has claimed.
+        claim_of: returns the name of the claim on an arm's group.
         has_ended: whether an arm is done or has failed.
         progress: what is done of a group (``Owner.attempt`` and ``Owner.steps``).
         check: called again and again; may raise.
@@ -59,14 +60,14 @@ def work(
     while waiting:
         interruption.check()
         # A group whose arms have all failed together is run again one by one, by the worker that holds it.
-        if ended := [one for one in waiting if all(map(has_ended, one)) and not claims.is_held(claim_name(one))]:
+        if ended := [one for one in waiting if all(map(has_ended, one)) and not claims.is_held(claim_of(one[0]))]:
             pause = LEAST_PAUSE
             for group in ended:
                 waiting.remove(group)
                 yield group
             continue
         check()
-        if takes_part and _run_one(waiting, claims, run, has_ended, progress):
+        if takes_part and _run_one(waiting, claims, run, claim_of, has_ended, progress):
             continue
         if takes_part and not is_said:
             logger.info("nothing is left to begin; waiting for %d groups that other workers run", len(waiting))
@@ -79,12 +80,13 @@ def _run_one(
     waiting: Sequence[Sequence[Planned]],
     claims: RunClaims,
     run: Callable[[Sequence[Planned], Claim], None],
+    claim_of: Callable[[Planned], str],
     has_ended: Callable[[Planned], bool],
     progress: Callable[[Sequence[Planned]], GroupProgress],
 ) -> bool:
     """Run the first group that can be claimed; returns whether there was one."""
     for group in waiting:
-        claim = claims.take(claim_name(group), *progress(group))
+        claim = claims.take(claim_of(group[0]), *progress(group))
         if claim is not None:
             with claim:
                 if left := [arm for arm in group if not has_ended(arm)]:
