@@ -199,6 +199,23 @@ def test_report_into_a_file_that_is_missing_or_broken_is_a_mistake(run, tmp_path
     assert broken.read_text() == BEGIN.format(name="phase1a_lora_sweep")
 
 
+@pytest.mark.parametrize("name", ["sweep.json", "experiment.yaml", "report.md", "sweep_summary.txt"])
+@pytest.mark.parametrize("command", ["report", "publish"])
+def test_no_section_is_put_into_a_file_of_the_sweep(command, name, reported, thinwire):
+    (reported / "experiment.yaml").write_text("name: mine\n")
+    before = (reported / name).read_bytes()
+    assert "name a" in one_line(*thinwire(command, reported, "--into", reported / name))
+    assert (reported / name).read_bytes() == before
+
+
+def test_no_section_is_put_into_a_sweep_record(run, tmp_path, thinwire):
+    record = tmp_path / "record.json"
+    assert thinwire("publish", run, "--record", record)[0] == 0
+    before = record.read_bytes()
+    assert "name a .md file" in one_line(*thinwire("publish", record, "--into", record))
+    assert record.read_bytes() == before
+
+
 def test_best_of_a_header_that_lacks_its_entries_is_an_error_in_one_line(run, thinwire):
     (run / "sweep.json").write_text("{}")
     code, out, err = thinwire("best", run)
