@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import numbers
 import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping
@@ -72,8 +73,14 @@ def build(cls: type[AnySection], data: Mapping[str, Any], where: str) -> AnySect
 
 
 def _as_json(value: object) -> Any:
-    assert isinstance(value, Section), f"settings hold no {type(value).__name__}"
-    return value.model_dump(mode="json")
+    """Write a value that a program set and JSON does not know: a group, or a number of NumPy's types."""
+    if isinstance(value, Section):
+        return value.model_dump(mode="json")
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    raise UsageError(f"{shown(value)} is no value of a setting; give a number, a text, true or false, or a list")
 
 
 def _path(item: Any, where: str) -> str:

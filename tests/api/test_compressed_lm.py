@@ -58,6 +58,12 @@ def test_by_default_texts_are_messages_in_the_chat_template(compressed):
         ("hi", {}, "a list of texts is expected"),
         ([""], {"chat": False}, "a text is empty"),
         (["hi"], {"max_new_tokens": 0}, "expected 1 or more"),
+        (["hi"], {"max_new_tokens": "4"}, "'4', expected 1 or more, a whole number"),
+        (["hi"], {"max_new_tokens": 2.5}, "2.5, expected 1 or more, a whole number"),
+        (["hi"], {"max_new_tokens": 10**6}, "ask for fewer tokens"),
+        (None, {}, "got None"),
+        (["hi", 3], {}, "got 3 as text 1"),
+        ([("a", "b")], {}, r"got \('a', 'b'\) as text 0"),
     ],
 )
 def test_texts_that_cannot_be_continued_are_refused(texts, options, message, compressed):
@@ -68,3 +74,30 @@ def test_texts_that_cannot_be_continued_are_refused(texts, options, message, com
 def test_a_sweep_is_no_arm(finished):
     with pytest.raises(UsageError, match="is a sweep's folder; name one of its arms"):
         CompressedLM.from_run(finished.folder)
+
+
+@pytest.mark.parametrize(
+    ("questions", "message"),
+    [
+        ("When?", r"got 'When\?'"),
+        (None, "got None"),
+        (("Ada wrote it.", "When?"), "got 'Ada wrote it.' as question 0"),
+        ([("Ada wrote it.", "When?"), ("a", "b", "c")], "as question 1"),
+        ([(None, "When?")], r"got \(None, 'When\?'\) as question 0"),
+        ([{"context": "a", "question": "b"}], "as question 0"),
+    ],
+)
+def test_questions_that_are_no_pairs_of_texts_are_refused(questions, message, compressed):
+    for ask in (compressed.answer, compressed.embed_questions):
+        with pytest.raises(UsageError, match=f"a list of pairs of texts is expected.*{message}"):
+            ask(questions)
+
+
+def test_no_questions_and_no_texts_have_no_answers(compressed):
+    assert compressed.answer([]) == compressed.embed_questions([]) == compressed.generate([]) == []
+
+
+@pytest.mark.parametrize("arm", [None, 3, ""])
+def test_what_is_no_path_is_no_arm(arm):
+    with pytest.raises(UsageError, match=r"the path of the arm's folder is empty|the arm's folder is a path"):
+        CompressedLM.from_run(arm)

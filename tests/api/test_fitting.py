@@ -2,6 +2,7 @@
 
 import doctest
 
+import numpy as np
 import pytest
 import torch
 
@@ -63,8 +64,23 @@ def test_each_kind_fits_the_weights_of_an_embedding_layer(kind):
         (MATRIX * torch.inf, {}, "NaN or infinity"),
         (MATRIX, {"counts": torch.full((40,), torch.inf)}, "finite numbers"),
         (MATRIX, {"compress_dim": 9}, "compress_dim is 9"),
+        (None, {}, "an embedding matrix: a tensor, an array or lists of numbers expected, got None"),
+        ([[1.0, 2.0], [3.0]], {}, "lists of numbers expected"),
+        (torch.nn.Embedding(4, 2), {}, r"lists of numbers expected, got Embedding\(4, 2\)"),
+        (MATRIX.to("meta"), {}, "in a dense tensor expected"),
+        (MATRIX.to_sparse(), {}, "in a dense tensor expected"),
+        (MATRIX[:0], {}, r"empty: its shape is \[0, 8\]"),
+        (MATRIX[:, :0], {}, r"empty: its shape is \[40, 0\]"),
+        (MATRIX, {"counts": "pca"}, "counts: .* got 'pca'"),
+        (MATRIX, {"counts": torch.ones(40, dtype=torch.complex64)}, "counts: real numbers"),
+        (MATRIX, {"ratio": torch.tensor(4)}, r"tensor\(4\) is no value of a setting"),
     ],
 )
 def test_what_cannot_be_fitted_is_refused(matrix, options, message):
     with pytest.raises(UsageError, match=message):
         fit_codec(matrix, **options)
+
+
+def test_numbers_of_numpy_are_settings():
+    assert fit_codec(MATRIX, ratio=np.float32(4)).encode(MATRIX).shape == (40, 2)
+    assert fit_codec(MATRIX, compress_dim=np.int64(3)).encode(MATRIX).shape == (40, 3)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from thinwire.api import Run, load_experiment
+from thinwire.api import Run, load_experiment, run
 from thinwire.errors import UsageError
 from thinwire.report.compare import load_rows
 from tiny_sweeps import lines
@@ -62,3 +62,51 @@ def test_an_experiment_is_changed_by_dotted_settings(tmp_path):
     assert made.model.compile is False
     with pytest.raises(UsageError, match=r"data\.sample"):
         load_experiment(file, {"data.sample": 9})
+
+
+@pytest.mark.parametrize(
+    ("path", "settings", "message"),
+    [
+        (None, {}, "the experiment file is a path, as a text or a Path, got None"),
+        (b"best", {}, "got b'best'"),
+        ("", {}, "the path of the experiment file is empty"),
+        ("best", "data.samples=3", "settings are values by their dotted paths"),
+        ("best", ["data.samples=3"], "settings are values by their dotted paths"),
+        ("best", {3: 3}, "settings are values by their dotted paths"),
+        ("best", {"data.samples": object()}, "is no value of a setting"),
+    ],
+)
+def test_what_is_no_path_or_no_settings_is_refused(path, settings, message):
+    with pytest.raises(UsageError, match=message):
+        load_experiment(path, settings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"experiment": "best"}, "an experiment is expected, as load_experiment returns it, got 'best'"),
+        ({"folder": 5}, "the output folder is a path, as a text or a Path, got 5"),
+        ({"folder": ""}, "the path of the output folder is empty"),
+        ({"only": "baseline"}, r"only takes a list of names, such as \['baseline'\], got 'baseline'"),
+        ({"only": [3]}, "only takes a list of names"),
+        ({"track": [3]}, "track takes a list of names"),
+        ({"controls": "some"}, "controls takes auto, all, none; got 'some'"),
+        ({"controls": True}, "controls takes auto, all, none; got True"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_anything_is_written(changes, message, tmp_path):
+    given = {"experiment": load_experiment("best"), "folder": tmp_path / "run", **changes}
+    with pytest.raises(UsageError, match=message):
+        run(given.pop("experiment"), given.pop("folder"), **given)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_opened_by_a_text_too(finished):
+    assert Run(str(finished.folder)) == Run.load(str(finished.folder)) == finished
+    with pytest.raises(UsageError, match="the sweep's folder is a path"):
+        Run.load(None)
+
+
+def test_what_is_no_name_is_no_arm(finished):
+    with pytest.raises(UsageError, match=r"no arm or control called \['r2'\] is done"):
+        finished.predictions(["r2"])

@@ -9,6 +9,7 @@ import pytest
 
 from sweep_folder import edit, failed, load, record, write_run
 from thinwire.report.markdown.insert import BEGIN, END
+from tiny_models import write_squad
 
 
 @pytest.fixture
@@ -197,6 +198,98 @@ def test_report_into_a_file_that_is_missing_or_broken_is_a_mistake(run, tmp_path
     broken.write_text(BEGIN.format(name="phase1a_lora_sweep"))
     assert "once each; mend or remove them" in one_line(*thinwire("report", run, "--into", broken))
     assert broken.read_text() == BEGIN.format(name="phase1a_lora_sweep")
+
+
+@pytest.mark.parametrize("name", ["sweep.json", "experiment.yaml", "report.md", "sweep_summary.txt"])
+@pytest.mark.parametrize("command", ["report", "publish"])
+def test_no_section_is_put_into_a_file_of_the_sweep(command, name, reported, thinwire):
+    (reported / "experiment.yaml").write_text("name: mine\n")
+    before = (reported / name).read_bytes()
+    assert "name a" in one_line(*thinwire(command, reported, "--into", reported / name))
+    assert (reported / name).read_bytes() == before
+
+
+def test_compare_prints_one_form(reported, tmp_path, thinwire):
+    assert "--json and --csv" in one_line(*thinwire("compare", reported, "--json", "--csv"))
+    items = tmp_path / "items.jsonl"
+    items.write_text('{"id": "a", "score": 1}\n')
+    assert "--json and --csv" in one_line(*thinwire("compare", items, items, "--json", "--csv"))
+
+
+def test_compare_without_standard_output_is_no_error(reported, monkeypatch, thinwire):
+    monkeypatch.setattr("sys.stdout", None)  # as `>&-` leaves it
+    assert thinwire("compare", reported)[0] == 0
+
+
+def test_a_link_to_nothing_is_not_what_was_meant(tmp_path, thinwire):
+    (tmp_path / "run").symlink_to(tmp_path / "gone")
+    assert "did you mean" not in one_line(*thinwire("best", tmp_path / "run"))
+
+
+@pytest.mark.parametrize("command", ["best", "report", "plot", "postprocess", "compare"])
+def test_the_folder_of_an_arm_is_told_from_a_sweeps(command, run, thinwire):
+    assert "it is an arm's, so name the sweep's" in one_line(*thinwire(command, run / "baseline"))
+
+
+@pytest.mark.parametrize("command", ["evaluate", "export"])
+@pytest.mark.parametrize("part", ["checkpoint", "record.json"])
+def test_a_part_of_an_arm_is_refused_with_the_arms_folder(command, part, run, tmp_path, thinwire):
+    more = [tmp_path / "out"] if command == "export" else []
+    arm = run / "baseline"
+    assert f"name the arm's folder, {arm}" in one_line(*thinwire(command, arm / part, *more))
+
+
+@pytest.mark.parametrize("option", [("--style", "plain"), ("--task", "short_answer")])
+def test_options_of_a_bare_model_are_refused_for_an_arm(option, run, thinwire):
+    said = one_line(*thinwire("evaluate", run / "baseline", *option))
+    assert f"{option[0]} is for a bare model" in said
+
+
+def test_evaluate_overwrites_nothing_but_predictions(run, tmp_path, thinwire):
+    data = write_squad(tmp_path / "data.json")
+    before = data.read_bytes()
+    said = one_line(*thinwire("evaluate", run / "baseline", "--data", data, "--predictions", data))
+    assert "data.json is not overwritten, as it holds no predictions" in said
+    assert data.read_bytes() == before
+
+
+def test_predictions_of_another_data_set_are_not_scored(tmp_path, thinwire):
+    data, answers = write_squad(tmp_path / "data.json"), tmp_path / "answers.json"
+    answers.write_text('{"572": "x", "573": "y"}')
+    assert "it answers '572', and the first question there is '0-0'" in one_line(*thinwire("score", answers, data))
+    answers.write_text('{"0-0": "x", "573": "y"}')
+    assert thinwire("score", answers, data)[0] == 0
+
+
+def test_a_file_that_is_no_sweep_record_is_told_what_one_is(run, tmp_path, thinwire):
+    (tmp_path / "notes.md").write_text("# Notes\n")
+    for arguments in (["publish", tmp_path / "notes.md"], ["publish", run, "--record", tmp_path / "notes.md"]):
+        code, _, err = thinwire(*arguments)
+        assert (code, len(err.splitlines())) == (1, 1)
+        assert "expected a sweep record" in err
+
+
+def test_a_header_that_is_no_object_is_damaged(run, thinwire):
+    (run / "sweep.json").write_text("[]")
+    code, _, err = thinwire("report", run)
+    assert (code, len(err.splitlines())) == (1, 1)
+    assert "sweep.json is damaged: it holds no JSON object" in err
+
+
+def test_best_says_that_a_sweep_goes_on(run, thinwire):
+    assert "is not finished" not in thinwire("best", run)[2]
+    edit(run / "sweep.json", lambda header: header.update(finished_at=None))
+    code, out, err = thinwire("best", run)
+    assert (code, out.partition(":")[0]) == (0, "r16_a32_full")
+    assert "is not finished: this is the best of the arms that are done" in err
+
+
+def test_no_section_is_put_into_a_sweep_record(run, tmp_path, thinwire):
+    record = tmp_path / "record.json"
+    assert thinwire("publish", run, "--record", record)[0] == 0
+    before = record.read_bytes()
+    assert "name a .md file" in one_line(*thinwire("publish", record, "--into", record))
+    assert record.read_bytes() == before
 
 
 def test_best_of_a_header_that_lacks_its_entries_is_an_error_in_one_line(run, thinwire):

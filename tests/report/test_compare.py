@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -240,6 +241,19 @@ def test_the_columns_of_the_table_line_up(tmp_path):
 def test_a_folder_that_is_no_sweep_is_refused(tmp_path, capsys):
     assert main([str(tmp_path)]) == 1
     assert "is no sweep's folder: it has no sweep.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"), [([], "cannot print the results: "), (["--json", "--csv"], "not allowed")]
+)
+def test_the_script_prints_no_traceback(arguments, said, tmp_path):
+    run = make_run(tmp_path / "run")
+    with Path("/dev/full").open("w") as full:
+        script = [sys.executable, compare.__file__, run, *arguments]
+        ended = subprocess.run(script, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert ended.returncode == (2 if arguments else 1)
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize("text", ["{", "", '{"name": "lucky"}'])

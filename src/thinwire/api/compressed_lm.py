@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from thinwire.adapter.input_embeddings import InputEmbeddings
+from thinwire.api.given import count_of, pairs_of, path_of, texts_of
 from thinwire.checkpoints.load import find_arm, load_arm
 from thinwire.checkpoints.reading import as_read
 from thinwire.config.experiment import ArmConfig
 from thinwire.data.prompts import Encoded, PromptEncoder
 from thinwire.data.squad import Example
-from thinwire.errors import UsageError, shown
+from thinwire.errors import UsageError
 from thinwire.evaluation.answering import answer_texts, stop_rule
 from thinwire.evaluation.extractors import first_line
 from thinwire.evaluation.generation import StopRule
@@ -51,7 +52,7 @@ class CompressedLM:
             UsageError: it is no finished arm's folder, or its model is not the one that it was trained on.
             ThinwireError: a file is missing or damaged.
         """
-        found = find_arm(Path(arm), device)
+        found = find_arm(path_of(arm, "arm's folder"), device)
         lm, inputs = load_arm(found)
         encoder = found.prompt_encoder(lm.tokenizer)
         matrix = lm.as_exported(inputs.matrix(lm.dtype))
@@ -74,7 +75,7 @@ class CompressedLM:
             questions: pairs of a context and a question about it. Either may be empty, as in data that have none.
 
         Raises:
-            UsageError: a prompt is too long even without its context.
+            UsageError: questions are no list of pairs of texts, or a prompt is too long even without its context.
         """
         prompts, matrix = self._prompts(questions)
         settings = self.config.evaluation
@@ -94,8 +95,8 @@ class CompressedLM:
             UsageError: the model has no chat template, a text is empty, or it has more tokens than the model has
                 positions.
         """
-        if max_new_tokens < 1:
-            raise UsageError(f"max_new_tokens is {max_new_tokens}, expected 1 or more")
+        max_new_tokens = count_of(max_new_tokens, "max_new_tokens")
+        texts = texts_of(texts)
         prompts = [
             Encoded(example=_example(str(number), "", text), prompt_ids=ids, answer_ids=(), dropped=0)
             for number, (text, ids) in enumerate(zip(texts, self._ids(texts, chat), strict=True))
@@ -123,15 +124,14 @@ class CompressedLM:
 
     def _prompts(self, questions: Sequence[tuple[str, str]]) -> tuple[list[Encoded], Tensor]:
         """Return the arm's prompts, in blocks if it reads these, and a matrix that has a row for each of their ids."""
-        examples = [_example(str(number), *pair) for number, pair in enumerate(questions)]
+        examples = [_example(str(number), *pair) for number, pair in enumerate(pairs_of(questions))]
         prompts, inputs = as_read(self.inputs, list(self.encoder.encode_prompts(examples)))
         if inputs is self.inputs:
             return prompts, self.matrix
         return prompts, self.lm.as_exported(inputs.matrix(self.lm.dtype))
 
     def _ids(self, texts: Sequence[str], chat: bool | None) -> list[tuple[int, ...]]:
-        if isinstance(texts, str):
-            raise UsageError(f"a list of texts is expected, got the text {shown(texts)}; put it into a list")
+        texts = texts_of(texts)
         if chat is None:
             chat = self.encoder.style == "chat"
         if chat and self.encoder.style != "chat":

@@ -10,7 +10,7 @@ from torch import Tensor
 from thinwire.codecs.base import Codec
 from thinwire.codecs.table import AnyCodecConfig, codec_class
 from thinwire.config.auto import resolved
-from thinwire.errors import UsageError
+from thinwire.errors import UsageError, shown
 from thinwire.schema import build
 
 
@@ -39,13 +39,15 @@ def fit_codec(
     Raises:
         UsageError: there is no such kind or setting, or the shapes do not fit.
     """
-    matrix = torch.as_tensor(matrix).detach()
+    matrix = _as_tensor(matrix, "an embedding matrix").detach()
     config = resolved(build(AnyCodecConfig, {"kind": kind, **settings}, where="codec"), matrix.device.type)
     if matrix.ndim != 2 or not matrix.dtype.is_floating_point:
         raise UsageError(f"an embedding matrix has two dimensions of floats, got {list(matrix.shape)} {matrix.dtype}")
+    if 0 in matrix.shape:
+        raise UsageError(f"the embedding matrix is empty: its shape is {list(matrix.shape)}")
     if not matrix.isfinite().all():
         raise UsageError("the embedding matrix holds NaN or infinity")
-    weights = torch.ones(len(matrix)) if counts is None else torch.as_tensor(counts)
+    weights = torch.ones(len(matrix)) if counts is None else _as_tensor(counts, "counts")
     weights = weights.to("cpu", torch.float64)
     if weights.shape != (len(matrix),):
         raise UsageError(f"counts have the shape {list(weights.shape)}, expected one for each of {len(matrix)} rows")
@@ -54,3 +56,16 @@ def fit_codec(
     chosen = codec_class(config)
     chosen.check_fits(config, matrix.shape[1], len(matrix))
     return chosen.fit(matrix, weights, config, seed)
+
+
+def _as_tensor(values: object, what: str) -> Tensor:
+    """Return ``values``, a tensor, an array or lists of real numbers, as a tensor that holds all of them."""
+    try:
+        tensor = torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError):  # torch has no one error for what it cannot take
+        raise UsageError(f"{what}: a tensor, an array or lists of numbers expected, got {shown(values)}") from None
+    if tensor.is_meta or tensor.layout is not torch.strided or tensor.is_complex():
+        raise UsageError(
+            f"{what}: real numbers in a dense tensor expected, got {tensor.dtype}, {tensor.layout} on {tensor.device}"
+        )
+    return tensor

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from thinwire.api.given import names_of, path_of
 from thinwire.config import load
 from thinwire.config.experiment import Experiment
-from thinwire.errors import UsageError
+from thinwire.errors import UsageError, shown
 from thinwire.experiment.plan import Controls
 from thinwire.experiment.sweep import run_sweep
 from thinwire.report.analysis import analyse
@@ -37,10 +38,13 @@ def load_experiment(path: Path | str, settings: Mapping[str, Any] | None = None)
     Raises:
         UsageError: the file is missing, a setting is unknown, or a value is out of range.
     """
-    plain = {
-        name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in (settings or {}).items()
-    }
-    return load.load_experiment(Path(path), settings=plain)
+    changes = {} if settings is None else settings
+    if not isinstance(changes, Mapping) or not all(isinstance(name, str) for name in changes):
+        raise UsageError(
+            f'settings are values by their dotted paths, such as {{"data.samples": 300}}, got {shown(settings)}'
+        )
+    plain = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in changes.items()}
+    return load.load_experiment(path_of(path, "experiment file"), settings=plain)
 
 
 def run(
@@ -69,8 +73,19 @@ def run(
         StorageError: a file cannot be written; what was written before can be resumed.
         ThinwireError: the run was cancelled (``thinwire cancel``); it can be resumed.
     """
-    where = Path("runs") / experiment.name if folder is None else Path(folder)
-    run_sweep(experiment, where, resume=resume, only=only, controls=controls, track=track)
+    if not isinstance(experiment, Experiment):
+        raise UsageError(f"an experiment is expected, as load_experiment returns it, got {shown(experiment)}")
+    if controls not in (known := get_args(Controls)):
+        raise UsageError(f"controls takes {', '.join(known)}; got {shown(controls)}")
+    where = Path("runs") / experiment.name if folder is None else path_of(folder, "output folder")
+    run_sweep(
+        experiment,
+        where,
+        resume=resume,
+        only=names_of(only, "only", "baseline"),
+        controls=controls,
+        track=names_of(track, "track", "tensorboard"),
+    )
     return Run.load(where)
 
 
@@ -80,6 +95,9 @@ class Run:
 
     folder: Path
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", path_of(self.folder, "sweep's folder"))  # from a text too
+
     @classmethod
     def load(cls, folder: Path | str) -> Run:
         """Open the folder of a sweep, which may still be running.
@@ -88,8 +106,9 @@ class Run:
             UsageError: it is no sweep's folder.
             ThinwireError: its header is damaged.
         """
-        read_header(Path(folder))
-        return cls(Path(folder))
+        found = cls(path_of(folder, "sweep's folder"))
+        read_header(found.folder)
+        return found
 
     def records(self) -> dict[str, ArmRecord]:
         """Return the record of each arm and control that has ended, by name, in the experiment's order."""
@@ -120,9 +139,9 @@ class Run:
             UsageError: the sweep has not ended, or no arm or control of that name is done.
         """
         done = {one.record.name: one for runs in self._results.groups.values() for one in runs}
-        if name not in done:
+        if not isinstance(name, str) or name not in done:
             raise UsageError(
-                f"no arm or control called {name!r} is done in {self.folder}; there are: {', '.join(done)}"
+                f"no arm or control called {shown(name)} is done in {self.folder}; there are: {', '.join(done)}"
             )
         return done[name].predictions
 

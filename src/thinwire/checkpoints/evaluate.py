@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from thinwire.adapter.input_embeddings import InputEmbeddings
-from thinwire.checkpoints.load import FinishedArm, find_arm, load_arm
+from thinwire.checkpoints.load import FinishedArm, find_arm, is_inside_arm, load_arm
 from thinwire.checkpoints.reading import as_read
 from thinwire.config.settings import ColumnsConfig, EvaluationConfig, ModelConfig, PromptConfig
 from thinwire.data.labels import with_options
@@ -42,10 +42,16 @@ def task_of(target: str, of_bare_model: TaskName) -> Task:
     return TASKS[of_bare_model] if arm is None else arm.task
 
 
+def is_arm(target: str) -> bool:
+    """Whether ``evaluate_target`` takes ``target`` for an arm, not for a bare model; it raises as ``task_of``."""
+    return _find(Path(target), "cpu") is not None
+
+
 def _find(folder: Path, device: str) -> FinishedArm | None:
     """Find an arm; None if ``folder`` is the name of a model, as none lies in a sweep's folder, or is one."""
-    is_arm = has_arm_record(folder) or has_header(folder) or has_header(run_of(folder.resolve()))
-    return find_arm(folder, device) if is_arm else None
+    in_sweep = has_arm_record(folder) or has_header(folder) or has_header(run_of(folder.resolve()))
+    in_sweep = in_sweep or is_inside_arm(folder.resolve())  # refused with the name of the arm
+    return find_arm(folder, device) if in_sweep else None
 
 
 def evaluate_target(

@@ -100,8 +100,15 @@ def find_arm(folder: Path, device: str = "auto") -> FinishedArm:
     )
 
 
+def is_inside_arm(path: Path) -> bool:
+    """Whether ``path`` is the record or the checkpoint of an arm, and not its folder."""
+    return path.name in (RECORD_FILE, CHECKPOINT_FOLDER) and has_arm_record(path.parent)
+
+
 def _why_no_arm(given: Path, folder: Path) -> str:
     """Say why an arm cannot be read from ``folder``, and which arms there are if it is a sweep's folder or in one."""
+    if is_inside_arm(folder):
+        return f"{given} is a part of an arm; name the arm's folder, {given.parent}"
     run = folder if has_header(folder) else run_of(folder)
     if not has_header(run):
         return f"{given} is no arm's folder: it has no {RECORD_FILE}; give runs/SWEEP/ARM"

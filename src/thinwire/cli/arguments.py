@@ -131,7 +131,9 @@ def _near(path: Path) -> str:
     """Suggest what lies beside a path that does not exist, if it has a similar name."""
     try:
         with os.scandir(path.parent) as found:
-            names = [one.name for one in islice(found, _MOST_NEIGHBOURS) if one.name.isprintable()]
+            names = [
+                one.name for one in islice(found, _MOST_NEIGHBOURS) if one.name.isprintable() and one.name != path.name
+            ]
     except OSError:
         return ""
     return nearest(str(path), [str(path.parent / name) for name in names])

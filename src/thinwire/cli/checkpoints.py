@@ -41,8 +41,12 @@ def evaluate(
         Path | None,
         typer.Option(help="Write {question id: answer} here.", callback=output_file("predictions file")),
     ] = None,
-    style: Annotated[str, typer.Option(help="Prompt style of a bare model: auto, chat or plain.")] = "auto",
-    task: Annotated[str, typer.Option(help="Task of a bare model; an arm has its own.")] = "extractive_qa",
+    style: Annotated[
+        str | None, typer.Option(help="Prompt style of a bare model: auto, chat or plain. [default: auto]")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Task of a bare model; an arm has its own. [default: extractive_qa]")
+    ] = None,
     device: Device = "auto",
     unanswerable: Unanswerable = "refuse",
     mismatched: Mismatched = "refuse",
@@ -50,13 +54,19 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score an arm's checkpoint, or a bare model, on any questions."""
-    from thinwire.checkpoints.evaluate import evaluate_target, task_of
+    from thinwire.checkpoints.evaluate import evaluate_target, is_arm, task_of
     from thinwire.tasks.table import checked_task
 
     check_path(target, "model or arm's folder")
-    of_bare_model = checked_task(task)
+    of_bare_model = checked_task("extractive_qa" if task is None else task)
     if samples != "all" and not re.fullmatch(r"0*[1-9]\d{0,11}", samples, re.ASCII):
         raise UsageError(f"--samples takes a positive number or all, got {shown(samples)}")
+    prompt = build(PromptConfig, {"style": "auto" if style is None else style}, where="prompt")
+    for name, given in (("--style", style), ("--task", task)):
+        if given is not None and is_arm(target):
+            raise UsageError(f"{name} is for a bare model, and {target} is an arm, which has its own; leave it out")
+    if predictions is not None:
+        _check_holds_predictions(predictions)
     with progress_display() as display:
         scores, answers = evaluate_target(
             target,
@@ -64,7 +74,7 @@ def evaluate(
             num=None if samples == "all" else int(samples),
             seed=seed,
             model=build(ModelConfig, {"name": target, "device": device}, where="model"),
-            prompt=build(PromptConfig, {"style": style}, where="prompt"),
+            prompt=prompt,
             evaluation=EvaluationConfig(),
             task=of_bare_model,
             unanswerable=unanswerable_choice(unanswerable),
@@ -84,6 +94,19 @@ def evaluate(
         asked = task_of(target, of_bare_model)
         exact = f"  EM {100 * scores.exact_match:.2f}" if asked.shows_exact_match else ""
         typer.echo(f"{asked.label} {100 * scores.score:.2f}{exact}  {scores.n} questions")
+
+
+def _check_holds_predictions(path: Path) -> None:
+    """Refuse to overwrite a file, such as that of the data, unless it is empty or holds what a command wrote there."""
+    from thinwire.evaluation.predictions_file import read_predictions
+
+    if path.exists() and path.stat().st_size:
+        try:
+            read_predictions(path)
+        except UsageError as error:
+            raise UsageError(
+                f"{path} is not overwritten, as it holds no predictions ({error}); name another file"
+            ) from None
 
 
 @checkpoints_app.command(cls=Command)

@@ -38,7 +38,7 @@ from thinwire.cli.options import (
     mismatched_choice,
     unanswerable_choice,
 )
-from thinwire.errors import UsageError
+from thinwire.errors import UsageError, shown
 from thinwire.report import compare as compare_report
 from thinwire.tasks.squad_metric import score as score_predictions
 
@@ -77,6 +77,11 @@ def score(
     examples = load_questions(data, "test", unanswerable_choice(unanswerable), mismatched_choice(mismatched), named)
     scores = score_predictions(answers, {example.id: example.answers for example in examples})
     percent = {"exact_match": 100 * scores.exact_match, "f1": 100 * scores.f1, "total": scores.total}
+    if answers and scores.missing == scores.total:
+        raise UsageError(
+            f"no answer of {predictions} is for a question of {data}: it answers {shown(next(iter(answers)))}, and the "
+            f"first question there is {shown(examples[0].id)}; name the data that the answers are for"
+        )
     if scores.missing:
         console.print(f"{scores.missing} of {scores.total} questions have no prediction and count as 0")
     if strangers := len(answers) + scores.missing - scores.total:
@@ -110,6 +115,8 @@ def compare_sweeps(
     confidence: Confidence = None,
 ) -> None:
     """Compare the arms of one or more sweeps, or results of any tool by the scores of their items, in a table."""
+    if as_json and as_csv:
+        raise UsageError("--json and --csv are two forms of the same table; give one of them")
     options = ItemOptions(metric, task, cluster, scale, lower_is_better, marginal, significant, strong, confidence)
     if are_items(results):
         if sort is not None:
@@ -122,7 +129,7 @@ def compare_sweeps(
     sort = sort or "score"
     if sort not in compare_report.SORTABLE:
         raise UsageError(f"--sort takes one of {', '.join(compare_report.SORTABLE)}, got {sort!r}")
-    if sys.stdout.isatty() and not as_json and not as_csv:
+    if sys.stdout is not None and sys.stdout.isatty() and not as_json and not as_csv:
         _print_tables(runs, sort)
         return
     flags = [*(["--json"] if as_json else []), *(["--csv"] if as_csv else [])]
@@ -179,6 +186,10 @@ def best(run: Sweep, as_json: AsJson = False) -> None:
     row = next((row for row in rows if row["best"]), None)
     if row is None:
         raise UsageError(f"{run} has no arm that is done")
+    if not compare_report.has_ended(run):
+        console.print(
+            f"{run} is not finished: this is the best of the arms that are done", markup=False, soft_wrap=True
+        )
     if as_json:
         typer.echo(json.dumps(row))
         return

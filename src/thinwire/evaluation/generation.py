@@ -147,9 +147,10 @@ def within_positions(
     for prompts in batches:
         longest = max(map(len, prompts))
         if most is not None and longest + num_new > most:
+            room = most - num_new
+            remedy = f"shorten prompts: prompt.max_tokens={room}" if room > 0 else "ask for fewer tokens"
             raise UsageError(
-                f"{lm.name} encodes {most} positions, but a prompt and its answer have {longest + num_new}; shorten "
-                f"prompts: prompt.max_tokens={most - num_new}"
+                f"{lm.name} encodes {most} positions, but a prompt and its answer have {longest + num_new}; {remedy}"
             )
         yield prompts
 

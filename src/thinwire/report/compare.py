@@ -244,7 +244,8 @@ def load_rows(run: Path) -> list[ComparedRow]:
     """
     sweep_file = run / "sweep.json"
     if not os.path.lexists(sweep_file):
-        raise ResultsError(f"{run} is no sweep's folder: it has no sweep.json")
+        hint = "; it is an arm's, so name the sweep's, which it lies in" if (run / "record.json").exists() else ""
+        raise ResultsError(f"{run} is no sweep's folder: it has no sweep.json{hint}")
     sweep = _read(sweep_file)
     if missing := [key for key in ("name", "baseline", "planned", "finished_at") if key not in sweep]:
         raise ResultsError(f"{sweep_file} lacks {', '.join(missing)}")
@@ -284,6 +285,15 @@ def warnings_of(*runs: Path) -> list[str]:
     shared = [(str(sweep["name"]), sweep.get("shared_paragraphs")) for sweep in headers]
     said = [(name, overlap(number)) for name, number in shared if isinstance(number, int)]
     return [f"{f'{name}: ' if len(runs) > 1 else ''}{what}" for name, what in said if what]
+
+
+def has_ended(run: Path) -> bool:
+    """Whether a sweep has ended, so that no row is missing.
+
+    Raises:
+        ResultsError: as ``load_rows``.
+    """
+    return bool(_read(run / "sweep.json").get("finished_at"))
 
 
 def limits(rows: list[ComparedRow]) -> list[str]:
@@ -512,8 +522,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Compare the arms of finished sweeps.")
     parser.add_argument("runs", nargs="*", type=Path, help="sweep folders (default: where this file lies)")
     parser.add_argument("--sort", choices=SORTABLE, default="score", help="column to sort by, highest first")
-    parser.add_argument("--json", action="store_true", help="print the rows as JSON, metrics as fractions")
-    parser.add_argument("--csv", action="store_true", help="print the rows as CSV, metrics as fractions")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print the rows as JSON, metrics as fractions")
+    form.add_argument("--csv", action="store_true", help="print the rows as CSV, metrics as fractions")
     options = parser.parse_args(arguments)
     runs = options.runs or [Path(__file__).resolve().parent]
     try:
@@ -546,4 +557,9 @@ def _text(rows: list[ComparedRow], scores: ComparedScores, warnings: list[str], 
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        code: int | str = main()
+    except OSError as error:  # a full disk, where the output is a file
+        sys.stdout = None
+        code = f"cannot print the results: {error.strerror or error}"
+    sys.exit(code)

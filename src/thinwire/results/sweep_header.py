@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from thinwire.errors import UsageError
+from thinwire.errors import ThinwireError, UsageError
 from thinwire.reading import read_json
 from thinwire.results.arm_record import Environment, Kind
 from thinwire.results.interactions import Interaction
-from thinwire.results.layout import HEADER_FILE, NAME
+from thinwire.results.layout import HEADER_FILE, NAME, RECORD_FILE
 from thinwire.results.record import Record, hash_missing, parse_record, unsealed, write_record
 from thinwire.tasks.task import TaskName
 
@@ -108,9 +108,13 @@ def read_header(run: Path) -> SweepHeader:
     """
     path = run / HEADER_FILE
     if not has_header(run):
-        raise UsageError(f"{run} is no sweep's folder: it has no {HEADER_FILE}")
-    value, is_sealed = unsealed(read_json(path, within=run), path, run)
-    found = value.get("format") if isinstance(value, dict) else None
+        hint = "; it is an arm's, so name the sweep's, which it lies in" if (run / RECORD_FILE).exists() else ""
+        raise UsageError(f"{run} is no sweep's folder: it has no {HEADER_FILE}{hint}")
+    content = read_json(path, within=run)
+    if not isinstance(content, dict):
+        raise ThinwireError(f"{path} is damaged: it holds no JSON object; put an undamaged copy in its place")
+    value, is_sealed = unsealed(content, path, run)
+    found = value.get("format")
     if found not in (FORMAT, _WITHOUT_HASH):
         raise UsageError(f"{path} has format {found}, this version of Thinwire reads {FORMAT}; run the sweep anew")
     if found == FORMAT and not is_sealed:

@@ -7,9 +7,14 @@ from pathlib import Path
 from thinwire.errors import UsageError
 from thinwire.files import write_text
 from thinwire.regular_file import NotRegularError, open_regular
+from thinwire.results.layout import SUMMARY_FILE
+from thinwire.results.sweep_header import has_header
 
 BEGIN, END = "<!-- thinwire: begin {name} -->", "<!-- thinwire: end {name} -->"
 """What marks the section of one sweep; everything outside is left as it is."""
+
+_MARKDOWN = ("", ".md", ".markdown", ".mdx", ".qmd", ".rmd", ".txt")
+"""How the names of files end that a section can be put into. In any other, JSON or YAML for one, it would be damage."""
 
 
 def insert(report: Path, name: str, text: str) -> bool:
@@ -19,7 +24,8 @@ def insert(report: Path, name: str, text: str) -> bool:
         Whether an earlier section was replaced.
 
     Raises:
-        UsageError: the file is missing, or its markers are not one pair in order.
+        UsageError: the file is missing, is no Markdown file by its name, is one that Thinwire writes into the sweep's
+            folder, or its markers are not one pair in order.
     """
     whole, replaced = inserted(report, name, text)
     _write(report, whole)
@@ -28,6 +34,7 @@ def insert(report: Path, name: str, text: str) -> bool:
 
 def inserted(report: Path, name: str, text: str) -> tuple[str, bool]:
     """What ``insert`` makes of ``report``, and what it returns, with nothing written; it raises the same."""
+    _check_may_be_changed(report)
     begin, end = BEGIN.format(name=name), END.format(name=name)
     # Bytes, so that line endings outside the section stay what they are.
     try:
@@ -48,6 +55,13 @@ def inserted(report: Path, name: str, text: str) -> tuple[str, bool]:
     if not (found_begin and found_end) or begin in rest or end in head + tail:
         raise UsageError(f"{report} must hold {begin} and then {end}, once each; mend or remove them")
     return f"{head}{block}{tail}", True
+
+
+def _check_may_be_changed(report: Path) -> None:
+    if report.suffix.lower() not in _MARKDOWN:
+        raise UsageError(f"{report} is no Markdown file by its name, and a section would damage it; name a .md file")
+    if has_header(report.parent) and report.name in (SUMMARY_FILE, "report.md"):
+        raise UsageError(f"{report} is written anew with every report, without the section; name another Markdown file")
 
 
 def _write(report: Path, text: str) -> None:

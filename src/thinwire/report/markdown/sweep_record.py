@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from thinwire.errors import UsageError
+from thinwire.errors import ThinwireError, UsageError
 from thinwire.files import write_text
 from thinwire.reading import read_json
 from thinwire.report.analysis_record import Analysis
@@ -78,7 +78,14 @@ def write_sweep_record(path: Path, analysis: Analysis) -> None:
 
 def _of_any_format(path: Path) -> tuple[dict[str, Any], bool]:
     """Read a sweep record without its hash, and tell whether it had one, which is checked."""
-    record = read_json(path)
+    try:
+        record = read_json(path)
+    except UsageError:
+        raise
+    except ThinwireError as error:
+        raise ThinwireError(
+            f"{error}; expected a sweep record, as `thinwire publish FOLDER --record FILE.json` writes it"
+        ) from None
     kind = record.get("kind") if isinstance(record, dict) else None
     if kind != KIND:
         raise UsageError(
