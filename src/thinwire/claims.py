@@ -101,9 +101,9 @@ class Claim:
             is_held = self._is_held()
             if is_held and now - self._renewed > self.owner.seconds / 2:
                 self.renew()
-        self._seen = now
-        if not is_held:
+        if not is_held:  # and not said for a second only: what handles the error may go on to write
             raise ClaimLostError(f"another process has taken {self.path.name}, which this one had claimed")
+        self._seen = now
 
     def _is_held(self) -> bool:
         """Return whether the file is still this claim's."""
