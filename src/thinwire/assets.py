@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from thinwire.cache import cache_dir, locked
+from thinwire.cache import cache_dir, make_alone
 from thinwire.errors import ThinwireError, UsageError, shown
 from thinwire.files import file_hash, replacing
 from thinwire.progress import wants_plain
@@ -144,7 +144,8 @@ def fetch(name: str, on_progress: Progress | None = None) -> dict[str, Path]:
     if is_fetched(name):
         return paths
     folder = cache_dir() / "assets" / asset.name
-    with locked(folder):
+
+    def make() -> None:
         absent = [file for file in asset.files if not paths[file.name].exists()]
         if absent:
             logger.info("fetching %s (%s; licence %s)", asset.name, asset.source, asset.licence)
@@ -152,6 +153,8 @@ def fetch(name: str, on_progress: Progress | None = None) -> dict[str, Path]:
             with tempfile.TemporaryDirectory(dir=folder, prefix=".download.", suffix=".partial") as downloads:
                 for file in absent:
                     _make(file, paths[file.name], Path(downloads), on_progress)
+
+    make_alone(folder, make)
     return paths
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
-from thinwire.claims import waiting
+from thinwire.claims import alone
 from thinwire.files import make_folder, remove_partial_files
+
+Result = TypeVar("Result")
 
 
 def cache_dir() -> Path:
@@ -18,17 +20,24 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thinwire"
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Claim an entry of the cache, a folder, so that processes of any host make it one at a time.
+def make_alone(folder: Path, make: Callable[[], Result], *, again: bool = True) -> Result:
+    """Make an entry of the cache, a folder, by ``make``: processes of any host do so one at a time.
 
     What a killed process left half-written of the entry is removed.
 
+    Args:
+        make: called again if another process has taken the entry meanwhile, unless ``again`` is False
+            (``claims.alone``).
+
     Raises:
+        ClaimLostError: another process has taken the entry meanwhile, and ``again`` is False.
         StorageError: the folder cannot be written to.
     """
-    make_folder(folder)
-    with waiting(folder.with_name(f"{folder.name}.claim"), f"{folder.name} in the cache"):
+
+    def act() -> Result:
         remove_partial_files(folder)
         remove_partial_files(folder.parent, f".{folder.name.lstrip('.')}*")
-        yield
+        return make()
+
+    make_folder(folder)
+    return alone(folder.with_name(f"{folder.name}.claim"), f"{folder.name} in the cache", act, again=again)

@@ -13,10 +13,11 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from thinwire import interruption
 from thinwire.claim_owners import (
@@ -30,9 +31,11 @@ from thinwire.claim_owners import (
     this_process,
 )
 from thinwire.errors import StorageError, ThinwireError
-from thinwire.files import checking, make_folder, writing
+from thinwire.files import checking, make_folder, remove_partial_files, writing
 
 logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 _RENEWALS = 6
 """Renewals in the time after which an owner that does not renew its claim is taken to be gone."""
@@ -80,7 +83,7 @@ class Claim:
             OSError: the file cannot be changed, as when a file server does not answer.
         """
         now = _clock()
-        if self._is_held():
+        if self.is_held():
             os.utime(self._handle)
             self._renewed = now
 
@@ -98,15 +101,19 @@ class Claim:
         if now - self._seen < _CHECK_SECONDS and not at_once:
             return
         with writing(self.path):
-            is_held = self._is_held()
+            is_held = self.is_held()
             if is_held and now - self._renewed > self.owner.seconds / 2:
                 self.renew()
-        self._seen = now
-        if not is_held:
+        if not is_held:  # and not said for a second only: what handles the error may go on to write
             raise ClaimLostError(f"another process has taken {self.path.name}, which this one had claimed")
+        self._seen = now
 
-    def _is_held(self) -> bool:
-        """Return whether the file is still this claim's."""
+    def is_held(self) -> bool:
+        """Return whether the file is still this claim's.
+
+        Raises:
+            OSError: it cannot be read.
+        """
         try:
             return self.path.read_bytes() == content_of(self.owner)
         except OSError as error:
@@ -121,7 +128,7 @@ class Claim:
     def __exit__(self, *_: object) -> None:
         _renewer.remove(self)
         with suppress(OSError):
-            if self._is_held():
+            if self.is_held():
                 self.path.unlink()
         os.close(self._handle)
 
@@ -215,29 +222,55 @@ def writing_while_held(claim: Claim) -> Iterator[None]:
 
     Raises:
         ClaimLostError: another process has taken it.
-        StorageError: a file cannot be written, and that is not because the other process has moved it.
+        ThinwireError, OSError: what the block raises, if that is not because the other process has moved files.
     """
     try:
         with checking(claim.check):
             yield
-    except StorageError:
+    except (ThinwireError, OSError):
         claim.check(at_once=True)
         raise
 
 
-@contextmanager
-def waiting(path: Path, what: str) -> Iterator[None]:
-    """Hold the claim ``path`` during the block, which changes files only while it does; wait for another process that
-    holds it, and say so.
+def alone(path: Path, what: str, act: Callable[[], Result], *, again: bool = True) -> Result:
+    """Do what one process at a time does: hold the claim ``path`` meanwhile, and change files only while it is held.
+    Wait for another process that holds it, and say so.
 
     Args:
         what: what is waited for, for the message: ``the starting adapter``.
+        act: called again if another process has taken the claim meanwhile, as from one that was suspended; it sees then
+            what that one has done.
+        again: False where ``act`` must not be called again, as it changes what it begins with.
 
     Raises:
-        ClaimLostError: another process has taken it during the block.
+        ClaimLostError: another process has taken a claim of a block around this, or this one and it is not done again.
         StorageError: the file cannot be written.
         Interrupted: this process is to stop.
     """
+    while True:
+        with _waited_for(path, what) as claim:
+            try:
+                with writing_while_held(claim):
+                    return act()
+            except ClaimLostError as error:
+                if claim.is_held() or not again:
+                    raise
+                logger.warning("%s; doing it again", error)
+
+
+def make_file_alone(file: Path, what: str, make: Callable[[], object]) -> None:
+    """Let ``make`` write ``file``, if it is not there, as one process at a time does (``alone``); a file that is there
+    is never replaced, also not by a process that was suspended when it was about to give its own the name."""
+
+    def act() -> None:
+        remove_partial_files(file.parent, f".{file.name}.*")
+        if not os.path.lexists(file):
+            make()
+
+    alone(file.with_name(f".{file.name}.claim"), what, act)
+
+
+def _waited_for(path: Path, what: str) -> Claim:
     make_folder(path.parent)
     started, is_said = time.monotonic(), False
     while (claim := take(path)) is None:
@@ -247,8 +280,7 @@ def waiting(path: Path, what: str) -> Iterator[None]:
             logger.info("waiting for %s (%s)", what, seen.owner if seen and seen.owner else "another process")
             is_said = True
         time.sleep(0.1)
-    with claim, writing_while_held(claim):
-        yield
+    return claim
 
 
 def look(path: Path) -> Seen | None:

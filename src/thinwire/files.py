@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -283,6 +284,23 @@ def remove_file(path: Path) -> None:
     _check.get()()
     with writing(path):
         path.unlink(missing_ok=True)
+
+
+def remove_content(path: Path, content: bytes) -> None:
+    """Remove a file that holds ``content``. If another process has written it anew, that file stays, also where this
+    process was suspended just before: what is removed is looked at once more when it has another name.
+
+    Raises:
+        StorageError: it cannot be removed.
+    """
+    prefix, suffix = partial_parts(path)
+    aside = path.with_name(f"{prefix}{secrets.token_hex(4)}{suffix}")
+    _check.get()()
+    with writing(path), suppress(FileNotFoundError):
+        path.rename(aside)
+        if aside.read_bytes() != content:
+            _linked(aside, path)
+        aside.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

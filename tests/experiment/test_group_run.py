@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from thinwire.claims import ClaimLostError
+from thinwire import claims
+from thinwire.claims import ClaimLostError, writing_while_held
 from thinwire.config.auto import resolved
 from thinwire.config.experiment import ArmConfig, Experiment
 from thinwire.errors import StorageError
@@ -216,6 +217,32 @@ def test_a_folder_that_the_new_owner_of_a_claim_has_moved_is_no_error_of_storage
     ):
         run_arms(make_runtime(made, lm, Display()), artifacts, runs, [tmp_path / "baseline"], tmp_path, claim)
     assert not (tmp_path / "aside" / "record.json").exists()
+
+
+def test_a_worker_that_is_told_to_stop_after_it_was_suspended_records_no_end_of_arms_that_another_has_taken(
+    folder, tmp_path, monkeypatch
+):
+    """As by `scancel`, which continues what is suspended."""
+    made = experiment(folder, controls={})
+    lm = load(made.model)
+    artifacts = ArtifactCache(made, lm, tmp_path / "codec", Display())
+    runs = [replace(run, config=resolved(run.config, "cpu")) for run in plan(made, ["baseline", "r2"], "none")]
+    now = claims._clock()
+
+    def woken(*_):
+        claim.path.write_text("another's")
+        monkeypatch.setattr(claims, "_clock", lambda: now + 100)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(group_run, "_run", woken)
+    folders = [tmp_path / run.name for run in runs]
+    with (
+        RunClaims(tmp_path).take("group") as claim,
+        writing_while_held(claim),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        run_arms(make_runtime(made, lm, Display()), artifacts, runs, folders, tmp_path, claim)
+    assert [(own / "record.json").exists() for own in folders] == [False, False]
 
 
 def test_the_record_of_another_worker_stays_and_the_second_result_is_dropped(folder, tmp_path, monkeypatch, caplog):

@@ -4,6 +4,7 @@ import pytest
 
 from thinwire.errors import UsageError
 from thinwire.experiment.executors import peer
+from thinwire.experiment.group_queue import read_queue, write_queue
 from thinwire.experiment.request import read_request
 from thinwire.experiment.sweep import join_sweep
 from thinwire.results.sweep_header import read_header, write_header
@@ -20,5 +21,11 @@ def test_a_worker_on_a_cpu_does_not_join_workers_that_use_gpus(folder, tmp_path)
     write_header(tmp_path, header.model_copy(update={"environment": on_gpu, "finished_at": None}))
     with pytest.raises(UsageError, match="was begun on NVIDIA H200, and this worker would use cpu: start it on a host"):
         join_sweep(read_request(tmp_path), tmp_path)
+    queue = read_queue(tmp_path)
+    write_queue(tmp_path, queue.model_copy(update={"choices": "of a search that has just ended"}))
+    with pytest.raises(UsageError, match="was begun on NVIDIA H200"):
+        join_sweep(read_request(tmp_path), tmp_path)
+    assert read_header(tmp_path).environment == on_gpu, "else the workers that use GPUs would be refused"
+    write_queue(tmp_path, queue)
     write_header(tmp_path, header)
     assert [one.finished_at for one in join_sweep(read_request(tmp_path), tmp_path)] == [record.finished_at]

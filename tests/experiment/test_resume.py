@@ -7,12 +7,12 @@ import pytest
 from block_runs import block_record
 from sweep_folder import replace_arm_record
 from thinwire.config.experiment import ArmConfig
-from thinwire.errors import ThinwireError, UsageError
-from thinwire.experiment import arm_journal, arm_run, resume
-from thinwire.experiment.plan import Planned
-from thinwire.experiment.resume import finished_record, resume_key
+from thinwire.errors import StorageError, ThinwireError, UsageError
+from thinwire.experiment import arm_journal, arm_run, group_run, resume, sweep_run
+from thinwire.experiment.plan import Planned, plan
+from thinwire.experiment.resume import finished_record, forget_failures, resume_key, set_aside
 from thinwire.experiment.sweep import run_sweep
-from thinwire.files import content_hash
+from thinwire.files import checking, content_hash
 from thinwire.results.arm_record import QuestionHashes, read_arm_record
 from thinwire.results.experiment_file import read_experiment_file, write_experiment_file
 from thinwire.schema import build
@@ -232,3 +232,75 @@ def test_an_interrupted_arm_decodes_in_the_batches_that_it_began_with(folder, tm
     run_sweep(experiment(folder), run, only=["r2"], resume=True)
     assert used == [900, 900, 900, 800, 800]
     assert not list((run / "r2").glob("unfinished*"))
+
+
+def test_a_record_that_another_process_has_written_meanwhile_is_not_removed(folder, tmp_path, monkeypatch):
+    """This process was suspended just before it removed that of an interruption."""
+    made, run = experiment(folder, arms={"baseline": {}}, controls={}), tmp_path / "run"
+    record = run / "baseline" / "record.json"
+    with monkeypatch.context() as patch:
+        patch.setattr(group_run, "train", lambda *_, **__: interrupted())
+        with pytest.raises(KeyboardInterrupt):
+            run_sweep(made, run)
+
+    cancelled = record.read_bytes()
+
+    def finished_by_another():
+        record.write_text("the other's")
+
+    with checking(finished_by_another):
+        forget_failures(run, plan(made, (), "none"))
+    assert record.read_text() == "the other's"
+    record.write_bytes(cancelled)
+    forget_failures(run, plan(made, (), "none"))
+    assert not record.exists()
+
+
+def test_an_empty_folder_is_not_set_aside_where_it_might_replace_that_of_another_worker(tmp_path):
+    arm, attic = tmp_path / "r2", tmp_path / "unfinished"
+    arm.mkdir()
+
+    def set_aside_by_another():
+        if not attic.exists():
+            attic.mkdir()
+            arm.rename(attic / "r2-1")
+            arm.mkdir()
+            (arm / "record.json").touch()
+
+    with checking(set_aside_by_another):
+        set_aside(arm, attic)
+    assert not attic.exists()
+    (arm / "training.log").touch()
+    with pytest.raises(StorageError, match="ENOTEMPTY"), checking(set_aside_by_another):
+        set_aside(arm, attic)
+    assert (arm / "record.json").exists()
+
+
+def test_a_resume_point_that_the_earlier_worker_still_commits_counts(folder, tmp_path, monkeypatch):
+    """It does so until what it has not committed is removed, so that no later one is overlooked."""
+    real, made, run = arm_journal.append_jsonl, experiment(folder), tmp_path / "run"
+    calls = []
+
+    def interrupt(path, row):
+        real(path, row)
+        calls.append(row)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(arm_journal, "append_jsonl", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run_sweep(made, run, only=["r2"])
+    (manifest,) = run.glob(".resume-*")
+    content = manifest.read_bytes()
+    remove = sweep_run.remove_uncommitted
+
+    def committed_late(*arguments):
+        manifest.write_bytes(content)
+        remove(*arguments)
+
+    monkeypatch.setattr(sweep_run, "remove_superseded", lambda *_: None)
+    monkeypatch.setattr(sweep_run, "remove_uncommitted", committed_late)
+    manifest.unlink()
+    (record,) = run_sweep(made, run, only=["r2"], resume=True)
+    assert [one.epoch for one in record.resumed] == [1]

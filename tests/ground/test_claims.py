@@ -6,14 +6,15 @@ import os
 import subprocess
 import sys
 import time
+from contextvars import Context
 from dataclasses import asdict, replace
 
 import pytest
 
 from thinwire import claims
-from thinwire.claims import ClaimLostError, look, take, waiting, writing_while_held
-from thinwire.errors import StorageError, UsageError
-from thinwire.files import replacing, write_text
+from thinwire.claims import ClaimLostError, alone, look, make_file_alone, take, writing_while_held
+from thinwire.errors import StorageError, ThinwireError, UsageError
+from thinwire.files import checking, replacing, write_text
 
 
 @pytest.fixture
@@ -106,8 +107,9 @@ def test_a_claim_that_another_process_has_taken_is_lost(path, monkeypatch):
         with take(path) as other:
             now = claims._clock()
             monkeypatch.setattr(claims, "_clock", lambda: now + 2)
-            with pytest.raises(ClaimLostError, match="has taken group"):
-                claim.check()
+            for _ in range(2):  # again, though it has just been looked at
+                with pytest.raises(ClaimLostError, match="has taken group"):
+                    claim.check()
             other.check()
     assert look(path) is None, "the second owner's release removed its own claim"
 
@@ -188,9 +190,60 @@ def test_a_place_that_can_neither_be_claimed_nor_read_is_an_error_and_no_hang(pa
 def test_waiting_says_for_whom(path, caplog, monkeypatch):
     monkeypatch.setattr(claims, "_PATIENCE", 0.0)
     claimed_by(path, 59.5, **ELSEWHERE)
-    with caplog.at_level("INFO", logger="thinwire"), waiting(path, "the codec"):
-        pass
+    with caplog.at_level("INFO", logger="thinwire"):
+        alone(path, "the codec", lambda: None)
     assert f"waiting for the codec (process {os.getpid()} on other)" in caplog.text
+
+
+def test_what_is_done_alone_is_done_again_by_who_has_lost_the_claim_to_it_and_no_other(path):
+    done = []
+
+    def act():
+        done.append(look(path) is not None)
+        if len(done) == 1:
+            path.rename(path.with_name("taken"))
+            raise ThinwireError("a file is not where it was")
+        return "made"
+
+    assert alone(path, "the codec", act) == "made"
+    assert done == [True, True]
+    done.clear()
+    with pytest.raises(ClaimLostError):
+        alone(path, "the codec", act, again=False)
+    done.append(True)
+    around = path.with_name("around")
+
+    def lose():
+        around.unlink()
+        done.append(True)
+        write_text(path.with_name("file"), "")
+
+    with pytest.raises(ClaimLostError, match="has taken around"), take(around) as claim:  # noqa: PT012
+        claim._seen -= 100
+        with writing_while_held(claim):
+            alone(path, "the codec", lose)
+    assert len(done) == 3
+
+
+def test_a_file_that_was_made_by_another_is_not_replaced_by_who_was_suspended_while_it_made_its_own(path):
+    """Records name its content, which may differ between hosts by rounding."""
+    file, made = path.with_name("codec"), []
+
+    def make():
+        made.append(1)
+        if len(made) == 1:
+            with checking(overtaken):
+                write_text(file, "the first's")
+        else:
+            write_text(file, "the second's")
+
+    def overtaken():
+        path.with_name(".codec.claim").unlink()
+        Context().run(make_file_alone, file, "the codec", make)  # without the checks of the first
+
+    make_file_alone(file, "the codec", make)
+    assert (len(made), file.read_text()) == (2, "the second's")
+    assert [entry.name for entry in path.parent.iterdir()] == ["codec"]
 
 
 def _leave(path):

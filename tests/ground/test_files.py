@@ -21,6 +21,7 @@ from thinwire.files import (
     has_hard_links,
     make_folder,
     move,
+    remove_content,
     remove_file,
     remove_partial_files,
     replacing,
@@ -327,6 +328,7 @@ CHANGES = {
     "created": lambda path: create_json(path.with_name("created.json"), 1),
     "appended to": lambda path: append_jsonl(path, 1),
     "removed": remove_file,
+    "removed by its content": lambda path: remove_content(path, b"old"),
     "moved": lambda path: move(path, path.with_name("moved")),
     "a new folder": lambda path: make_folder(path.with_name("made")),
     "a written folder": lambda path: write_folder(path.with_name("written")),
@@ -385,3 +387,20 @@ def test_a_process_that_was_suspended_at_its_check_changes_nothing_of_what_anoth
         append_jsonl(lines, "late")
     assert lines.read_text() == "2\n"
     assert not report.exists()
+
+
+def test_a_file_that_another_process_has_written_anew_is_not_removed(tmp_path):
+    file = tmp_path / "record"
+    file.write_text("cancelled")
+    with checking(lambda: write_other(file)):
+        remove_content(file, b"cancelled")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"record": "done"}
+    remove_content(file, b"done")
+    remove_content(file, b"done")
+    assert not list(tmp_path.iterdir())
+
+
+def write_other(file):
+    """Replace a file as another process does, whose changes this one's checks do not see."""
+    file.with_name("other").write_text("done")
+    file.with_name("other").replace(file)

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from thinwire.cache import cache_dir, locked
+from thinwire.cache import cache_dir, make_alone
 from thinwire.errors import ThinwireError
 from thinwire.files import remove_file
 from thinwire.results.record import Record, read_record, write_record
@@ -42,6 +42,9 @@ class StartingPoint:
 
         Args:
             like: tensors of the names, types and shapes that the weights have.
+
+        Raises:
+            ClaimLostError: another process has begun to make them meanwhile.
         """
         path = self._path(".safetensors")
         read = partial(read_tensors, path, layout_of(dict(like)), needs_hash=True)
@@ -49,14 +52,17 @@ class StartingPoint:
             logger.info("starting weights: cached")
             self._tidy()
             return weights
-        with locked(self.folder):
+
+        def make() -> dict[str, Tensor]:
             if (weights := _from_cache(path, read)) is not None:  # another process has made it meanwhile
                 return weights
             trained = train()
-            _remove(path)
+            _make_way(path)
             write_tensors(path, dict(trained))
             self._tidy()
-        return read()
+            return read()
+
+        return make_alone(self.folder, make, again=False)  # a training that was cut short has changed its weights
 
     def measures(self, kind: type[Measures], what: str, measure: Callable[[], Measures]) -> Measures:
         """Return what was measured of the weights, a record of this ``kind``: from the cache, or from ``measure``. A
@@ -69,13 +75,16 @@ class StartingPoint:
         read = partial(read_record, kind, path, what, path.parent, needs_hash=lambda _: True)
         if (measured := _from_cache(path, read)) is not None:
             return measured
-        with locked(path.with_suffix("")):
+
+        def make() -> Measures:
             if (measured := _from_cache(path, read)) is not None:
                 return measured
             measured = measure()
-            _remove(path)
+            _make_way(path)
             write_record(path, measured)
-        return measured
+            return measured
+
+        return make_alone(path.with_suffix(""), make)
 
     def _tidy(self) -> None:
         """Remove what was kept until the weights were made, also by a process that was killed just then."""
@@ -98,9 +107,9 @@ def _from_cache(path: Path, read: Callable[[], Entry]) -> Entry | None:
         return None
 
 
-def _remove(path: Path) -> None:
-    """Remove an entry of the cache, whatever is in its place."""
+def _make_way(path: Path) -> None:
+    """Remove what is in the place of an entry of the cache, unless it is an ordinary file, which is replaced."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    elif path.is_symlink() or not path.is_file():
+        remove_file(path)

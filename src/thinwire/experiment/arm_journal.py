@@ -15,7 +15,7 @@ from pydantic import Field
 from thinwire.claims import ClaimLostError
 from thinwire.errors import StorageError
 from thinwire.experiment.plan import Planned
-from thinwire.experiment.resume import block_formulas
+from thinwire.experiment.resume import block_formulas, forget_end
 from thinwire.experiment.resume_points import state_name
 from thinwire.files import (
     append_jsonl,
@@ -41,7 +41,7 @@ from thinwire.results.arm_record import (
     read_arm_record,
 )
 from thinwire.results.integrity import hashes_of_arm
-from thinwire.results.layout import BATCHES_FILE, DIAGNOSTICS_FILE, PREDICTIONS_FILE, RECORD_FILE, STATE_FILES
+from thinwire.results.layout import BATCHES_FILE, DIAGNOSTICS_FILE, PREDICTIONS_FILE, STATE_FILES
 from thinwire.results.provenance import now
 from thinwire.results.record import Record, read_record, write_record
 from thinwire.tasks.table import TASKS
@@ -121,7 +121,7 @@ class ArmJournal:
         if self.planned.resume_point is None:
             return None
         remove_partial_files(self.folder)
-        remove_file(self.folder / RECORD_FILE)  # the record of how the earlier run ended
+        forget_end(self.folder)
         state, run = TrainingState.load(self.planned.resume_point.file)
         diagnostics = self.folder / DIAGNOSTICS_FILE
         with writing(diagnostics):

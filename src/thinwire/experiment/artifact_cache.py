@@ -23,7 +23,7 @@ from thinwire.adapter.metrics import measure_reconstruction
 from thinwire.adapter.pretraining import train_reconstruction
 from thinwire.adapter.starting import StartingPoint
 from thinwire.checkpoints.load import check_has_matrix, find_arm, load_arm, starting_factors
-from thinwire.claims import waiting
+from thinwire.claims import make_file_alone
 from thinwire.codecs.base import Codec
 from thinwire.codecs.settings import CodecConfig
 from thinwire.codecs.table import codec_class
@@ -137,10 +137,12 @@ class ArtifactCache:
             kind, matrix = codec_class(arm.codec), self._lm.embedding_matrix
             file = self._codec_folder / f"{arm.codec.kind}-{content_hash(self._codec_key(arm))[:12]}.safetensors"
             if not os.path.lexists(file):
-                with waiting(file.with_name(f".{file.name}.claim"), f"the codec {arm.codec.kind}"):
-                    if not os.path.lexists(file):
-                        # The experiment's seed and not the arm's: all seeds of an arm share the codec.
-                        kind.fit(matrix, self.questions(arm).counts, arm.codec, self._seed).save(file)
+                # The experiment's seed and not the arm's: all seeds of an arm share the codec.
+                make_file_alone(
+                    file,
+                    f"the codec {arm.codec.kind}",
+                    lambda: kind.fit(matrix, self.questions(arm).counts, arm.codec, self._seed).save(file),
+                )
             # The adapters of finished arms depend on this very file, so a resumed sweep never fits again.
             codec = kind.load(file, arm.codec, matrix.shape[1]).to(self._lm.device)
             metrics = ", ".join(f"{metric.name} {metric.value:.3f}" for metric in codec.metrics())

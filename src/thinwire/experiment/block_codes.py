@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from thinwire.adapter.block_projection import codec_settings, fit_projection
-from thinwire.claims import waiting
+from thinwire.claims import make_file_alone
 from thinwire.codecs.pca import PCACodec
 from thinwire.config.experiment import ArmConfig
 from thinwire.data.blocks import counted_blocks
@@ -46,9 +46,9 @@ def block_projection(arm: ArmConfig, lm: LanguageModel, prepared: PreparedQuesti
     }
     file = folder / f"blocks_pca-{content_hash(key)[:12]}.safetensors"
     if not os.path.lexists(file):
-        with waiting(file.with_name(f".{file.name}.claim"), "the projection of blocks"):
-            if not os.path.lexists(file):
-                fit_projection(matrix, members, counts, config).save(file)
+        make_file_alone(
+            file, "the projection of blocks", lambda: fit_projection(matrix, members, counts, config).save(file)
+        )
     # Encoders of arms that were begun depend on this very file, so a resumed sweep never fits again.
     projection = PCACodec.load(file, codec_settings(config, width), config.size * width)
     logger.info(

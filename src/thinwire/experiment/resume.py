@@ -20,10 +20,11 @@ from thinwire.errors import ThinwireError, UsageError
 from thinwire.experiment.plan import Planned, ResumePoint
 from thinwire.experiment.resume_points import Committed
 from thinwire.experiment.run_claims import WORKERS_FOLDER
-from thinwire.files import content_hash, make_folder, move, remove_file
+from thinwire.files import content_hash, make_folder, move, remove_content
 from thinwire.model.language_model import LanguageModel
 from thinwire.output_path import check_output_folder
 from thinwire.partial_files import is_partial
+from thinwire.reading import read_bytes
 from thinwire.results.arm_record import ArmRecord, QuestionHashes, has_arm_record, read_arm_record
 from thinwire.results.experiment_file import has_experiment_file, read_experiment_file
 from thinwire.results.integrity import check_checkpoint, check_codec, check_file
@@ -200,17 +201,32 @@ def forget_failures(sweep_folder: Path, runs: Iterable[Planned]) -> None:
         StorageError: one cannot be removed.
     """
     for run in runs:
-        folder = arm_folder(sweep_folder, run.name, run.kind)
-        if has_arm_record(folder) and read_arm_record(folder).status != "done":
-            remove_file(folder / RECORD_FILE)
+        forget_end(arm_folder(sweep_folder, run.name, run.kind))
+
+
+def forget_end(folder: Path) -> None:
+    """Remove the record of an arm that failed or was cancelled, if its folder holds one.
+
+    Raises:
+        StorageError: it cannot be removed.
+    """
+    if has_arm_record(folder):
+        content = read_bytes(folder / RECORD_FILE, folder)
+        if read_arm_record(folder).status != "done":
+            remove_content(folder / RECORD_FILE, content)
 
 
 def set_aside(folder: Path, attic: Path) -> None:
     """Move the files of an unfinished arm into ``attic``, where they are not resumed from.
 
+    A folder that holds nothing stays. Of two workers that move the same arm, the late one fails: both choose the same
+    place, which takes no second folder where the first is not empty.
+
     Raises:
         StorageError: they cannot be moved.
     """
+    if not any(folder.iterdir()):
+        return
     number = 1
     while (target := attic / f"{folder.name}-{number}").exists():
         number += 1

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from thinwire import claims, interruption
-from thinwire.claims import Claim, ClaimLostError, Seen
+from thinwire.claims import Claim, Seen
 from thinwire.errors import StorageError, ThinwireError, UsageError
 from thinwire.files import make_folder, remove_file, write_text
 from thinwire.reading import read_text
@@ -67,12 +67,7 @@ class RunClaims:
             StorageError: a file cannot be written.
             Interrupted: this process is to stop.
         """
-        while True:
-            try:
-                with claims.waiting(self.folder / name, what):
-                    return act()
-            except ClaimLostError as error:
-                logger.warning("%s; doing it again", error)
+        claims.alone(self.folder / name, what, act)
 
     def ask_to_stop(self) -> None:
         """Ask all workers, also those that have not begun, to stop after their optimiser step.

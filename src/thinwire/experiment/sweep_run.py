@@ -146,14 +146,14 @@ class SweepRun:
         num_workers = self._workers.num_gpus if self._workers else self._request.num_workers
         num_trained = sum(run.config.has_trainable for run in self._runs)
         most = max_group_size(lm, experiment.group_size, num_arms=num_trained, num_workers=num_workers)
+        if before and queue:
+            _check_device(before, lm.device)
         if not is_prepared:
             points = committed(self._folder)
             left = [with_resume_point(run, self._folder, self._data(run), lm, points) for run in left]
             self._groups = choose_groups(left, most, choices, read_earlier_queue(self._folder))
         else:
-            assert before is not None, "prepared"
-            assert queue is not None, "likewise"
-            _check_device(before, lm.device)
+            assert queue is not None, "prepared"
             self._queue, self._groups = queue, queue.of(left)
         if num_workers > 1:
             self._groups = longest_first(self._groups, self._tokens)
@@ -262,10 +262,11 @@ class SweepRun:
             with suppress(FileNotFoundError):
                 list(arm_folder(self._folder, run.name, run.kind).iterdir())
         together = [run for run in together if not self._has_ended(run)]
-        points, lm = committed(self._folder), self._runtime.lm
-        runs = [with_resume_point(run, self._folder, self._data(run), lm, points) for run in together]
+        lm = self._runtime.lm
         with writing_while_held(claim):
-            remove_uncommitted(self._folder, claim.path.name)
+            remove_uncommitted(self._folder, claim.path.name)  # from now on resume points are this worker's to change
+            points = committed(self._folder)
+            runs = [with_resume_point(run, self._folder, self._data(run), lm, points) for run in together]
             for part in group(runs, len(runs)):  # more than one if some of them cannot be resumed
                 run_group(self._runtime, self._artifacts, part, self._folder, claim)
 

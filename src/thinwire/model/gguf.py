@@ -14,7 +14,7 @@ import transformers
 from gguf import GGUFReader
 from tokenizers.models import Unigram
 
-from thinwire.cache import cache_dir, locked
+from thinwire.cache import cache_dir, make_alone
 from thinwire.data.prompts import end_of_turn_id
 from thinwire.errors import UsageError, foreign
 from thinwire.files import content_hash, file_hash, replacing_folder, write_json
@@ -46,12 +46,15 @@ def dequantized(gguf: Path) -> Path:
     folder = cache_dir() / "models" / f"{gguf.stem}-{content_hash(made_by)[:12]}"
     if folder.exists():
         return folder
-    with locked(folder.with_name(f".{folder.name}")):
+
+    def make() -> None:
         if not folder.exists():
             logger.info("dequantising %s to bfloat16, once", gguf.name)
             with replacing_folder(folder) as temporary, quiet_transformers():
                 _dequantize(gguf, temporary)
                 quantisation(gguf, temporary)
+
+    make_alone(folder.with_name(f".{folder.name}"), make)
     return folder
 
 
