@@ -2,11 +2,14 @@
 
 import pytest
 
-from thinwire.errors import UsageError
+from thinwire.claims import ClaimLostError
+from thinwire.errors import ThinwireError, UsageError
+from thinwire.experiment import sweep_run
 from thinwire.experiment.executors import peer
 from thinwire.experiment.group_queue import read_queue, write_queue
 from thinwire.experiment.request import read_request
-from thinwire.experiment.sweep import join_sweep
+from thinwire.experiment.run_claims import RunClaims
+from thinwire.experiment.sweep import begin_anew, join_sweep
 from thinwire.results.sweep_header import read_header, write_header
 from tiny_sweeps import experiment
 
@@ -29,3 +32,27 @@ def test_a_worker_on_a_cpu_does_not_join_workers_that_use_gpus(folder, tmp_path)
     write_queue(tmp_path, queue)
     write_header(tmp_path, header)
     assert [one.finished_at for one in join_sweep(read_request(tmp_path), tmp_path)] == [record.finished_at]
+
+
+def test_a_worker_that_was_away_while_the_run_was_begun_anew_has_no_part_in_it(folder, tmp_path, monkeypatch):
+    arms = {"baseline": {}, "r2": {"lora": {"rank": 2, "alpha": 4}}}
+    made = experiment(folder, arms=arms, controls={}, group_size=1)
+    peer.ask(made, tmp_path, resume=False, controls="auto", num_workers=2)
+    real, away = sweep_run.run_group, []
+
+    def suspended(*arguments):
+        if not away:
+            away.append(True)
+            claims = RunClaims(tmp_path)
+            for one in claims.seen():
+                (claims.folder / one.name).unlink()
+            begin_anew(read_request(tmp_path), tmp_path)
+            raise ClaimLostError("another process has taken it")
+        return real(*arguments)
+
+    monkeypatch.setattr(sweep_run, "run_group", suspended)
+    with pytest.raises(ThinwireError, match="was begun anew while this worker was away"):
+        join_sweep(read_request(tmp_path), tmp_path)
+    assert not list(tmp_path.glob("*/record.json"))
+    records = join_sweep(read_request(tmp_path), tmp_path)
+    assert [record.status for record in records] == ["done", "done"]

@@ -86,7 +86,7 @@ class SweepRun:
         self._request, self._folder, self._workers = request, folder, workers
         self._is_helper = workers is None and request.session is not None
         experiment = request.experiment
-        self._experiment = experiment
+        self._experiment, self._experiment_hash = experiment, content_hash(experiment.model_dump(mode="json"))
         self._splits = splits or Splits(experiment.data, experiment.seed, TASKS[experiment.task])
         self._runtime = make_runtime(experiment, lm, display, memory_share=memory_share, trackers=trackers)
         self._artifacts = ArtifactCache(experiment, lm, folder / CODEC_FOLDER, display, self._splits)
@@ -223,6 +223,7 @@ class SweepRun:
         return [records.get(own.name) or read_arm_record(own) for own in folders]
 
     def _finish(self, records: Mapping[str, ArmRecord]) -> None:
+        self._check_goes_on()
         write_text(self._folder / SUMMARY_FILE, summary_text(self._folder))  # over that of a worker that was suspended
         header = read_header(self._folder)
         if header.finished_at is None:
@@ -257,7 +258,9 @@ class SweepRun:
         Raises:
             ClaimLostError: another process has taken it.
             StorageError: a file cannot be written.
+            ThinwireError: the run was begun anew meanwhile.
         """
+        self._check_goes_on()
         for run in together:  # network file systems look anew at a folder that is listed
             with suppress(FileNotFoundError):
                 list(arm_folder(self._folder, run.name, run.kind).iterdir())
@@ -269,6 +272,18 @@ class SweepRun:
             runs = [with_resume_point(run, self._folder, self._data(run), lm, points) for run in together]
             for part in group(runs, len(runs)):  # more than one if some of them cannot be resumed
                 run_group(self._runtime, self._artifacts, part, self._folder, claim)
+
+    def _check_goes_on(self) -> None:
+        """Refuse to go on in a run that was begun anew, as while this process was suspended: its groups and settings
+        may be others."""
+        if self._queue is None:
+            return
+        is_same = read_queue(self._folder) == self._queue
+        if not is_same or read_header(self._folder).experiment_hash != self._experiment_hash:
+            raise ThinwireError(
+                f"the run in {self._folder} was begun anew while this worker was away, and it has no part in it; start "
+                "a worker again, if it is to help"
+            )
 
     def _has_ended(self, run: Planned) -> bool:
         """Return whether a run is done or has failed; one that was interrupted goes on."""
@@ -310,7 +325,7 @@ class SweepRun:
             name=experiment.name,
             description=description,
             baseline=experiment.baseline,
-            experiment_hash=content_hash(experiment.model_dump(mode="json")),
+            experiment_hash=self._experiment_hash,
             verdict=experiment.verdict.model_dump(mode="json"),
             report=report.model_dump(mode="json"),
             interactions=experiment.interactions,
