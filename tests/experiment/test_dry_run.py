@@ -347,3 +347,16 @@ def test_test_questions_that_no_verdict_can_come_from_are_told(folder, tmp_path)
     data = {"train": str(folder / "train.json"), "test": str(tmp_path / "many.json"), "selection_articles": 2}
     enough = experiment(folder, data=data, evaluation={"samples": 12, "selection_samples": 2, "max_new_tokens": 2})
     assert not any("judged" in line for line in dry_run(enough, tmp_path / "run").fewer_questions)
+
+
+def test_what_the_machine_cannot_do_is_refused(folder, tmp_path, monkeypatch):
+    """Before anything is written, by the sweep too."""
+    model = {"name": str(folder / "model"), "device": "cpu", "base_bits": 4}
+    with pytest.raises(UsageError, match="base_bits=4 needs"):
+        dry_run(experiment(folder, model=model), tmp_path / "run")
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setenv("THINWIRE_CACHE", str(tmp_path / "file"))
+    for run in (dry_run, run_sweep):
+        with pytest.raises(UsageError, match="file is no folder; set THINWIRE_CACHE"):
+            run(experiment(folder), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

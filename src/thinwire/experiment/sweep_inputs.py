@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from pathlib import Path
 
+from thinwire.cache import cache_dir
 from thinwire.checkpoints.load import check_arm, check_same_lora, find_arm
 from thinwire.codecs.table import codec_class
 from thinwire.config.auto import resolved
@@ -24,7 +25,7 @@ from thinwire.experiment.search import search_experiment
 from thinwire.inputs import check_path
 from thinwire.model.first_layers import check_first_layers
 from thinwire.model.language_model import LanguageModel
-from thinwire.model.loading import choose_device, num_layers
+from thinwire.model.loading import check_base_bits, choose_device, num_layers
 from thinwire.model.lora_modules import adapted_modules
 from thinwire.model.memory import free_memory
 from thinwire.results.layout import arm_folder
@@ -48,6 +49,8 @@ def read_splits(
     """
     device = choose_device(experiment.model.device)
     check_worker_processes(device, experiment.worker_processes)
+    check_base_bits(experiment.model.base_bits, device)
+    cache_dir()  # refuses an environment in which no cache can be
     if found := obstacles(planned, folder, experiment.data.columns):
         raise UsageError(*(f"{name} would fail: {why}" for name, why in found.items()))
     if experiment.search:

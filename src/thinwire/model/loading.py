@@ -166,14 +166,25 @@ def _from_pretrained(checkpoint: Checkpoint, name: str, config: ModelConfig, dev
     return model, tokenizer
 
 
-def _quantized(bits: int, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
-    """Return the arguments by which ``from_pretrained`` quantises linear layers (Dettmers et al. 2022,
-    arXiv:2208.07339, and 2023, arXiv:2305.14314); output head and embeddings are not quantised."""
+def check_base_bits(bits: int | None, device: torch.device) -> None:
+    """Refuse ``model.base_bits`` where linear layers cannot be quantised to it.
+
+    Raises:
+        UsageError: bitsandbytes is missing, or has no kernels for training on the device.
+    """
+    if bits is None:
+        return
     if find_spec("bitsandbytes") is None:
         raise UsageError(f"model.base_bits={bits} needs bitsandbytes; pip install 'thinwire[quantized]'")
     if bits == 4 and device.type != "cuda":
         # bitsandbytes 0.50 uses fused CPU kernels without a gradient to their input.
         raise UsageError("model.base_bits=4 needs a CUDA device, as 4-bit layers have no gradient on a CPU; use 8")
+
+
+def _quantized(bits: int, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+    """Return the arguments by which ``from_pretrained`` quantises linear layers (Dettmers et al. 2022,
+    arXiv:2208.07339, and 2023, arXiv:2305.14314); output head and embeddings are not quantised."""
+    check_base_bits(bits, device)
     in_four = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype}
     how = {"load_in_8bit": True} if bits == 8 else {"load_in_4bit": True, **in_four}
     return {"quantization_config": transformers.BitsAndBytesConfig(**how)}
