@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from thinwire.adapter.input_embeddings import InputEmbeddings
@@ -44,7 +45,7 @@ def task_of(target: str, of_bare_model: TaskName) -> Task:
 
 def _find(folder: Path, device: str) -> FinishedArm | None:
     """Find an arm; None if ``folder`` is the name of a model, as none lies in a sweep's folder, or is one."""
-    is_arm = has_arm_record(folder) or has_header(folder) or has_header(run_of(folder.resolve()))
+    is_arm = has_arm_record(folder) or has_header(folder) or has_header(run_of(Path(os.path.realpath(folder))))
     return find_arm(folder, device) if is_arm else None
 
 

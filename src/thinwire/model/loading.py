@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -115,7 +116,7 @@ def num_layers(name: str) -> int | None:
         return None
     if gguf := gguf_file(name):
         return int(checked_header(gguf).value("block_count") or 0) or None
-    if not Path(name).exists() and not is_cached(name):
+    if not os.path.lexists(name) and not is_cached(name):
         return None
     with quiet_transformers(), checked_checkpoint(located(name)[0], name) as checkpoint:
         return int(model_config(checkpoint, name).num_hidden_layers)
