@@ -360,3 +360,34 @@ def test_what_the_machine_cannot_do_is_refused(folder, tmp_path, monkeypatch):
         with pytest.raises(UsageError, match="file is no folder; set THINWIRE_CACHE"):
             run(experiment(folder), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_arms_that_cannot_begin_with_each_other_would_fail(folder, tmp_path):
+    def begins_with(name, rank=2):
+        return {"lora": {"rank": rank, "start_from": str(tmp_path / "run" / name)}}
+
+    arms = {
+        "baseline": {},
+        "r2": {"lora": {"rank": 2}},
+        "late": begins_with("r2"),
+        "later": begins_with("late"),
+        "itself": begins_with("itself"),
+        "one": begins_with("other"),
+        "other": begins_with("one"),
+        "after_one": begins_with("one"),
+        "larger": begins_with("r2", rank=4),
+        "without": begins_with("baseline"),
+        "taught": {"supervision": {"kd_weight": 1.0, "teacher": str(tmp_path / "run" / "taught")}},
+    }
+    found = dry_run(experiment(folder, arms=arms), tmp_path / "run").obstacles
+    assert {name for name, why in found.items() if "it needs itself" in why} == {"itself", "one", "other", "taught"}
+    assert "lora.rank 2, here 4" in found["larger"]
+    assert "lora.rank 0, here 2" in found["without"]
+    assert len(found) == 6
+
+
+def test_a_link_to_itself_is_no_arm_to_begin_with(folder, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    arms = {"baseline": {}, "r2": {"lora": {"rank": 2, "start_from": str(tmp_path / "loop")}}}
+    found = dry_run(experiment(folder, arms=arms), tmp_path / "run").obstacles
+    assert "loop is no arm's folder" in found["r2"]
