@@ -8,16 +8,31 @@ from pathlib import Path
 from typing import TypeVar
 
 from thinwire.claims import alone
+from thinwire.errors import UsageError, shown
 from thinwire.files import make_folder, remove_partial_files
+from thinwire.inputs import check_path
 
 Result = TypeVar("Result")
 
 
 def cache_dir() -> Path:
-    """Return the cache folder: ``$THINWIRE_CACHE``, else ``thinwire`` in the XDG cache folder."""
-    if chosen := os.environ.get("THINWIRE_CACHE"):
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thinwire"
+    """Return the cache folder: ``$THINWIRE_CACHE``, else ``thinwire`` in the XDG cache folder.
+
+    Raises:
+        UsageError: this user has no home folder to put it into, or no folder can be there.
+    """
+    chosen, xdg = os.environ.get("THINWIRE_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    try:
+        folder = Path(chosen).expanduser() if chosen else Path(xdg or Path.home() / ".cache") / "thinwire"
+    except RuntimeError:  # the home folder of a user whom this host does not know, as in a container
+        found = f"THINWIRE_CACHE={shown(chosen)} begins with" if chosen else "the cache would be in"
+        raise UsageError(f"{found} a home folder that is not known; set THINWIRE_CACHE to a folder's path") from None
+    nearest = check_path(folder, "cache (THINWIRE_CACHE)")
+    while not os.path.lexists(nearest) and nearest != nearest.parent:
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        raise UsageError(f"the cache {folder} cannot be made: {nearest} is no folder; set THINWIRE_CACHE to another")
+    return folder
 
 
 def make_alone(folder: Path, make: Callable[[], Result], *, again: bool = True) -> Result:

@@ -147,7 +147,8 @@ def _job() -> str | None:
 def _restarts() -> int:
     """Return how often Slurm has requeued this process's job. Only an earlier run of a job is over: a job of several
     nodes may have workers on each, as where Ray was started in it."""
-    return int(os.environ.get("SLURM_RESTART_COUNT") or 0)
+    count = os.environ.get("SLURM_RESTART_COUNT", "")
+    return int(count) if count.isdecimal() else 0  # Slurm sets it once a job has been requeued
 
 
 def machine() -> str:

@@ -41,7 +41,7 @@ def check_path(path: str | Path, what: str) -> Path:
 
     Raises:
         UsageError: it is empty, holds characters that cannot be printed (which would act on a terminal or break a
-            line of a log), or is too long.
+            line of a log), begins with a ``~`` that the shell has not turned into the home folder, or is too long.
     """
     text = str(path)
     if not text.strip():
@@ -50,6 +50,11 @@ def check_path(path: str | Path, what: str) -> Path:
         raise UsageError(f"the path of the {what} holds characters that cannot be printed: {shown(text)}; rename it")
     if len(os.fsencode(text)) > 4_000 or any(len(os.fsencode(part)) > 255 for part in Path(text).parts):
         raise UsageError(f"the path of the {what} is too long: {shown(text)}; names have at most 255 bytes")
+    if text == "~" or text.startswith("~/"):
+        raise UsageError(
+            f"the path of the {what} is {shown(text)}, where ~ is not read as the home folder; write the whole path, "
+            'in a shell with "$HOME" in its place'
+        )
     return Path(text)
 
 

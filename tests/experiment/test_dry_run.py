@@ -347,3 +347,47 @@ def test_test_questions_that_no_verdict_can_come_from_are_told(folder, tmp_path)
     data = {"train": str(folder / "train.json"), "test": str(tmp_path / "many.json"), "selection_articles": 2}
     enough = experiment(folder, data=data, evaluation={"samples": 12, "selection_samples": 2, "max_new_tokens": 2})
     assert not any("judged" in line for line in dry_run(enough, tmp_path / "run").fewer_questions)
+
+
+def test_what_the_machine_cannot_do_is_refused(folder, tmp_path, monkeypatch):
+    """Before anything is written, by the sweep too."""
+    model = {"name": str(folder / "model"), "device": "cpu", "base_bits": 4}
+    with pytest.raises(UsageError, match="base_bits=4 needs"):
+        dry_run(experiment(folder, model=model), tmp_path / "run")
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setenv("THINWIRE_CACHE", str(tmp_path / "file"))
+    for run in (dry_run, run_sweep):
+        with pytest.raises(UsageError, match="file is no folder; set THINWIRE_CACHE"):
+            run(experiment(folder), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_arms_that_cannot_begin_with_each_other_would_fail(folder, tmp_path):
+    def begins_with(name, rank=2):
+        return {"lora": {"rank": rank, "start_from": str(tmp_path / "run" / name)}}
+
+    arms = {
+        "baseline": {},
+        "r2": {"lora": {"rank": 2}},
+        "late": begins_with("r2"),
+        "later": begins_with("late"),
+        "itself": begins_with("itself"),
+        "one": begins_with("other"),
+        "other": begins_with("one"),
+        "after_one": begins_with("one"),
+        "larger": begins_with("r2", rank=4),
+        "without": begins_with("baseline"),
+        "taught": {"supervision": {"kd_weight": 1.0, "teacher": str(tmp_path / "run" / "taught")}},
+    }
+    found = dry_run(experiment(folder, arms=arms), tmp_path / "run").obstacles
+    assert {name for name, why in found.items() if "it needs itself" in why} == {"itself", "one", "other", "taught"}
+    assert "lora.rank 2, here 4" in found["larger"]
+    assert "lora.rank 0, here 2" in found["without"]
+    assert len(found) == 6
+
+
+def test_a_link_to_itself_is_no_arm_to_begin_with(folder, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    arms = {"baseline": {}, "r2": {"lora": {"rank": 2, "start_from": str(tmp_path / "loop")}}}
+    found = dry_run(experiment(folder, arms=arms), tmp_path / "run").obstacles
+    assert "loop is no arm's folder" in found["r2"]

@@ -123,3 +123,11 @@ def test_texts_count_among_what_an_arm_trains_on_also_without_questions(folder):
     assert prepared.training_tokens(texts) == 0
     assert prepared.text_tokens(texts) == 20 * sum(lengths) // len(lengths)
     assert prepared.text_tokens(questions) == 0
+
+
+def test_answers_longer_than_the_models_positions_are_not_blamed_on_prompts(folder):
+    arms = {"text": {"input": "text"}}
+    made = experiment(folder, baseline="text", arms=arms, evaluation={"samples": 2, "max_new_tokens": 3000})
+    cache = QuestionCache(load(made.model), Splits(made.data, made.seed))
+    with pytest.raises(UsageError, match=r"3000 of them are for the answer: lower evaluation\.max_new_tokens"):
+        cache.questions(resolved(made.arm("text"), "cpu"))

@@ -237,7 +237,7 @@ def test_one_arms_failure_is_recorded_and_the_others_run(folder, tmp_path):
         folder,
         arms={
             "baseline": {},
-            "wild": {"training": {"adapter_lr": 1e30, "epochs": 2}},
+            "wild": {"lora": {"rank": 2}, "training": {"adapter_lr": 1e30, "epochs": 2}},
             "late": {"lora": {"rank": 2, "start_from": str(tmp_path / "run" / "wild")}},
         },
         controls={},

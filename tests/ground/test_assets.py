@@ -240,6 +240,36 @@ def test_the_environment_sets_the_cache_folder(monkeypatch):
     assert cache_dir() == Path.home() / ".cache" / "thinwire"
 
 
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("~nobody-has-this-name/x", "'~nobody-has-this-name/x' begins with a home folder that is not known; set"),
+        ("file", "the cache file cannot be made: file is no folder; set THINWIRE_CACHE"),
+        ("file/a/b", "the cache file/a/b cannot be made: file is no folder"),
+        ("dangling", "dangling is no folder"),
+        ("x" * 300, "too long"),
+    ],
+)
+def test_a_cache_that_cannot_be_is_refused(tmp_path, monkeypatch, place, message):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("THINWIRE_CACHE", place)
+    with pytest.raises(UsageError, match=message):
+        cache_dir()
+
+
+def test_a_user_without_a_home_folder_is_told_to_set_the_cache(monkeypatch):
+    def unknown():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("THINWIRE_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", unknown)
+    with pytest.raises(UsageError, match="the cache would be in a home folder that is not known; set THINWIRE_CACHE"):
+        cache_dir()
+
+
 @pytest.mark.parametrize("name", list(assets.ASSETS))
 def test_every_asset_is_pinned_and_has_licence_and_origin(name):
     known = assets.ASSETS[name]

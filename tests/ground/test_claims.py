@@ -93,6 +93,13 @@ def test_a_requeued_job_takes_what_it_had_claimed(path, monkeypatch):
     assert take(path) is not None
 
 
+@pytest.mark.parametrize("count", ["", "abc", "-1"])
+def test_what_is_no_count_of_restarts_counts_as_none(path, monkeypatch, count):
+    monkeypatch.setenv("SLURM_RESTART_COUNT", count)
+    with take(path) as claim:
+        assert claim.owner.restarts == 0
+
+
 @pytest.mark.parametrize(("before", "now", "attempt"), [(5, 5, 2), (5, 6, 1)])
 def test_owners_that_went_without_progress_are_counted(path, before, now, attempt):
     claimed_by(path, 99, progress=before, **ELSEWHERE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from thinwire.adapter.input_embeddings import InputEmbeddings
@@ -49,8 +50,9 @@ def is_arm(target: str) -> bool:
 
 def _find(folder: Path, device: str) -> FinishedArm | None:
     """Find an arm; None if ``folder`` is the name of a model, as none lies in a sweep's folder, or is one."""
-    in_sweep = has_arm_record(folder) or has_header(folder) or has_header(run_of(folder.resolve()))
-    in_sweep = in_sweep or is_inside_arm(folder.resolve())  # refused with the name of the arm
+    resolved = Path(os.path.realpath(folder))
+    in_sweep = has_arm_record(folder) or has_header(folder) or has_header(run_of(resolved))
+    in_sweep = in_sweep or is_inside_arm(resolved)  # refused with the name of the arm
     return find_arm(folder, device) if in_sweep else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def find_arm(folder: Path, device: str = "auto") -> FinishedArm:
         UsageError: the folder does not contain a finished arm.
         ThinwireError: its record is damaged, or that of another arm.
     """
-    given, folder = folder, folder.resolve()
+    given, folder = folder, Path(os.path.realpath(folder))
     if not has_arm_record(folder):
         raise UsageError(_why_no_arm(given, folder))
     record = read_arm_record(folder)
@@ -225,17 +226,17 @@ def load_parts(arm: FinishedArm) -> ArmParts:
     return ArmParts(lm=lm, inputs=inputs, lora=arm.config.lora, factors=factors)
 
 
-def check_same_lora(arm: FinishedArm, wanted: LoraSettings) -> None:
-    """Refuse an arm whose factors do not fit the settings ``wanted``.
+def check_same_lora(folder: Path, lora: LoraSettings, wanted: LoraSettings) -> None:
+    """Refuse an arm, in ``folder`` and with LoRA as ``lora`` sets it, whose factors do not fit the settings ``wanted``.
 
     Raises:
         UsageError: its LoRA has another rank, alpha, layers, position or targets.
     """
-    theirs, ours = _shape_of(arm.config.lora), _shape_of(wanted)
+    theirs, ours = _shape_of(lora), _shape_of(wanted)
     differing = [f"lora.{name} {theirs[name]}, here {ours[name]}" for name in ours if theirs[name] != ours[name]]
     if differing:
         raise UsageError(
-            f"LoRA cannot start from {arm.folder}: it has {'; '.join(differing)}; give LoRA the same settings, or "
+            f"LoRA cannot start from {folder}: it has {'; '.join(differing)}; give LoRA the same settings, or "
             "choose another arm (lora.start_from)"
         )
 
@@ -255,7 +256,7 @@ def starting_factors(arm: FinishedArm, wanted: LoraSettings, lm: LanguageModel) 
         UsageError: the arm has another LoRA, or was trained on another model.
         ThinwireError: one of its files is missing or damaged.
     """
-    check_same_lora(arm, wanted)
+    check_same_lora(arm.folder, arm.config.lora, wanted)
     model = arm.record.model
     if model.revision != lm.revision:
         raise UsageError(

@@ -9,6 +9,7 @@ from pathlib import Path
 from thinwire.config.experiment import Experiment
 from thinwire.config.shipped import SCHEMA_FILE
 from thinwire.config.strict_yaml import parse_yaml
+from thinwire.errors import UsageError, shown
 from thinwire.schema import build
 
 _TEMPLATE = Path(__file__).with_name("template.yaml")
@@ -23,8 +24,10 @@ def new_experiment(name: str, file: Path) -> str:
         file: where it will lie, for the commands in its comments.
 
     Raises:
-        UsageError: no experiment can have the name.
+        UsageError: no experiment can have the name, or it is that of a file.
     """
+    if name.lower().endswith((".yaml", ".yml")):
+        raise UsageError(f"{shown(name)} is the name of a file, expected an experiment's: {shown(Path(name).stem)}")
     lines = _TEMPLATE.read_text(encoding="utf-8").splitlines()
     is_plain = parse_yaml(name, "the experiment's name") == name
     lines[lines.index(f"name: {_NAME}")] = f"name: {name if is_plain else json.dumps(name)}"

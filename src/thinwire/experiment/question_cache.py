@@ -153,4 +153,6 @@ def _check_fits(lm: LanguageModel, questions: Iterable[Encoded], room: int, what
     if longest_sequence == window:
         reads = f"some layers of {lm.name} attend to the last {window} tokens alone"
     advice = f"shorten prompts: prompt.max_tokens={longest_sequence - room}"
+    if room >= longest_sequence:  # no prompt is short enough
+        advice = f"{room} of them are for the answer: lower evaluation.max_new_tokens (and supervision.k_tokens)"
     raise UsageError(f"{reads}, but {what} {longest}; {advice}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+import os
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
+from thinwire.cache import cache_dir
 from thinwire.checkpoints.load import check_arm, check_same_lora, find_arm
 from thinwire.codecs.table import codec_class
 from thinwire.config.auto import resolved
@@ -24,7 +26,7 @@ from thinwire.experiment.search import search_experiment
 from thinwire.inputs import check_path
 from thinwire.model.first_layers import check_first_layers
 from thinwire.model.language_model import LanguageModel
-from thinwire.model.loading import choose_device, num_layers
+from thinwire.model.loading import check_base_bits, choose_device, num_layers
 from thinwire.model.lora_modules import adapted_modules
 from thinwire.model.memory import free_memory
 from thinwire.results.layout import arm_folder
@@ -48,6 +50,8 @@ def read_splits(
     """
     device = choose_device(experiment.model.device)
     check_worker_processes(device, experiment.worker_processes)
+    check_base_bits(experiment.model.base_bits, device)
+    cache_dir()  # refuses an environment in which no cache can be
     if found := obstacles(planned, folder, experiment.data.columns):
         raise UsageError(*(f"{name} would fail: {why}" for name, why in found.items()))
     if experiment.search:
@@ -74,14 +78,48 @@ def obstacles(
     Raises:
         UsageError: the model's configuration cannot be used.
     """
-    own = {arm_folder(folder, run.name, run.kind).resolve() for run in planned}
+    folders = {run.name: _resolved(arm_folder(folder, run.name, run.kind)) for run in planned}
+    own = {folders[run.name]: run.config for run in planned}
     counted = any(run.config.lora.rank > 0 and run.config.lora.layers != "all" for run in planned)
     depth = num_layers(model) if model is not None and counted else None
-    found = {run.name: _obstacle(run.config, own, columns, depth) for run in planned}
+    found = {
+        run.name: _obstacle(run.config, own, columns, depth) or _needs_itself(folders[run.name], own) for run in planned
+    }
     return {name: why for name, why in found.items() if why}
 
 
-def _obstacle(config: ArmConfig, own: set[Path], columns: ColumnsConfig, depth: int | None) -> str | None:
+def _resolved(path: str | Path) -> Path:
+    return Path(os.path.realpath(path))  # unlike Path.resolve, also where a link leads to itself
+
+
+def _needs_itself(folder: Path, own: Mapping[Path, ArmConfig]) -> str | None:
+    """Say that an arm would have to be done before it begins: it starts from or learns from itself, or from an arm of
+    the same sweep that does so from it, and so on.
+
+    Args:
+        folder: the arm's.
+        own: arms of the sweep by their folders.
+    """
+    seen: set[Path] = set()
+    left = [folder]
+    while left:
+        config = own[left.pop()]
+        sources = [config.supervision.teacher if config.supervision.kd_weight > 0 else None]
+        sources += [config.lora.start_from if config.lora.rank > 0 else None]
+        needed = {_resolved(source) for source in sources if source is not None} & own.keys()
+        if folder in needed:
+            return (
+                "it would have to be done before it can begin, as it needs itself, or an arm that needs it "
+                "(lora.start_from, supervision.teacher); name another arm"
+            )
+        left += needed - seen
+        seen |= needed
+    return None
+
+
+def _obstacle(
+    config: ArmConfig, own: Mapping[Path, ArmConfig], columns: ColumnsConfig, depth: int | None
+) -> str | None:
     if config.untrained_lora:
         return config.untrained_lora
     try:
@@ -96,13 +134,15 @@ def _obstacle(config: ArmConfig, own: set[Path], columns: ColumnsConfig, depth: 
             config.lora.adapted_layers(depth)
         if config.supervision.kd_weight > 0 and config.supervision.teacher is not None:
             teacher = check_path(config.supervision.teacher, "teacher (supervision.teacher)")
-            if teacher.resolve() not in own:
+            if _resolved(teacher) not in own:
                 check_arm(find_arm(teacher))
         if config.lora.rank > 0 and config.lora.start_from is not None:
             start = check_path(config.lora.start_from, "starting LoRA (lora.start_from)")
-            if start.resolve() not in own:
+            if (before := own.get(_resolved(start))) is not None:
+                check_same_lora(start, before.lora, config.lora)
+            else:
                 from_arm = find_arm(start)
-                check_same_lora(from_arm, config.lora)
+                check_same_lora(from_arm.folder, from_arm.config.lora, config.lora)
                 check_arm(from_arm)
     except ThinwireError as error:
         return str(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from huggingface_hub import snapshot_download, try_to_load_from_cache
@@ -58,7 +59,7 @@ def located(name: str) -> tuple[Path, str]:
     """
     path = Path(name)
     with foreign(f"no model {name[:100]!r}"):  # a name that no file can have
-        is_folder, is_there = path.is_dir(), path.exists()
+        is_folder, is_there = path.is_dir(), os.path.lexists(path)
     if is_folder:
         return path, ""
     if is_there:

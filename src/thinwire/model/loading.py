@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -115,7 +116,7 @@ def num_layers(name: str) -> int | None:
         return None
     if gguf := gguf_file(name):
         return int(checked_header(gguf).value("block_count") or 0) or None
-    if not Path(name).exists() and not is_cached(name):
+    if not os.path.lexists(name) and not is_cached(name):
         return None
     with quiet_transformers(), checked_checkpoint(located(name)[0], name) as checkpoint:
         return int(model_config(checkpoint, name).num_hidden_layers)
@@ -166,14 +167,25 @@ def _from_pretrained(checkpoint: Checkpoint, name: str, config: ModelConfig, dev
     return model, tokenizer
 
 
-def _quantized(bits: int, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
-    """Return the arguments by which ``from_pretrained`` quantises linear layers (Dettmers et al. 2022,
-    arXiv:2208.07339, and 2023, arXiv:2305.14314); output head and embeddings are not quantised."""
+def check_base_bits(bits: int | None, device: torch.device) -> None:
+    """Refuse ``model.base_bits`` where linear layers cannot be quantised to it.
+
+    Raises:
+        UsageError: bitsandbytes is missing, or has no kernels for training on the device.
+    """
+    if bits is None:
+        return
     if find_spec("bitsandbytes") is None:
         raise UsageError(f"model.base_bits={bits} needs bitsandbytes; pip install 'thinwire[quantized]'")
     if bits == 4 and device.type != "cuda":
         # bitsandbytes 0.50 uses fused CPU kernels without a gradient to their input.
         raise UsageError("model.base_bits=4 needs a CUDA device, as 4-bit layers have no gradient on a CPU; use 8")
+
+
+def _quantized(bits: int, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+    """Return the arguments by which ``from_pretrained`` quantises linear layers (Dettmers et al. 2022,
+    arXiv:2208.07339, and 2023, arXiv:2305.14314); output head and embeddings are not quantised."""
+    check_base_bits(bits, device)
     in_four = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype}
     how = {"load_in_8bit": True} if bits == 8 else {"load_in_4bit": True, **in_four}
     return {"quantization_config": transformers.BitsAndBytesConfig(**how)}
