@@ -12,7 +12,7 @@ from thinwire import claims
 from thinwire.claims import ClaimLostError, writing_while_held
 from thinwire.config.auto import resolved
 from thinwire.config.experiment import ArmConfig, Experiment
-from thinwire.errors import StorageError
+from thinwire.errors import StorageError, ThinwireError
 from thinwire.experiment import arm_inputs, arm_journal, arm_run, artifact_cache, group_run
 from thinwire.experiment.artifact_cache import ArtifactCache
 from thinwire.experiment.group_run import run_arms
@@ -195,9 +195,11 @@ def test_the_arms_seconds_add_up_to_the_time_that_passed(folder, tmp_path):
         assert 0 < record.done.training.seconds < record.seconds_total < 0.5 * passed
 
 
-@pytest.mark.parametrize("is_taken", [True, False])
-def test_a_folder_that_the_new_owner_of_a_claim_has_moved_is_no_error_of_storage(
-    folder, tmp_path, monkeypatch, is_taken
+@pytest.mark.parametrize(
+    ("is_taken", "error"), [(True, StorageError), (False, StorageError), (True, ThinwireError)], ids=str
+)
+def test_a_file_that_the_new_owner_of_a_claim_has_moved_is_no_error_of_storage_and_no_failure_of_the_arm(
+    folder, tmp_path, monkeypatch, caplog, is_taken, error
 ):
     made = experiment(folder, controls={})
     lm = load(made.model)
@@ -208,7 +210,7 @@ def test_a_folder_that_the_new_owner_of_a_claim_has_moved_is_no_error_of_storage
         if is_taken:
             claim.path.write_text("another's")
         (tmp_path / "baseline").rename(tmp_path / "aside")
-        raise StorageError("baseline/record.json cannot be written")
+        raise error("baseline/unfinished-1-2.safetensors is missing")
 
     monkeypatch.setattr(group_run, "_run", moved)
     with (
@@ -217,6 +219,7 @@ def test_a_folder_that_the_new_owner_of_a_claim_has_moved_is_no_error_of_storage
     ):
         run_arms(make_runtime(made, lm, Display()), artifacts, runs, [tmp_path / "baseline"], tmp_path, claim)
     assert not (tmp_path / "aside" / "record.json").exists()
+    assert "failed" not in caplog.text
 
 
 def test_a_worker_that_is_told_to_stop_after_it_was_suspended_records_no_end_of_arms_that_another_has_taken(

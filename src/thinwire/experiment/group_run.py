@@ -120,7 +120,7 @@ def run_arms(
             logs.enter_context(_logging_to(folder, run.name))
         journals = [_journal(runtime, artifacts, run, folder) for run, folder in zip(runs, folders, strict=True)]
         try:
-            with deterministic_kernels(), _failing(journals):
+            with deterministic_kernels(), _failing(journals, claim):
                 check()
                 _run(runtime, artifacts, journals, sweep_folder, claim)
         except (KeyboardInterrupt, StorageError) as error:
@@ -164,7 +164,7 @@ def _run_from(
     sweep_folder: Path,
     claim: Claim,
 ) -> None:
-    ready = _prepared(runtime, artifacts, journals, states, sweep_folder)
+    ready = _prepared(runtime, artifacts, journals, states, sweep_folder, claim)
     if not ready:
         return
     configs = [inputs.config for _, inputs, _ in ready]
@@ -184,7 +184,7 @@ def _run_from(
             if isinstance(result, ThinwireError):
                 arm.journal.fail(result, is_final=True)
                 continue
-            with _failing([arm.journal]):
+            with _failing([arm.journal], claim):
                 arm.journal.finish(arm.test(result))
 
 
@@ -194,6 +194,7 @@ def _prepared(
     journals: Sequence[ArmJournal],
     states: Sequence[TrainingState | None],
     sweep_folder: Path,
+    claim: Claim,
 ) -> list[tuple[ArmJournal, ArmInputs, TrainingState | None]]:
     """Make the inputs of each arm; arms whose inputs cannot be made fail.
 
@@ -202,7 +203,7 @@ def _prepared(
     prepared = []
     started = time.perf_counter()
     for journal, state in zip(journals, states, strict=True):
-        with _failing([journal]):
+        with _failing([journal], claim):
             config = journal.planned.config
             adapted_modules(runtime.lm.model, config.lora)  # raises if the model lacks the modules to adapt
             inputs = _started(runtime, artifacts, journal, state, sweep_folder)
@@ -231,7 +232,7 @@ def _started(
 
 
 @contextmanager
-def _failing(journals: Sequence[ArmJournal]) -> Iterator[None]:
+def _failing(journals: Sequence[ArmJournal], claim: Claim) -> Iterator[None]:
     """Record an exception in the block as the failure of these arms; the sweep goes on, and exits with 1.
 
     Raises:
@@ -245,6 +246,7 @@ def _failing(journals: Sequence[ArmJournal]) -> Iterator[None]:
         raise
     except Exception as error:  # noqa: BLE001 - recorded with its traceback
         interruption.check()
+        claim.check(at_once=True)  # who has taken the arms may have removed what is missing here
         for journal in journals:
             journal.fail(error, is_final=isinstance(error, TextTrainingError))
 
