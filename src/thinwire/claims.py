@@ -10,26 +10,16 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from thinwire import interruption
-from thinwire.claim_owners import (
-    DEFAULT_SECONDS,
-    Owner,
-    claim_seconds,
-    content_of,
-    is_gone,
-    machine,
-    parsed_owner,
-    this_process,
-)
+from thinwire.claim_files import clear, create, look
+from thinwire.claim_owners import DEFAULT_SECONDS, Owner, claim_seconds, content_of, this_process
 from thinwire.errors import StorageError, ThinwireError
 from thinwire.files import checking, make_folder, remove_partial_files, writing
 
@@ -51,21 +41,6 @@ _PATIENCE = 2.0
 
 class ClaimLostError(ThinwireError):
     """Another process has taken a claim that was not renewed in time."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Seen:
-    """A claim as another process sees it."""
-
-    name: str
-    owner: Owner | None
-    """None if it cannot be read, as right after its creation."""
-    age: float
-    """Seconds since it was renewed, by the clock of the file system."""
-    is_gone: bool
-    """Whether its owner is gone."""
-    content: bytes
-    """Of the file."""
 
 
 class Claim:
@@ -186,13 +161,11 @@ def take(path: Path, *, device: str | None = None, progress: int = 0, steps: int
     claim_seconds()  # refuses a wrong value before there is a file
     attempt = 1
     for _ in range(_MOST_TRIES):
+        owner = this_process(device=device, attempt=attempt, progress=progress, steps=steps)
         with writing(path):
-            try:
-                handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
-            except FileExistsError:
-                handle = -1
-        if handle >= 0:
-            return _owned(path, handle, this_process(device=device, attempt=attempt, progress=progress, steps=steps))
+            handle = None if os.path.lexists(path) else create(path, owner)
+        if handle is not None:
+            return Claim(path, handle, owner)
         seen = look(path)
         if seen is not None and not seen.is_gone:
             return None
@@ -203,17 +176,6 @@ def take(path: Path, *, device: str | None = None, progress: int = 0, steps: int
             attempt = seen.owner.attempt + 1
         clear(path, seen)
     raise StorageError(f"{path} can neither be claimed nor read; remove it, or give this user the right to")
-
-
-def _owned(path: Path, handle: int, owner: Owner) -> Claim:
-    with writing(path):
-        try:
-            os.write(handle, content_of(owner))
-        except OSError:
-            path.unlink(missing_ok=True)
-            os.close(handle)
-            raise
-    return Claim(path, handle, owner)
 
 
 @contextmanager
@@ -281,47 +243,6 @@ def _waited_for(path: Path, what: str) -> Claim:
             is_said = True
         time.sleep(0.1)
     return claim
-
-
-def look(path: Path) -> Seen | None:
-    """Return the claim ``path`` as it is now; None if nobody holds it."""
-    try:
-        with path.open("rb") as file:  # a network file system asks its server when a file is opened
-            content, state = file.read(), os.fstat(file.fileno())
-    except OSError:
-        return None
-    owner = parsed_owner(content)
-    is_here = owner is not None and owner.machine == machine()
-    age = (time.time() if is_here else _now_there(path.parent)) - state.st_mtime
-    return Seen(name=path.name, owner=owner, age=age, is_gone=is_gone(owner, age), content=content)
-
-
-def clear(path: Path, seen: Seen) -> None:
-    """Remove a claim whose owner is gone. If another process has done so and claimed it anew, that claim stays."""
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    with suppress(OSError):
-        if path.read_bytes() != seen.content:
-            return
-        path.rename(aside)
-        if aside.read_bytes() != seen.content:
-            with suppress(OSError):
-                os.link(aside, path)
-        aside.unlink()
-
-
-def _now_there(folder: Path) -> float:
-    """Return the time of the file system of ``folder``, which need not be that of this host; where nothing can be
-    written, this host's."""
-    probe = folder / f".now.{secrets.token_hex(8)}"
-    try:
-        handle = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-    except OSError:
-        return time.time()
-    try:
-        return os.fstat(handle).st_mtime
-    finally:
-        os.close(handle)
-        probe.unlink(missing_ok=True)
 
 
 def _clock() -> float:

@@ -178,7 +178,7 @@ def _linked(temporary: Path, path: Path) -> bool:
         # A network file system may have linked it, lost its answer and tried again.
         if path.exists() and path.samefile(temporary):
             return True
-        if error.errno in _NO_LINKS and not os.path.lexists(path):
+        if error.errno in NO_LINKS and not os.path.lexists(path):
             temporary.rename(path)
         elif os.path.lexists(path):
             return False
@@ -187,7 +187,7 @@ def _linked(temporary: Path, path: Path) -> bool:
     return True
 
 
-_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EIO)
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EIO)
 """Errors of file systems that have no hard links; EIO is rclone's."""
 
 
@@ -203,7 +203,7 @@ def has_hard_links(folder: Path) -> bool:
         try:
             os.link(temporary, other)
         except OSError as error:
-            if error.errno in _NO_LINKS:
+            if error.errno in NO_LINKS:
                 return False
             raise
         finally:

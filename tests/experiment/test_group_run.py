@@ -337,13 +337,13 @@ def test_arms_that_all_fail_together_are_run_one_by_one(folder, both, tmp_path, 
 
 
 def test_an_arm_that_cannot_start_fails_alone_and_the_others_train_together(folder, tmp_path):
-    wrong = {"lora": {**LORA, "start_from": str(tmp_path / "run" / "baseline")}}
+    wrong = {"lora": {**LORA, "start_from": str(tmp_path / "run" / "r2")}}
     arms = {"baseline": {}, "wrong": wrong, "r2": {"lora": LORA}}
     one, wrong, other = sweep(folder, tmp_path / "run", arms=arms, controls={})
     assert [one.status, other.status] == ["done", "done"]
     assert [one.done.training.trained_together, other.done.training.trained_together] == [2, 2]
     assert wrong.status == "failed"
-    assert "baseline" in wrong.error
+    assert "r2" in wrong.error
     assert not (tmp_path / "run" / "unfinished").exists()
 
 

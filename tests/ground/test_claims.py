@@ -1,8 +1,10 @@
 """Claims: one owner at a time, whatever becomes of owners, clocks and file systems."""
 
+import errno
 import json
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +14,8 @@ from dataclasses import asdict, replace
 import pytest
 
 from thinwire import claims
-from thinwire.claims import ClaimLostError, alone, look, make_file_alone, take, writing_while_held
+from thinwire.claim_files import look
+from thinwire.claims import ClaimLostError, alone, make_file_alone, take, writing_while_held
 from thinwire.errors import StorageError, ThinwireError, UsageError
 from thinwire.files import checking, replacing, write_text
 
@@ -119,6 +122,56 @@ def test_a_claim_that_another_process_has_taken_is_lost(path, monkeypatch):
                     claim.check()
             other.check()
     assert look(path) is None, "the second owner's release removed its own claim"
+
+
+def test_a_process_that_is_killed_while_it_claims_holds_nothing(path):
+    code = (
+        "import os, pathlib, signal, sys; from thinwire import claims\n"
+        "os.link = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "claims.take(pathlib.Path(sys.argv[1]))"
+    )
+    assert subprocess.run([sys.executable, "-c", code, path], check=False).returncode == -signal.SIGKILL
+    with take(path) as claim:
+        assert claim is not None
+    assert not list(path.parent.iterdir())
+
+
+def test_a_claim_whose_link_was_made_twice_is_held(path, monkeypatch):
+    real = os.link
+
+    def twice(source, target):  # as a network file system does that hears nothing of its first request
+        real(source, target)
+        real(source, target)
+
+    monkeypatch.setattr(os, "link", twice)
+    with take(path) as claim:
+        claim.check(at_once=True)
+        assert take(path) is None
+
+
+def test_a_claim_is_made_again_whose_temporary_file_another_process_has_removed(path, monkeypatch):
+    real, removed = os.link, []
+
+    def remove_first(source, target):
+        if not removed:
+            removed.append(source.unlink())
+        real(source, target)
+
+    monkeypatch.setattr(os, "link", remove_first)
+    with take(path) as claim:
+        claim.check(at_once=True)
+    assert removed
+
+
+def test_without_hard_links_a_claim_has_one_owner(path, monkeypatch):
+    def no_links(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    with take(path) as claim:
+        claim.check(at_once=True)
+        assert take(path) is None
+    assert not list(path.parent.iterdir())
 
 
 def test_files_are_written_only_while_the_claim_is_held(path, monkeypatch):

@@ -29,6 +29,7 @@ GROUND = [
     "determinism",
     "progress",
     "claim_owners",
+    "claim_files",
     "claims",
     "cache",
     "assets",

@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from thinwire import claims, interruption
-from thinwire.claims import Claim, Seen
+from thinwire.claim_files import Seen, clear, look
+from thinwire.claims import Claim
 from thinwire.errors import StorageError, ThinwireError, UsageError
 from thinwire.files import make_folder, remove_file, write_text
 from thinwire.reading import read_text
@@ -96,19 +97,19 @@ class RunClaims:
 
     def is_held(self, name: str) -> bool:
         """Return whether a worker that is not gone holds the claim ``name``."""
-        found = claims.look(self.folder / name)
+        found = look(self.folder / name)
         return found is not None and not found.is_gone
 
     def seen(self) -> list[Seen]:
         """Return all claims, also those of owners that are gone."""
-        found = (claims.look(path) for path in sorted(self.folder.glob("[!.]*")) if not path.suffix)
+        found = (look(path) for path in sorted(self.folder.glob("[!.]*")) if not path.suffix)
         return [one for one in found if one is not None]
 
     def forget_gone(self) -> None:
         """Remove the claims of owners that are gone, and with them how many have gone without progress."""
         for one in self.seen():
             if one.is_gone:
-                claims.clear(self.folder / one.name, one)
+                clear(self.folder / one.name, one)
 
     def live(self) -> list[Seen]:
         """Return the claims of owners that are not gone, this process's included."""
@@ -133,7 +134,7 @@ def exclusive(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         refuse_others(folder)
         if (claim := held.take(_SWEEP)) is None:  # another process was faster
-            raise _in_use(folder, claims.look(held.folder / _SWEEP))
+            raise _in_use(folder, look(held.folder / _SWEEP))
     except OSError as error:
         _remove_empty(held, new, before)
         raise _unusable(folder, error) from None

@@ -14,8 +14,8 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
+from thinwire.claim_files import Seen
 from thinwire.claim_owners import Owner
-from thinwire.claims import Seen
 from thinwire.config.experiment import Experiment
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.experiment.group_queue import GroupQueue, claim_name, read_queue

@@ -17,7 +17,8 @@ import psutil
 import pytest
 import torch
 
-from thinwire import claim_owners, claims
+from thinwire import claim_files, claim_owners, claims
+from thinwire.claim_files import look
 from thinwire.errors import StorageError, ThinwireError, UsageError
 from thinwire.experiment.executors import ray as executor
 from thinwire.experiment.executors.peer import ask
@@ -269,8 +270,8 @@ def test_workers_of_one_slurm_job_on_several_nodes_leave_each_other_their_claims
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.delenv("SLURM_RESTART_COUNT", raising=False)
     with claims.take(tmp_path / "claim"):
-        for module in (claims, claim_owners):
+        for module in (claim_files, claim_owners):
             monkeypatch.setattr(module, "machine", lambda: "another node")
         assert claims.take(tmp_path / "claim") is None
         monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-        assert claims.look(tmp_path / "claim").is_gone, "the job was requeued: its first run is over"
+        assert look(tmp_path / "claim").is_gone, "the job was requeued: its first run is over"
