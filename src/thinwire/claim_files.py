@@ -40,6 +40,7 @@ def create(path: Path, owner: Owner) -> int | None:
     try:
         _fill(handle, owner)
         os.link(temporary, path)
+        os.utime(handle)  # it is as old as its name, also if this process was suspended before
     except (FileExistsError, FileNotFoundError):
         # A network file system may have linked it, lost its answer and tried again; and a worker that prepares the run
         # removes temporary files.

@@ -149,6 +149,20 @@ def test_a_claim_whose_link_was_made_twice_is_held(path, monkeypatch):
         assert take(path) is None
 
 
+def test_a_claim_is_new_also_if_its_process_was_suspended_before_it_got_its_name(path, monkeypatch):
+    real = os.link
+
+    def late(source, target):
+        os.utime(source, (time.time() - 100, time.time() - 100))
+        real(source, target)
+
+    monkeypatch.setattr(os, "link", late)
+    claim = take(path)
+    assert look(path).age < 50
+    with claim:
+        pass
+
+
 def test_a_claim_is_made_again_whose_temporary_file_another_process_has_removed(path, monkeypatch):
     real, removed = os.link, []
 
