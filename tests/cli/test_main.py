@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -151,18 +152,17 @@ def test_train_runs_one_arm_that_evaluate_and_compare_accept(tiny, tmp_path):
 
 @pytest.mark.slow
 def test_a_failed_arm_makes_the_sweep_exit_with_1(tiny, tmp_path):
-    late = f"{{lora: {{rank: 1, start_from: {tmp_path / 'run' / 'baseline'}}}}}"  # which has no LoRA to start from
     settings = [
         *SMALL,
         *("--set", f"model.name={tiny / 'model'}", "--set", f"data.train={tiny / 'data.json'}"),
         *("--set", f"data.test={tiny / 'test.json'}", "--set", "data.samples=4", "--set", "training.epochs=1"),
-        *("--set", f"arms={{baseline: {{}}, late: {late}}}", "--set", "evaluation.samples=2"),
+        *("--set", "arms={baseline: {}, wild: {training: {adapter_lr: 1.0e+30}}}", "--set", "evaluation.samples=2"),
         *("--set", "interactions={}"),
     ]
     result = thinwire("sweep", PLAN, *settings, "-o", tmp_path / "run", THINWIRE_CACHE=str(tmp_path / "cache"))
     assert result.returncode == 1
-    assert "1 of 5 failed: late" in result.stderr
-    assert "baseline" in result.stderr
+    assert "1 of 5 failed: wild" in result.stderr
+    assert re.search(r"wild failed: \w+", result.stderr)
 
 
 @pytest.mark.parametrize(
