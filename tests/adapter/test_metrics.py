@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from thinwire.adapter import metrics
+from thinwire.errors import ThinwireError
 
 
 def measure(rebuilt, matrix, counts, mean_square):
@@ -15,6 +16,13 @@ def test_metrics_by_hand():
     # Row 1 has cosine 0, error (4 + 4) / 2 = 4, and row 0 is nearer than itself; row 2 was never seen.
     found = measure(guess, matrix, torch.tensor([3.0, 1, 0]), mean_square=0.5)
     assert found.model_dump() == {"cosine": 0.75, "relative_mse": 1 / 4 * 4 / 0.5, "nearest_row_accuracy": 0.75}
+
+
+@pytest.mark.parametrize("value", [1e30, torch.inf, torch.nan])
+def test_embeddings_of_a_training_that_diverged_are_refused_in_words(value):
+    matrix = torch.tensor([[1.0, 0], [0, 2]])
+    with pytest.raises(ThinwireError, match="the training diverged; lower its rates"):
+        measure(torch.full((2, 2), value), matrix, torch.ones(2), mean_square=1.0)
 
 
 def test_rows_with_count_zero_do_not_change_the_metrics():

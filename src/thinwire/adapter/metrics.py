@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from thinwire.adapter.input_embeddings import InputEmbeddings
 from thinwire.codecs.reconstruction_loss import reconstruction_terms
+from thinwire.errors import ThinwireError
 from thinwire.ops.device import fast_dtype
 from thinwire.results.arm_record import FrequencyBucket, Reconstruction, ReconstructionMetrics
 
@@ -32,7 +35,11 @@ def measure_reconstruction(
 @torch.no_grad()
 def measure(rebuilt: Tensor, rows: Tensor, matrix: Tensor, counts: Tensor, mean_square: float) -> ReconstructionMetrics:
     """Compare ``rebuilt`` ``[N, D]`` with ``rows`` (``[N]`` ids) of ``matrix`` ``[V, D]``, weighted by ``counts``
-    (``[N]``)."""
+    (``[N]``).
+
+    Raises:
+        ThinwireError: the error is no finite number, as after a training that diverged at its last step.
+    """
     counts = counts.to(matrix.device, torch.float64)
     half_norms = matrix.float().square().sum(-1) / 2
     coarse = matrix.to(fast_dtype(matrix.device))
@@ -42,6 +49,10 @@ def measure(rebuilt: Tensor, rows: Tensor, matrix: Tensor, counts: Tensor, mean_
         cosines, errors = reconstruction_terms(predicted, matrix[ids], weights, mean_square)
         cosine, error = cosine + float(cosines), error + float(errors)
         nearest += float(weights[_nearest_is_own(predicted, ids, matrix, coarse, half_norms)].sum())
+    if not math.isfinite(cosine + error):
+        raise ThinwireError(
+            "the rebuilt embeddings are too large or no numbers: the training diverged; lower its rates"
+        )
     total = float(counts.sum())
     return ReconstructionMetrics(
         cosine=cosine / total, relative_mse=error / total, nearest_row_accuracy=nearest / total
