@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from thinwire.claim_owners import Owner, content_of, is_gone, machine, parsed_owner
-from thinwire.files import NO_LINKS
+from thinwire.errors import StorageError
+from thinwire.files import NO_LINKS, linked, remove_content
 from thinwire.partial_files import temporary_file
 
 
@@ -39,16 +40,11 @@ def create(path: Path, owner: Owner) -> int | None:
     handle = os.open(temporary, os.O_RDWR)
     try:
         _fill(handle, owner)
-        os.link(temporary, path)
-        os.utime(handle)  # it is as old as its name, also if this process was suspended before
-    except (FileExistsError, FileNotFoundError):
-        # A network file system may have linked it, lost its answer and tried again; and a worker that prepares the run
-        # removes temporary files.
-        with suppress(FileNotFoundError):
-            if path.samefile(temporary):
-                return handle
-        os.close(handle)
-        return None
+        if linked(temporary, path):
+            os.utime(handle)  # it is as old as its name, also if this process was suspended before
+            return handle
+    except FileNotFoundError:
+        pass  # a worker that prepares the run has removed the temporary file
     except OSError as error:
         os.close(handle)
         if error.errno not in NO_LINKS:
@@ -56,7 +52,8 @@ def create(path: Path, owner: Owner) -> int | None:
         return _create_without_links(path, owner)
     finally:
         temporary.unlink(missing_ok=True)
-    return handle
+    os.close(handle)
+    return None
 
 
 def _create_without_links(path: Path, owner: Owner) -> int | None:
@@ -95,15 +92,9 @@ def look(path: Path) -> Seen | None:
 
 def clear(path: Path, seen: Seen) -> None:
     """Remove a claim whose owner is gone. If another process has done so and claimed it anew, that claim stays."""
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    with suppress(OSError):
-        if path.read_bytes() != seen.content:
-            return
-        path.rename(aside)
-        if aside.read_bytes() != seen.content:
-            with suppress(OSError):
-                os.link(aside, path)
-        aside.unlink()
+    with suppress(OSError, StorageError):
+        if path.read_bytes() == seen.content:
+            remove_content(path, seen.content)
 
 
 def _now_there(folder: Path) -> float:

@@ -161,7 +161,7 @@ def creating(path: Path) -> Iterator[Path]:
             temporary.chmod(0o644)
             sync(temporary)
             _check.get()()
-            is_there = not _linked(temporary, path)
+            is_there = not _named(temporary, path)
             sync(path.parent)
         finally:
             with suppress(OSError):
@@ -170,21 +170,33 @@ def creating(path: Path) -> Iterator[Path]:
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
 
 
-def _linked(temporary: Path, path: Path) -> bool:
-    """Give a file the name ``path`` too, and return whether it has it."""
+def linked(temporary: Path, path: Path) -> bool:
+    """Give a file the name ``path`` too, and return whether it has it; False if there is another file.
+
+    Raises:
+        OSError: the file system has no hard links (``NO_LINKS``), or it cannot be written to.
+    """
     try:
         os.link(temporary, path)
-    except OSError as error:
+    except OSError:
         # A network file system may have linked it, lost its answer and tried again.
         if path.exists() and path.samefile(temporary):
             return True
-        if error.errno in NO_LINKS and not os.path.lexists(path):
-            temporary.rename(path)
-        elif os.path.lexists(path):
+        if os.path.lexists(path):
             return False
-        else:
-            raise
+        raise
     return True
+
+
+def _named(temporary: Path, path: Path) -> bool:
+    """Give a file the name ``path`` as ``linked`` does, and where there are no hard links by renaming it."""
+    try:
+        return linked(temporary, path)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        temporary.rename(path)
+        return True
 
 
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EIO)
@@ -299,7 +311,7 @@ def remove_content(path: Path, content: bytes) -> None:
     with writing(path), suppress(FileNotFoundError):
         path.rename(aside)
         if aside.read_bytes() != content:
-            _linked(aside, path)
+            _named(aside, path)
         aside.unlink(missing_ok=True)
 
 

@@ -118,7 +118,7 @@ def test_no_model_is_loaded(folder, tmp_path):
 
 
 def test_more_processes_than_gpus_are_refused_as_the_sweep_would_refuse_them(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("thinwire.experiment.dry_run.choose_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr("thinwire.experiment.sweep_inputs.choose_device", lambda name: torch.device("cuda"))
     with pytest.raises(UsageError, match="worker_processes=2, but on cuda 0 can run side by side"):
         dry_run(experiment(folder, worker_processes=2), tmp_path / "run")
 

@@ -20,7 +20,6 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
-from thinwire.cache import cache_dir
 from thinwire.config.auto import resolved
 from thinwire.config.experiment import ArmConfig, Experiment
 from thinwire.data.splits import Splits
@@ -30,10 +29,10 @@ from thinwire.experiment.executors.worker_process import gpus_for_processes
 from thinwire.experiment.group_queue import read_earlier_queue, read_queue
 from thinwire.experiment.plan import Controls, Planned, log_notes, plan
 from thinwire.experiment.resume import check_folder, finished_record
-from thinwire.experiment.scheduling import check_worker_processes, choose_groups, shared_group_size
+from thinwire.experiment.scheduling import choose_groups, shared_group_size
 from thinwire.experiment.search import choices_hash, plan_candidates, to_search, with_choices
-from thinwire.experiment.sweep_inputs import obstacles
-from thinwire.model.loading import check_base_bits, choose_device, choose_model
+from thinwire.experiment.sweep_inputs import checked_device, obstacles
+from thinwire.model.loading import choose_model
 from thinwire.report.caveats import fewer_questions
 from thinwire.results.layout import arm_folder
 from thinwire.results.search_record import read_search_record
@@ -115,10 +114,7 @@ def dry_run(
     Raises:
         UsageError: the sweep would be refused.
     """
-    device = choose_device(experiment.model.device)
-    check_worker_processes(device, experiment.worker_processes)
-    check_base_bits(experiment.model.base_bits, device)
-    cache_dir()  # refuses an environment in which no cache can be
+    device = checked_device(experiment)
     model, reason = choose_model(experiment.model.name, device)
     planned = plan(experiment, (), controls)
     check_folder(folder, experiment, resume)

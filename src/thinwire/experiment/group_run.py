@@ -124,8 +124,6 @@ def run_arms(
                 check()
                 _run(runtime, artifacts, journals, sweep_folder, claim)
         except (KeyboardInterrupt, StorageError) as error:
-            if isinstance(error, StorageError):
-                claim.check(at_once=True)  # who has taken the group has moved the folders that were written to
             for journal in journals:
                 journal.cancel(error)
             raise
@@ -242,7 +240,10 @@ def _failing(journals: Sequence[ArmJournal], claim: Claim) -> Iterator[None]:
     """
     try:
         yield
-    except (ClaimLostError, StorageError):
+    except ClaimLostError:
+        raise
+    except StorageError:
+        claim.check(at_once=True)  # who has taken the arms has moved the folders that were written to
         raise
     except Exception as error:  # noqa: BLE001 - recorded with its traceback
         interruption.check()

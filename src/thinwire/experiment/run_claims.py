@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -16,8 +15,6 @@ from thinwire.claims import Claim
 from thinwire.errors import StorageError, ThinwireError, UsageError
 from thinwire.files import make_folder, remove_file, write_text
 from thinwire.reading import read_text
-
-logger = logging.getLogger(__name__)
 
 WORKERS_FOLDER = ".workers"
 """In the run's folder. It holds what workers need of each other, and no result."""

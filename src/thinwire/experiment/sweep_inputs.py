@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
+import torch
+
 from thinwire.cache import cache_dir
 from thinwire.checkpoints.load import check_arm, check_same_lora, find_arm
 from thinwire.codecs.table import codec_class
@@ -36,6 +38,20 @@ _BYTES_PER_PARAMETER = 16
 """Of a trained parameter in float32, with its gradient and AdamW's two moments."""
 
 
+def checked_device(experiment: Experiment) -> torch.device:
+    """Return the device of a sweep, after checks of what the machine must have for it.
+
+    Raises:
+        UsageError: there is no such device, its processes or ``model.base_bits`` cannot be had there, or there is no
+            place for the cache.
+    """
+    device = choose_device(experiment.model.device)
+    check_worker_processes(device, experiment.worker_processes)
+    check_base_bits(experiment.model.base_bits, device)
+    cache_dir()
+    return device
+
+
 def read_splits(
     experiment: Experiment, planned: Sequence[Planned], folder: Path, splits: Splits | None = None
 ) -> Splits:
@@ -48,10 +64,7 @@ def read_splits(
         UsageError: the device, the data or the settings to be searched cannot be used, or arms are certain to fail (a
             line for each).
     """
-    device = choose_device(experiment.model.device)
-    check_worker_processes(device, experiment.worker_processes)
-    check_base_bits(experiment.model.base_bits, device)
-    cache_dir()  # refuses an environment in which no cache can be
+    device = checked_device(experiment)
     if found := obstacles(planned, folder, experiment.data.columns):
         raise UsageError(*(f"{name} would fail: {why}" for name, why in found.items()))
     if experiment.search:
