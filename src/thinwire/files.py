@@ -171,21 +171,30 @@ def creating(path: Path) -> Iterator[Path]:
 
 
 def linked(temporary: Path, path: Path) -> bool:
-    """Give a file the name ``path`` too, and return whether it has it; False if there is another file.
+    """Give a file the name ``path`` too, and return whether it has it; False if another file had it.
 
     Raises:
         OSError: the file system has no hard links (``NO_LINKS``), or it cannot be written to.
     """
     try:
         os.link(temporary, path)
+    except FileExistsError:  # which its owner may have removed since
+        return _is_same(temporary, path)
     except OSError:
-        # A network file system may have linked it, lost its answer and tried again.
-        if path.exists() and path.samefile(temporary):
+        if _is_same(temporary, path):
             return True
         if os.path.lexists(path):
             return False
         raise
     return True
+
+
+def _is_same(temporary: Path, path: Path) -> bool:
+    """Return whether both name one file: a network file system may have linked it, lost its answer and tried again."""
+    try:
+        return path.samefile(temporary)
+    except FileNotFoundError:
+        return False
 
 
 def _named(temporary: Path, path: Path) -> bool:

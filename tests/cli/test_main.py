@@ -161,7 +161,7 @@ def test_a_failed_arm_makes_the_sweep_exit_with_1(tiny, tmp_path):
     result = thinwire("sweep", PLAN, *settings, "-o", tmp_path / "run", THINWIRE_CACHE=str(tmp_path / "cache"))
     assert result.returncode == 1
     assert "1 of 5 failed: wild" in result.stderr
-    assert "wild failed: the rebuilt embeddings are infinite or no numbers: the training diverged" in result.stderr
+    assert "wild failed: the rebuilt embeddings are too large or no numbers: the training diverged" in result.stderr
 
 
 @pytest.mark.parametrize(

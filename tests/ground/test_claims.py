@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from contextvars import Context
 from dataclasses import asdict, replace
 
@@ -175,6 +176,23 @@ def test_a_claim_is_made_again_whose_temporary_file_another_process_has_removed(
     with take(path) as claim:
         claim.check(at_once=True)
     assert removed
+
+
+def test_a_claim_that_is_released_when_it_was_to_be_taken_is_taken_next(path, monkeypatch):
+    real, held = os.link, ExitStack()
+    held.enter_context(take(path))
+
+    def too_late(source, target):
+        try:
+            real(source, target)
+        except FileExistsError:
+            held.close()
+            raise
+
+    monkeypatch.setattr(os, "link", too_late)
+    monkeypatch.setattr(os.path, "lexists", lambda _: False)  # it was not there a moment ago
+    with take(path) as claim:
+        claim.check(at_once=True)
 
 
 def test_without_hard_links_a_claim_has_one_owner(path, monkeypatch):
