@@ -19,7 +19,8 @@ from pathlib import Path
 
 from thinwire.cache import cache_dir, make_alone
 from thinwire.errors import ThinwireError, UsageError, shown
-from thinwire.files import file_hash, replacing
+from thinwire.files import replacing
+from thinwire.hashes import file_hash
 from thinwire.progress import wants_plain
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from thinwire.claim_owners import Owner, content_of, is_gone, machine, parsed_owner
 from thinwire.errors import StorageError
-from thinwire.files import NO_LINKS, linked, remove_content
+from thinwire.files import remove_content
+from thinwire.hard_links import NO_LINKS, linked
 from thinwire.partial_files import temporary_file
 
 

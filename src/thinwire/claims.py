@@ -21,7 +21,8 @@ from thinwire import interruption
 from thinwire.claim_files import clear, create, look
 from thinwire.claim_owners import DEFAULT_SECONDS, Owner, claim_seconds, content_of, this_process
 from thinwire.errors import StorageError, ThinwireError
-from thinwire.files import checking, make_folder, remove_partial_files, writing
+from thinwire.files import checking, make_folder, remove_partial_files
+from thinwire.storage_errors import writing
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,6 @@
-"""Atomic writes and content hashes of JSON, JSON Lines and text files."""
+"""Changes of files and folders: atomic, and made only while a check allows them."""
 
 import errno
-import hashlib
 import json
 import os
 import re
@@ -15,62 +14,10 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from thinwire.errors import StorageError, UsageError
-from thinwire.partial_files import PARTIAL, is_partial, partial_parts, remove_whole, temporary_file
-
-
-def content_hash(value: object) -> str:
-    """Return the hexadecimal SHA-256 of ``value`` as canonical JSON: equal content has an equal hash."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def file_hash(path: Path) -> str:
-    """Return the hexadecimal SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn an error of the operating system in the block into a ``StorageError`` about ``path``.
-
-    Raises:
-        StorageError: it names the file, the cause and the free space.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(_complaint(path, error.errno)) from error
-
-
-def _complaint(path: Path, code: int | None) -> str:
-    """Say that ``path`` cannot be written, why, how much space is left, and what to do about it."""
-    cause = f"{os.strerror(code)} ({errno.errorcode.get(code, code)})" if code else "unknown cause"
-    remedy = _REMEDIES.get(code or 0, "check the disk and its mount")
-    return f"{path} cannot be written: {cause}; {free_space(path) / 1e9:,.3f} GB are free there; {remedy}"
-
-
-_REMEDIES = {
-    errno.ENOSPC: "free some space",
-    errno.EDQUOT: "free some of your quota",
-    errno.EROFS: "choose a folder on a file system that can be written to",
-    errno.EACCES: "give this user the right to write there",
-    errno.EPERM: "give this user the right to write there",
-}
-
-
-def free_space(path: Path) -> int:
-    """Return the bytes that this user can still write on the file system of ``path``, which need not exist; 0 if that
-    cannot be told."""
-    for place in (path, *path.absolute().parents):
-        with suppress(OSError):
-            return shutil.disk_usage(place).free
-    return 0
-
+from thinwire.errors import UsageError
+from thinwire.hard_links import named
+from thinwire.partial_files import is_partial, partial_parts, remove_whole, temporary_file
+from thinwire.storage_errors import writing
 
 _check: ContextVar[Callable[[], None]] = ContextVar("check", default=lambda: None)
 
@@ -161,76 +108,13 @@ def creating(path: Path) -> Iterator[Path]:
             temporary.chmod(0o644)
             sync(temporary)
             _check.get()()
-            is_there = not _named(temporary, path)
+            is_there = not named(temporary, path)
             sync(path.parent)
         finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
     if is_there:
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
-
-
-def linked(temporary: Path, path: Path) -> bool:
-    """Give a file the name ``path`` too, and return whether it has it; False if another file had it.
-
-    Raises:
-        OSError: the file system has no hard links (``NO_LINKS``), or it cannot be written to.
-    """
-    try:
-        os.link(temporary, path)
-    except FileExistsError:  # which its owner may have removed since
-        return _is_same(temporary, path)
-    except OSError:
-        if _is_same(temporary, path):
-            return True
-        if os.path.lexists(path):
-            return False
-        raise
-    return True
-
-
-def _is_same(temporary: Path, path: Path) -> bool:
-    """Return whether both name one file: a network file system may have linked it, lost its answer and tried again."""
-    try:
-        return path.samefile(temporary)
-    except FileNotFoundError:
-        return False
-
-
-def _named(temporary: Path, path: Path) -> bool:
-    """Give a file the name ``path`` as ``linked`` does, and where there are no hard links by renaming it."""
-    try:
-        return linked(temporary, path)
-    except OSError as error:
-        if error.errno not in NO_LINKS:
-            raise
-        temporary.rename(path)
-        return True
-
-
-NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EIO)
-"""Errors of file systems that have no hard links; EIO is rclone's."""
-
-
-def has_hard_links(folder: Path) -> bool:
-    """Return whether the file system of ``folder`` has hard links.
-
-    Raises:
-        StorageError: nothing can be written there.
-    """
-    with writing(folder):
-        temporary = temporary_file(folder / "link")
-        other = temporary.with_name(f"{temporary.name[: -len(PARTIAL)]}.2{PARTIAL}")
-        try:
-            os.link(temporary, other)
-        except OSError as error:
-            if error.errno in NO_LINKS:
-                return False
-            raise
-        finally:
-            for path in (other, temporary):
-                path.unlink(missing_ok=True)
-    return True
 
 
 @contextmanager
@@ -320,7 +204,7 @@ def remove_content(path: Path, content: bytes) -> None:
     with writing(path), suppress(FileNotFoundError):
         path.rename(aside)
         if aside.read_bytes() != content:
-            _named(aside, path)
+            named(aside, path)
         aside.unlink(missing_ok=True)
 
 

@@ -12,7 +12,8 @@ from thinwire.experiment import arm_journal, arm_run, group_run, resume, sweep_r
 from thinwire.experiment.plan import Planned, plan
 from thinwire.experiment.resume import finished_record, forget_failures, resume_key, set_aside
 from thinwire.experiment.sweep import run_sweep
-from thinwire.files import checking, content_hash
+from thinwire.files import checking
+from thinwire.hashes import content_hash
 from thinwire.results.arm_record import QuestionHashes, read_arm_record
 from thinwire.results.experiment_file import read_experiment_file, write_experiment_file
 from thinwire.schema import build

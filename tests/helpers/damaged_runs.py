@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from thinwire.files import file_hash
+from thinwire.hashes import file_hash
 
 PATIENCE = 60
 """Seconds after which a command counts as waiting for ever."""

@@ -7,7 +7,8 @@ from thinwire.config.experiment import ArmConfig
 from thinwire.config.load import load_experiment
 from thinwire.config.settings import VerdictConfig
 from thinwire.evaluation.answer_metrics import degeneration_metrics
-from thinwire.files import append_jsonl, content_hash, write_json, write_jsonl
+from thinwire.files import append_jsonl, write_json, write_jsonl
+from thinwire.hashes import content_hash
 from thinwire.reading import read_json, read_jsonl
 from thinwire.report import compare
 from thinwire.results.arm_record import (

@@ -9,7 +9,7 @@ from sweep_folder import edit, folder_of, load, record, write_answers, write_run
 from thinwire.checkpoints.load import find_arm
 from thinwire.experiment.status import ArmStatus, RunStatus, name_of_score, render_status
 from thinwire.export.scores import scores
-from thinwire.files import content_hash
+from thinwire.hashes import content_hash
 from thinwire.reading import read_jsonl
 from thinwire.report.analysis import analyse
 from thinwire.report.compare import _WITHOUT_EXACT_MATCH, ComparedScores, legend, load_rows, main, scores_of

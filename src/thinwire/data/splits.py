@@ -14,7 +14,7 @@ from thinwire.data.overlap import Overlap, shared_paragraphs
 from thinwire.data.sources import check_columns_apply, load_questions, load_test_questions
 from thinwire.data.squad import Example
 from thinwire.errors import UsageError
-from thinwire.files import content_hash
+from thinwire.hashes import content_hash
 from thinwire.results.arm_record import QuestionHashes
 from thinwire.seeding import stream
 from thinwire.tasks.extractive_qa import TASK as EXTRACTIVE_QA

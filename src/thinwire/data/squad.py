@@ -20,7 +20,7 @@ from thinwire.data.squad_json import FORMS, articles_or_rows
 from thinwire.data.tables import SEPARATORS, answers_of_cell, parquet_rows, text_rows
 from thinwire.data.values import label, present, refusal, text
 from thinwire.errors import UsageError, shown
-from thinwire.files import content_hash
+from thinwire.hashes import content_hash
 from thinwire.inputs import json_kind, opened
 from thinwire.row_files import Numbered, json_rows
 from thinwire.strict_json import WRITTEN_DECODER

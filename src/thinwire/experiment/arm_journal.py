@@ -17,16 +17,8 @@ from thinwire.errors import StorageError
 from thinwire.experiment.plan import Planned
 from thinwire.experiment.resume import block_formulas, forget_end
 from thinwire.experiment.resume_points import state_name
-from thinwire.files import (
-    append_jsonl,
-    content_hash,
-    remove_file,
-    remove_partial_files,
-    sync,
-    write_bytes,
-    write_jsonl,
-    writing,
-)
+from thinwire.files import append_jsonl, remove_file, remove_partial_files, sync, write_bytes, write_jsonl
+from thinwire.hashes import content_hash
 from thinwire.results.arm_record import (
     ArmRecord,
     ArmResults,
@@ -44,6 +36,7 @@ from thinwire.results.integrity import hashes_of_arm
 from thinwire.results.layout import BATCHES_FILE, DIAGNOSTICS_FILE, PREDICTIONS_FILE, STATE_FILES
 from thinwire.results.provenance import now
 from thinwire.results.record import Record, read_record, write_record
+from thinwire.storage_errors import writing
 from thinwire.tasks.table import TASKS
 from thinwire.tracking.trackers import Trackers
 from thinwire.training.job import StepMetrics

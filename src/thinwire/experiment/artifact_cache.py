@@ -34,7 +34,7 @@ from thinwire.errors import StorageError, ThinwireError, UsageError
 from thinwire.experiment.arm_inputs import ArmInputs, FittedCodec, PreparedQuestions
 from thinwire.experiment.block_codes import block_projection
 from thinwire.experiment.question_cache import PromptKey, QuestionCache, prompt_key
-from thinwire.files import content_hash
+from thinwire.hashes import content_hash
 from thinwire.model.first_layers import copy_of_first_layers
 from thinwire.model.language_model import LanguageModel
 from thinwire.ops.device import fast_dtype

@@ -14,7 +14,7 @@ from thinwire.config.experiment import ArmConfig
 from thinwire.data.blocks import counted_blocks
 from thinwire.errors import UsageError
 from thinwire.experiment.arm_inputs import PreparedQuestions
-from thinwire.files import content_hash
+from thinwire.hashes import content_hash
 from thinwire.model.language_model import LanguageModel
 from thinwire.results.arm_record import BlockCodes
 

@@ -9,9 +9,9 @@ from thinwire.adapter.making import encoder_parameters
 from thinwire.config.experiment import ArmConfig
 from thinwire.errors import StorageError, UsageError
 from thinwire.experiment.plan import Planned
-from thinwire.files import free_space
 from thinwire.model.language_model import LanguageModel
 from thinwire.model.lora_modules import adapted_modules
+from thinwire.storage_errors import free_space
 
 _FLOAT_BYTES = 4
 """Checkpoints and resume points hold float32."""

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from thinwire.experiment.plan import Planned
 from thinwire.experiment.run_claims import WORKERS_FOLDER
-from thinwire.files import content_hash, make_folder, move
+from thinwire.files import make_folder, move
+from thinwire.hashes import content_hash
 from thinwire.results.record import Record, read_record, write_record
 
 _QUEUE_FILE = "groups.json"

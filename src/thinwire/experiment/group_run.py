@@ -27,7 +27,7 @@ from thinwire.experiment.resume_points import commit, committed
 from thinwire.experiment.runtime import Runtime
 from thinwire.experiment.text_progress import write_text_progress
 from thinwire.experiment.text_start import with_text_start
-from thinwire.files import make_folder, writing
+from thinwire.files import make_folder
 from thinwire.model.compile import compiled_layers
 from thinwire.model.lora import StackedLora, attached
 from thinwire.model.lora_modules import adapted_modules
@@ -36,6 +36,7 @@ from thinwire.ops.threads import computing_with
 from thinwire.results.arm_record import ArmRecord, TrainingResult
 from thinwire.results.layout import arm_folder
 from thinwire.results.provenance import environment
+from thinwire.storage_errors import writing
 from thinwire.training.autotune import is_tried
 from thinwire.training.microbatch_loss import Teacher
 from thinwire.training.state import TrainingState

@@ -20,7 +20,8 @@ from thinwire.errors import ThinwireError, UsageError
 from thinwire.experiment.plan import Planned, ResumePoint
 from thinwire.experiment.resume_points import Committed
 from thinwire.experiment.run_claims import WORKERS_FOLDER
-from thinwire.files import content_hash, make_folder, move, remove_content
+from thinwire.files import make_folder, move, remove_content
+from thinwire.hashes import content_hash
 from thinwire.model.language_model import LanguageModel
 from thinwire.output_path import check_output_folder
 from thinwire.partial_files import is_partial

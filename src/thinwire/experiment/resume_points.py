@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from thinwire.errors import ThinwireError
-from thinwire.files import content_hash, remove_file, remove_partial_files, write_json
+from thinwire.files import remove_file, remove_partial_files, write_json
+from thinwire.hashes import content_hash
 from thinwire.reading import read_json
 from thinwire.results.layout import BATCHES_FILE, STATE_FILES
 from thinwire.training.state import Position

@@ -18,7 +18,7 @@ from thinwire.config.experiment import ArmConfig, Experiment
 from thinwire.config.idle import effective_settings
 from thinwire.errors import UsageError
 from thinwire.experiment.plan import Planned, plan
-from thinwire.files import content_hash
+from thinwire.hashes import content_hash
 from thinwire.results.arm_record import ArmRecord
 from thinwire.results.search_record import ArmSearch, CandidateScore, SearchRecord
 from thinwire.schema import build, leaves, merge, nested

@@ -38,7 +38,9 @@ from thinwire.experiment.scheduling import (
 )
 from thinwire.experiment.search import choices_hash, with_choices
 from thinwire.experiment.work import LEAST_PAUSE, LONGEST_PAUSE, GroupProgress, work
-from thinwire.files import content_hash, has_hard_links, remove_partial_files, write_bytes, write_text
+from thinwire.files import remove_partial_files, write_bytes, write_text
+from thinwire.hard_links import has_hard_links
+from thinwire.hashes import content_hash
 from thinwire.model.language_model import LanguageModel
 from thinwire.progress import Display
 from thinwire.report import compare

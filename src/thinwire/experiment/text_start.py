@@ -25,7 +25,7 @@ from thinwire.experiment.arm_inputs import ArmInputs
 from thinwire.experiment.artifact_cache import ArtifactCache
 from thinwire.experiment.runtime import Runtime
 from thinwire.experiment.text_start_files import TextStartFiles
-from thinwire.files import content_hash
+from thinwire.hashes import content_hash
 from thinwire.model.compile import compiled_layers
 from thinwire.model.lora import StackedLora, attached
 from thinwire.model.memory import training_micro_batch_tokens

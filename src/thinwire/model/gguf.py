@@ -17,7 +17,8 @@ from tokenizers.models import Unigram
 from thinwire.cache import cache_dir, make_alone
 from thinwire.data.prompts import end_of_turn_id
 from thinwire.errors import UsageError, foreign
-from thinwire.files import content_hash, file_hash, replacing_folder, write_json
+from thinwire.files import replacing_folder, write_json
+from thinwire.hashes import content_hash, file_hash
 from thinwire.model.checkpoint_files import TOKENIZER, listed
 from thinwire.model.gguf_header import check_converted, checked_header
 from thinwire.model.gguf_splitting import check_splitting

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from thinwire.errors import ThinwireError
-from thinwire.files import content_hash
+from thinwire.hashes import content_hash
 from thinwire.results.layout import RECORD_FILE, run_of
 from thinwire.results.record import Record, Sha256, create_record, damaged, once, read_record
 from thinwire.schema import Fraction, PositiveInt

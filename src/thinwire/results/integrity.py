@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from thinwire.errors import ThinwireError
-from thinwire.files import file_hash
+from thinwire.hashes import file_hash
 from thinwire.regular_file import check_regular
 from thinwire.results.arm_record import ArmRecord
 from thinwire.results.layout import CHECKPOINT_FOLDER, DIAGNOSTICS_FILE, PREDICTIONS_FILE, run_of

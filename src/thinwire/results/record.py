@@ -13,14 +13,15 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from thinwire.errors import ThinwireError
-from thinwire.files import content_hash, create_json, write_json
+from thinwire.files import create_json, write_json
+from thinwire.hashes import content_hash
 from thinwire.reading import complaint, read_json
 from thinwire.results.layout import HEADER_FILE
 
 logger = logging.getLogger(__name__)
 
 SEAL = "content_sha256"
-"""The entry of a file that holds the hash of all its other entries (``files.content_hash``)."""
+"""The entry of a file that holds the hash of all its other entries (``hashes.content_hash``)."""
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 

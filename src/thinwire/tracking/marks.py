@@ -10,7 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from thinwire.errors import ThinwireError
-from thinwire.files import content_hash, create_json, write_json
+from thinwire.files import create_json, write_json
+from thinwire.hashes import content_hash
 from thinwire.reading import read_json
 
 MARKS_FOLDER = ".tracking"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from thinwire.errors import ThinwireError
-from thinwire.files import content_hash
+from thinwire.hashes import content_hash
 from thinwire.reading import read_jsonl
 from thinwire.report.analysis_record import Analysis
 from thinwire.results.arm_record import ArmRecord, Kind

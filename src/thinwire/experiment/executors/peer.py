@@ -19,7 +19,8 @@ from thinwire.experiment.resume import check_folder
 from thinwire.experiment.run_claims import WORKERS_FOLDER, RunClaims, refuse_others
 from thinwire.experiment.sweep import begin_anew, join_sweep
 from thinwire.experiment.sweep_inputs import read_splits
-from thinwire.files import has_hard_links, make_folder
+from thinwire.files import make_folder
+from thinwire.hard_links import has_hard_links
 from thinwire.results.arm_record import ArmRecord
 from thinwire.tracking.table import check_trackers
 
