@@ -336,7 +336,9 @@ def test_modules_and_candidates_that_the_model_does_not_have_are_told_before_any
 def test_a_model_that_is_not_here_is_not_fetched_to_count_its_layers(folder, tmp_path, cache, monkeypatch):
     monkeypatch.setattr(loading, "fetch", lambda _: pytest.fail("it is fetched"))
     model = {"name": "smollm2-135m", "device": "cpu"}
-    assert dry_run(experiment(folder, arms={"baseline": DEEP}, model=model), tmp_path / "run").obstacles == {}
+    planned = dry_run(experiment(folder, arms={"baseline": DEEP}, model=model), tmp_path / "run")
+    assert planned.obstacles == {}
+    assert "not on this machine: the sweep would fetch it" in text(planned)
 
 
 def test_test_questions_that_no_verdict_can_come_from_are_told(folder, tmp_path):

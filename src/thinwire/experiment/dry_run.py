@@ -32,7 +32,7 @@ from thinwire.experiment.resume import check_folder, finished_record
 from thinwire.experiment.scheduling import choose_groups, shared_group_size
 from thinwire.experiment.search import choices_hash, plan_candidates, to_search, with_choices
 from thinwire.experiment.sweep_inputs import checked_device, obstacles
-from thinwire.model.loading import choose_model
+from thinwire.model.loading import choose_model, is_on_this_machine
 from thinwire.report.caveats import fewer_questions
 from thinwire.results.layout import arm_folder
 from thinwire.results.search_record import read_search_record
@@ -74,6 +74,8 @@ class DryRun:
     folder: str
     model: str
     why_this_model: str
+    model_is_here: bool
+    """Whether nothing of the model has to be fetched."""
     device: str
     baseline: str
     group_size: int | str
@@ -144,6 +146,7 @@ def dry_run(
         folder=str(folder),
         model=model,
         why_this_model=reason,
+        model_is_here=is_on_this_machine(model),
         device=str(device),
         baseline=experiment.baseline,
         group_size=experiment.group_size,
@@ -238,7 +241,7 @@ def render_dry_run(planned: DryRun) -> Group:
     left = sum(run.state != "done" for run in planned.runs)
     lines = [
         f"{planned.name}: {left} of {len(planned.runs)} to run into {planned.folder}; nothing was run or written",
-        f"model {planned.model} ({planned.why_this_model}) on {planned.device}, not loaded",
+        f"model {planned.model} ({planned.why_this_model}) on {planned.device}, {_where_it_is(planned)}",
         *(f"questions {numbers}" for numbers in dict.fromkeys(map(_numbers, planned.runs))),
         *planned.fewer_questions,
         f"test questions from {planned.test_source}",
@@ -255,6 +258,10 @@ def render_dry_run(planned: DryRun) -> Group:
         notes.append(f"{planned.num_workers} workers run groups side by side, the longest first.")
     notes += [f"{name} would fail: {why}" for name, why in planned.obstacles.items()]
     return Group(*map(escape, lines), table, *map(escape, notes))
+
+
+def _where_it_is(planned: DryRun) -> str:
+    return "not loaded" if planned.model_is_here else "not on this machine: the sweep would fetch it"
 
 
 _GROUP_NOTES: dict[int | str, str] = {

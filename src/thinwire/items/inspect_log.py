@@ -66,7 +66,7 @@ def read_json_log(path: Path, choice: Choice) -> FileScores:
 
 def _check_header(header: dict[str, Any], path: Path) -> None:
     if not isinstance(header.get("eval"), dict) or "status" not in header:
-        raise UsageError(f"{path} is no {_WHAT}: it has no 'eval' and 'status'")
+        raise UsageError(f"{path} is no {_WHAT}: it has no 'eval' and 'status'; of a sweep, give the folder")
     if (status := header["status"]) != "success":
         raise UsageError(
             f"the run of {path} has the status {shown(status)}; expected 'success': finish it with `inspect eval-retry`"

@@ -14,7 +14,7 @@ import transformers
 from thinwire.assets import ASSETS, fetch, is_fetched
 from thinwire.config.settings import AUTO_MAP, ModelConfig
 from thinwire.errors import UsageError, foreign
-from thinwire.files import file_hash
+from thinwire.hashes import file_hash
 from thinwire.model.checkpoint_files import Checkpoint, checked_checkpoint
 from thinwire.model.gguf import dequantized, quantisation
 from thinwire.model.gguf_header import checked_header
@@ -100,6 +100,20 @@ def load(config: ModelConfig) -> LanguageModel:
     return lm if lm.revision else replace(lm, revision=f"matrix-{lm.embedding_hash()}")
 
 
+def is_on_this_machine(name: str) -> bool:
+    """Return whether a model can be loaded without fetching anything.
+
+    Args:
+        name: as ``choose_model`` returns it.
+
+    Raises:
+        UsageError: there is no such file or folder.
+    """
+    if _is_asset(name):
+        return is_fetched(name)
+    return gguf_file(name) is not None or os.path.lexists(name) or is_cached(name)
+
+
 def num_layers(name: str) -> int | None:
     """Read the number of decoder layers of a model without loading it.
 
@@ -112,12 +126,10 @@ def num_layers(name: str) -> int | None:
     Raises:
         UsageError: there is no such file or folder, or it is damaged or of a kind that is not supported.
     """
-    if _is_asset(name) and not is_fetched(name):
+    if not is_on_this_machine(name):
         return None
     if gguf := gguf_file(name):
         return int(checked_header(gguf).value("block_count") or 0) or None
-    if not os.path.lexists(name) and not is_cached(name):
-        return None
     with quiet_transformers(), checked_checkpoint(located(name)[0], name) as checkpoint:
         return int(model_config(checkpoint, name).num_hidden_layers)
 
