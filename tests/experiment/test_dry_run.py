@@ -388,6 +388,32 @@ def test_arms_that_cannot_begin_with_each_other_would_fail(folder, tmp_path):
     assert len(found) == 6
 
 
+def test_arms_that_wait_for_others_are_told_and_run_after_them(folder, tmp_path):
+    run, lora = tmp_path / "run", {"rank": 2}
+    arms = {"taught": {"lora": lora, "supervision": {"kd_weight": 1.0, "teacher": str(run / "staged")}}}
+    arms |= {"staged": {"lora": {**lora, "start_from": str(run / "r2")}}, "r2": {"lora": lora}, "baseline": {}}
+    planned = dry_run(experiment(folder, arms=arms, group_size=4), run)
+    assert {one.name: (one.needs, one.group) for one in planned.runs if one.kind == "arm"} == {
+        "taught": (["staged"], 4),
+        "staged": (["r2"], 3),
+        "r2": ([], 1),
+        "baseline": ([], 1),
+    }
+    assert "taught waits for staged." in text(planned)
+    assert [record.status for record in run_sweep(experiment(folder, arms=arms, group_size=4), run)] == 5 * ["done"]
+    assert "waits" not in text(dry_run(experiment(folder, arms=arms, group_size=4), run, resume=True))
+
+
+def test_a_search_does_not_begin_with_arms_that_are_trained_after_it(folder, tmp_path):
+    late = {"lora": {"rank": 2, "start_from": str(tmp_path / "run" / "r2")}}
+    arms = {"baseline": {}, "late": late, "r2": {"lora": {"rank": 2}}}
+    searching = experiment(folder, arms=arms, search={"training.lora_lr": [1e-3, 1e-2]})
+    for run in (dry_run, run_sweep):
+        with pytest.raises(UsageError, match=r"late.* would fail: it needs r2, which is trained after the search"):
+            run(searching, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_link_to_itself_is_no_arm_to_begin_with(folder, tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     arms = {"baseline": {}, "r2": {"lora": {"rank": 2, "start_from": str(tmp_path / "loop")}}}

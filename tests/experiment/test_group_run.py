@@ -15,11 +15,13 @@ from thinwire.config.experiment import ArmConfig, Experiment
 from thinwire.errors import StorageError, ThinwireError
 from thinwire.experiment import arm_inputs, arm_journal, arm_run, artifact_cache, group_run
 from thinwire.experiment.artifact_cache import ArtifactCache
+from thinwire.experiment.dependencies import with_needs
+from thinwire.experiment.group_queue import GroupQueue
 from thinwire.experiment.group_run import run_arms
 from thinwire.experiment.plan import Planned, ResumePoint, plan
 from thinwire.experiment.run_claims import RunClaims
 from thinwire.experiment.runtime import make_runtime
-from thinwire.experiment.scheduling import group, longest_first
+from thinwire.experiment.scheduling import choose_groups, group, longest_first
 from thinwire.experiment.sweep import run_sweep
 from thinwire.model.loading import load
 from thinwire.progress import Display
@@ -114,6 +116,33 @@ def test_every_member_of_a_group_can_train_with_every_other():
         baseline={}, none={"lora": {"rank": 1, "dropout": 0}}, some={"lora": {"rank": 1, "dropout": 0.1}}, last={}
     )
     assert names(group(runs, 9)) == [["none", "baseline", "last"], ["some"]]
+
+
+def test_an_arm_that_needs_another_is_in_a_later_group(tmp_path):
+    def begins_with(name):
+        return {"lora": {"rank": 1, "start_from": str(tmp_path / name)}}
+
+    runs = planned(
+        late=begins_with("b"), later=begins_with("late"), a={}, b={"lora": {"rank": 1}}, beside=begins_with("x")
+    )
+    ordered = with_needs(runs, tmp_path)
+    assert [(run.name, run.level, set(run.needs)) for run in ordered] == [
+        ("late", 1, {"b"}),
+        ("later", 2, {"late"}),
+        ("a", 0, set()),
+        ("b", 0, set()),
+        ("beside", 0, set()),
+    ]
+    assert names(group(ordered, 9)) == [["b", "beside", "a"], ["late"], ["later"]]
+    assert names(longest_first(group(ordered, 1), lambda run: len(run.name))) == [
+        ["beside"],
+        ["b"],
+        ["a"],
+        ["late"],
+        ["later"],
+    ]
+    old = GroupQueue(choices="", group_size=9, groups=(("a", "b", "late", "later", "beside"),))
+    assert names(choose_groups(ordered, 9, "", old)) == [["b", "beside", "a"], ["late"], ["later"]]
 
 
 def resume_point(group, epoch, step):
@@ -337,13 +366,20 @@ def test_arms_that_all_fail_together_are_run_one_by_one(folder, both, tmp_path, 
 
 
 def test_an_arm_that_cannot_start_fails_alone_and_the_others_train_together(folder, tmp_path):
-    wrong = {"lora": {**LORA, "start_from": str(tmp_path / "run" / "r2")}}
-    arms = {"baseline": {}, "wrong": wrong, "r2": {"lora": LORA}}
-    one, wrong, other = sweep(folder, tmp_path / "run", arms=arms, controls={})
-    assert [one.status, other.status] == ["done", "done"]
-    assert [one.done.training.trained_together, other.done.training.trained_together] == [2, 2]
-    assert wrong.status == "failed"
-    assert "r2" in wrong.error
+    late = {"lora": {**LORA, "start_from": str(tmp_path / "run" / "r2")}}
+    wrong = {"lora": {**LORA, "start_from": str(tmp_path / "run" / "wild")}}
+    wild = {"lora": LORA, "training": {"adapter_lr": 1e30}}
+    arms = {"late": late, "wrong": wrong, "baseline": {}, "r2": {"lora": LORA}, "wild": wild}
+    late, wrong, one, other, wild = sweep(folder, tmp_path / "run", arms=arms, controls={})
+    assert [late.status, wrong.status, one.status, other.status, wild.status] == [
+        "done",
+        "failed",
+        "done",
+        "done",
+        "failed",
+    ]
+    assert [record.done.training.trained_together for record in (late, one, other)] == [1, 3, 3]
+    assert "wild" in wrong.error
     assert not (tmp_path / "run" / "unfinished").exists()
 
 

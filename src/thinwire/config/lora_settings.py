@@ -29,8 +29,8 @@ class LoraSettings(Section):
     in Llama), all that it has, or a list of their names. The experts of a mixture (Mixtral) are never adapted: their
     weights are fused."""
     start_from: str | None = None
-    """Folder of the finished arm whose factors LoRA starts from; its rank, alpha, layers, position and targets must be
-    the same. By default LoRA starts without effect."""
+    """Folder of the arm whose factors LoRA starts from: a finished one, or one of the same sweep, which is run first.
+    Its rank, alpha, layers, position and targets must be the same. By default LoRA starts without effect."""
     trained: bool = True
     """Whether LoRA is trained; ``false`` leaves the factors of ``start_from`` as they are, and only the adapter is
     trained. Dropout applies all the same."""

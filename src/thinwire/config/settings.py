@@ -278,8 +278,8 @@ class SupervisionConfig(Section):
     kd_weight: Weight = 0.0
     """Weight of KL(teacher || student) at the positions of the first ``k_tokens``."""
     teacher: str | None = None
-    """Folder of the finished arm that serves as the teacher; by default the model itself, with text as input and
-    without LoRA."""
+    """Folder of the arm that serves as the teacher: a finished one, or one of the same sweep, which is run first. By
+    default the model itself, with text as input and without LoRA."""
 
     @property
     def is_on(self) -> bool:

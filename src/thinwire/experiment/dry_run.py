@@ -25,13 +25,14 @@ from thinwire.config.experiment import ArmConfig, Experiment
 from thinwire.data.splits import Splits
 from thinwire.data.squad import Example
 from thinwire.errors import UsageError
+from thinwire.experiment.dependencies import with_needs
 from thinwire.experiment.executors.worker_process import gpus_for_processes
 from thinwire.experiment.group_queue import read_earlier_queue, read_queue
 from thinwire.experiment.plan import Controls, Planned, log_notes, plan
 from thinwire.experiment.resume import check_folder, finished_record
 from thinwire.experiment.scheduling import choose_groups, shared_group_size
 from thinwire.experiment.search import choices_hash, plan_candidates, to_search, with_choices
-from thinwire.experiment.sweep_inputs import checked_device, obstacles
+from thinwire.experiment.sweep_inputs import checked_device, obstacles, search_obstacles
 from thinwire.model.loading import choose_model, is_on_this_machine
 from thinwire.report.caveats import fewer_questions
 from thinwire.results.layout import arm_folder
@@ -61,6 +62,8 @@ class DryRunEntry:
     group: int | None
     """Number of its group: runs with the same number may train together, unless they have resume points that differ.
     None for finished runs."""
+    needs: list[str]
+    """Names of the runs that have to be done before."""
     state: State
     obstacle: str | None
     """Why it is certain to fail; None if it is not."""
@@ -125,10 +128,11 @@ def dry_run(
     searched = to_search(experiment, [run.arm for run in planned], known)
     candidates = plan_candidates(experiment, list(searched), known)
     chosen = with_choices(experiment, planned, known)
-    runs = [replace(run, config=resolved(run.config, device.type)) for run in chosen]
-    blocked = obstacles([*runs, *candidates], folder, experiment.data.columns, model)
-    if wrong := [one.name for one in candidates if one.name in blocked]:
-        raise UsageError(*(f"{name} would fail: {blocked[name]}" for name in wrong))
+    runs = with_needs([replace(run, config=resolved(run.config, device.type)) for run in chosen], folder)
+    columns = experiment.data.columns
+    if wrong := search_obstacles(candidates, runs, folder, columns, model):
+        raise UsageError(*(f"{name} would fail: {why}" for name, why in wrong.items()))
+    blocked = obstacles(runs, folder, columns, model)
     splits = splits or Splits(experiment.data, experiment.seed, TASKS[experiment.task])
     states = {run.name: _state(run, folder, splits) for run in runs}
     left = [run for run in runs if states[run.name] != "done"]
@@ -204,6 +208,7 @@ def _entry(
         steps=steps if config.has_trainable else 0,
         passages=_passages(config),
         group=group,
+        needs=sorted(run.needs),
         state=state,
         obstacle=obstacle,
     )
@@ -256,6 +261,9 @@ def render_dry_run(planned: DryRun) -> Group:
     notes = [_GROUP_NOTES.get(planned.group_size, f"A group trains together, {planned.group_size} arms at most.")]
     if planned.num_workers > 1:
         notes.append(f"{planned.num_workers} workers run groups side by side, the longest first.")
+    is_left = {run.name: run.state != "done" for run in planned.runs}
+    needs = {run.name: [name for name in run.needs if is_left[name]] for run in planned.runs if is_left[run.name]}
+    notes += [f"{name} waits for {', '.join(before)}." for name, before in needs.items() if before]
     notes += [f"{name} would fail: {why}" for name, why in planned.obstacles.items()]
     return Group(*map(escape, lines), table, *map(escape, notes))
 

@@ -44,6 +44,10 @@ class Planned:
     config: ArmConfig
     resume_point: ResumePoint | None = None
     """Where to resume an unfinished run; None to start from the beginning."""
+    needs: frozenset[str] = frozenset()
+    """Names of the runs of the same sweep that have to be done before."""
+    level: int = 0
+    """How many runs have to be done before, one after the other; those of one level do not need each other."""
 
 
 def plan(experiment: Experiment, only: Collection[str], controls: Controls) -> list[Planned]:

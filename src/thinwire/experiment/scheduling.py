@@ -121,11 +121,11 @@ def _limits(arm: ArmConfig) -> _Limits:
 
 def longest_first(groups: Sequence[list[Planned]], num_tokens: Callable[[Planned], int]) -> list[list[Planned]]:
     """Sort groups by the tokens that they train on, and those alike by how much LoRA adapts, so that processes that run
-    side by side end at about the same time."""
+    side by side end at about the same time. Those that need others come after them."""
 
-    def length(together: Sequence[Planned]) -> tuple[int, tuple[float, int, int]]:
+    def length(together: Sequence[Planned]) -> tuple[int, int, tuple[float, int, int]]:
         adapted = ((*breadth(run.config.lora), run.config.lora.rank) for run in together)
-        return sum(map(num_tokens, together)), max(adapted)
+        return -together[0].level, sum(map(num_tokens, together)), max(adapted)
 
     return sorted(groups, key=length, reverse=True)
 
@@ -142,6 +142,7 @@ def group(planned: Sequence[Planned], most: int) -> list[list[Planned]]:
     """Divide arms into groups that can train together, of at most ``most`` arms and of about equal size.
 
     A few arms take a GPU hardly less time than some more. Within a group, arms whose LoRA adapts the most come first.
+    An arm that needs another one is in no group with it, and in a later one.
     """
     compatible: list[_Together] = []
     by_shared: dict[Hashable, list[_Together]] = {}
@@ -149,7 +150,7 @@ def group(planned: Sequence[Planned], most: int) -> list[list[Planned]]:
         shared, limits = _shared(run.config), _limits(run.config)
         point = run.resume_point
         start = (point.group, point.position) if point else None
-        alike = [] if shared is None else by_shared.setdefault((start, shared), [])
+        alike = [] if shared is None else by_shared.setdefault((run.level, start, shared), [])
         found = next((one for one in alike if one.limits.allow(limits)), None)
         if found is None:
             found = _Together([], limits)
@@ -157,7 +158,8 @@ def group(planned: Sequence[Planned], most: int) -> list[list[Planned]]:
             alike.append(found)
         found.runs.append(run)
         found.limits |= limits
-    return [part for together in compatible for part in _split_evenly(together.runs, most)]
+    groups = [part for together in compatible for part in _split_evenly(together.runs, most)]
+    return sorted(groups, key=lambda together: together[0].level)
 
 
 def choose_groups(left: Sequence[Planned], most: int, choices: str, earlier: GroupQueue | None) -> list[list[Planned]]:
@@ -171,7 +173,9 @@ def choose_groups(left: Sequence[Planned], most: int, choices: str, earlier: Gro
         earlier: the groups of the session before; None if there was none.
     """
     if earlier and earlier.covers(left) and (earlier.choices, earlier.group_size) == (choices, most):
-        return earlier.of(left)
+        groups = earlier.of(left)
+        if all(len({run.level for run in together}) == 1 for together in groups):
+            return groups
     return group(left, most)
 
 

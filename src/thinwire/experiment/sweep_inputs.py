@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
@@ -21,17 +20,19 @@ from thinwire.data.passages import check_asks_without_question
 from thinwire.data.prompt_template import SLOTS, prompt_templates, template_for
 from thinwire.data.splits import Splits
 from thinwire.errors import ThinwireError, UsageError
+from thinwire.experiment.dependencies import by_folder, needed, needing_themselves, real
 from thinwire.experiment.disk_space import trained_parameters
 from thinwire.experiment.plan import Planned
 from thinwire.experiment.scheduling import check_worker_processes
-from thinwire.experiment.search import search_experiment
+from thinwire.experiment.search import plan_candidates
 from thinwire.inputs import check_path
 from thinwire.model.first_layers import check_first_layers
 from thinwire.model.language_model import LanguageModel
 from thinwire.model.loading import check_base_bits, choose_device, num_layers
 from thinwire.model.lora_modules import adapted_modules
 from thinwire.model.memory import free_memory
-from thinwire.results.layout import arm_folder
+from thinwire.results.layout import SEARCH_FOLDER
+from thinwire.results.search_record import read_search_record
 from thinwire.tasks.table import TASKS
 
 _BYTES_PER_PARAMETER = 16
@@ -65,10 +66,10 @@ def read_splits(
             line for each).
     """
     device = checked_device(experiment)
-    if found := obstacles(planned, folder, experiment.data.columns):
+    columns = experiment.data.columns
+    candidates = plan_candidates(experiment, [run.arm for run in planned], read_search_record(folder))
+    if found := obstacles(planned, folder, columns) | search_obstacles(candidates, planned, folder, columns):
         raise UsageError(*(f"{name} would fail: {why}" for name, why in found.items()))
-    if experiment.search:
-        search_experiment(experiment)  # refuses combinations of values that no arm may have
     splits = splits or Splits(experiment.data, experiment.seed, TASKS[experiment.task])
     for evaluation in dict.fromkeys(resolved(run.config, device.type).evaluation for run in planned):
         splits.drawn(evaluation)
@@ -91,48 +92,44 @@ def obstacles(
     Raises:
         UsageError: the model's configuration cannot be used.
     """
-    folders = {run.name: _resolved(arm_folder(folder, run.name, run.kind)) for run in planned}
-    own = {folders[run.name]: run.config for run in planned}
+    own = by_folder(planned, folder)
+    circular = needing_themselves({run.name: needed(run.config, own) for run in planned})
     counted = any(run.config.lora.rank > 0 and run.config.lora.layers != "all" for run in planned)
     depth = num_layers(model) if model is not None and counted else None
-    found = {
-        run.name: _obstacle(run.config, own, columns, depth) or _needs_itself(folders[run.name], own) for run in planned
-    }
-    return {name: why for name, why in found.items() if why}
+    found = {run.name: _obstacle(run.config, own, columns, depth) for run in planned}
+    return {name: why or _NEEDS_ITSELF for name, why in found.items() if why or name in circular}
 
 
-def _resolved(path: str | Path) -> Path:
-    return Path(os.path.realpath(path))  # unlike Path.resolve, also where a link leads to itself
-
-
-def _needs_itself(folder: Path, own: Mapping[Path, ArmConfig]) -> str | None:
-    """Say that an arm would have to be done before it begins: it starts from or learns from itself, or from an arm of
-    the same sweep that does so from it, and so on.
+def search_obstacles(
+    candidates: Sequence[Planned],
+    planned: Sequence[Planned],
+    folder: Path,
+    columns: ColumnsConfig,
+    model: str | None = None,
+) -> dict[str, str]:
+    """Return why candidates of a search are certain to fail, as ``obstacles`` does; arms of the sweep that are not done
+    are trained after them.
 
     Args:
-        folder: the arm's.
-        own: arms of the sweep by their folders.
+        folder: of the sweep, not of its search.
     """
-    seen: set[Path] = set()
-    left = [folder]
-    while left:
-        config = own[left.pop()]
-        sources = [config.supervision.teacher if config.supervision.kd_weight > 0 else None]
-        sources += [config.lora.start_from if config.lora.rank > 0 else None]
-        needed = {_resolved(source) for source in sources if source is not None} & own.keys()
-        if folder in needed:
-            return (
-                "it would have to be done before it can begin, as it needs itself, or an arm that needs it "
-                "(lora.start_from, supervision.teacher); name another arm"
-            )
-        left += needed - seen
-        seen |= needed
-    return None
+    own = by_folder(planned, folder)
+    needs = {one.name: ", ".join(sorted(needed(one.config, own))) for one in candidates}
+    found = obstacles(candidates, folder / SEARCH_FOLDER, columns, model)
+    return {name: _NEEDED_TOO_EARLY.format(needs[name]) if needs[name] else why for name, why in found.items()}
 
 
-def _obstacle(
-    config: ArmConfig, own: Mapping[Path, ArmConfig], columns: ColumnsConfig, depth: int | None
-) -> str | None:
+_NEEDED_TOO_EARLY = (
+    "it needs {}, which is trained after the search (lora.start_from, supervision.teacher); train that first, by "
+    "`thinwire train`, or leave search out"
+)
+_NEEDS_ITSELF = (
+    "it would have to be done before it can begin, as it needs itself, or an arm that needs it (lora.start_from, "
+    "supervision.teacher); name another arm"
+)
+
+
+def _obstacle(config: ArmConfig, own: Mapping[Path, Planned], columns: ColumnsConfig, depth: int | None) -> str | None:
     if config.untrained_lora:
         return config.untrained_lora
     try:
@@ -147,12 +144,12 @@ def _obstacle(
             config.lora.adapted_layers(depth)
         if config.supervision.kd_weight > 0 and config.supervision.teacher is not None:
             teacher = check_path(config.supervision.teacher, "teacher (supervision.teacher)")
-            if _resolved(teacher) not in own:
+            if real(teacher) not in own:
                 check_arm(find_arm(teacher))
         if config.lora.rank > 0 and config.lora.start_from is not None:
             start = check_path(config.lora.start_from, "starting LoRA (lora.start_from)")
-            if (before := own.get(_resolved(start))) is not None:
-                check_same_lora(start, before.lora, config.lora)
+            if (before := own.get(real(start))) is not None:
+                check_same_lora(start, before.config.lora, config.lora)
             else:
                 from_arm = find_arm(start)
                 check_same_lora(from_arm.folder, from_arm.config.lora, config.lora)

@@ -19,6 +19,7 @@ from thinwire.data.splits import Splits
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.experiment.artifact_cache import ArtifactCache
 from thinwire.experiment.attempts import progress_of
+from thinwire.experiment.dependencies import with_needs
 from thinwire.experiment.disk_space import bytes_to_write, check_space
 from thinwire.experiment.executors.local import LocalWorkers
 from thinwire.experiment.group_queue import GroupQueue, read_earlier_queue, read_queue, write_queue
@@ -130,7 +131,8 @@ class SweepRun:
         chosen."""
         lm, known = self._runtime.lm, read_search_record(self._folder)
         chosen = with_choices(self._experiment, planned, known)
-        self._runs = [replace(run, config=resolved(run.config, lm.device.type)) for run in chosen]
+        settled = [replace(run, config=resolved(run.config, lm.device.type)) for run in chosen]
+        self._runs = with_needs(settled, self._folder)
         records = {run.name: finished_record(run, self._folder, self._data(run), lm) for run in self._runs}
         self._done = {name: record for name, record in records.items() if record}
         return choices_hash(known)

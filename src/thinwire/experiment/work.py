@@ -42,7 +42,8 @@ def work(
 ) -> Generator[Sequence[Planned], None, None]:
     """Run each group that no other worker has claimed; wait for those that others run.
 
-    A group whose worker goes away before its arms have ended is run by another one.
+    A group whose worker goes away before its arms have ended is run by another one. A group begins when the arms that
+    it needs (``Planned.needs``) have ended.
 
     Args:
         run: runs a group that this process has claimed.
@@ -70,7 +71,7 @@ def work(
         if takes_part and _run_one(waiting, claims, run, claim_of, has_ended, progress):
             continue
         if takes_part and not is_said:
-            logger.info("nothing is left to begin; waiting for %d groups that other workers run", len(waiting))
+            logger.info("nothing can be begun now; waiting for groups that other workers run (%d left)", len(waiting))
             is_said = True
         time.sleep(pause)
         pause = min(1.2 * pause, longest_pause)
@@ -84,8 +85,8 @@ def _run_one(
     has_ended: Callable[[Planned], bool],
     progress: Callable[[Sequence[Planned]], GroupProgress],
 ) -> bool:
-    """Run the first group that can be claimed; returns whether there was one."""
-    for group in waiting:
+    """Run the first group that can be begun and claimed; returns whether there was one."""
+    for group in filter(lambda one: _can_begin(one, waiting), waiting):
         claim = claims.take(claim_of(group[0]), *progress(group))
         if claim is not None:
             with claim:
@@ -96,3 +97,9 @@ def _run_one(
                         logger.warning("%s; what was done here since is dropped", error)
             return True
     return False
+
+
+def _can_begin(group: Sequence[Planned], waiting: Sequence[Sequence[Planned]]) -> bool:
+    """Return whether no other group that is waited for holds an arm that one of this group needs."""
+    needs = frozenset[str]().union(*(arm.needs for arm in group))
+    return needs.isdisjoint(arm.name for other in waiting if other is not group for arm in other)
