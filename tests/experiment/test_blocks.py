@@ -113,7 +113,7 @@ def test_such_an_arm_is_a_language_model_that_gives_the_same_answers(name, run, 
 
 def test_such_an_arm_cannot_teach(run):
     with pytest.raises(UsageError, match=r"reads blocks of tokens, .* so it cannot teach; choose an arm that reads"):
-        check_has_matrix(find_arm(run / "k2", device="cpu"))
+        check_has_matrix(run / "k2", find_arm(run / "k2", device="cpu").config)
 
 
 def test_blocks_without_supervision_are_refused():

@@ -11,7 +11,7 @@ from rich.console import Console
 from thinwire.config.experiment import ArmConfig, Experiment
 from thinwire.config.settings import ColumnsConfig
 from thinwire.errors import ThinwireError, UsageError
-from thinwire.experiment import sweep_run
+from thinwire.experiment import search, sweep_run
 from thinwire.experiment.arm_run import ArmRun
 from thinwire.experiment.dry_run import dry_run, render_dry_run
 from thinwire.experiment.group_queue import GroupQueue
@@ -412,6 +412,35 @@ def test_a_search_does_not_begin_with_arms_that_are_trained_after_it(folder, tmp
         with pytest.raises(UsageError, match=r"late.* would fail: it needs r2, which is trained after the search"):
             run(searching, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+    run_sweep(searching, tmp_path / "run", only=["r2"])
+    records = run_sweep(searching, tmp_path / "run", resume=True, controls="none")
+    assert [record.status for record in records] == 3 * ["done"]
+
+
+def test_an_arm_that_starts_from_what_a_search_has_chosen_is_compared_with_that(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(search, "_selection_score", lambda record: float("alpha-8" in record.name))
+    late = {"lora": {"rank": 2, "alpha": 8, "start_from": str(tmp_path / "run" / "r2")}}
+    arms = {"baseline": {}, "r2": {"lora": {"rank": 2}}, "late": late}  # late has an alpha of its own
+    searching = experiment(folder, arms=arms, controls={}, search={"lora.alpha": [16, 8]})
+    run_sweep(searching, tmp_path / "run", only=["r2"])
+    assert [record.status for record in run_sweep(searching, tmp_path / "run", resume=True)] == 3 * ["done"]
+
+
+def test_a_search_of_what_no_arm_has_is_refused(folder, tmp_path):
+    for run in (dry_run, run_sweep):
+        with pytest.raises(UsageError, match="no arm or control uses the settings that are searched"):
+            run(experiment(folder, arms={"baseline": {}}, search={"lora.alpha": [8, 16]}), tmp_path / "run")
+
+
+def test_a_teacher_that_reads_blocks_or_has_no_possible_name_is_an_obstacle(folder, tmp_path):
+    def taught_by(teacher):
+        return {"input": "text", "lora": {"rank": 2}, "supervision": {"kd_weight": 1.0, "teacher": teacher}}
+
+    k2 = {"input": "blocks", "blocks": {"reconstruction": {"passages": 0}}, "lora": {"rank": 2}}
+    arms = {"baseline": {}, "k2": k2, "taught": taught_by(str(tmp_path / "run" / "k2")), "odd": taught_by("a\0b")}
+    found = dry_run(experiment(folder, arms=arms), tmp_path / "run").obstacles
+    assert "k2 reads blocks of tokens" in found["taught"]
+    assert set(found) == {"taught", "odd"}
 
 
 def test_a_link_to_itself_is_no_arm_to_begin_with(folder, tmp_path):

@@ -150,15 +150,15 @@ def check_arm(arm: FinishedArm) -> Codec | None:
     return codec
 
 
-def check_has_matrix(arm: FinishedArm) -> None:
-    """Refuse a teacher whose input is not an embedding for each token id.
+def check_has_matrix(folder: Path, config: ArmConfig) -> None:
+    """Refuse a teacher, the arm in ``folder``, whose input is not an embedding for each token id.
 
     Raises:
         UsageError: its input is blocks.
     """
-    if arm.config.input == "blocks":
+    if config.input == "blocks":
         raise UsageError(
-            f"{arm.folder} reads blocks of tokens, for which no embedding matrix of token ids can stand, so it cannot "
+            f"{folder} reads blocks of tokens, for which no embedding matrix of token ids can stand, so it cannot "
             "teach; choose an arm that reads tokens (supervision.teacher)"
         )
 

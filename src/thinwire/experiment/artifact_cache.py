@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,10 @@ class ArtifactCache:
         """
         # First, because an error in these costs the least time.
         teacher, starting_lora = self._teacher(arm), self._starting_lora(arm)
+        return replace(self._own_inputs(arm), teacher=teacher, starting_lora=starting_lora)
+
+    def _own_inputs(self, arm: ArmConfig) -> ArmInputs:
+        """Make the inputs of ``arm`` that do not come from other arms."""
         prepared = self.questions(arm)
         matrix = self._lm.embedding_matrix
         fitted = self.codec(arm) if arm.uses_codec else None
@@ -93,8 +98,8 @@ class ArtifactCache:
             fitted=fitted,
             embeddings=embeddings,
             reconstruction_at_start=at_start,
-            teacher=teacher,
-            starting_lora=starting_lora,
+            teacher=None,
+            starting_lora=None,
             block_projection=projection,
         )
 
@@ -107,7 +112,7 @@ class ArtifactCache:
         for arm in arms:
             if arm.uses_codec or arm.has_block_codes:
                 try:
-                    self.arm_inputs(arm)
+                    self._own_inputs(arm)
                 except StorageError:
                     raise
                 except (ThinwireError, RuntimeError, OSError):
@@ -214,7 +219,7 @@ class ArtifactCache:
         if folder not in self._teachers:
             logger.info("opening %s, which teaches", folder)
             finished = find_arm(Path(folder), device=self._lm.device_setting)
-            check_has_matrix(finished)
+            check_has_matrix(finished.folder, finished.config)
             lm, inputs = load_arm(finished)
             teacher_size, own_size = len(lm.embedding_matrix), len(self._lm.embedding_matrix)
             if teacher_size != own_size:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from graphlib import TopologicalSorter
@@ -14,8 +15,11 @@ from thinwire.results.layout import arm_folder
 
 
 def real(path: str | Path) -> Path:
-    """Return a path without links; unlike ``Path.resolve``, also where a link leads to itself."""
-    return Path(os.path.realpath(path))
+    """Return a path without links; unlike ``Path.resolve``, also where a link leads to itself or no file can be."""
+    try:
+        return Path(os.path.realpath(path))
+    except ValueError:  # a name that no file can have
+        return Path(path)
 
 
 def by_folder(planned: Iterable[Planned], folder: Path) -> dict[Path, Planned]:
@@ -48,6 +52,11 @@ def needing_themselves(needs: Mapping[str, frozenset[str]]) -> set[str]:
         return found
 
     return {name for name in needs if name in all_needed(name)}
+
+
+def most_of_a_level(planned: Iterable[Planned]) -> int:
+    """Return how many of the runs that train can do so side by side, as none of them needs another."""
+    return max(Counter(run.level for run in planned if run.config.has_trainable).values(), default=0)
 
 
 def with_needs(planned: Sequence[Planned], folder: Path) -> list[Planned]:

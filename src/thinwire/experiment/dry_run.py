@@ -25,17 +25,17 @@ from thinwire.config.experiment import ArmConfig, Experiment
 from thinwire.data.splits import Splits
 from thinwire.data.squad import Example
 from thinwire.errors import UsageError
-from thinwire.experiment.dependencies import with_needs
+from thinwire.experiment.dependencies import most_of_a_level, with_needs
 from thinwire.experiment.executors.worker_process import gpus_for_processes
 from thinwire.experiment.group_queue import read_earlier_queue, read_queue
 from thinwire.experiment.plan import Controls, Planned, log_notes, plan
 from thinwire.experiment.resume import check_folder, finished_record
 from thinwire.experiment.scheduling import choose_groups, shared_group_size
 from thinwire.experiment.search import choices_hash, plan_candidates, to_search, with_choices
-from thinwire.experiment.sweep_inputs import checked_device, obstacles, search_obstacles
+from thinwire.experiment.sweep_inputs import checked_device, needed_too_early, obstacles
 from thinwire.model.loading import choose_model, is_on_this_machine
 from thinwire.report.caveats import fewer_questions
-from thinwire.results.layout import arm_folder
+from thinwire.results.layout import SEARCH_FOLDER, arm_folder
 from thinwire.results.search_record import read_search_record
 from thinwire.schema import leaves
 from thinwire.stats.small_samples import refusal
@@ -130,15 +130,16 @@ def dry_run(
     chosen = with_choices(experiment, planned, known)
     runs = with_needs([replace(run, config=resolved(run.config, device.type)) for run in chosen], folder)
     columns = experiment.data.columns
-    if wrong := search_obstacles(candidates, runs, folder, columns, model):
-        raise UsageError(*(f"{name} would fail: {why}" for name, why in wrong.items()))
     blocked = obstacles(runs, folder, columns, model)
+    wrong = obstacles(candidates, folder / SEARCH_FOLDER, columns, model) | needed_too_early(candidates, runs, folder)
+    if wrong:
+        raise UsageError(*(f"{name} would fail: {why}" for name, why in wrong.items()))
     splits = splits or Splits(experiment.data, experiment.seed, TASKS[experiment.task])
     states = {run.name: _state(run, folder, splits) for run in runs}
     left = [run for run in runs if states[run.name] != "done"]
     num_gpus = num_workers or len(gpus_for_processes(experiment.model.device, experiment.worker_processes))
-    num_trained = sum(run.config.has_trainable for run in runs)
-    most = shared_group_size(num_trained, num_gpus) if experiment.group_size == "auto" else experiment.group_size
+    shared = shared_group_size(most_of_a_level(runs), num_gpus)
+    most = shared if experiment.group_size == "auto" else experiment.group_size
     # A search that is not over makes choices that no earlier session had.
     earlier = None if candidates else read_queue(folder) or read_earlier_queue(folder)
     if experiment.group_size == "auto" and earlier and earlier.group_size == 1:

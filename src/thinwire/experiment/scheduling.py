@@ -38,7 +38,7 @@ def max_group_size(lm: LanguageModel, setting: int | str, *, num_arms: int, num_
     """Return the maximum group size, with ``auto`` resolved.
 
     Args:
-        num_arms: arms that are to run.
+        num_arms: arms that can train side by side.
         num_workers: workers that share them, with a GPU each.
     """
     if isinstance(setting, int):

@@ -102,10 +102,13 @@ def plan_candidates(experiment: Experiment, arms: Collection[str], known: Search
     """List the runs of a search, in its own sweep: all candidates of the arms and controls that have no choice yet.
 
     Raises:
-        UsageError: a combination of values is no settings of an arm.
+        UsageError: a combination of values is no settings of an arm, or no arm uses the settings that are searched.
     """
+    if not experiment.search:
+        return []
+    own = search_experiment(experiment)
     names = [one.name for found in to_search(experiment, arms, known).values() for one in found]
-    return plan(search_experiment(experiment), names, "none") if names else []
+    return plan(own, names, "none") if names else []
 
 
 def _candidate_changes(experiment: Experiment, candidate: Candidate) -> dict[str, Any]:

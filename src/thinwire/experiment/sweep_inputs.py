@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from thinwire.cache import cache_dir
-from thinwire.checkpoints.load import check_arm, check_same_lora, find_arm
+from thinwire.checkpoints.load import check_arm, check_has_matrix, check_same_lora, find_arm
 from thinwire.codecs.table import codec_class
 from thinwire.config.auto import resolved
 from thinwire.config.experiment import ArmConfig, Experiment
@@ -24,14 +24,14 @@ from thinwire.experiment.dependencies import by_folder, needed, needing_themselv
 from thinwire.experiment.disk_space import trained_parameters
 from thinwire.experiment.plan import Planned
 from thinwire.experiment.scheduling import check_worker_processes
-from thinwire.experiment.search import plan_candidates
+from thinwire.experiment.search import plan_candidates, with_choices
 from thinwire.inputs import check_path
 from thinwire.model.first_layers import check_first_layers
 from thinwire.model.language_model import LanguageModel
 from thinwire.model.loading import check_base_bits, choose_device, num_layers
 from thinwire.model.lora_modules import adapted_modules
 from thinwire.model.memory import free_memory
-from thinwire.results.layout import SEARCH_FOLDER
+from thinwire.results.arm_record import has_arm_record, read_arm_record
 from thinwire.results.search_record import read_search_record
 from thinwire.tasks.table import TASKS
 
@@ -66,9 +66,11 @@ def read_splits(
             line for each).
     """
     device = checked_device(experiment)
-    columns = experiment.data.columns
-    candidates = plan_candidates(experiment, [run.arm for run in planned], read_search_record(folder))
-    if found := obstacles(planned, folder, columns) | search_obstacles(candidates, planned, folder, columns):
+    known = read_search_record(folder)
+    chosen = with_choices(experiment, planned, known)
+    candidates = plan_candidates(experiment, [run.arm for run in planned], known)
+    found = obstacles(chosen, folder, experiment.data.columns) | needed_too_early(candidates, planned, folder)
+    if found:
         raise UsageError(*(f"{name} would fail: {why}" for name, why in found.items()))
     splits = splits or Splits(experiment.data, experiment.seed, TASKS[experiment.task])
     for evaluation in dict.fromkeys(resolved(run.config, device.type).evaluation for run in planned):
@@ -100,33 +102,26 @@ def obstacles(
     return {name: why or _NEEDS_ITSELF for name, why in found.items() if why or name in circular}
 
 
-def search_obstacles(
-    candidates: Sequence[Planned],
-    planned: Sequence[Planned],
-    folder: Path,
-    columns: ColumnsConfig,
-    model: str | None = None,
-) -> dict[str, str]:
-    """Return why candidates of a search are certain to fail, as ``obstacles`` does; arms of the sweep that are not done
-    are trained after them.
-
-    Args:
-        folder: of the sweep, not of its search.
-    """
-    own = by_folder(planned, folder)
-    needs = {one.name: ", ".join(sorted(needed(one.config, own))) for one in candidates}
-    found = obstacles(candidates, folder / SEARCH_FOLDER, columns, model)
-    return {name: _NEEDED_TOO_EARLY.format(needs[name]) if needs[name] else why for name, why in found.items()}
-
-
-_NEEDED_TOO_EARLY = (
-    "it needs {}, which is trained after the search (lora.start_from, supervision.teacher); train that first, by "
-    "`thinwire train`, or leave search out"
-)
 _NEEDS_ITSELF = (
     "it would have to be done before it can begin, as it needs itself, or an arm that needs it (lora.start_from, "
     "supervision.teacher); name another arm"
 )
+
+
+def needed_too_early(candidates: Sequence[Planned], planned: Sequence[Planned], folder: Path) -> dict[str, str]:
+    """Return which candidates of a search need arms of the sweep in ``folder`` that are trained after it, in words."""
+    later = {place: run for place, run in by_folder(planned, folder).items() if not _is_done(place)}
+    needs = {one.name: sorted(needed(one.config, later)) for one in candidates}
+    return {
+        name: f"it needs {', '.join(names)}, which is trained after the search (lora.start_from, supervision.teacher); "
+        "train it first, by `thinwire train` into the same folder, and go on with --resume"
+        for name, names in needs.items()
+        if names
+    }
+
+
+def _is_done(folder: Path) -> bool:
+    return has_arm_record(folder) and read_arm_record(folder).status == "done"
 
 
 def _obstacle(config: ArmConfig, own: Mapping[Path, Planned], columns: ColumnsConfig, depth: int | None) -> str | None:
@@ -144,8 +139,12 @@ def _obstacle(config: ArmConfig, own: Mapping[Path, Planned], columns: ColumnsCo
             config.lora.adapted_layers(depth)
         if config.supervision.kd_weight > 0 and config.supervision.teacher is not None:
             teacher = check_path(config.supervision.teacher, "teacher (supervision.teacher)")
-            if real(teacher) not in own:
-                check_arm(find_arm(teacher))
+            if (taught_by := own.get(real(teacher))) is not None:
+                check_has_matrix(teacher, taught_by.config)
+            else:
+                from_arm = find_arm(teacher)
+                check_has_matrix(from_arm.folder, from_arm.config)
+                check_arm(from_arm)
         if config.lora.rank > 0 and config.lora.start_from is not None:
             start = check_path(config.lora.start_from, "starting LoRA (lora.start_from)")
             if (before := own.get(real(start))) is not None:

@@ -19,7 +19,7 @@ from thinwire.data.splits import Splits
 from thinwire.errors import ThinwireError, UsageError
 from thinwire.experiment.artifact_cache import ArtifactCache
 from thinwire.experiment.attempts import progress_of
-from thinwire.experiment.dependencies import with_needs
+from thinwire.experiment.dependencies import most_of_a_level, with_needs
 from thinwire.experiment.disk_space import bytes_to_write, check_space
 from thinwire.experiment.executors.local import LocalWorkers
 from thinwire.experiment.group_queue import GroupQueue, read_earlier_queue, read_queue, write_queue
@@ -148,8 +148,8 @@ class SweepRun:
         is_first = queue is None  # else others may be writing
         is_prepared = before is not None and queue is not None and queue.choices == choices and queue.covers(left)
         num_workers = self._workers.num_gpus if self._workers else self._request.num_workers
-        num_trained = sum(run.config.has_trainable for run in self._runs)
-        most = max_group_size(lm, experiment.group_size, num_arms=num_trained, num_workers=num_workers)
+        num_arms = most_of_a_level(self._runs)
+        most = max_group_size(lm, experiment.group_size, num_arms=num_arms, num_workers=num_workers)
         if before and queue:
             _check_device(before, lm.device)
         if not is_prepared:

@@ -42,8 +42,8 @@ def work(
 ) -> Generator[Sequence[Planned], None, None]:
     """Run each group that no other worker has claimed; wait for those that others run.
 
-    A group whose worker goes away before its arms have ended is run by another one. A group begins when the arms that
-    it needs (``Planned.needs``) have ended.
+    A group whose worker goes away before its arms have ended is run by another one. A group begins when those
+    that hold arms which it needs (``Planned.needs``) have ended.
 
     Args:
         run: runs a group that this process has claimed.

@@ -96,10 +96,12 @@ def test_a_failing_arm_ends_alone_and_all_progress_is_shown(folder, tmp_path):
     assert display.finished == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
-def test_an_arm_waits_for_its_teacher_which_another_process_trains(folder, tmp_path):
-    taught = {"supervision": {"kd_weight": 1.0, "teacher": str(tmp_path / "run" / "r2")}}
+def test_an_arm_waits_for_its_teacher_which_another_process_trains(folder, tmp_path, caplog):
+    taught = {"codec": {"ratio": 2}, "supervision": {"kd_weight": 1.0, "teacher": str(tmp_path / "run" / "r2")}}
     arms = {"taught": taught, "baseline": {}, "r2": ARMS["r2"]}
-    records = run_sweep(in_processes(folder, arms=arms), tmp_path / "run")
+    with caplog.at_level(logging.DEBUG, logger="thinwire"):
+        records = run_sweep(in_processes(folder, arms=arms), tmp_path / "run")
+    assert "not made beforehand" not in caplog.text, "its codec is made while its teacher is not there yet"
     assert [record.status for record in records] == ["done", "done", "done"]
     assert "r2, which teaches" in next((tmp_path / "run" / "taught").glob("training_*.log")).read_text()
 
