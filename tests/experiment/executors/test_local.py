@@ -122,8 +122,8 @@ def test_the_processes_of_an_interrupted_sweep_keep_their_arms_and_end_those_of_
     heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **heard) as parent:
         try:
-            # Two steps each: an arm that is interrupted in its first one has nothing to keep.
-            wait_for(lambda: all(num_lines(run / name / "diagnostics.jsonl") > 1 for name in ("baseline", "r2")))
+            # The line before the steps, and two steps: an arm that is interrupted in its first one has nothing to keep.
+            wait_for(lambda: all(num_lines(run / name / "diagnostics.jsonl") > 2 for name in ("baseline", "r2")))
         finally:
             parent.send_signal(number)
         output = parent.stderr.read()  # ends only when no process has the pipe open any more
