@@ -1,10 +1,12 @@
 """Workers that join a run which others have begun."""
 
+import shutil
+
 import pytest
 
 from thinwire.claims import ClaimLostError
 from thinwire.errors import ThinwireError, UsageError
-from thinwire.experiment import sweep_run
+from thinwire.experiment import question_cache, sweep_run
 from thinwire.experiment.executors import peer
 from thinwire.experiment.group_queue import read_queue, write_queue
 from thinwire.experiment.request import read_request
@@ -55,4 +57,22 @@ def test_a_worker_that_was_away_while_the_run_was_begun_anew_has_no_part_in_it(f
         join_sweep(read_request(tmp_path), tmp_path)
     assert not list(tmp_path.glob("*/record.json"))
     records = join_sweep(read_request(tmp_path), tmp_path)
+    assert [record.status for record in records] == ["done", "done"]
+
+
+def test_a_worker_prepares_the_questions_of_the_arms_that_it_runs_and_no_others(folder, tmp_path, monkeypatch):
+    half = {"input": "text", "prompt": {"context_share": 0.5}, "lora": {"rank": 2, "alpha": 4}}
+    made = experiment(folder, arms={"baseline": {}, "half": half}, controls={}, group_size=1)
+    peer.ask(made, tmp_path, resume=False, controls="auto", num_workers=2)
+    encoded, encode = [], question_cache.encode_questions
+    monkeypatch.setattr(
+        question_cache, "encode_questions", lambda drawn, how: encoded.append(how.config) or encode(drawn, how)
+    )
+    join_sweep(read_request(tmp_path), tmp_path)
+    assert sorted(config.context_share for config in encoded) == [0.5, 1.0], "who prepares the run checks all prompts"
+    encoded.clear()
+    shutil.rmtree(tmp_path / "half")
+    write_header(tmp_path, read_header(tmp_path).model_copy(update={"finished_at": None}))
+    records = join_sweep(read_request(tmp_path), tmp_path)
+    assert [config.context_share for config in encoded] == [0.5]
     assert [record.status for record in records] == ["done", "done"]

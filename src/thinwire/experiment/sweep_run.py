@@ -109,7 +109,8 @@ class SweepRun:
         """Prepare ``run``, with the values that a search has chosen, and write header, experiment and groups.
 
         All that may be refused is checked before anything is written. May be called again when a search has made its
-        choices. A helper waits for the groups of the sweep that it helps; equals prepare the run one after the other.
+        choices. A helper waits for the groups of the sweep that it helps; of equals, the first prepares the run. It
+        encodes the questions of all arms that are left, and the others those of the arms that they come to run.
 
         Raises:
             UsageError: the questions cannot be read, or other settings cannot be carried out.
@@ -152,15 +153,17 @@ class SweepRun:
         most = max_group_size(lm, experiment.group_size, num_arms=num_arms, num_workers=num_workers)
         if before and queue:
             _check_device(before, lm.device)
-        if not is_prepared:
+        if is_prepared:
+            assert queue is not None, "prepared"
+            self._queue, self._groups = queue, queue.of(left)
+        else:
+            for run in left:
+                self._artifacts.questions(run.config)  # refuses prompts that the model cannot read
             points = committed(self._folder)
             left = [with_resume_point(run, self._folder, self._data(run), lm, points) for run in left]
             self._groups = choose_groups(left, most, choices, read_earlier_queue(self._folder))
-        else:
-            assert queue is not None, "prepared"
-            self._queue, self._groups = queue, queue.of(left)
-        if num_workers > 1:
-            self._groups = longest_first(self._groups, self._tokens)
+            if num_workers > 1:
+                self._groups = longest_first(self._groups, self._tokens)
         self._num_processes = num_workers
         if self._workers and num_workers == 1:
             self._num_processes = num_worker_processes(
@@ -319,7 +322,7 @@ class SweepRun:
         return questions.training_tokens(run.config) + questions.text_tokens(run.config)
 
     def _data(self, run: Planned) -> QuestionHashes:
-        return self._artifacts.questions(run.config).encoded.hashes
+        return self._splits.drawn(run.config.evaluation).hashes
 
     def _header(self, before: SweepHeader | None) -> SweepHeader:
         lm, experiment = self._runtime.lm, self._experiment
