@@ -12,7 +12,7 @@ from typing import Any
 _SHARES = (
     *("f1", "score", "em", "raw_score", "selection_score", "score_difference", "em_difference", "share_of_ceiling"),
     *("gain", "reference_gain", "difference"),  # of an interaction
-    *("nearest_row_accuracy", "distinct_share", "top_first_word_share", "run_on_share"),
+    *("nearest_row_accuracy", "written", "distinct_share", "top_first_word_share", "run_on_share"),
     *("share", "predicted", "covered", "refused", "false_no_help", "false_claims"),  # of the benchmarks
     "limit_of_a_true_5_percent",
     *("median_half_width", "narrowest_half_width", "widest_half_width"),

@@ -15,6 +15,7 @@ from thinwire.report.figures import gains, savings, tradeoff
 from thinwire.report.figures.data.savings import curves_of_savings
 from thinwire.report.html import page
 from thinwire.report.markdown import report_section, results_section
+from thinwire.report.markdown.sweep_record import read_sweep_record, write_sweep_record
 from thinwire.report.summary import summary_text
 from thinwire.report.write import write_reports
 from thinwire.results.arm_record import PromptSizes, TextReconstruction
@@ -316,6 +317,22 @@ def test_the_page_says_how_well_texts_are_written_out_of_blocks(tmp_path):
     assert "87.5 %</td>" in found
     assert ">k4</th>" not in found
     assert "<p>k2 was measured on 100 held-out tokens of 3 texts.</p>" in found, "its settings name no passages"
+
+
+def test_a_section_says_what_its_arms_have_and_has_no_column_without_entries(tmp_path):
+    wrote = TextReconstruction(passages=3, tokens=100, cross_entropy=0.5, accuracy=0.875)
+    records = [block_record(name, text_reconstruction=wrote if name == "k2" else None) for name in ANSWERS]
+    analysis = analyse(read_results(run_of(tmp_path, records)))
+    write_sweep_record(tmp_path / "record.json", analysis)
+    found = results_section.section(read_sweep_record(tmp_path / "record.json"))
+    assert "| configuration | written | raw F1 | different answers | first word | cut | answers |" in found
+    assert re.search(r"^\| \*{0,2}k2\*{0,2} \| 87.5 % \| ", found, re.MULTILINE)
+    assert "written: the share of the tokens of held-out texts" in found
+    for head in ("cosine", "nearest row", "of the ceiling"):
+        assert head not in found
+    plain = [row.model_copy(update={"written": None}) for row in analysis.rows]
+    found = results_section.section(analysis.model_copy(update={"rows": tuple(plain)}))
+    assert "\n\nDegeneration of the answers (cut: those that the length limit cut short):\n\n" in found
 
 
 def learned_from(number, **changes):

@@ -206,7 +206,7 @@ class AnalysisRow(Record):
     """Mean cosine of the rows that occur 1 to 9 times in the training prompts."""
     relative_mse: float | None = None
     nearest_row_accuracy: float | None = None
-    written: AnalysisOnly[float | None] = None
+    written: float | None = None
     """Share of the tokens of held-out texts that are written rightly out of their blocks before the questions."""
     learned_texts: AnalysisOnly[LearnedTexts | None] = None
     """What stands behind ``written``: of the first seed, which all seeds have in common."""

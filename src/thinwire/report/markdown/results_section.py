@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from thinwire.report.analysis_record import Analysis, CodecSummary
 from thinwire.report.caveats import BELOW_TIERS, CEILING_SCALE, first_seed, limits, notes, overlap
@@ -42,7 +42,7 @@ def section(record: Analysis) -> str:
         _verdict(record),
         origin(record),
         f"```bash\n{record.command}\n```" if record.command else "",
-        table(arms, (*shared, P_VALUE, TIER, _CEILING, *_sizes(arms), *last)),
+        table(arms, (*shared, P_VALUE, TIER, *_said([_CEILING], arms), *_sizes(arms), *last)),
         "Controls:" if controls else "",
         table(controls, (*shared, *last)),
         _legend(record, arms),
@@ -225,30 +225,39 @@ def _cut(row: AnalysisRow) -> str:
 
 
 def _reconstruction_and_answers(record: Analysis, rows: list[AnalysisRow]) -> list[str]:
-    # Records of earlier versions do not say how rare rows are rebuilt.
-    says_rare = any(row.rare_cosine is not None for row in rows)
-    rebuilt = [column for column in _RECONSTRUCTION if column is not _RARE or says_rare]
+    rebuilt = _said(_RECONSTRUCTION, rows)
+    legend = [_RECONSTRUCTION_LEGEND[column] for column in rebuilt if column in _RECONSTRUCTION_LEGEND]
     if not record.task.has_texts:
-        rare = " (rare: the mean over rows that occur 1 to 9 times in the training prompts)" if says_rare else ""
-        return [f"Reconstruction{rare}:", table(rows, [CONFIGURATION, *rebuilt])]
+        said = f"Reconstruction ({'; '.join(legend)}):" if legend else "Reconstruction:"
+        return [said, table(rows, [CONFIGURATION, *rebuilt])] if rebuilt else []
     raw = MarkdownColumn(f"raw {record.task.label}", lambda row: points(row.raw_score))
     columns = [CONFIGURATION, *rebuilt, raw, *_ANSWERS, *finding_columns(record.task)]
-    rare = "rare: the mean over rows that occur 1 to 9 times in the training prompts; " if says_rare else ""
-    return [
-        f"Reconstruction, and degeneration of the answers{first_seed(record)} ({rare}cut: those that the length limit "
-        "cut short):",
-        table(rows, columns),
-    ]
+    what = "Reconstruction, and degeneration" if rebuilt else "Degeneration"
+    legend.append("cut: those that the length limit cut short")
+    return [f"{what} of the answers{first_seed(record)} ({'; '.join(legend)}):", table(rows, columns)]
+
+
+def _said(columns: Iterable[MarkdownColumn], rows: Sequence[AnalysisRow]) -> list[MarkdownColumn]:
+    """Return the columns that say something of a row: some hold for some inputs, or are missing in earlier records."""
+    done = [row for row in rows if row.score is not None]
+    return [column for column in columns if any(column.cell(row) for row in done)]
 
 
 _RARE = MarkdownColumn("rare cosine", lambda row: _decimal(row.rare_cosine))
+_WRITTEN = MarkdownColumn("written", lambda row: percent(row.written))
 _RECONSTRUCTION = (
     MarkdownColumn("cosine at start", lambda row: _decimal(row.cosine_at_start)),
     MarkdownColumn("cosine", lambda row: _decimal(row.cosine)),
     _RARE,
     MarkdownColumn("relative MSE", lambda row: _decimal(row.relative_mse)),
     MarkdownColumn("nearest row", lambda row: percent(row.nearest_row_accuracy)),
+    _WRITTEN,
 )
+_RECONSTRUCTION_LEGEND = {
+    _RARE: "rare: the mean over rows that occur 1 to 9 times in the training prompts",
+    _WRITTEN: "written: the share of the tokens of held-out texts that are written rightly out of their blocks, before "
+    "the questions",
+}
 _ANSWERS = (
     MarkdownColumn("different answers", _distinct),
     MarkdownColumn("first word", _first_word, numeric=False),
