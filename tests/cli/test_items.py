@@ -147,10 +147,6 @@ def test_what_cannot_be_compared_is_a_mistake(files, tmp_path, thinwire):
         (["verdict", files[0], files[0]], "is given twice; name each result once"),
         (["verdict", files[0], tmp_path / "nothing.csv"], "no file or folder"),
         (["verdict", files[0], run], "is the folder of a sweep; `thinwire report "),
-        (
-            ["verdict", files[0], run / "baseline"],
-            f"folder of an arm; `thinwire report {run}` writes the verdict of its",
-        ),
         (["compare", files[0], run], "is the folder of a sweep and "),
         (["compare", files[0], files[1], "--sort", "score"], "--sort is for sweeps"),
         (["compare", run, "--metric", "score"], "--metric is for files of scores, and these are folders of sweeps"),
@@ -163,19 +159,14 @@ def test_what_cannot_be_compared_is_a_mistake(files, tmp_path, thinwire):
         assert message in one_line(*thinwire(*arguments))
 
 
-@pytest.mark.parametrize(
-    ("folder", "arm", "run"),
-    [("", "run/r4", "run"), ("run", "r4", "."), ("run", "controls/text", "."), (".", "./run/r4", "run")],
-)
-def test_the_folder_of_an_arm_is_refused_with_the_command_for_its_sweep(
-    folder, arm, run, tmp_path, monkeypatch, thinwire
-):
-    for name in ("r4", "controls/text"):
-        (tmp_path / "run" / name).mkdir(parents=True)
-        (tmp_path / "run" / name / "record.json").touch()
-    monkeypatch.chdir(tmp_path / folder)
-    said = one_line(*thinwire("verdict", arm, arm))
-    assert said == f"error: {arm} is the folder of an arm; `thinwire report {run}` writes the verdict of its sweep\n"
+def test_arms_of_a_sweep_are_compared_by_their_folders(tmp_path, thinwire):
+    run = write_run(tmp_path / "run")
+    code, out, err = thinwire("verdict", run / "controls" / "text_lora", run / "r16_a32_full")
+    assert (code, err) == (0, "")
+    assert out.startswith("text_lora (baseline): mean 0.9688\n\nr16_a32_full: ")
+    assert "16 items in 8 clusters, paired; metric F1; baseline text_lora" in out
+    lines = thinwire("compare", run / "baseline", run / "r16_a32_full")[1].splitlines()
+    assert lines[2].startswith("r16_a32_full 0.6875")
 
 
 def test_names_are_given_or_of_the_files_and_files_of_one_name_are_its_seeds(files, tmp_path, thinwire):

@@ -103,7 +103,7 @@ def test_a_jsonl_that_is_not_as_expected_is_refused_with_what_was_found(text, me
 
 
 def test_other_formats_and_missing_files_are_refused(tmp_path):
-    with pytest.raises(UsageError, match=r"none of the formats that can be compared: the output folder of an lm-eval"):
+    with pytest.raises(UsageError, match="none of the formats that can be compared: the folder of an arm of a sweep; "):
         read_scores(write(tmp_path / "a.txt", "1"), NO_CHOICE)
     with pytest.raises(UsageError, match="no file or folder"):
         read_scores(tmp_path / "nothing.csv", NO_CHOICE)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
@@ -15,7 +14,7 @@ from thinwire.cli.options import AsJson
 from thinwire.errors import UsageError
 from thinwire.inputs import check_path
 from thinwire.report.compare import format_csv
-from thinwire.results.layout import HEADER_FILE, RECORD_FILE, run_of
+from thinwire.results.layout import HEADER_FILE
 
 if TYPE_CHECKING:  # numpy and scipy take a moment to import, so commands import them only if needed
     from thinwire.items.comparison import ItemComparison
@@ -54,7 +53,8 @@ def verdict(
         typer.Argument(
             metavar="BASELINE TREATMENT...",
             help="Files of scores, each a path or NAME=PATH: .jsonl or .csv with id and score, samples or the folder "
-            "of lm-eval, .eval or .json of Inspect. The first is the baseline; files of one name are its seeds.",
+            "of lm-eval, .eval or .json of Inspect, the folder of an arm. The first is the baseline; files of one name "
+            "are its seeds.",
         ),
     ],
     metric: Metric = None,
@@ -74,8 +74,6 @@ def verdict(
     for one in results:
         if is_sweep(one):
             raise UsageError(f"{one} is the folder of a sweep; `thinwire report {one}` writes its verdict")
-        if run := sweep_of_arm(one):
-            raise UsageError(f"{one} is the folder of an arm; `thinwire report {run}` writes the verdict of its sweep")
     options = ItemOptions(metric, task, cluster, scale, lower_is_better, marginal, significant, strong, confidence)
     found = compared(results, options)
     typer.echo(json.dumps(item_record(found), indent=2) if as_json else item_verdicts(found))
@@ -131,15 +129,6 @@ def is_sweep(argument: str) -> bool:
         UsageError: it cannot be the path of anything.
     """
     return os.path.lexists(check_path(argument, "result") / HEADER_FILE)
-
-
-def sweep_of_arm(argument: str) -> Path | None:
-    """Return the folder of the sweep that an argument, the folder of an arm or control, lies in; None for others."""
-    arm = Path(argument)
-    if not os.path.lexists(arm / RECORD_FILE):
-        return None
-    run = run_of(arm)
-    return run if arm.is_absolute() else Path(os.path.relpath(run))
 
 
 def are_items(arguments: Sequence[str]) -> bool:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from thinwire.errors import UsageError
 from thinwire.inputs import NoFileError
+from thinwire.items.arm_folder import is_arm_folder, read_arm_folder
 from thinwire.items.inspect_log import read_eval, read_json_log
 from thinwire.items.item_scores import Choice, FileScores
 from thinwire.items.json_lines import json_lines
@@ -38,6 +39,7 @@ def _begins_with_a_sample_of_lm_eval(path: Path) -> bool:
 
 
 FORMATS = (
+    Format("the folder of an arm of a sweep", "", is_arm_folder, read_arm_folder),
     Format("the output folder of an lm-eval run with --log_samples", "", _always, read_run_folder),
     Format("samples_*.jsonl of lm-eval", ".jsonl", _begins_with_a_sample_of_lm_eval, read_samples),
     Format("a .jsonl of objects with id and score", ".jsonl", _always, read_plain_lines),
@@ -51,9 +53,9 @@ _ENDINGS = {one.ending for one in FORMATS if one.ending}
 
 
 def may_be_scores(path: Path) -> bool:
-    """Whether a path is, or by its name would be, in one of the formats: a file, or a folder with lm-eval samples."""
+    """Whether a path is, or by its name would be, in one of the formats: a file, or a folder of an arm or samples."""
     if path.is_dir():
-        return has_samples(path)
+        return is_arm_folder(path) or has_samples(path)
     return path.is_file() or path.suffix.lower() in _ENDINGS
 
 
