@@ -51,6 +51,9 @@ def test_each_kind_fits_the_weights_of_an_embedding_layer(kind):
     settings = {"vq": {"vq": {"codebook_size": 16}}, "pca": {"compress_dim": 4}, "autoencoder": {"autoencoder": SMALL}}
     codec = fit_codec(layer.weight, [1] * 300, kind=kind, **settings.get(kind, {}))
     assert codec.decode(codec.encode(layer.weight)).shape == (300, 16)
+    for other in (layer.weight[:, :15], layer.weight[:, :1], layer.weight[0]):  # torch would spread the last two
+        with pytest.raises(UsageError, match=r"have the shape .*, expected \[N, 16\]: the codec was fitted"):
+            codec.encode(other)
 
 
 @pytest.mark.parametrize(

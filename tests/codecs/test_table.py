@@ -64,7 +64,7 @@ class ToyCodec(Codec):
     def code_width(self) -> int:
         return self.weight.shape[1]
 
-    def encode(self, embeddings: Tensor) -> Tensor:
+    def _encode(self, embeddings: Tensor) -> Tensor:
         return embeddings.float()[:, : self.code_width] * self.scale
 
     def linear_decoder(self) -> tuple[Tensor, Tensor, Tensor]:

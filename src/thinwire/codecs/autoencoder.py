@@ -142,10 +142,10 @@ class AutoencoderCodec(Codec):
     def code_width(self) -> int:
         return len(self.encoder_bias)
 
-    def encode(self, embeddings: Tensor) -> Tensor:
-        return torch.cat([self._encoded(block.float()) for block in embeddings.split(_BLOCK_ROWS)])
+    def _encode(self, embeddings: Tensor) -> Tensor:
+        return torch.cat([self._encode_block(block.float()) for block in embeddings.split(_BLOCK_ROWS)])
 
-    def _encoded(self, embeddings: Tensor) -> Tensor:
+    def _encode_block(self, embeddings: Tensor) -> Tensor:
         linear = nn.functional.linear(embeddings, self.encoder_weight, self.encoder_bias)
         layers = self.encoder_hidden_weight, self.encoder_hidden_bias
         return linear + mlp(embeddings, *layers, self.encoder_output_weight, self.encoder_output_bias)

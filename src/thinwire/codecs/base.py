@@ -13,6 +13,7 @@ from typing_extensions import Self
 
 from thinwire.codecs.residual_mlp import floored, mlp
 from thinwire.codecs.settings import CodecConfig
+from thinwire.errors import UsageError
 from thinwire.results.arm_record import CodecMetric
 from thinwire.results.tensor_file import Layout, read_tensors, write_tensors
 from thinwire.schema import Section
@@ -66,9 +67,23 @@ class Codec(ABC):
         """Bits per code, packed; None for floats, whose type the input embeddings decide."""
         return None
 
-    @abstractmethod
     def encode(self, embeddings: Tensor) -> Tensor:
-        """Encode ``[N, D]`` embeddings as ``[N, K]`` codes, float32 or integers."""
+        """Encode ``[N, D]`` embeddings as ``[N, K]`` codes, float32 or integers.
+
+        Raises:
+            UsageError: they have another shape, which might be spread silently to the one that was fitted.
+        """
+        width = len(self.linear_decoder()[1])
+        if embeddings.ndim != 2 or embeddings.shape[1] != width:
+            raise UsageError(
+                f"embeddings have the shape {list(embeddings.shape)}, expected [N, {width}]: the codec was fitted to "
+                f"rows of {width} numbers"
+            )
+        return self._encode(embeddings)
+
+    @abstractmethod
+    def _encode(self, embeddings: Tensor) -> Tensor:
+        """Encode ``[N, D]`` embeddings, whose shape was checked."""
 
     def features(self, codes: Tensor) -> Tensor:
         """Map ``[N, K]`` codes to ``[N, F]`` features, float32: the input of an adapter."""

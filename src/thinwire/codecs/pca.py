@@ -87,7 +87,7 @@ class PCACodec(Codec):
     def code_width(self) -> int:
         return len(self.components)
 
-    def encode(self, embeddings: Tensor) -> Tensor:
+    def _encode(self, embeddings: Tensor) -> Tensor:
         return (embeddings.float() - self.mean) @ self.components.T
 
     def linear_decoder(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -134,12 +134,12 @@ class QuantizedEmbeddingsCodec(Codec):
     def _num_scales(self) -> int:
         return int(self.blocks[-1]) + 1
 
-    def encode(self, embeddings: Tensor) -> Tensor:
+    def _encode(self, embeddings: Tensor) -> Tensor:
         """Encode ``[N, D]`` embeddings as ``[N, D + 2 S]`` bytes, uint8: D indices, one a byte, and S float16
         scales."""
-        return torch.cat([self._encoded(block.float()) for block in embeddings.split(_BLOCK_ROWS)])
+        return torch.cat([self._encode_block(block.float()) for block in embeddings.split(_BLOCK_ROWS)])
 
-    def _encoded(self, embeddings: Tensor) -> Tensor:
+    def _encode_block(self, embeddings: Tensor) -> Tensor:
         size, width = int((self.blocks == 0).sum()), self.code_width
         padded = torch.nn.functional.pad(embeddings, (0, self._num_scales * size - width))
         blocks = padded.view(len(embeddings), self._num_scales, size)

@@ -72,9 +72,9 @@ class QuantizedPCACodec(PCACodec):
     def code_bits(self) -> int:
         return self.code_width * int(self.bits)
 
-    def encode(self, embeddings: Tensor) -> Tensor:
+    def _encode(self, embeddings: Tensor) -> Tensor:
         """Encode ``[N, D]`` embeddings as ``[N, K]`` codes: int8 up to 8 bits, else int16."""
-        rounded = _rounded(super().encode(embeddings), self.scale, _largest_level(int(self.bits)))
+        rounded = _rounded(super()._encode(embeddings), self.scale, _largest_level(int(self.bits)))
         return rounded.to(torch.int8 if int(self.bits) <= 8 else torch.int16)
 
     def features(self, codes: Tensor) -> Tensor:

@@ -120,7 +120,7 @@ class VQCodec(Codec):
     def _is_product(self) -> bool:
         return self.codebooks.shape[2] < len(self.encoder_bias)
 
-    def encode(self, embeddings: Tensor) -> Tensor:
+    def _encode(self, embeddings: Tensor) -> Tensor:
         """Encode ``[N, D]`` embeddings as ``[N, M]`` indices of the nearest entries, in the smallest sufficient integer
         type."""
         size = self.codebooks.shape[1]
