@@ -1,6 +1,7 @@
 """Workers that join a run which others have begun."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,9 @@ from thinwire.experiment.group_queue import read_queue, write_queue
 from thinwire.experiment.request import read_request
 from thinwire.experiment.run_claims import RunClaims
 from thinwire.experiment.sweep import begin_anew, join_sweep
+from thinwire.experiment.sweep_run import SweepRun
+from thinwire.model.loading import load
+from thinwire.progress import Display
 from thinwire.results.sweep_header import read_header, write_header
 from tiny_sweeps import experiment
 
@@ -58,6 +62,22 @@ def test_a_worker_that_was_away_while_the_run_was_begun_anew_has_no_part_in_it(f
     assert not list(tmp_path.glob("*/record.json"))
     records = join_sweep(read_request(tmp_path), tmp_path)
     assert [record.status for record in records] == ["done", "done"]
+
+
+def test_a_helper_that_waits_for_the_groups_prepares_questions_meanwhile(folder, tmp_path, monkeypatch):
+    made = experiment(folder, arms={"baseline": {}, "r2": {"lora": {"rank": 2, "alpha": 4}}}, controls={})
+    peer.ask(made, tmp_path, resume=False, controls="auto", num_workers=2)
+    request, lm = read_request(tmp_path), load(made.model)
+    SweepRun(request, lm, tmp_path, Display()).begin(request.planned)
+    encoded, encode, queue = [], question_cache.encode_questions, read_queue(tmp_path)
+    monkeypatch.setattr(
+        question_cache, "encode_questions", lambda drawn, how: encoded.append(how.config) or encode(drawn, how)
+    )
+    for waits, times in ((0, 0), (3, 1)):  # both arms have the same prompts
+        found = iter([*[None] * waits, queue])
+        monkeypatch.setattr(sweep_run, "read_queue", lambda _, found=found: next(found))
+        SweepRun(replace(request, session="a"), lm, tmp_path, Display()).begin(request.planned)
+        assert len(encoded) == times
 
 
 def test_a_worker_prepares_the_questions_of_the_arms_that_it_runs_and_no_others(folder, tmp_path, monkeypatch):

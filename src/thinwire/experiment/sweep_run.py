@@ -120,10 +120,15 @@ class SweepRun:
         interruption.check()
         if self._is_helper:
             choices = self._choose(planned)
+            left = [run for run in self._runs if run.name not in self._done]
+            likely = iter(left)
             while (queue := read_queue(self._folder)) is None or queue.choices != choices:
                 interruption.check()
-                time.sleep(_POLL_SECONDS)
-            self._queue, self._groups = queue, queue.of([run for run in self._runs if run.name not in self._done])
+                if run := next(likely, None):
+                    self._artifacts.questions(run.config)  # it may come to run this one, and has nothing else to do
+                else:
+                    time.sleep(_POLL_SECONDS)
+            self._queue, self._groups = queue, queue.of(left)
             return
         self._claims.alone(_BEGIN, "another worker, which prepares the run", lambda: self._begin(self._choose(planned)))
 
