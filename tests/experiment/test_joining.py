@@ -93,6 +93,12 @@ def test_a_worker_prepares_the_questions_of_the_arms_that_it_runs_and_no_others(
     encoded.clear()
     shutil.rmtree(tmp_path / "half")
     write_header(tmp_path, read_header(tmp_path).model_copy(update={"finished_at": None}))
+    with monkeypatch.context() as failing:
+        failing.setattr(question_cache, "decide_answer_form", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            join_sweep(read_request(tmp_path), tmp_path)
+    assert not (tmp_path / "half").exists(), "what fails while questions are encoded leaves no arm that has begun"
+    encoded.clear()
     records = join_sweep(read_request(tmp_path), tmp_path)
     assert [config.context_share for config in encoded] == [0.5]
     assert [record.status for record in records] == ["done", "done"]

@@ -55,11 +55,17 @@ def test_folders_of_the_seeds_of_one_arm_are_one_result_and_those_of_two_sweeps_
     }
 
 
+def test_a_given_name_is_not_that_of_an_arm_without_one(run, monkeypatch):
+    monkeypatch.chdir(run)
+    with pytest.raises(UsageError, match="baseline is the name of another result; give baseline one of its own: NAME="):
+        labelled(["r4_a8_layers8", "baseline=r16_a32_full", "baseline"])
+
+
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
         ({"metric": "f1"}, "has no score 'f1'; choose --metric among 'score', 'exact_match', 'raw_score', 'raw_"),
-        ({"cluster": "title"}, r"has no cluster 'title' \(--cluster\); expected paragraph_id, or none"),
+        ({"cluster": "title"}, r"has no cluster 'title' \(--cluster\); expected paragraph_id; leave it out"),
         ({"task": "squad"}, "is the folder of an arm, which has one task; --task is for folders of lm-eval"),
     ],
 )

@@ -278,6 +278,8 @@ class SweepRun:
                 list(arm_folder(self._folder, run.name, run.kind).iterdir())
         together = [run for run in together if not self._has_ended(run)]
         lm = self._runtime.lm
+        for run in together:
+            self._artifacts.questions(run.config)  # before the arms begin, as this may take a while, or fail
         with writing_while_held(claim):
             remove_uncommitted(self._folder, claim.path.name)  # from now on resume points are this worker's to change
             points = committed(self._folder)

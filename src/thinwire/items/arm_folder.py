@@ -29,7 +29,7 @@ def arm_in(folder: Path) -> Path:
     Raises:
         ThinwireError: the record in ``folder`` is damaged.
     """
-    return Path(os.path.relpath(run_of(folder))) / read_arm_record(folder).arm
+    return Path(os.path.relpath(os.path.realpath(run_of(folder)))) / read_arm_record(folder).arm
 
 
 def read_arm_folder(folder: Path, choice: Choice) -> FileScores:
@@ -45,7 +45,7 @@ def read_arm_folder(folder: Path, choice: Choice) -> FileScores:
     if metric not in _METRICS:
         raise UsageError(f"{folder} has no score {shown(metric)}; choose --metric among {all_shown(_METRICS)}")
     if cluster != _CLUSTER:
-        raise UsageError(f"{folder} has no cluster {shown(cluster)} (--cluster); expected {_CLUSTER}, or none")
+        raise UsageError(f"{folder} has no cluster {shown(cluster)} (--cluster); expected {_CLUSTER}; leave it out")
     record = read_arm_record(folder)
     if record.status != "done":
         raise UsageError(f"the arm in {folder} is {record.status}, and has no scores to compare; run it first")

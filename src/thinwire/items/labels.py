@@ -30,7 +30,7 @@ def labelled(arguments: Sequence[str]) -> dict[str, list[Path]]:
     would have the same.
 
     Raises:
-        UsageError: a path is given twice, or cannot be one.
+        UsageError: a path is given twice or cannot be one, or a result without a name has that of another.
         ThinwireError: the record of an arm is damaged.
     """
     split = [split_label(argument) for argument in arguments]
@@ -47,6 +47,8 @@ def labelled(arguments: Sequence[str]) -> dict[str, list[Path]]:
     for (name, path), own, stem in zip(split, results, stems, strict=True):
         same = {other for other, one in zip(results, stems, strict=True) if one == stem}
         label = name or (stem if len(same) == 1 else str(own))
+        if name is None and any(label == given for given, _ in split):
+            raise UsageError(f"{label} is the name of another result; give {path} one of its own: NAME={path}")
         if not label.isprintable():
             raise UsageError(f"the name {shown(label)} holds characters that cannot be printed; give another one")
         found.setdefault(label, []).append(path)
