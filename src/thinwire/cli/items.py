@@ -132,14 +132,18 @@ def is_sweep(argument: str) -> bool:
 
 
 def are_items(arguments: Sequence[str]) -> bool:
-    """Whether the arguments are files of scores, and not folders of sweeps.
+    """Whether the arguments are files of scores or folders of arms, and not folders of sweeps; a single arm's is taken
+    for a mistake.
 
     Raises:
         UsageError: they are both.
     """
+    from thinwire.items.arm_folder import is_arm_folder
     from thinwire.items.formats import may_be_scores
     from thinwire.items.labels import split_label
 
+    if len(arguments) == 1 and is_arm_folder(check_path(arguments[0], "result")):
+        return False
     items = [one for one in arguments if not is_sweep(one) and may_be_scores(split_label(one)[1])]
     sweeps = [one for one in arguments if is_sweep(one)]
     if items and sweeps:
