@@ -64,15 +64,21 @@ def test_a_worker_that_was_away_while_the_run_was_begun_anew_has_no_part_in_it(f
     assert [record.status for record in records] == ["done", "done"]
 
 
+def encodings(monkeypatch):
+    """The settings of prompts as which questions are encoded from now on, in their order."""
+    found, encode = [], question_cache.encode_questions
+    monkeypatch.setattr(
+        question_cache, "encode_questions", lambda drawn, how: found.append(how.config) or encode(drawn, how)
+    )
+    return found
+
+
 def test_a_helper_that_waits_for_the_groups_prepares_questions_meanwhile(folder, tmp_path, monkeypatch):
     made = experiment(folder, arms={"baseline": {}, "r2": {"lora": {"rank": 2, "alpha": 4}}}, controls={})
     peer.ask(made, tmp_path, resume=False, controls="auto", num_workers=2)
     request, lm = read_request(tmp_path), load(made.model)
     SweepRun(request, lm, tmp_path, Display()).begin(request.planned)
-    encoded, encode, queue = [], question_cache.encode_questions, read_queue(tmp_path)
-    monkeypatch.setattr(
-        question_cache, "encode_questions", lambda drawn, how: encoded.append(how.config) or encode(drawn, how)
-    )
+    encoded, queue = encodings(monkeypatch), read_queue(tmp_path)
     for waits, times in ((0, 0), (3, 1)):  # both arms have the same prompts
         found = iter([*[None] * waits, queue])
         monkeypatch.setattr(sweep_run, "read_queue", lambda _, found=found: next(found))
@@ -84,10 +90,7 @@ def test_a_worker_prepares_the_questions_of_the_arms_that_it_runs_and_no_others(
     half = {"input": "text", "prompt": {"context_share": 0.5}, "lora": {"rank": 2, "alpha": 4}}
     made = experiment(folder, arms={"baseline": {}, "half": half}, controls={}, group_size=1)
     peer.ask(made, tmp_path, resume=False, controls="auto", num_workers=2)
-    encoded, encode = [], question_cache.encode_questions
-    monkeypatch.setattr(
-        question_cache, "encode_questions", lambda drawn, how: encoded.append(how.config) or encode(drawn, how)
-    )
+    encoded = encodings(monkeypatch)
     join_sweep(read_request(tmp_path), tmp_path)
     assert sorted(config.context_share for config in encoded) == [0.5, 1.0], "who prepares the run checks all prompts"
     encoded.clear()

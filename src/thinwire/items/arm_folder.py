@@ -1,6 +1,6 @@
 """Read the scores of an arm or control of a sweep from its folder, so that any two can be compared, also of two sweeps.
 
-What is compared is the first answer's score of each test question. Questions of one paragraph belong together.
+What is compared is the score of each test question. Questions of one paragraph belong together.
 """
 
 from __future__ import annotations
@@ -59,5 +59,5 @@ def read_arm_folder(folder: Path, choice: Choice) -> FileScores:
         )
         for number, row in enumerate(read_predictions(folder, record), start=1)
     )
-    task = record.task.label if metric == _METRICS[0] else metric
-    return FileScores(items=collected(items, str(folder)), tool="thinwire", metric=task)
+    label = record.task.label if metric == _METRICS[0] else metric
+    return FileScores(items=collected(items, str(folder)), tool="thinwire", metric=label)

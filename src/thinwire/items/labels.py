@@ -38,6 +38,7 @@ def labelled(arguments: Sequence[str]) -> dict[str, list[Path]]:
     real = [os.path.realpath(path) for path in paths]
     if twice := [path for path, one in zip(paths, real, strict=True) if real.count(one) > 1]:
         raise UsageError(f"{twice[0]} is given twice; name each result once")
+    given = {name for name, _ in split}
     results = [arm_in(path) if is_arm_folder(path) else path for path in paths]
     stems = [
         name or (own.resolve().name if path.is_dir() else path.stem)
@@ -47,7 +48,7 @@ def labelled(arguments: Sequence[str]) -> dict[str, list[Path]]:
     for (name, path), own, stem in zip(split, results, stems, strict=True):
         same = {other for other, one in zip(results, stems, strict=True) if one == stem}
         label = name or (stem if len(same) == 1 else str(own))
-        if name is None and any(label == given for given, _ in split):
+        if name is None and label in given:
             raise UsageError(f"{label} is the name of another result; give {path} one of its own: NAME={path}")
         if not label.isprintable():
             raise UsageError(f"the name {shown(label)} holds characters that cannot be printed; give another one")
