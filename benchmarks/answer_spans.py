@@ -1,11 +1,12 @@
-"""Say how wrong answers to SQuAD's dev questions are wrong: another span of the context, or no span of it at all.
+"""Say how wrong answers are wrong: another span of the context, or no span of it at all.
 
 A model that has not found the answer writes another span; one that has found it and cannot spell it out of what it
 reads writes words that do not stand there. Answers are compared with their contexts as the metric compares them with
 gold answers. Of those that are no span, it says how many of their tokens come before the first that does not go on with
 the context.
 
-Only questions that all arms answer count.
+A context is what the arm's sweep gave, other paragraphs beside the question's own included; what a prompt left out of
+it counts as a part of it. Only questions that all arms answer count.
 
     python benchmarks/answer_spans.py runs/positions/k2_lora runs/positions/controls/text_lora
 """
@@ -18,17 +19,33 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from thinwire.config.settings import ModelConfig
-from thinwire.data.sources import load_questions
+from thinwire.config.experiment import Experiment
+from thinwire.config.settings import EvaluationConfig, ModelConfig
+from thinwire.data.splits import Splits
 from thinwire.files import write_json
 from thinwire.model.loading import choose_device, load
-from thinwire.results.arm_record import read_arm_record
+from thinwire.results.arm_record import ArmRecord, read_arm_record
+from thinwire.results.experiment_file import read_experiment_file
+from thinwire.results.layout import run_of
 from thinwire.results.provenance import environment
 from thinwire.results.rows import read_predictions
+from thinwire.schema import build
 from thinwire.tasks.squad_metric import normalize
+from thinwire.tasks.table import TASKS
 
 MOST_COUNTED = 8
 """Longer beginnings of answers are counted together."""
+
+
+def contexts_of(folder: Path, record: ArmRecord) -> dict[str, str]:
+    """Return the context of each test question of an arm, by the question's id."""
+    sweep = run_of(folder)
+    experiment = build(Experiment, read_experiment_file(sweep), where=str(sweep))
+    evaluation = EvaluationConfig.model_validate(record.config["evaluation"])
+    questions = Splits(experiment.data, experiment.seed, TASKS[experiment.task]).drawn(evaluation)
+    if questions.hashes.test != record.data.test:
+        raise SystemExit(f"error: the test questions of {folder} are others than those that can be read now")
+    return {example.id: example.context for example in questions.test}
 
 
 def kind_of_answer(row: Mapping[str, Any], context: str) -> str:
@@ -76,11 +93,14 @@ def main() -> None:
     records = {name: read_arm_record(folder) for name, folder in folders.items()}
     answers = {name: read_predictions(folder, records[name]) for name, folder in folders.items()}
     common = set.intersection(*({row["id"] for row in rows} for rows in answers.values()))
-    contexts = {example.id: example.context for example in load_questions("squad", "test")}
     tokenizer = load(ModelConfig()).tokenizer
-    arms = {}
+    arms: dict[str, Any] = {}
+    known: dict[str, dict[str, str]] = {}  # by the hash of the test questions
     for name, rows in answers.items():
-        found = measure([row for row in rows if row["id"] in common], contexts, tokenizer)
+        test = records[name].data.test
+        if test not in known:
+            known[test] = contexts_of(folders[name], records[name])
+        found = measure([row for row in rows if row["id"] in common], known[test], tokenizer)
         arms[name] = {"commit": records[name].environment.git_commit, **found}
         print(name, f"{found['answers']:,} answers")
         for title in ("kinds", "tokens_before_foreign"):

@@ -1,8 +1,13 @@
 """The parts of ``benchmarks/answer_spans.py`` on a made-up context."""
 
+import json
+
 import pytest
 
 from benchmark_programs import program
+from thinwire.results.arm_record import read_arm_record
+from tiny_models import write_squad
+from tiny_sweeps import experiment, finished_run
 
 answer_spans = program("answer_spans")
 
@@ -53,3 +58,26 @@ def test_shares_are_of_all_answers_and_of_those_that_are_no_span():
         "kinds": {"no span, overlapping": 0.25, "no span, wrong": 0.25, "right": 0.25, "span, wrong": 0.25},
         "tokens_before_foreign": {"0": 0.5, "1": 0.5},
     }
+
+
+def test_contexts_are_those_that_the_arms_sweep_gave(tmp_path):
+    write_squad(tmp_path / "long.json", num_articles=6, paragraphs=3)
+    data = {
+        **experiment(tmp_path).data.model_dump(),
+        "train": str(tmp_path / "long.json"),
+        "test": str(tmp_path / "long.json"),
+    }
+    data |= {"distractors": 1, "allow_shared_paragraphs": True}
+    folder = finished_run(tmp_path, data=data, arms={"baseline": {}}, controls={}) / "baseline"
+    contexts = answer_spans.contexts_of(folder, read_arm_record(folder))
+    answered = [json.loads(line)["id"] for line in (folder / "predictions.jsonl").read_text().splitlines()]
+    articles = json.loads((tmp_path / "long.json").read_text())["data"]
+    own = {qa["id"]: part["context"] for article in articles for part in article["paragraphs"] for qa in part["qas"]}
+    assert set(contexts) == set(answered)
+    for id_, context in contexts.items():
+        beside = [part for part in context.split("\n\n") if part != own[id_]]
+        assert len(beside) == 1
+        assert beside[0] in own.values()
+    write_squad(tmp_path / "long.json", num_articles=6, paragraphs=2)
+    with pytest.raises(SystemExit, match=r"the test questions of .*baseline are others"):
+        answer_spans.contexts_of(folder, read_arm_record(folder))
