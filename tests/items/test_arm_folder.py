@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -86,4 +87,19 @@ def test_answers_that_are_not_those_of_the_record_are_not_compared(run):
     changed = json.dumps({**json.loads(first), "score": 0.25})
     path.write_text("\n".join([changed, *others]) + "\n", encoding="utf-8")
     with pytest.raises(ThinwireError, match=r"predictions\.jsonl"):
+        read_scores(run / "baseline", Choice())
+
+
+def test_a_folder_that_has_another_name_than_its_arm_is_refused_with_what_to_do(run):
+    Path("best").symlink_to(run / "r16_a32_full", target_is_directory=True)
+    message = (
+        r"best/record.json is the record of the arm r16_a32_full, .* name the folder r16_a32_full again \(of a link,"
+    )
+    with pytest.raises(ThinwireError, match=message):
+        read_scores(Path("best"), Choice())
+
+
+def test_a_folder_of_an_arm_without_a_record_is_not_over(run):
+    (run / "baseline" / "record.json").unlink()
+    with pytest.raises(UsageError, match=r"no record.json; expected .* or the folder of an arm that is over"):
         read_scores(run / "baseline", Choice())

@@ -94,7 +94,8 @@ def _chosen_files(folder: Path, wanted: str | None) -> dict[str, Path]:
         tasks.setdefault(found["task"] if found else path.stem.removeprefix("samples_"), []).append(path)
     if not tasks:
         raise UsageError(
-            f"{folder} holds no samples_*.jsonl; expected an lm-eval output folder of a run with --log_samples"
+            f"{folder} holds no samples_*.jsonl and no record.json; expected the output folder of an lm-eval run with "
+            "--log_samples, or the folder of an arm that is over"
         )
     listed = ", ".join(map(shown, list(tasks)[:20]))
     if wanted is None and len(tasks) > 1:
