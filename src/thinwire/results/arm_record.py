@@ -365,7 +365,7 @@ def read_arm_record(folder: Path) -> ArmRecord:
     if (record.name, record.kind) != (here.name, kind):
         raise ThinwireError(
             f"{path} is the record of the {record.kind} {record.name}, expected that of the {kind} {here.name}; "
-            f"name the folder {record.name} again (of a link, give what it points to), or put its own record in its place"
+            f"name the folder {record.name} again (of a link, give what it points to), or put its own record there"
         )
     if record.config_hash != content_hash(record.config):
         raise damaged(path, "config_hash is not the hash of config")
